@@ -1,0 +1,150 @@
+"""Which of the two Kerases an object belongs to, and the few things the two do differently.
+
+The flavour is a property of a model object, never of the process: both Kerases live side by side.
+Everything outside this room gets a `Flavor` and never asks for its name.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from keras_trt.errors import ModelError
+
+
+class Flavor:
+    """One Keras. Subclasses: `keras3.Keras3` and `legacy.LegacyKeras`."""
+
+    name: str
+    keras: ModuleType
+
+    @property
+    def tf(self) -> ModuleType:
+        """TensorFlow; the only backend of both."""
+        import tensorflow
+
+        return tensorflow
+
+    def is_layer(self, obj: Any) -> bool:
+        """Whether `obj` is a layer (or a model) of this Keras."""
+        return isinstance(obj, self.keras.layers.Layer)
+
+    def is_model(self, obj: Any) -> bool:
+        """Whether `obj` is a model of this Keras."""
+        return isinstance(obj, self.keras.Model)
+
+    def is_functional(self, model: Any) -> bool:
+        """Whether the model's layer graph can be read (Functional or a built Sequential)."""
+        raise NotImplementedError
+
+    def children(self, layer: Any) -> list[Any]:
+        """The layers directly inside `layer`."""
+        return list(layer._flatten_layers(include_self=False, recursive=False))
+
+    def walk(self, model: Any, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`)."""
+        yield from self._walk(model, prefix, set())
+
+    def _walk(self, layer: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+        for child in self.children(layer):
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            path = f"{prefix}{child.name}"
+            yield path, child
+            yield from self._walk(child, f"{path}/", seen)
+
+    def clone(self, model: Any) -> Any:
+        """A new model of the same architecture, layer names and weights; nothing is shared.
+
+        Functional and Sequential models are cloned through Keras; other models through their own
+        `get_config`, and when they have none, through a `.keras` file.
+
+        Raises:
+            ModelError: A subclassed model that can be rebuilt neither way.
+        """
+        raise NotImplementedError
+
+    def unlocked(self, layer: Any) -> Any:
+        """Context in which weights and sub-layers may be added to a layer that is already built."""
+        raise NotImplementedError
+
+    def add_state(self, layer: Any, name: str, value: float) -> Any:
+        """A float32 scalar non-trainable weight that agrees across replicas of a strategy."""
+        raise NotImplementedError
+
+    def raw(self, variable: Any) -> Any:
+        """The `tf.Variable` behind a Keras variable, never autocast."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"Flavor({self.name!r})"
+
+
+@functools.cache
+def keras3() -> Flavor:
+    """The Keras 3 flavour; imports Keras."""
+    from keras_trt._keras.keras3 import Keras3
+
+    return Keras3()
+
+
+@functools.cache
+def legacy() -> Flavor:
+    """The tf_keras flavour; imports tf_keras."""
+    from keras_trt._keras.legacy import LegacyKeras
+
+    return LegacyKeras()
+
+
+def flavor_of(obj: Any) -> Flavor:
+    """The flavour of a model or layer, read off its class.
+
+    Raises:
+        ModelError: `obj` is no Keras object, comes from Keras 2, or from Keras 3 on another backend.
+    """
+    for cls in type(obj).__mro__:
+        root = cls.__module__.split(".")[0]
+        if root == "tf_keras":
+            return legacy()
+        if root == "keras":
+            import keras
+
+            if not keras.__version__.startswith("3"):
+                raise ModelError(
+                    f"Keras 2 models are supported through `tf_keras`. Received: a model of keras "
+                    f"{keras.__version__}. Install it with: pip install tf-keras"
+                )
+            if keras.backend.backend() != "tensorflow":
+                raise ModelError(
+                    "keras_trt exports through TensorFlow, so Keras 3 must run on its TensorFlow backend. "
+                    f"Received: a model on the {keras.backend.backend()!r} backend. Save it with "
+                    "`model.save('model.keras')`, then load it in a process started with "
+                    "KERAS_BACKEND=tensorflow."
+                )
+            return keras3()
+    raise ModelError(
+        f"A Keras 3 or tf_keras model is needed. Received: {obj!r} (of type {type(obj).__name__})."
+    )
+
+
+def check_model(model: Any) -> Flavor:
+    """The flavour of a built model.
+
+    Raises:
+        ModelError: `model` is not a built Keras model.
+    """
+    flavor = flavor_of(model)
+    if not flavor.is_model(model):
+        raise ModelError(
+            f"A Keras model is needed, not a single layer. Received: layer {model.name!r}. "
+            "Wrap it: keras.Sequential([keras.Input(shape), layer])."
+        )
+    if not model.built:
+        raise ModelError(
+            f"Model {model.name!r} has no weights yet. Call it once on data, call "
+            "`model.build(input_shape)`, or give its first layer a `keras.Input(shape)`."
+        )
+    return flavor

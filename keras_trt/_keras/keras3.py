@@ -1,0 +1,67 @@
+"""Keras 3 on the TensorFlow backend."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from keras_trt._keras import rebuild
+from keras_trt._keras.flavor import Flavor
+
+
+class Keras3(Flavor):
+    """What Keras 3 does its own way."""
+
+    name = "keras3"
+
+    @property
+    def keras(self) -> ModuleType:  # type: ignore[override]
+        """The `keras` module."""
+        import keras
+
+        return keras
+
+    def is_functional(self, model: Any) -> bool:  # noqa: D102
+        if isinstance(model, self.keras.Sequential):
+            return getattr(model, "_functional", None) is not None
+        return isinstance(model, self.keras.Model) and hasattr(model, "_nodes_by_depth")
+
+    def clone(self, model: Any) -> Any:  # noqa: D102
+        if type(model) is self.keras.Sequential or self.is_functional(model):
+            # A Functional subclass with its own __init__ still has a readable graph.
+            copy = self.keras.models.clone_model(model)
+        else:
+            copy = rebuild.rebuild(self, model)
+        return rebuild.copy_state(self, model, copy)
+
+    @contextmanager
+    def unlocked(self, layer: Any) -> Iterator[None]:  # noqa: D102
+        tracker = layer._tracker
+        locked = tracker.locked
+        if locked:
+            tracker.unlock()
+        try:
+            yield
+        finally:
+            if locked:
+                tracker.lock()
+
+    def add_state(self, layer: Any, name: str, value: float) -> Any:  # noqa: D102
+        options: dict[str, Any] = {}
+        if "aggregation" in inspect.signature(self.keras.layers.Layer.add_weight).parameters:
+            options["aggregation"] = "mean"
+        return layer.add_weight(
+            name=name,
+            shape=(),
+            dtype="float32",
+            initializer=self.keras.initializers.Constant(value),
+            trainable=False,
+            autocast=False,
+            **options,
+        )
+
+    def raw(self, variable: Any) -> Any:  # noqa: D102
+        return variable._value if hasattr(variable, "_value") else variable

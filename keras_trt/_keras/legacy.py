@@ -1,0 +1,55 @@
+"""tf_keras, the Keras 2 line that TensorFlow ships beside Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from keras_trt._deps import require
+from keras_trt._keras import rebuild
+from keras_trt._keras.flavor import Flavor
+
+
+class LegacyKeras(Flavor):
+    """What tf_keras does its own way."""
+
+    name = "legacy"
+
+    @property
+    def keras(self) -> ModuleType:  # type: ignore[override]
+        """The `tf_keras` module."""
+        return require("tf_keras", install="tf-keras")
+
+    def is_functional(self, model: Any) -> bool:  # noqa: D102
+        return bool(getattr(model, "_is_graph_network", False))
+
+    def clone(self, model: Any) -> Any:  # noqa: D102
+        if type(model) is self.keras.Sequential or self.is_functional(model):
+            copy = self.keras.models.clone_model(model)
+            if not copy.built:
+                copy.build(model.input_shape)
+        else:
+            copy = rebuild.rebuild(self, model)
+        return rebuild.copy_state(self, model, copy)
+
+    @contextmanager
+    def unlocked(self, layer: Any) -> Iterator[None]:  # noqa: D102
+        yield
+
+    def add_state(self, layer: Any, name: str, value: float) -> Any:  # noqa: D102
+        tf = self.tf
+        return layer.add_weight(
+            name=name,
+            shape=(),
+            dtype="float32",
+            initializer=self.keras.initializers.Constant(value),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.MEAN,
+            experimental_autocast=False,
+        )
+
+    def raw(self, variable: Any) -> Any:  # noqa: D102
+        return getattr(variable, "_variable", variable)  # AutoCastVariable holds the real one there

@@ -1,0 +1,43 @@
+"""Copies of models that Keras's `clone_model` cannot make, and the state a clone must carry."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_trt.errors import ModelError
+
+if TYPE_CHECKING:
+    from keras_trt._keras.flavor import Flavor
+
+
+def rebuild(flavor: Flavor, model: Any) -> Any:
+    """A fresh copy of a subclassed model, through a `.keras` file (which needs its `get_config`)."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        try:
+            model.save(file)
+            return flavor.keras.models.load_model(file, compile=False, custom_objects=_classes(flavor, model))
+        except (TypeError, ValueError, NotImplementedError) as e:
+            raise ModelError(
+                f"The subclassed model {model.name!r} ({type(model).__name__}) cannot be copied: {e}. "
+                "Give it `get_config`/`from_config`, or work on it in place with "
+                "`keras_trt.callbacks.Quantize` / `keras_trt.callbacks.Prune`."
+            ) from e
+
+
+def _classes(flavor: Flavor, model: Any) -> dict[str, Any]:
+    """The classes of a model's layers by name, so that unregistered ones can be loaded back."""
+    layers = [layer for _, layer in flavor.walk(model)]
+    return {type(obj).__name__: type(obj) for obj in [model, *layers]}
+
+
+def copy_state(flavor: Flavor, model: Any, copy: Any) -> Any:
+    """Gives `copy` the weights and the per-layer `trainable` flags of `model`."""
+    copy.set_weights(model.get_weights())
+    flags = {path: layer.trainable for path, layer in flavor.walk(model)}
+    for path, layer in flavor.walk(copy):
+        if path in flags and layer.trainable != flags[path] and not flavor.children(layer):
+            layer.trainable = flags[path]
+    return copy
