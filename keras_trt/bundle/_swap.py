@@ -1,0 +1,159 @@
+"""Puts a finished folder in the place of another so that a kill at any moment leaves one of them whole.
+
+Working folders lie beside the target under names that start with a dot. Their writer holds a `flock` on them,
+which the kernel drops when the writer dies: that is how a later writer tells a leftover from live work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; leftovers of killed writers stay there until removed by hand
+    fcntl = None  # type: ignore[assignment]
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def working_folder(target: Path) -> Iterator[Path]:
+    """A new, locked folder beside `target`; whatever lies under its name at the end is removed."""
+    while True:
+        folder = _beside(target, "new")
+        folder.mkdir()
+        lock = _lock(folder)
+        if folder.exists():  # else a cleaner took it between mkdir and lock
+            break
+        _unlock(lock)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _unlock(lock)
+
+
+def swap_in(folder: Path, target: Path, *, overwrite: bool) -> None:
+    """Renames `folder` to `target`; with `overwrite` an older folder there trades places with it.
+
+    Raises:
+        FileExistsError: Something is at `target` and `overwrite` is False.
+    """
+    aside = _beside(target, "old")
+    while not _rename(folder, target):
+        if not overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        if _exchange(folder, target):
+            return
+        shutil.rmtree(aside, ignore_errors=True)  # from an earlier turn: a whole bundle is at `target` by now
+        with suppress(FileNotFoundError):  # another writer was faster; the name is free then
+            target.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover(target: Path) -> None:
+    """Brings back the old folder of a writer that was killed after moving it aside."""
+    if os.path.lexists(target):
+        return
+    for aside in sorted(target.parent.glob(f".{target.name}.old-*")):
+        with suppress(OSError):  # another process may have brought it back meanwhile
+            aside.rename(target)
+            return
+
+
+def remove_leftovers(target: Path) -> None:
+    """Removes what killed writers of `target` left behind; folders in use stay."""
+    recover(target)
+    for folder in target.parent.glob(f".{target.name}.old-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    if fcntl is None:
+        return
+    for folder in target.parent.glob(f".{target.name}.new-*"):
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except OSError:  # gone already
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flushes every file and folder under `folder` to the disk, so that the rename cannot outrun the data."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(root) / name)
+        _sync(Path(root))
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's own entries, i.e. a rename inside it."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    if sys.platform == "win32" and path.is_dir():  # a folder cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY if sys.platform != "win32" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rename(folder: Path, target: Path) -> bool:
+    """Renames onto a free name; False when something is there."""
+    try:
+        folder.rename(target)
+    except OSError as e:
+        occupied = e.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EACCES)
+        if occupied and target.exists():
+            return False
+        raise
+    return True
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names in one step (Linux `renameat2`); False where the system or file system cannot."""
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:  # musl, or a glibc before 2.28
+        return False
+    done = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    if done == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOENT, errno.EPERM):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def _beside(target: Path, role: str) -> Path:
+    return target.parent / f".{target.name}.{role}-{secrets.token_hex(6)}"
+
+
+def _lock(folder: Path) -> int | None:
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _unlock(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)

@@ -1,0 +1,235 @@
+"""What a bundle says about itself: `manifest.json` as frozen dataclasses, checked when made and when read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from keras_trt.bundle import _fields as fields
+from keras_trt.errors import BundleError
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+ONNX_FILE = "model.onnx"
+PLANS_FOLDER = "plans"
+BATCH_AXIS = "batch"
+
+Nest = str | list["Nest"] | dict[str, "Nest"]
+"""A structure of tensor names as Keras returns it: one name, a list of nests, or a dict of nests."""
+
+_PLAN_KINDS = ("tensorrt", "tensorrt_rtx")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the ONNX graph.
+
+    Attributes:
+        name: The graph's tensor name.
+        shape: One entry an axis: its size, or the name of a dynamic axis; the batch axis is `"batch"`.
+        dtype: The numpy name of the element type, e.g. `"float32"`, or `"bfloat16"`.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+    def __post_init__(self) -> None:
+        where = f"tensor `{self.name}`"
+        fields.text(self.name, "name")
+        fields.text(self.dtype, f"{where} dtype")
+        for axis in self.shape:
+            good = axis >= 0 if type(axis) is int else isinstance(axis, str) and axis != ""
+            if not good:
+                raise fields.wrong(f"{where} shape", "sizes >= 0 or names of dynamic axes", self.shape)
+
+
+@dataclass(frozen=True)
+class PlanStamp:
+    """Where a serialized engine can run and which ONNX it came from.
+
+    Attributes:
+        file: Path inside the bundle, e.g. `"plans/tensorrt_rtx.plan"`.
+        kind: `"tensorrt"` or `"tensorrt_rtx"`.
+        version: The TensorRT (-RTX) version that built it, e.g. `"1.7.1.116"`.
+        os: `"linux"` or `"windows"`, from `platform.system().lower()`.
+        compute_capabilities: The GPUs it runs on, e.g. `("SM86", "SM89")`.
+        onnx_sha256: The ONNX file it was built from.
+        bytes: Its size.
+    """
+
+    file: str
+    kind: str
+    version: str
+    os: str
+    compute_capabilities: tuple[str, ...]
+    onnx_sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        fields.relative_file(self.file, "plan file")
+        fields.choice(self.kind, _PLAN_KINDS, f"plan `{self.file}` kind")
+        for name in ("version", "os"):
+            fields.text(getattr(self, name), f"plan `{self.file}` {name}")
+        fields.sha256(self.onnx_sha256, f"plan `{self.file}` onnx_sha256")
+        fields.integer(self.bytes, f"plan `{self.file}` bytes", minimum=0)
+        if not self.compute_capabilities or not all(c.startswith("SM") for c in self.compute_capabilities):
+            raise fields.wrong(
+                f"plan `{self.file}` compute_capabilities", "names such as 'SM86'", self.compute_capabilities
+            )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a runner must know about a bundle. Holds no time or host name: same model, same bytes.
+
+    Attributes:
+        name: The Keras model's name.
+        keras_trt_version: The version of this library that wrote the bundle.
+        keras: `"keras3"` or `"legacy"`, a note for people.
+        inputs: The graph's inputs, in the Keras model's order.
+        outputs: The graph's outputs, in the Keras model's order.
+        input_structure: How `predict` takes the inputs: a nest of tensor names.
+        output_structure: How `predict` returns the outputs: a nest of tensor names.
+        batch: Smallest, usual and largest batch that plans are built for; three equal numbers when static.
+        precision: What the graph carries, e.g. `"float32"` or `"int8+fp16"`.
+        opset: The ONNX opset.
+        onnx_sha256: Of `onnx_file`.
+        onnx_file: Path inside the bundle.
+        external_data: SHA-256 by file name, for weights kept beside the ONNX file.
+        quantization: Free-form facts on the quantised layers.
+        sparsity: Free-form facts on the pruned layers; `sparsity["2:4"]` lists the layers in that pattern.
+        plans: The serialized engines in the bundle.
+        format_version: Of the manifest itself.
+    """
+
+    name: str
+    keras_trt_version: str
+    keras: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    input_structure: Nest
+    output_structure: Nest
+    batch: tuple[int, int, int]
+    precision: str
+    opset: int
+    onnx_sha256: str
+    onnx_file: str = ONNX_FILE
+    external_data: dict[str, str] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
+    sparsity: dict[str, Any] = field(default_factory=dict)
+    plans: tuple[PlanStamp, ...] = ()
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for name in ("name", "keras_trt_version", "keras", "precision"):
+            fields.text(getattr(self, name), name)
+        fields.integer(self.opset, "opset", minimum=1)
+        fields.relative_file(self.onnx_file, "onnx_file")
+        fields.sha256(self.onnx_sha256, "onnx_sha256")
+        for file, digest in self.external_data.items():
+            fields.relative_file(file, "external_data")
+            fields.sha256(digest, f"external_data[{file!r}]")
+        self._check_batch()
+        _check_tensors(self.inputs, self.input_structure, "inputs", "input_structure")
+        _check_tensors(self.outputs, self.output_structure, "outputs", "output_structure")
+
+    def _check_batch(self) -> None:
+        whole = len(self.batch) == 3 and all(type(n) is int for n in self.batch)
+        if not whole or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
+            raise fields.wrong("batch", "three whole numbers with 1 <= min <= opt <= max", self.batch)
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`; equal manifests give equal text."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Reads the text of a `manifest.json`.
+
+        Raises:
+            BundleError: Not JSON, written by a newer keras_trt, or a field is missing or wrong (named).
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as e:
+            raise BundleError(f"`{MANIFEST_FILE}` is not valid JSON: {e}") from e
+        data = fields.mapping(data, MANIFEST_FILE)
+        _check_format(data)
+        values = fields.pick(data, cls, MANIFEST_FILE)
+        for name in ("inputs", "outputs"):
+            found = fields.sequence(values[name], name)
+            values[name] = tuple(_tensor(d, f"{name}[{i}]") for i, d in enumerate(found))
+        values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
+        plans = fields.sequence(values.get("plans", ()), "plans")
+        values["plans"] = tuple(_plan(d, f"plans[{i}]") for i, d in enumerate(plans))
+        for name in ("external_data", "quantization", "sparsity"):
+            values[name] = fields.mapping(values.get(name, {}), name)
+        return cls(**values)
+
+
+def names_in(nest: Nest) -> Iterator[str]:
+    """The tensor names of a nest, in order.
+
+    Example:
+        >>> list(names_in({"a": "x", "b": ["y", "z"]}))
+        ['x', 'y', 'z']
+    """
+    if isinstance(nest, str):
+        yield nest
+    elif isinstance(nest, list | tuple):
+        for part in nest:
+            yield from names_in(part)
+    elif isinstance(nest, dict):
+        for part in nest.values():
+            yield from names_in(part)
+    else:
+        raise fields.wrong("structure", "a nest of tensor names (text, list or dict)", nest)
+
+
+def _check_tensors(specs: tuple[TensorSpec, ...], nest: Nest, name: str, structure: str) -> None:
+    known = [s.name for s in specs]
+    if not known or len(set(known)) != len(known):
+        raise fields.wrong(name, "at least one tensor, every name once", known)
+    used = list(names_in(nest))
+    if set(used) != set(known):
+        raise fields.wrong(structure, f"the tensor names of `{name}`, which are {known}", nest)
+
+
+def _check_format(data: dict[str, Any]) -> None:
+    version = data.get("format_version")
+    if type(version) is not int or version < 1:
+        raise fields.wrong("format_version", "a whole number >= 1", version)
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"`{MANIFEST_FILE}`: the bundle has format_version {version}, written by keras_trt "
+            f"{data.get('keras_trt_version')}; this version reads up to {FORMAT_VERSION}. "
+            "Upgrade with: pip install -U keras-trt"
+        )
+
+
+def _tensor(data: Any, where: str) -> TensorSpec:
+    values = fields.pick(fields.mapping(data, where), TensorSpec, where)
+    values["shape"] = tuple(fields.sequence(values["shape"], f"{where}.shape"))
+    return TensorSpec(**values)
+
+
+def _plan(data: Any, where: str) -> PlanStamp:
+    values = fields.pick(fields.mapping(data, where), PlanStamp, where)
+    name = f"{where}.compute_capabilities"
+    found = fields.sequence(values["compute_capabilities"], name)
+    values["compute_capabilities"] = tuple(fields.text(c, name) for c in found)
+    return PlanStamp(**values)
+
+
+def plan_file(kind: str, *labels: str) -> str:
+    """Where a plan lies inside a bundle.
+
+    Example:
+        >>> plan_file("tensorrt", "SM89")
+        'plans/tensorrt-SM89.plan'
+    """
+    return str(PurePosixPath(PLANS_FOLDER) / ("-".join((kind, *labels)) + ".plan"))

@@ -1,0 +1,101 @@
+"""Reads a bundle from disk and checks that it is whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_trt.bundle._swap import recover
+from keras_trt.bundle.checksum import sha256_of
+from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest, PlanStamp
+from keras_trt.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A whole bundle on disk.
+
+    Attributes:
+        path: The bundle's folder.
+        manifest: What it holds.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def onnx_path(self) -> Path:
+        """The ONNX file."""
+        return self.path / self.manifest.onnx_file
+
+    @property
+    def plan_paths(self) -> tuple[Path, ...]:
+        """The serialized engines, in the order of `manifest.plans`."""
+        return tuple(self.plan_path(stamp) for stamp in self.manifest.plans)
+
+    def plan_path(self, stamp: PlanStamp) -> Path:
+        """The file of one plan."""
+        return self.path / stamp.file
+
+
+def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
+    """Reads the bundle at `path`.
+
+    Args:
+        path: The folder that `export` wrote.
+        verify: Compare the ONNX file's SHA-256 with the manifest's (about 1 s per 2 GB).
+
+    Raises:
+        BundleError: No bundle there, a file is missing or truncated, or the ONNX file was changed.
+
+    Example:
+        >>> read_bundle("digits.bundle").manifest.inputs  # doctest: +SKIP
+    """
+    folder = Path(path).expanduser()
+    recover(folder)
+    if not folder.is_dir():
+        what = "is a file, not a bundle folder" if folder.exists() else "does not exist"
+        raise BundleError(
+            f"No bundle at `{folder}`: the path {what}. Write one with: keras_trt.export(model, path)"
+        )
+    manifest_path = folder / MANIFEST_FILE
+    if not manifest_path.is_file():
+        present = sorted(p.name for p in folder.iterdir())[:10]
+        raise BundleError(f"`{folder}` is not a bundle: it has no `{MANIFEST_FILE}`. It holds: {present}")
+    try:
+        manifest = Manifest.from_json(manifest_path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as e:
+        raise BundleError(f"`{manifest_path}` is not UTF-8 text: {e}") from e
+    bundle = Bundle(folder, manifest)
+    _check_files(bundle)
+    if verify:
+        _check_digests(bundle)
+    return bundle
+
+
+def _check_files(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    needed = [manifest.onnx_file, *manifest.external_data, *(p.file for p in manifest.plans)]
+    missing = [name for name in needed if not (bundle.path / name).is_file()]
+    if missing:
+        raise BundleError(
+            f"The bundle `{bundle.path}` is not whole. Missing: {missing}. Export the model again."
+        )
+    for stamp in manifest.plans:
+        size = bundle.plan_path(stamp).stat().st_size
+        if size != stamp.bytes:
+            raise BundleError(
+                f"The bundle `{bundle.path}` is damaged: `{stamp.file}` has {size} bytes, "
+                f"its stamp says {stamp.bytes}. Export the model again."
+            )
+
+
+def _check_digests(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    for name, expected in {manifest.onnx_file: manifest.onnx_sha256, **manifest.external_data}.items():
+        found = sha256_of(bundle.path / name)
+        if found != expected:
+            raise BundleError(
+                f"The bundle `{bundle.path}` is damaged: `{name}` is not the file that was exported. "
+                f"Received: SHA-256 {found}, the manifest says {expected}."
+            )

@@ -1,0 +1,105 @@
+"""Writes a bundle whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_trt.bundle._swap import remove_leftovers, swap_in, sync_folder, sync_tree, working_folder
+from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
+from keras_trt.bundle.read import read_bundle
+from keras_trt.errors import BundleError, BundleExistsError
+
+
+def check_target(path: str | Path, overwrite: bool = False) -> Path:
+    """Tells before any long work whether a bundle can be written at `path`.
+
+    Args:
+        path: The bundle's folder to be.
+        overwrite: Whether an older bundle there may be replaced. Anything else is never replaced.
+
+    Returns:
+        The absolute path, with symbolic links followed.
+
+    Raises:
+        BundleExistsError: Something is there already.
+        BundleError: The parent folder is missing or cannot be written to.
+    """
+    target = Path(os.path.realpath(Path(path).expanduser()))
+    parent = target.parent
+    if not parent.is_dir():
+        raise BundleError(
+            f"Cannot write a bundle at `{target}`: its folder `{parent}` does not exist. "
+            f"Make it with: mkdir -p '{parent}'"
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise BundleError(f"Cannot write a bundle at `{target}`: its folder `{parent}` is read-only.")
+    remove_leftovers(target)
+    if os.path.lexists(target):
+        _check_replaceable(target, overwrite)
+    return target
+
+
+@contextmanager
+def write_bundle(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yields an empty folder to fill; at the end of the `with` it becomes the bundle at `path` in one step.
+
+    When the body raises, or the process is killed at any moment, `path` stays what it was.
+
+    Args:
+        path: The bundle's folder to be.
+        overwrite: Replace an older bundle there.
+
+    Raises:
+        BundleExistsError: Something is there already, also when another process put it there meanwhile.
+        BundleError: The parent folder cannot be written to, the disk is full, or the body left files out.
+
+    Example:
+        >>> with write_bundle("digits.bundle") as folder:  # doctest: +SKIP
+        ...     onnx.save(model, folder / "model.onnx")
+        ...     write_manifest(folder, manifest)
+    """
+    target = check_target(path, overwrite)
+    try:
+        with working_folder(target) as folder:
+            yield folder
+            read_bundle(folder)
+            sync_tree(folder)
+            try:
+                swap_in(folder, target, overwrite=overwrite)
+            except FileExistsError as e:
+                raise _exists(target) from e
+            sync_folder(target.parent)
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BundleError(
+                f"The disk is full: the bundle `{target}` was not written and nothing of it was left behind. "
+                f"Free some space in `{target.parent}` and try again."
+            ) from e
+        if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not isinstance(e, BundleError):
+            raise BundleError(f"Cannot write the bundle `{target}`: {e.strerror}.") from e
+        raise
+
+
+def write_manifest(folder: str | Path, manifest: Manifest) -> None:
+    """Writes `manifest.json` into the folder that `write_bundle` yielded."""
+    (Path(folder) / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _check_replaceable(target: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise _exists(target)
+    replaceable = target.is_dir() and ((target / MANIFEST_FILE).is_file() or not any(target.iterdir()))
+    if not replaceable:
+        raise BundleExistsError(
+            f"`{target}` is not a bundle, so overwrite=True does not replace it. Choose another path."
+        )
+
+
+def _exists(target: Path) -> BundleExistsError:
+    return BundleExistsError(
+        f"`{target}` exists already. Pass overwrite=True to replace it, or choose another path."
+    )
