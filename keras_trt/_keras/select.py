@@ -1,0 +1,102 @@
+"""Choosing layers by hand: what `only=` and `skip=` mean everywhere in this library."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from keras_trt.errors import InputError
+
+
+def selected(path: str, layer: Any, only: Any = None, skip: Any = ()) -> bool:
+    """Whether a layer is among `only` (all, when None) and not among `skip`.
+
+    Args:
+        path: The layer's path, e.g. `"backbone/conv1"`.
+        layer: The layer.
+        only: One choice or several; each is a layer name or path (or the name or path of a model or
+            layer around it), a regular expression for the same (text, or compiled and then searched),
+            a class, a layer object (taken by its name), or a callable `layer -> bool`.
+        skip: The same, for the layers to leave out.
+    """
+    if any(_matches(choice, path, layer) for choice in _choices(skip)):
+        return False
+    return only is None or any(_matches(choice, path, layer) for choice in _choices(only))
+
+
+def check_choices(layers: Iterable[tuple[str, Any]], only: Any = None, skip: Any = ()) -> None:
+    """Makes sure that every name, pattern and class given matches some layer.
+
+    Args:
+        layers: (path, layer) of all layers, as `Flavor.walk` gives them.
+        only: As in `selected`.
+        skip: As in `selected`.
+
+    Raises:
+        InputError: One of them matches nothing; the message lists close names.
+    """
+    layers = list(layers)
+    for argument, value in (("only", only), ("skip", skip)):
+        for choice in _choices(value):
+            if callable(choice) and not isinstance(choice, type) and not _is_layer(choice):
+                continue  # a predicate may well be true nowhere
+            if not any(_matches(choice, path, layer) for path, layer in layers):
+                raise InputError(_no_match(argument, choice, [path for path, _ in layers]))
+
+
+def _choices(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    return [value]
+
+
+def _matches(choice: Any, path: str, layer: Any) -> bool:
+    if isinstance(choice, type):
+        return isinstance(layer, choice)
+    if isinstance(choice, re.Pattern):
+        return choice.search(path) is not None
+    if isinstance(choice, str):
+        return any(choice == name or _fullmatch(choice, name) for name in _names(path))
+    if _is_layer(choice):
+        return choice.name in path.split("/")
+    if callable(choice):
+        return bool(choice(layer))
+    raise InputError(
+        "Layers are chosen by name, class, regular expression or callable. "
+        f"Received: {choice!r} (of type {type(choice).__name__})"
+    )
+
+
+def _names(path: str) -> list[str]:
+    """The names a path answers to: `a`, `b`, `c`, `a/b`, `b/c` and `a/b/c` for `a/b/c`."""
+    parts = path.split("/")
+    return ["/".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
+
+
+def _fullmatch(pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error:  # a layer's name need not be a regular expression
+        return False
+
+
+def _is_layer(choice: Any) -> bool:
+    return hasattr(choice, "get_config") and hasattr(choice, "name")
+
+
+def _no_match(argument: str, choice: Any, paths: list[str]) -> str:
+    if isinstance(choice, type):
+        kind = f"{choice.__module__}.{choice.__qualname__}"
+        return (
+            f"`{argument}` names a class that no layer of the model has. Received: {argument}={kind}. "
+            "Take the class from the same Keras as the model (keras or tf_keras)."
+        )
+    given = choice.name if _is_layer(choice) else getattr(choice, "pattern", choice)
+    names = sorted({name for path in paths for name in (path, path.split("/")[-1])})
+    close = difflib.get_close_matches(given, names, n=5, cutoff=0.5)
+    hint = f"Close names: {', '.join(close)}." if close else f"Its layers: {', '.join(paths[:20])}."
+    return f"`{argument}` matches no layer of the model. Received: {argument}={given!r}. {hint}"
