@@ -39,6 +39,14 @@ class Flavor:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError
 
+    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:
+        """(layer or operation, tensors read, tensors made) of a functional model, in order."""
+        raise NotImplementedError
+
+    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
+        """The symbolic tensors that enter and leave a functional model, flattened."""
+        raise NotImplementedError
+
     def children(self, layer: Any) -> list[Any]:
         """The layers directly inside `layer`."""
         return list(layer._flatten_layers(include_self=False, recursive=False))
@@ -100,12 +108,12 @@ def legacy() -> Flavor:
 
 
 def flavor_of(obj: Any) -> Flavor:
-    """The flavour of a model or layer, read off its class.
+    """The flavour of a model, a layer or a layer class, read off its class.
 
     Raises:
         ModelError: `obj` is no Keras object, comes from Keras 2, or from Keras 3 on another backend.
     """
-    for cls in type(obj).__mro__:
+    for cls in (obj if isinstance(obj, type) else type(obj)).__mro__:
         root = cls.__module__.split(".")[0]
         if root == "tf_keras":
             return legacy()

@@ -29,6 +29,15 @@ class Keras3(Flavor):
             return getattr(model, "_functional", None) is not None
         return isinstance(model, self.keras.Model) and hasattr(model, "_nodes_by_depth")
 
+    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:  # noqa: D102
+        by_depth = _graph_model(model)._nodes_by_depth
+        nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+        return [(n.operation, list(n.input_tensors), list(n.outputs)) for n in nodes if not n.is_input]
+
+    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:  # noqa: D102
+        graph = _graph_model(model)
+        return self.keras.tree.flatten(graph.inputs), self.keras.tree.flatten(graph.outputs)
+
     def clone(self, model: Any) -> Any:  # noqa: D102
         if type(model) is self.keras.Sequential or self.is_functional(model):
             # A Functional subclass with its own __init__ still has a readable graph.
@@ -65,3 +74,8 @@ class Keras3(Flavor):
 
     def raw(self, variable: Any) -> Any:  # noqa: D102
         return variable._value if hasattr(variable, "_value") else variable
+
+
+def _graph_model(model: Any) -> Any:
+    """A Sequential keeps its graph in a Functional model inside."""
+    return getattr(model, "_functional", None) or model

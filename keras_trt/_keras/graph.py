@@ -1,0 +1,147 @@
+"""A model's layer graph as plain data: what calls what, with no Keras object a rule could lean on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import kernels_of
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of one layer.
+
+    Attributes:
+        key: Unique name of the call: the layer's path, `path#2` for its second call.
+        path: The layer's path; shared by all its calls.
+        kind: The name of the nearest Keras class, e.g. `"Conv2D"`; `"ops.Add"` for an operation.
+        inputs: Tensors read, as `"key:index"`.
+        outputs: Tensors made.
+        input_shapes: Their shapes; `None` for the batch and other open axes.
+        kernels: Names of the weight variables (see `kernels_of`).
+        linear: Whether its own activation is the identity (true for layers without one).
+    """
+
+    key: str
+    path: str
+    kind: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    input_shapes: tuple[Shape, ...] = ()
+    kernels: tuple[str, ...] = ()
+    linear: bool = True
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """Calls in topological order, and the tensors that enter and leave the model."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    _producers: dict[str, Node] = field(init=False, repr=False, compare=False)
+    _consumers: dict[str, list[Node]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_producers", {t: n for n in self.nodes for t in n.outputs})
+        consumers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                consumers.setdefault(tensor, []).append(node)
+        object.__setattr__(self, "_consumers", consumers)
+
+    def producer(self, tensor: str) -> Node | None:
+        """The call that makes `tensor`; None for a model input."""
+        return self._producers.get(tensor)
+
+    def consumers(self, tensor: str) -> list[Node]:
+        """The calls that read `tensor`, once per reading."""
+        return self._consumers.get(tensor, [])
+
+    def readers(self, tensor: str) -> int:
+        """How often `tensor` is read, the model's own output counted."""
+        return len(self.consumers(tensor)) + self.outputs.count(tensor)
+
+
+def layer_graph(flavor: Flavor, model: Any) -> LayerGraph | None:
+    """The graph of a Functional or Sequential model, nested ones expanded; None for others."""
+    if not flavor.is_functional(model):
+        return None
+    names: dict[int, str] = {}
+    inputs, _ = flavor.endpoints(model)
+    for i, tensor in enumerate(inputs):
+        names[id(tensor)] = f"input:{i}"
+    nodes: list[Node] = []
+    outputs = _expand(flavor, model, "", names, Counter(), nodes)
+    return LayerGraph(tuple(nodes), tuple(names[id(t)] for t in inputs), outputs)
+
+
+def _expand(
+    flavor: Flavor, model: Any, prefix: str, names: dict[int, str], calls: Counter[str], nodes: list[Node]
+) -> tuple[str, ...]:
+    """Adds a model's calls to `nodes`; `names` maps its own tensors to global names."""
+    for layer, reads, makes in flavor.calls(model):
+        path = f"{prefix}{layer.name}"
+        if flavor.is_model(layer) and flavor.is_functional(layer):
+            inner_inputs, _ = flavor.endpoints(layer)
+            inner = {id(a): names[id(b)] for a, b in zip(inner_inputs, reads, strict=True)}
+            outputs = _expand(flavor, layer, f"{path}/", inner, calls, nodes)
+        else:
+            calls[path] += 1
+            key = path if calls[path] == 1 else f"{path}#{calls[path]}"
+            outputs = tuple(f"{key}:{i}" for i in range(len(makes)))
+            nodes.append(_node(flavor, layer, key, path, [names[id(t)] for t in reads], outputs, reads))
+        names.update(zip((id(t) for t in makes), outputs, strict=True))
+    return tuple(names[id(t)] for t in flavor.endpoints(model)[1])
+
+
+def _node(
+    flavor: Flavor,
+    layer: Any,
+    key: str,
+    path: str,
+    inputs: list[str],
+    outputs: tuple[str, ...],
+    tensors: list[Any],
+) -> Node:
+    return Node(
+        key=key,
+        path=path,
+        kind=kind_of(flavor, layer),
+        inputs=tuple(inputs),
+        outputs=outputs,
+        input_shapes=tuple(tuple(t.shape) for t in tensors),
+        kernels=tuple(kernel.name for kernel in kernels_of(layer)),
+        linear=is_linear(flavor, layer),
+    )
+
+
+def kind_of(flavor: Flavor, layer: Any) -> str:
+    """The nearest class in a layer's family that Keras itself defines, by name."""
+    if not flavor.is_layer(layer):
+        return f"ops.{type(layer).__name__}"
+    for cls in _family(type(layer)):
+        if cls.__name__ in ("TFOpLambda", "SlicingOpLambda"):
+            return f"ops.{getattr(layer, 'symbol', None) or cls.__name__}"
+        if getattr(flavor.keras.layers, cls.__name__, None) is cls:
+            return str(cls.__name__)
+    return type(layer).__name__
+
+
+def is_linear(flavor: Flavor, layer: Any) -> bool:
+    """Whether the layer's activation is absent or the identity."""
+    activation = getattr(layer, "activation", None)
+    return activation is None or activation is flavor.keras.activations.linear
+
+
+def _family(cls: type) -> Iterator[type]:
+    for base in cls.__mro__:
+        if base.__name__ == "Layer":
+            return
+        yield base

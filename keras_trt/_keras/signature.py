@@ -1,0 +1,230 @@
+"""What a model takes and returns: names, shapes, dtypes and structures, for either Keras.
+
+Names are those that Keras shows: the `Input` layer's name for an input, the name of the layer that
+makes it for an output. Models without a layer graph get the keys of their dicts, else `input_1`,
+`input_2`, ... and `output_1`, ... A name that is taken already gets a suffix `_1`, `_2`, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import InputError, ModelError
+
+BATCH_AXIS = "batch"
+
+Nest = Any
+"""A structure of leaves: one leaf, a list of nests, or a dict of nests."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output.
+
+    Attributes:
+        name: The name Keras shows.
+        shape: One entry an axis: its size, or the name of a dynamic axis. The first, when dynamic, is `batch`.
+        dtype: The numpy name of the element type.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs of a model, and the names of its outputs when they are known before a call.
+
+    Attributes:
+        inputs: In Keras's order.
+        input_structure: The nest of input names that the model is called with.
+        output_structure: The nest of output names; None for a model without a layer graph.
+        output_names: The names in Keras's order; empty when `output_structure` is None.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    input_structure: Nest
+    output_structure: Nest = None
+    output_names: tuple[str, ...] = ()
+
+
+def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signature:
+    """Reads the signature off a model, a recorded call, or `input_shapes`.
+
+    Args:
+        flavor: The model's Keras.
+        model: A built model.
+        input_shapes: Fixes axes that the model leaves open. A shape with its batch axis, or a list or
+            dict (by input name or by key) of shapes; an entry is a size, None (dynamic) or a name for
+            a dynamic axis. For a model without a layer graph a leaf may also carry `.shape` and `.dtype`.
+
+    Raises:
+        ModelError: A model without a layer graph that was never called, and no `input_shapes`.
+        InputError: `input_shapes` contradicts the model.
+    """
+    if flavor.is_functional(model):
+        return _functional(model, input_shapes)
+    leaves = _recorded(flavor, model) if input_shapes is None else input_shapes
+    if leaves is None:
+        raise ModelError(
+            f"The inputs of the subclassed model {model.name!r} are not known: it was never called. "
+            "Call it once on data, or pass `input_shapes`, e.g. input_shapes=(None, 224, 224, 3)."
+        )
+    infos: list[TensorInfo] = []
+    dtype = getattr(model, "input_dtype", None) or "float32"
+
+    def name_leaf(leaf: Any, key: str | None) -> str:
+        name = unique(key or f"input_{len(infos) + 1}", (i.name for i in infos))
+        shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
+        infos.append(_info(name, shape, _dtype_name(getattr(leaf, "dtype", dtype))))
+        return name
+
+    structure = map_nest(name_leaf, leaves, is_leaf=_is_shape)
+    return Signature(tuple(infos), structure)
+
+
+def map_nest(
+    function: Callable[[Any, str | None], Any],
+    nest: Nest,
+    *,
+    is_leaf: Callable[[Any], bool] = lambda _: False,
+    key: str | None = None,
+) -> Nest:
+    """The same nest (tuples become lists) with `function(leaf, key)` for each leaf, in order.
+
+    `key` is the nearest dict key above the leaf, or None.
+    """
+    if not is_leaf(nest):
+        if isinstance(nest, Mapping):
+            return {str(k): map_nest(function, v, is_leaf=is_leaf, key=str(k)) for k, v in nest.items()}
+        if isinstance(nest, list | tuple):
+            return [map_nest(function, v, is_leaf=is_leaf, key=key) for v in nest]
+    return function(nest, key)
+
+
+def leaves_of(nest: Nest) -> Iterator[Any]:
+    """The leaves of a nest, in order."""
+    found: list[Any] = []
+    map_nest(lambda leaf, _: found.append(leaf), nest)
+    return iter(found)
+
+
+def unique(name: str, taken: Any) -> str:
+    """`name`, or the first of `name_1`, `name_2`, ... that is not taken."""
+    taken = set(taken)
+    candidate, n = name, 0
+    while candidate in taken:
+        n += 1
+        candidate = f"{name}_{n}"
+    return candidate
+
+
+def _functional(model: Any, input_shapes: Any) -> Signature:
+    inputs, outputs = _nests(model)
+    names: dict[int, str] = {}  # by the symbolic tensor's identity
+    infos: list[TensorInfo] = []
+    for tensor in model.inputs:
+        name = names[id(tensor)] = unique(_maker(tensor), names.values())
+        infos.append(_info(name, tuple(tensor.shape), _dtype_name(tensor.dtype)))
+    input_structure = map_nest(lambda t, _: names[id(t)], inputs)
+    order: list[str] = []
+    for tensor in model.outputs:
+        # An output may be an input passed through: it still needs a name of its own.
+        if id(tensor) not in names or names[id(tensor)] not in order:
+            names[id(tensor)] = unique(_maker(tensor), [*(i.name for i in infos), *order])
+            order.append(names[id(tensor)])
+    output_structure = map_nest(lambda t, _: names[id(t)], outputs)
+    if input_shapes is not None:
+        infos = _override(infos, input_structure, input_shapes)
+    return Signature(tuple(infos), input_structure, output_structure, tuple(order))
+
+
+def _nests(model: Any) -> tuple[Nest, Nest]:
+    """The nests of symbolic tensors of a model with a layer graph."""
+    inner = getattr(model, "_functional", None) or model  # a Keras 3 Sequential wraps one
+    if hasattr(inner, "_inputs_struct"):
+        return inner._inputs_struct, inner._outputs_struct
+    nests = inner._nested_inputs, inner._nested_outputs
+    if type(model).__name__ == "Sequential":  # tf_keras wraps the one tensor in a list there
+        return tuple(nest[0] if isinstance(nest, list) and len(nest) == 1 else nest for nest in nests)  # type: ignore[return-value]
+    return nests
+
+
+def _maker(tensor: Any) -> str:
+    """The name of the layer (or operation) that makes a symbolic tensor."""
+    history = tensor._keras_history
+    return history[0].name
+
+
+def _recorded(flavor: Flavor, model: Any) -> Nest:
+    """The nest of shapes (with dtypes, where known) of an earlier call, or None."""
+    if hasattr(model, "_get_save_spec"):  # tf_keras
+        spec = model._get_save_spec(dynamic_batch=True)
+        return spec
+    shapes = getattr(model, "_build_shapes_dict", None)
+    if not shapes:
+        return None
+    if len(shapes) > 1:
+        raise ModelError(
+            f"The model {model.name!r} takes several arguments ({', '.join(shapes)}). Only models whose "
+            "inputs are one argument (a tensor, list or dict, as in `fit`) can be exported."
+        )
+    open_batch = lambda shape, _: (None, *tuple(shape)[1:])  # noqa: E731
+    return map_nest(open_batch, next(iter(shapes.values())), is_leaf=_is_shape)
+
+
+def _is_shape(x: Any) -> bool:
+    """Whether `x` is one shape (or a spec with one), not a list of shapes."""
+    if hasattr(x, "shape"):
+        return True
+    return isinstance(x, list | tuple) and all(d is None or isinstance(d, int | str) for d in x)
+
+
+def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorInfo:
+    axes = []
+    for i, size in enumerate(shape):
+        if size is None:
+            axes.append(BATCH_AXIS if i == 0 else f"{name}_axis_{i}")
+        else:
+            axes.append(size if isinstance(size, str) else int(size))
+    return TensorInfo(name, tuple(axes), dtype)
+
+
+def _dtype_name(dtype: Any) -> str:
+    return getattr(dtype, "name", None) or str(dtype)
+
+
+def _override(infos: list[TensorInfo], structure: Nest, given: Any) -> list[TensorInfo]:
+    """The infos with the shapes the user gave, by position, by key or by name."""
+    if isinstance(given, Mapping) and set(given) <= {i.name for i in infos}:
+        by_name = dict(given)
+    else:
+        names = list(leaves_of(structure))
+        shapes: list[Any] = []
+        map_nest(lambda s, _: shapes.append(s), given, is_leaf=_is_shape)
+        if len(shapes) != len(names):
+            raise InputError(
+                f"`input_shapes` must hold one shape for each of the inputs {names}. "
+                f"Received: input_shapes={given!r}"
+            )
+        by_name = dict(zip(names, shapes, strict=True))
+    return [_reshaped(info, by_name[info.name]) if info.name in by_name else info for info in infos]
+
+
+def _reshaped(info: TensorInfo, shape: Any) -> TensorInfo:
+    shape = tuple(shape.shape) if hasattr(shape, "shape") else tuple(shape)
+    fits = len(shape) == len(info.shape) and all(
+        isinstance(own, str) or asked in (own, None)
+        for own, asked in zip(info.shape, shape, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"Input {info.name!r} has shape {info.shape}; `input_shapes` must have as many axes (the batch "
+            f"axis included) and the same fixed sizes. Received: {shape}"
+        )
+    kept = tuple(own if asked is None else asked for own, asked in zip(info.shape, shape, strict=True))
+    return replace(info, shape=kept)

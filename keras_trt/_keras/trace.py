@@ -1,0 +1,223 @@
+"""Traces a model of either Keras into one TensorFlow graph with its weights as constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from keras_trt._keras.exporting import exporting
+from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.signature import (
+    BATCH_AXIS,
+    Nest,
+    Signature,
+    TensorInfo,
+    leaves_of,
+    map_nest,
+    signature_of,
+    unique,
+)
+from keras_trt.errors import ExportError
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A model as a frozen TensorFlow graph.
+
+    Attributes:
+        name: The model's name.
+        flavor: `"keras3"` or `"legacy"`.
+        graph_def: The graph; variables and captured tensors are `Const` nodes.
+        inputs: In Keras's order.
+        outputs: In Keras's order.
+        input_tensors: The graph's tensor name of each input, e.g. `"input_0:0"`.
+        output_tensors: The graph's tensor name of each output.
+        input_structure: The nest of input names that the model is called with.
+        output_structure: The nest of output names that the model returns.
+        layers: The paths of all layers of the model, e.g. `"backbone/conv1"`.
+    """
+
+    name: str
+    flavor: str
+    graph_def: Any
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    input_tensors: tuple[str, ...]
+    output_tensors: tuple[str, ...]
+    input_structure: Nest
+    output_structure: Nest
+    layers: tuple[str, ...]
+
+
+def trace(model: Any, input_shapes: Any = None) -> Trace:
+    """Traces `model(inputs, training=False)`.
+
+    Quantisers write exportable ops (see `exporting`). Layers of a mixed-precision policy are traced in
+    float32: the precision of the exported graph is chosen at export, not inherited from training.
+
+    Args:
+        model: A built Keras 3 or tf_keras model. It is left as it was.
+        input_shapes: See `signature.signature_of`.
+
+    Raises:
+        ModelError: Not a built model, or its inputs are unknown.
+        InputError: `input_shapes` contradicts the model.
+        ExportError: TensorFlow could not trace the model.
+
+    Example:
+        >>> trace(model).inputs  # doctest: +SKIP
+        (TensorInfo(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
+    """
+    flavor = check_model(model)
+    signature = signature_of(flavor, model, input_shapes)
+    call = _Call(flavor, model, signature)
+    function = flavor.tf.function(call)
+    with exporting(), _float32(flavor, model):
+        try:
+            concrete = function.get_concrete_function(*call.specs())
+        except (TypeError, ValueError, NotImplementedError) as e:
+            raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
+    graph_def = _frozen(flavor.tf, concrete, len(signature.inputs))
+    names = list(leaves_of(call.output_structure))
+    first = {name: i for i, name in reversed(list(enumerate(names)))}  # one tensor may be returned twice
+    order = signature.output_names or tuple(first)
+    tensors = [concrete.outputs[call.flat_index[first[name]]] for name in order]
+    return Trace(
+        name=model.name,
+        flavor=flavor.name,
+        graph_def=graph_def,
+        inputs=signature.inputs,
+        outputs=tuple(_output_info(n, t, signature.inputs) for n, t in zip(order, tensors, strict=True)),
+        input_tensors=tuple(t.name for t in concrete.inputs[: len(signature.inputs)]),
+        output_tensors=tuple(t.name for t in tensors),
+        input_structure=signature.input_structure,
+        output_structure=call.output_structure,
+        layers=tuple(path for path, _ in flavor.walk(model)),
+    )
+
+
+class _Call:
+    """The function that is traced: flat inputs in, flat outputs out; notes the structure of the outputs."""
+
+    def __init__(self, flavor: Flavor, model: Any, signature: Signature) -> None:
+        self.flavor = flavor
+        self.model = model
+        self.signature = signature
+        self.output_structure = signature.output_structure
+        self.flat_index: list[int] = []  # leaf of `output_structure` -> position among the traced outputs
+
+    def specs(self) -> list[Any]:
+        tf = self.flavor.tf
+        return [
+            tf.TensorSpec([d if isinstance(d, int) else None for d in info.shape], info.dtype, f"input_{i}")
+            for i, info in enumerate(self.signature.inputs)
+        ]
+
+    def __call__(self, *flat: Any) -> list[Any]:
+        by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
+        inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)
+        outputs = self.model(inputs, **self._training())
+        found: list[Any] = []
+        names: list[str] = []
+
+        def note(tensor: Any, key: str | None) -> str:
+            found.append(tensor)
+            taken = [*by_name, *names]
+            names.append(unique(key or f"output_{len(names) + 1}", taken))
+            return names[-1]
+
+        structure = map_nest(note, outputs)
+        if self.output_structure is None:
+            self.output_structure = structure
+        self.flat_index = list(range(len(found)))
+        return [self.flavor.tf.identity(tensor, name=f"output_{i}") for i, tensor in enumerate(found)]
+
+    def _training(self) -> dict[str, bool]:
+        """tf_keras passes `training` on to a `call` that may not take it."""
+        takes = getattr(self.model, "_expects_training_arg", True)
+        return {"training": False} if takes else {}
+
+
+def _frozen(tf: Any, concrete: Any, n_inputs: int) -> Any:
+    """The graph with variables and captured tensors (e.g. a Normalization's mean) as constants."""
+    from tf2onnx.tf_loader import convert_variables_to_constants_large_model
+
+    try:
+        graph_def = convert_variables_to_constants_large_model(concrete)
+    except ValueError as e:
+        raise ExportError(
+            f"TensorFlow could not freeze the model's variables: {e}. Layers that change their own state "
+            "at inference (stateful=True, counters) cannot be exported."
+        ) from e
+    values = {
+        inner.op.name: outer
+        for outer, inner in concrete.graph.captures
+        if outer.dtype not in (tf.resource, tf.variant)
+    }
+    for node in graph_def.node:
+        if node.op == "Placeholder" and node.name in values:
+            value = values[node.name].numpy()
+            node.op = "Const"
+            node.attr.clear()
+            node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    return _inlined(tf, graph_def, concrete, n_inputs)
+
+
+def _inlined(tf: Any, graph_def: Any, concrete: Any, n_inputs: int) -> Any:
+    """The graph without calls to XLA-compiled functions (Keras 3 puts grouped convolutions in one)."""
+    if not any(node.op in ("PartitionedCall", "StatefulPartitionedCall") for node in graph_def.node):
+        return graph_def
+    for node in (*graph_def.node, *graph_def.library.function):
+        for attr in ("_XlaMustCompile", "_XlaHasReferenceVars"):
+            if attr in node.attr:
+                del node.attr[attr]
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+    from tensorflow.python.grappler import tf_optimizer
+
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.optimizers[:] = ["function"]
+    meta = tf.compat.v1.train.export_meta_graph(graph_def=graph_def)
+    fetched = meta_graph_pb2.CollectionDef()
+    for tensor in (*concrete.inputs[:n_inputs], *concrete.outputs):
+        fetched.node_list.value.append(tensor.name)
+    meta.collection_def["train_op"].CopyFrom(fetched)
+    return tf_optimizer.OptimizeGraph(config, meta)
+
+
+@contextmanager
+def _float32(flavor: Flavor, model: Any) -> Iterator[None]:
+    """While open, layers with float32 variables compute in float32 whatever their mixed policy says."""
+    changed: list[tuple[Any, str, Any]] = []
+
+    def swap(obj: Any, attribute: str, value: Any) -> None:
+        changed.append((obj, attribute, getattr(obj, attribute)))
+        setattr(obj, attribute, value)
+
+    plain = flavor.keras.mixed_precision.Policy("float32")
+    try:
+        for layer in (model, *(layer for _, layer in flavor.walk(model))):
+            policy = getattr(layer, "_dtype_policy", None)
+            if policy is None or not str(getattr(policy, "name", "")).startswith("mixed_"):
+                continue
+            swap(layer, "_dtype_policy", plain)
+            if hasattr(layer, "_compute_dtype_object"):  # tf_keras keeps a copy
+                swap(layer, "_compute_dtype_object", flavor.tf.float32)
+        yield
+    finally:
+        for obj, attribute, value in reversed(changed):
+            setattr(obj, attribute, value)
+
+
+def _output_info(name: str, tensor: Any, inputs: tuple[TensorInfo, ...]) -> TensorInfo:
+    """An output's axes; its first is `batch` when that of the inputs is."""
+    batch = BATCH_AXIS if any(i.shape[:1] == (BATCH_AXIS,) for i in inputs) else f"{name}_axis_0"
+    if tensor.shape.rank is None:
+        raise ExportError(f"Output {name!r} has no known rank; give `input_shapes` to fix it.")
+    axes = [
+        size if size is not None else (batch if i == 0 else f"{name}_axis_{i}")
+        for i, size in enumerate(tensor.shape)
+    ]
+    return TensorInfo(name, tuple(axes), tensor.dtype.name)
