@@ -27,10 +27,9 @@ def integer(value: Any, name: str, minimum: int) -> int:
     return value
 
 
-def choice(value: Any, allowed: tuple[str, ...], name: str) -> str:
+def choice(value: Any, allowed: tuple[Any, ...], name: str) -> None:
     if value not in allowed:
         raise wrong(name, f"one of {list(allowed)}", value)
-    return str(value)
 
 
 def sha256(value: Any, name: str) -> str:

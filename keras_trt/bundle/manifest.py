@@ -59,6 +59,7 @@ class PlanStamp:
         compute_capabilities: The GPUs it runs on, e.g. `("SM86", "SM89")`.
         onnx_sha256: The ONNX file it was built from.
         bytes: Its size.
+        version_compatible: Later versions of TensorRT may run it too; such a plan carries code.
     """
 
     file: str
@@ -68,6 +69,7 @@ class PlanStamp:
     compute_capabilities: tuple[str, ...]
     onnx_sha256: str
     bytes: int
+    version_compatible: bool = False
 
     def __post_init__(self) -> None:
         fields.relative_file(self.file, "plan file")
@@ -76,6 +78,7 @@ class PlanStamp:
             fields.text(getattr(self, name), f"plan `{self.file}` {name}")
         fields.sha256(self.onnx_sha256, f"plan `{self.file}` onnx_sha256")
         fields.integer(self.bytes, f"plan `{self.file}` bytes", minimum=0)
+        fields.choice(self.version_compatible, (True, False), f"plan `{self.file}` version_compatible")
         if not self.compute_capabilities or not all(c.startswith("SM") for c in self.compute_capabilities):
             raise fields.wrong(
                 f"plan `{self.file}` compute_capabilities", "names such as 'SM86'", self.compute_capabilities

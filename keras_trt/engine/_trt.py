@@ -1,0 +1,178 @@
+"""The one place that knows how TensorRT 10, 11, lean and RTX differ: by `hasattr`, never by version."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from keras_trt import _deps
+from keras_trt.errors import EngineError
+
+KINDS = ("tensorrt", "tensorrt_rtx")
+_INSTALL = {
+    "tensorrt": "keras-trt[tensorrt]",
+    "tensorrt_rtx": "keras-trt[rtx]",
+    "tensorrt_lean": "keras-trt[lean]",
+}
+
+_lock = threading.RLock()
+_captures: list[list[tuple[str, str]]] = []
+
+
+def load(module: str, why: str) -> ModuleType:
+    """Imports `tensorrt`, `tensorrt_rtx` or `tensorrt_lean`.
+
+    Raises:
+        MissingDependencyError: It is not installed or cannot be imported; carries the pip line.
+    """
+    return _deps.require(module, install=_INSTALL[module], why=why)
+
+
+def install_line(kind: str) -> str:
+    """The command that installs the builder of `kind`."""
+    return f"pip install '{_INSTALL[kind]}'"
+
+
+def version(trt: ModuleType) -> str:
+    """The version that a plan is tied to, e.g. `"10.16.1.11"`."""
+    return str(trt.__version__)
+
+
+def system() -> str:
+    """The operating system that a plan is tied to: `"linux"` or `"windows"`."""
+    return platform.system().lower()
+
+
+@functools.cache
+def logger(trt: ModuleType) -> Any:
+    """The logger of this process: TensorRT keeps the first one it is given, whatever comes later."""
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            for capture in _captures:
+                capture.append((severity.name, msg))
+
+    return Logger()
+
+
+@contextmanager
+def captured_log() -> Iterator[list[tuple[str, str]]]:
+    """Collects what TensorRT logs meanwhile as (severity name, message)."""
+    messages: list[tuple[str, str]] = []
+    with _lock:
+        _captures.append(messages)
+    try:
+        yield messages
+    finally:
+        with _lock:
+            _captures[:] = [c for c in _captures if c is not messages]
+
+
+def with_severity(messages: list[tuple[str, str]], *severities: str) -> tuple[str, ...]:
+    """The texts of the given severities, each once, in order."""
+    return tuple(dict.fromkeys(text.strip() for severity, text in messages if severity in severities))
+
+
+def errors(messages: list[tuple[str, str]]) -> str:
+    """The logged errors as indented lines for an error message."""
+    return "".join(f"\n  {text}" for text in with_severity(messages, "ERROR", "INTERNAL_ERROR"))
+
+
+def create_network(trt: ModuleType, builder: Any) -> Any:
+    """A strongly typed network: the only kind TensorRT 11 has, opt-in with TensorRT 10."""
+    flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    return builder.create_network(1 << int(flag))
+
+
+def parse(trt: ModuleType, network: Any, onnx_path: Path) -> None:
+    """Parses an ONNX file, weights beside it included, into `network`.
+
+    Raises:
+        EngineError: The parser refused it; the message holds every parser error with its ONNX node.
+    """
+    parser = trt.OnnxParser(network, logger(trt))
+    if parser.parse_from_file(str(onnx_path)):
+        return
+    refused = [parser.get_error(i) for i in range(parser.num_errors)]
+    lines = "".join(f"\n  {_parser_error(e)}" for e in refused)
+    raise EngineError(f"TensorRT's ONNX parser refused `{onnx_path}`:{lines}")
+
+
+def _parser_error(error: Any) -> str:
+    node = f"node `{error.node_name()}` ({error.node_operator()}): " if error.node_operator() else ""
+    return f"{node}{error.desc()} [{error.code().name}]"
+
+
+def compute_capabilities(trt: ModuleType) -> tuple[str, ...]:
+    """The GPU classes this builder can build for ahead of time; empty when it builds for its own GPU only."""
+    if not hasattr(trt, "ComputeCapability"):
+        return ()
+    names = [n for n in trt.ComputeCapability.__members__ if n.startswith("SM")]
+    return tuple(sorted(names, key=lambda n: int(n[2:])))
+
+
+def set_compute_capabilities(trt: ModuleType, config: Any, names: tuple[str, ...]) -> None:
+    """Tells the builder which GPU classes to build for, where it can build for others than its own."""
+    if not hasattr(config, "set_compute_capability"):
+        return
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
+
+
+def set_flag(trt: ModuleType, config: Any, name: str) -> None:
+    """Sets a `BuilderFlag` by name.
+
+    Raises:
+        EngineError: This TensorRT has no such flag.
+    """
+    flag = getattr(trt.BuilderFlag, name, None)
+    if flag is None:
+        known = sorted(trt.BuilderFlag.__members__)
+        raise EngineError(f"{trt.__name__} {version(trt)} has no BuilderFlag.{name}. It has: {known}")
+    config.set_flag(flag)
+
+
+def load_timing_cache(config: Any, path: Path | None) -> None:
+    """Starts from the tactics timed by an earlier build; a cache of another GPU or version is put aside."""
+    if path is None:
+        return
+    data = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(data)
+    if cache is None or not config.set_timing_cache(cache, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def save_timing_cache(config: Any, path: Path | None) -> None:
+    """Writes the tactics timed so far; the file is replaced in one step."""
+    cache = config.get_timing_cache() if path is not None else None
+    if path is None or cache is None:
+        return
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(bytes(memoryview(cache.serialize())))
+    fresh.replace(path)
+
+
+def create_builder(trt: ModuleType) -> Any:
+    """A builder.
+
+    Raises:
+        EngineError: TensorRT could not start, e.g. the driver is too old for it.
+    """
+    with captured_log() as messages:
+        try:
+            return trt.Builder(logger(trt))
+        except TypeError as e:  # pybind's way to say that the C++ factory returned null
+            raise EngineError(
+                f"{trt.__name__} {version(trt)} cannot start a builder here. Is the NVIDIA driver new enough?"
+                f"{errors(messages)}"
+            ) from e

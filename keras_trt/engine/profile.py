@@ -1,0 +1,122 @@
+"""The range of shapes an engine accepts: one optimization profile from the graph's named dynamic axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from keras_trt.bundle.manifest import BATCH_AXIS
+from keras_trt.errors import EngineError, InputError
+
+Sizes = tuple[int, int, int]
+Axes = tuple[int | str, ...]
+"""A shape with names for its dynamic axes."""
+
+
+def sizes_of(value: Any, name: str) -> Sizes:
+    """A number or (min, opt, max) as three ordered sizes.
+
+    Raises:
+        InputError: Not whole numbers with 1 <= min <= opt <= max.
+
+    Example:
+        >>> sizes_of(8, "batch")
+        (8, 8, 8)
+    """
+    sizes = (value,) * 3 if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
+    whole = len(sizes) == 3 and all(isinstance(n, int) and not isinstance(n, bool) for n in sizes)
+    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
+        raise InputError(
+            f"`{name}` must be a whole number or (min, opt, max) with 1 <= min <= opt <= max. "
+            f"Received: {value!r}"
+        )
+    return (sizes[0], sizes[1], sizes[2])
+
+
+def axis_sizes(
+    inputs: Mapping[str, Axes], batch: Any, input_shapes: Mapping[str, Any] | None
+) -> dict[str, Sizes]:
+    """The sizes of every dynamic axis.
+
+    Args:
+        inputs: The graph's inputs with their axes.
+        batch: Size of the axis `"batch"`: a number or (min, opt, max).
+        input_shapes: Sizes of other dynamic axes, by axis (`{"time": (1, 64, 256)}`) or by input
+            (`{"image": (None, (128, 224, 512), (128, 224, 512), 3)}`, None where nothing is to be said).
+
+    Raises:
+        InputError: A dynamic axis has no size, or a name, rank or size is wrong.
+    """
+    sizes = {BATCH_AXIS: sizes_of(batch, "batch")}
+    dynamic = sorted({a for axes in inputs.values() for a in axes if isinstance(a, str)})
+    for name, value in (input_shapes or {}).items():
+        if name in inputs:
+            sizes |= _by_axis(name, inputs[name], value)
+        elif name in dynamic:
+            sizes[name] = sizes_of(value, f"input_shapes[{name!r}]")
+        else:
+            raise InputError(
+                "`input_shapes` must name an input or a dynamic axis. "
+                f"Received: {name!r}, inputs: {dict(inputs)}, dynamic axes: {dynamic}"
+            )
+    missing = [a for a in dynamic if a not in sizes]
+    if missing:
+        raise InputError(
+            f"The dynamic axes {missing} of the inputs {dict(inputs)} need sizes. "
+            f"Pass input_shapes={{{missing[0]!r}: (min, opt, max)}}."
+        )
+    return sizes
+
+
+def _by_axis(name: str, axes: Axes, shape: Any) -> dict[str, Sizes]:
+    if not isinstance(shape, Sequence) or len(shape) != len(axes):
+        raise InputError(
+            f"`input_shapes[{name!r}]` must have {len(axes)} axes, as {axes}. Received: {shape!r}"
+        )
+    sizes = {}
+    for axis, value in zip(axes, shape, strict=True):
+        if value is None:
+            continue
+        if isinstance(axis, str):
+            sizes[axis] = sizes_of(value, f"input_shapes[{name!r}]")
+        elif value != axis:
+            raise InputError(
+                f"`input_shapes[{name!r}]` cannot change a fixed axis of {axes}. Received: {shape!r}"
+            )
+    return sizes
+
+
+def add_profile(
+    trt: ModuleType,
+    builder: Any,
+    network: Any,
+    config: Any,
+    batch: Any,
+    input_shapes: Mapping[str, Any] | None,
+) -> None:
+    """Adds the profile for every input of `network`; a static network needs none.
+
+    Raises:
+        InputError: See `axis_sizes`.
+        EngineError: TensorRT refused the profile.
+    """
+    inputs = {t.name: _axes(t) for t in (network.get_input(i) for i in range(network.num_inputs))}
+    sizes = axis_sizes(inputs, batch, input_shapes)
+    if all(isinstance(a, int) for axes in inputs.values() for a in axes):
+        return
+    profile = builder.create_optimization_profile()
+    for name, axes in inputs.items():
+        low, usual, high = (tuple(a if isinstance(a, int) else sizes[a][i] for a in axes) for i in range(3))
+        profile.set_shape(name, low, usual, high)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError(
+            f"{trt.__name__} refused the optimization profile. Inputs: {inputs}, sizes: {sizes}"
+        )
+
+
+def _axes(tensor: Any) -> Axes:
+    return tuple(
+        int(size) if size >= 0 else tensor.get_dimension_name(i) or f"{tensor.name}_axis{i}"
+        for i, size in enumerate(tensor.shape)
+    )
