@@ -40,7 +40,7 @@ class Plan:
 
 
 def available_builders() -> tuple[str, ...]:
-    """The kinds that `build_plan` can build here: `"tensorrt"` needs its package and a GPU, RTX its package."""
+    """The kinds that `build_plan` can build here: `"tensorrt"` needs its package and a GPU, RTX no GPU."""
     found = [kind for kind in _trt.KINDS if _deps.available(kind)]
     return tuple(kind for kind in found if kind != "tensorrt" or gpus())
 
@@ -90,6 +90,10 @@ def build_plan(
             f"`onnx_path` must be an ONNX file. Received: {str(onnx_path)!r}, which does not exist."
         )
     kind = _choose_kind(kind)
+    if version_compatible and kind != "tensorrt":
+        raise InputError(
+            f"`version_compatible` plans exist with kind='tensorrt' only. Received: kind={kind!r}"
+        )
     trt = _trt.load(kind, why=f"engine={kind!r}")
     targets = _targets(trt, kind, compute_capabilities)
     cache = Path(timing_cache) if timing_cache is not None and kind == "tensorrt" else None
@@ -98,7 +102,7 @@ def build_plan(
         network = _trt.create_network(trt, builder)
         _trt.parse(trt, network, path)
         config = builder.create_builder_config()
-        add_profile(trt, builder, network, config, batch, input_shapes)
+        add_profile(builder, network, config, batch=batch, input_shapes=input_shapes)
         _trt.set_compute_capabilities(trt, config, targets)
         for flag, wanted in (("SPARSE_WEIGHTS", sparse_weights), ("VERSION_COMPATIBLE", version_compatible)):
             if wanted:
@@ -148,8 +152,8 @@ def _targets(trt: ModuleType, kind: str, asked: Sequence[str] | None) -> tuple[s
     if not known:  # this builder knows its own GPU only
         if asked is not None and tuple(asked) != here:
             raise InputError(
-                f"`compute_capabilities` cannot be chosen with kind={kind!r}, which builds for this machine's GPU "
-                f"{list(here)}. Received: {list(asked)}. Use kind='tensorrt_rtx'."
+                f"`compute_capabilities` cannot be chosen with kind={kind!r}, which builds for this machine's "
+                f"GPU, {list(here)}. Received: {list(asked)}. Use kind='tensorrt_rtx'."
             )
         return here
     if asked is None:
@@ -159,8 +163,8 @@ def _targets(trt: ModuleType, kind: str, asked: Sequence[str] | None) -> tuple[s
     wrong = [c for c in asked if c not in known]
     if wrong or not asked:
         raise InputError(
-            f"`compute_capabilities` must be GPU classes that {kind} {_trt.version(trt)} knows: {list(known)}. "
-            f"Received: {list(asked)}"
+            f"`compute_capabilities` must be GPU classes that {kind} {_trt.version(trt)} knows: "
+            f"{list(known)}. Received: {list(asked)}"
         )
     return tuple(dict.fromkeys(asked))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from keras_trt.bundle.manifest import BATCH_AXIS
@@ -88,12 +87,7 @@ def _by_axis(name: str, axes: Axes, shape: Any) -> dict[str, Sizes]:
 
 
 def add_profile(
-    trt: ModuleType,
-    builder: Any,
-    network: Any,
-    config: Any,
-    batch: Any,
-    input_shapes: Mapping[str, Any] | None,
+    builder: Any, network: Any, config: Any, *, batch: Any, input_shapes: Mapping[str, Any] | None
 ) -> None:
     """Adds the profile for every input of `network`; a static network needs none.
 
@@ -110,9 +104,7 @@ def add_profile(
         low, usual, high = (tuple(a if isinstance(a, int) else sizes[a][i] for a in axes) for i in range(3))
         profile.set_shape(name, low, usual, high)
     if config.add_optimization_profile(profile) < 0:
-        raise EngineError(
-            f"{trt.__name__} refused the optimization profile. Inputs: {inputs}, sizes: {sizes}"
-        )
+        raise EngineError(f"TensorRT refused the optimization profile. Inputs: {inputs}, sizes: {sizes}")
 
 
 def _axes(tensor: Any) -> Axes:
