@@ -23,14 +23,6 @@ from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt.errors import ModelError
 
-# Layers that build their sub-layers from one constraint argument of their own: it must say "mask" too,
-# or the sub-layers come back from a file without it.
-_CONTAINERS = {
-    "MultiHeadAttention": "_kernel_constraint",
-    "GroupedQueryAttention": "_kernel_constraint",
-    "GroupQueryAttention": "_kernel_constraint",
-}
-
 
 @functools.cache
 def mask_class(keras: ModuleType) -> type:
@@ -38,7 +30,7 @@ def mask_class(keras: ModuleType) -> type:
     import tensorflow as tf
 
     @keras.saving.register_keras_serializable(package="keras_trt")
-    class PruningMask(keras.constraints.Constraint):
+    class PruningMask(keras.constraints.Constraint):  # type: ignore[name-defined]
         """Keeps masked weights at zero.
 
         Args:
@@ -188,11 +180,26 @@ def _constrain(flavor: Flavor, layer: Any, kernel: Kernel, variable: Any, constr
 
 
 def mark_containers(flavor: Flavor, model: Any) -> None:
-    """Lets attention layers with a pruned projection say so in their own config."""
+    """Lets layers that build their sub-layers from arguments of their own say "mask" in their config.
+
+    Without it the sub-layers of an attention layer, or of tf_keras's Bidirectional (whose config comes
+    from a template that it never runs), come back from a file unconstrained.
+    """
+    mask = mask_class(flavor.keras)
     for _, layer in flavor.walk(model):
-        attribute = next((_CONTAINERS[c.__name__] for c in type(layer).__mro__ if c.__name__ in _CONTAINERS), "")
-        if not attribute or isinstance(getattr(layer, attribute), mask_class(flavor.keras)):
-            continue
-        inside = [v for _, _, _, v in weights_in(flavor, layer)]
-        if any(constraint_of(flavor, v) is not None for v in inside):
-            setattr(layer, attribute, mask_class(flavor.keras)(inner=getattr(layer, attribute)))
+        inside = [constraint_of(flavor, variable) for *_, variable in weights_in(flavor, layer)]
+        info = next((constraint.info for constraint in inside if constraint is not None), None)
+        for owner, attribute in _arguments(layer) if info is not None else ():
+            if not isinstance(getattr(owner, attribute), mask):
+                setattr(owner, attribute, mask(inner=getattr(owner, attribute), info=info))
+
+
+def _arguments(layer: Any) -> list[tuple[Any, str]]:
+    """Where a composite layer keeps the constraints that it hands to its sub-layers."""
+    classes = {cls.__name__ for cls in type(layer).__mro__}
+    if "MultiHeadAttention" in classes:
+        return [(layer, "_kernel_constraint")]
+    if "GroupedQueryAttention" in classes:
+        return [(layer, "kernel_constraint")]
+    cell = getattr(getattr(layer, "layer", None), "cell", None) if "Bidirectional" in classes else None
+    return [] if cell is None else [(cell, "kernel_constraint"), (cell, "recurrent_constraint")]

@@ -1,0 +1,273 @@
+"""`prune_model`: the zeros are the right ones and stay through training, saving and copying."""
+
+import numpy as np
+import pytest
+
+from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.masking import mask_of, value_of, weights_in
+from keras_trt.errors import InputError, ModelError
+from keras_trt.prune import prune_model, rebind
+from keras_trt.prune.masks import is_n_of_m
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.random((32, 8, 8, 16), dtype="float32"), RNG.integers(0, 5, 32)
+
+
+def small(k, **dense):
+    inputs = k.Input((8, 8, 16))
+    h = k.layers.Conv2D(16, 3, name="conv", use_bias=False)(inputs)
+    h = k.layers.BatchNormalization(name="bn")(h)
+    h = k.layers.DepthwiseConv2D(3, name="depthwise")(k.layers.ReLU()(h))
+    h = k.layers.SeparableConv2D(8, 3, padding="same", name="separable")(h)
+    h = k.layers.GlobalAveragePooling2D()(h)
+    return k.Model(inputs, k.layers.Dense(5, activation="softmax", name="head", **dense)(h))
+
+
+def zeros(model):
+    """Fraction of zeros by path and attribute."""
+    flavor = flavor_of(model)
+    return {f"{p}.{kn.name}": float((value_of(v) == 0).mean()) for p, _, kn, v in weights_in(flavor, model)}
+
+
+def fit(model, k, **options):
+    model.compile(k.optimizers.Adam(0.01), "sparse_categorical_crossentropy", **options)
+    model.fit(X, Y, epochs=2, batch_size=16, verbose=0)
+    return model
+
+
+def test_sparsity_is_reached_in_every_layer_to_the_weight(k):
+    pruned = zeros(prune_model(small(k), 0.8))
+    assert pruned.pop("depthwise." + next(n for n in pruned if n.startswith("depthwise.")).split(".")[1]) == 0
+    assert pruned.pop("separable.depthwise_kernel") == 0
+    assert pruned == {
+        "conv.kernel": round(0.8 * 2304) / 2304,
+        "separable.pointwise_kernel": round(0.8 * 128) / 128,
+        "head.kernel": 0.8,
+    }
+
+
+def test_the_argument_is_not_changed(k):
+    model = small(k)
+    before = model.get_weights()
+    prune_model(model, 0.9)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert model.get_layer("conv").kernel.constraint is None
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"jit_compile": True}, {"jit_compile": False}, {"run_eagerly": True}]
+)
+def test_zeros_hold_through_fit_and_the_other_weights_train(k, options):
+    pruned = prune_model(small(k), threshold=0.5)
+    before = zeros(pruned)
+    start = value_of(pruned.get_layer("conv").kernel).copy()
+    fit(pruned, k, **options)
+    assert zeros(pruned) == before
+    assert before["conv.kernel"] > 0.2
+    moved = value_of(pruned.get_layer("conv").kernel)
+    assert np.array_equal(moved == 0, start == 0)
+    assert np.abs(moved - start).max() > 1e-3
+
+
+def test_summary_and_weight_names_stay(k):
+    model = small(k)
+    pruned = prune_model(model, 0.5)
+    assert [w.name for w in pruned.weights] == [w.name for w in model.weights]
+    assert [type(layer) for layer in pruned.layers] == [type(layer) for layer in model.layers]
+    assert pruned.count_params() == model.count_params()
+
+
+def test_zeros_hold_under_mixed_precision(k):
+    k.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        pruned = prune_model(small(k), 0.7)
+    finally:
+        k.mixed_precision.set_global_policy("float32")
+    before = zeros(pruned)
+    assert zeros(fit(pruned, k)) == before
+
+
+def test_zeros_hold_in_a_hand_written_loop(k):
+    import tensorflow as tf
+
+    pruned = prune_model(small(k), 0.7)
+    before = zeros(pruned)
+    optimizer = k.optimizers.SGD(0.1)
+    for _ in range(2):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(pruned(X) ** 2)
+        gradients = tape.gradient(loss, pruned.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, pruned.trainable_variables, strict=True))
+    assert zeros(pruned) == before
+
+
+def test_a_file_loaded_by_keras_alone_trains_on_with_its_zeros(k, tmp_path):
+    pruned = fit(prune_model(small(k), 0.7), k)
+    pruned.save(tmp_path / "m.keras")
+    loaded = k.models.load_model(tmp_path / "m.keras")
+    assert np.array_equal(loaded.predict(X, verbose=0), pruned.predict(X, verbose=0))
+    before = zeros(loaded)
+    loaded.fit(X, Y, verbose=0)
+    assert zeros(loaded) == before == zeros(pruned)
+
+
+def test_an_unbound_mask_in_an_eager_step_raises_instead_of_losing_zeros(k):
+    model = prune_model(small(k), 0.7)
+    copy = k.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    with pytest.raises(ModelError, match=r"not bound.*keras_trt.prune.rebind"):
+        fit(copy, k, run_eagerly=True)
+
+
+def test_rebind_makes_a_copy_hold_its_zeros_in_eager_steps(k):
+    model = prune_model(small(k), 0.7)
+    copy = k.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    rebind(copy)
+    assert zeros(fit(copy, k, run_eagerly=True)) == zeros(model)
+
+
+def test_rebind_takes_the_zeros_of_newly_loaded_weights(k):
+    model = prune_model(small(k), 0.5)
+    denser = prune_model(model, 0.9)
+    model.set_weights(denser.get_weights())
+    rebind(model)
+    assert zeros(fit(model, k)) == zeros(denser)
+
+
+def test_a_constraint_of_the_user_is_kept(k):
+    pruned = fit(prune_model(small(k, kernel_constraint=k.constraints.MaxNorm(0.1)), 0.5), k)
+    kernel = value_of(pruned.get_layer("head").kernel)
+    assert (kernel == 0).mean() == 0.5
+    assert np.linalg.norm(kernel, axis=0).max() < 0.1001
+
+
+def test_two_of_four_runs_along_the_input_channels_and_reports_the_rest(k):
+    model = small(k)
+    pruned = fit(prune_model(model, pattern="2:4"), k)
+    assert is_n_of_m(value_of(pruned.get_layer("conv").kernel), 2, 4, axis=2)
+    assert zeros(pruned)["conv.kernel"] == 0.5
+    assert zeros(pruned)["head.kernel"] == 0  # 5 outputs do not pay
+
+
+def test_two_of_four_by_hand_takes_a_layer_where_it_would_not_pay(k):
+    pruned = prune_model(small(k), pattern="2:4", only="head")
+    assert is_n_of_m(value_of(pruned.get_layer("head").kernel), 2, 4, axis=0)
+    assert zeros(pruned)["conv.kernel"] == 0
+
+
+def test_blocks_run_over_the_matrix_of_inputs_and_outputs(k):
+    pruned = prune_model(small(k), 0.5, pattern=(4, 8), only="conv")
+    mask = value_of(pruned.get_layer("conv").kernel).reshape(-1, 16) != 0
+    blocks = mask.reshape(36, 4, 2, 8).transpose(0, 2, 1, 3).reshape(72, 32)
+    assert set(blocks.sum(1)) == {0, 32}
+    assert (blocks.sum(1) == 0).mean() == 0.5
+
+
+def test_pruning_twice_adds_zeros_and_drops_none(k):
+    once = prune_model(small(k), 0.5)
+    twice = prune_model(once, 0.5, pattern=(4, 4), only="conv")
+    a, b = (value_of(m.get_layer("conv").kernel) for m in (once, twice))
+    assert (b[a == 0] == 0).all()
+    assert (b == 0).sum() > (a == 0).sum()
+    assert zeros(prune_model(once, 0.8))["conv.kernel"] == round(0.8 * 2304) / 2304
+
+
+def test_only_and_skip_choose_layers(k):
+    assert zeros(prune_model(small(k), 0.5, skip="head"))["head.kernel"] == 0
+    chosen = zeros(prune_model(small(k), 0.5, only=["depthwise"]))
+    assert [name.split(".")[0] for name, z in chosen.items() if z] == ["depthwise"]
+
+
+def test_nested_models_are_pruned(k):
+    inner = k.Sequential([k.Input((8, 8, 16)), k.layers.Conv2D(8, 3, name="inside")], name="backbone")
+    model = k.Sequential(
+        [k.Input((8, 8, 16)), inner, k.layers.Flatten(), k.layers.Dense(5, activation="softmax")]
+    )
+    pruned = fit(prune_model(model, 0.75), k)
+    assert zeros(pruned)["backbone/inside.kernel"] == 0.75
+
+
+def test_a_shared_layer_is_pruned_once(k):
+    shared = k.layers.Dense(8, name="shared")
+    a, b = k.Input((8,)), k.Input((8,))
+    model = k.Model([a, b], k.layers.Add()([shared(a), shared(b)]))
+    assert zeros(prune_model(model, 0.5)) == {"shared.kernel": 0.5}
+
+
+def test_recurrent_and_attention_weights_are_pruned_and_survive_a_file(k, tmp_path):
+    inputs = k.Input((4, 8))
+    h = k.layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    h = k.layers.Bidirectional(k.layers.LSTM(4, name="lstm"), name="both")(h)
+    model = k.Model(inputs, k.layers.Dense(5, activation="softmax")(h))
+    pruned = prune_model(model, 0.5)
+    before = zeros(pruned)
+    assert len(before) == 9
+    assert all(z == 0.5 for z in before.values())
+    pruned.save(tmp_path / "m.keras")
+    loaded = k.models.load_model(tmp_path / "m.keras")
+    rebind(loaded)
+    loaded.compile("adam", "sparse_categorical_crossentropy")
+    loaded.fit(RNG.random((8, 4, 8)), RNG.integers(0, 5, 8), verbose=0)
+    assert zeros(loaded) == before
+
+
+def test_a_frozen_layer_is_pruned_too(k):
+    model = small(k)
+    model.get_layer("conv").trainable = False
+    assert zeros(fit(prune_model(model, 0.5), k))["conv.kernel"] == 0.5
+
+
+def test_sparsity_zero_changes_nothing(k):
+    model = small(k)
+    pruned = prune_model(model, 0.0)
+    assert all(np.array_equal(a, b) for a, b in zip(pruned.get_weights(), model.get_weights(), strict=True))
+
+
+def test_mask_of_is_none_for_weights_that_are_not_pruned(k):
+    pruned = prune_model(small(k), 0.5, only="conv")
+    flavor = flavor_of(pruned)
+    assert mask_of(flavor, pruned.get_layer("head").kernel) is None
+    assert (~mask_of(flavor, pruned.get_layer("conv").kernel)).mean() == 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({}, "Say how much to prune"),
+        ({"sparsity": 1.0}, r"fraction in \[0, 1\).*Received: sparsity=1.0"),
+        ({"sparsity": -0.1}, "Received: sparsity=-0.1"),
+        ({"sparsity": 0.5, "threshold": 0.5}, "neither `sparsity` nor a pattern"),
+        ({"threshold": -1.0}, "Received: threshold=-1"),
+        ({"threshold": 50.0}, r"would zero all of layer 'conv'.*skip='conv'"),
+        ({"sparsity": 0.3, "pattern": "2:4"}, "means a sparsity of 0.5"),
+        ({"pattern": "4:2"}, "0 < n < m"),
+        ({"pattern": "diagonal"}, "Received: pattern='diagonal'"),
+        ({"sparsity": 0.5, "pattern": (0, 4)}, "positive integers"),
+        ({"sparsity": 0.5, "pattern": (4, 4), "pooling": "min"}, "Received: pooling='min'"),
+        ({"sparsity": 0.5, "only": "cnv"}, "Close names: conv"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments, message):
+    import keras
+
+    with pytest.raises(InputError, match=message):
+        prune_model(small(keras), **arguments)
+
+
+def test_nan_weights_are_refused_with_the_layers_name(k):
+    model = small(k)
+    model.get_layer("conv").kernel.assign(np.full((3, 3, 16, 16), np.nan))
+    with pytest.raises(ModelError, match=r"layer 'conv' \(kernel\) hold NaN"):
+        prune_model(model, 0.5)
+
+
+def test_a_model_where_the_pattern_fits_nowhere_says_why(k):
+    model = k.Sequential([k.Input((6,)), k.layers.Dense(8, name="d")])
+    with pytest.raises(ModelError, match="d: 6 input channels are not a multiple of 4"):
+        prune_model(model, pattern="2:4")
+
+
+def test_a_model_without_weights_says_so(k):
+    with pytest.raises(ModelError, match="no layer with weights"):
+        prune_model(k.Sequential([k.Input((6,)), k.layers.ReLU()]), 0.5)
