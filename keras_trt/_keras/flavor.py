@@ -51,13 +51,20 @@ class Flavor:
         """The layers directly inside `layer`."""
         return list(layer._flatten_layers(include_self=False, recursive=False))
 
+    def is_quantizer(self, layer: Any) -> bool:
+        """Whether `layer` is one of the quantisers this library puts inside twins."""
+        return bool(getattr(layer, "is_keras_trt_quantizer", False))
+
     def walk(self, model: Any, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`)."""
+        """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`).
+
+        The library's own quantisers inside a layer are not shown.
+        """
         yield from self._walk(model, prefix, set())
 
     def _walk(self, layer: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         for child in self.children(layer):
-            if id(child) in seen:
+            if id(child) in seen or self.is_quantizer(child):
                 continue
             seen.add(id(child))
             path = f"{prefix}{child.name}"
@@ -77,6 +84,10 @@ class Flavor:
 
     def unlocked(self, layer: Any) -> Any:
         """Context in which weights and sub-layers may be added to a layer that is already built."""
+        raise NotImplementedError
+
+    def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
+        """Takes sub-layers out of a layer's tracking; call inside `unlocked`."""
         raise NotImplementedError
 
     def add_state(self, layer: Any, name: str, value: float) -> Any:

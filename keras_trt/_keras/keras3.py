@@ -24,21 +24,21 @@ class Keras3(Flavor):
 
         return keras
 
-    def is_functional(self, model: Any) -> bool:  # noqa: D102
+    def is_functional(self, model: Any) -> bool:
         if isinstance(model, self.keras.Sequential):
             return getattr(model, "_functional", None) is not None
         return isinstance(model, self.keras.Model) and hasattr(model, "_nodes_by_depth")
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:  # noqa: D102
+    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:
         by_depth = _graph_model(model)._nodes_by_depth
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
         return [(n.operation, list(n.input_tensors), list(n.outputs)) for n in nodes if not n.is_input]
 
-    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:  # noqa: D102
+    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
         graph = _graph_model(model)
         return self.keras.tree.flatten(graph.inputs), self.keras.tree.flatten(graph.outputs)
 
-    def clone(self, model: Any) -> Any:  # noqa: D102
+    def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
             # A Functional subclass with its own __init__ still has a readable graph.
             copy = self.keras.models.clone_model(model)
@@ -47,7 +47,7 @@ class Keras3(Flavor):
         return rebuild.copy_state(self, model, copy)
 
     @contextmanager
-    def unlocked(self, layer: Any) -> Iterator[None]:  # noqa: D102
+    def unlocked(self, layer: Any) -> Iterator[None]:
         tracker = layer._tracker
         locked = tracker.locked
         if locked:
@@ -58,7 +58,10 @@ class Keras3(Flavor):
             if locked:
                 tracker.lock()
 
-    def add_state(self, layer: Any, name: str, value: float) -> Any:  # noqa: D102
+    def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
+        layer._layers[:] = [other for other in layer._layers if all(other is not s for s in sublayers)]
+
+    def add_state(self, layer: Any, name: str, value: float) -> Any:
         options: dict[str, Any] = {}
         if "aggregation" in inspect.signature(self.keras.layers.Layer.add_weight).parameters:
             options["aggregation"] = "mean"
@@ -72,7 +75,7 @@ class Keras3(Flavor):
             **options,
         )
 
-    def raw(self, variable: Any) -> Any:  # noqa: D102
+    def raw(self, variable: Any) -> Any:
         return variable._value if hasattr(variable, "_value") else variable
 
 

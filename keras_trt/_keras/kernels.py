@@ -94,18 +94,37 @@ def register_layer(
     _REGISTERED[cls] = tuple(Kernel(name, (channel_axis,), inputs, f"{name}_constraint") for name in kernels)
 
 
+def registered_classes() -> tuple[type, ...]:
+    """The classes given to `register_layer`."""
+    return tuple(_REGISTERED)
+
+
 def kernels_of(layer: Any) -> tuple[Kernel, ...]:
     """The weight variables of a layer that exist on it; empty for a layer without any.
 
     A layer's twin or subclass counts as its base class. Sub-layers are not looked into.
     """
-    for cls in type(layer).__mro__:
+    return _first_of_each(row for row in _resolved(layer) if hasattr(layer, row.name))
+
+
+def kernel_of(layer: Any, name: str) -> Kernel:
+    """The row of one of a layer's weight variables, found without touching the variable."""
+    return next(row for row in _resolved(layer) if row.name == name)
+
+
+def _resolved(layer: Any) -> tuple[Kernel, ...]:
+    rows = rows_of(type(layer))
+    if any(cls.__name__ == "EinsumDense" and _is_keras(cls) for cls in type(layer).__mro__):
+        rows = tuple(_einsum_kernel(row.name, layer.equation) for row in rows)
+    return rows
+
+
+def rows_of(layer_class: type) -> tuple[Kernel, ...]:
+    """The table's rows for a layer class, whether or not a layer of it has them all."""
+    for cls in layer_class.__mro__:
         rows = _REGISTERED.get(cls) or (KERNELS.get(cls.__name__) if _is_keras(cls) else None)
-        if rows is None:
-            continue
-        if cls.__name__ == "EinsumDense":
-            rows = tuple(_einsum_kernel(row.name, layer.equation) for row in rows)
-        return _first_of_each(row for row in rows if hasattr(layer, row.name))
+        if rows is not None:
+            return rows
     return ()
 
 

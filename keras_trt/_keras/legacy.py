@@ -22,18 +22,18 @@ class LegacyKeras(Flavor):
         """The `tf_keras` module."""
         return require("tf_keras", install="tf-keras")
 
-    def is_functional(self, model: Any) -> bool:  # noqa: D102
+    def is_functional(self, model: Any) -> bool:
         return bool(getattr(model, "_is_graph_network", False))
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:  # noqa: D102
+    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:
         flatten, by_depth = self.tf.nest.flatten, model._nodes_by_depth
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
         return [(n.layer, list(n.keras_inputs), flatten(n.outputs)) for n in nodes if not n.is_input]
 
-    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:  # noqa: D102
+    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
         return self.tf.nest.flatten(model.inputs), self.tf.nest.flatten(model.outputs)
 
-    def clone(self, model: Any) -> Any:  # noqa: D102
+    def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
             copy = self.keras.models.clone_model(model)
             if not copy.built:
@@ -43,10 +43,13 @@ class LegacyKeras(Flavor):
         return rebuild.copy_state(self, model, copy)
 
     @contextmanager
-    def unlocked(self, layer: Any) -> Iterator[None]:  # noqa: D102
+    def unlocked(self, layer: Any) -> Iterator[None]:
         yield
 
-    def add_state(self, layer: Any, name: str, value: float) -> Any:  # noqa: D102
+    def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
+        """Deleting the attribute is enough here."""
+
+    def add_state(self, layer: Any, name: str, value: float) -> Any:
         tf = self.tf
         return layer.add_weight(
             name=name,
@@ -59,5 +62,5 @@ class LegacyKeras(Flavor):
             experimental_autocast=False,
         )
 
-    def raw(self, variable: Any) -> Any:  # noqa: D102
+    def raw(self, variable: Any) -> Any:
         return getattr(variable, "_variable", variable)  # AutoCastVariable holds the real one there

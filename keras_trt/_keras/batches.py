@@ -1,0 +1,107 @@
+"""Batches of model inputs out of whatever Keras users call data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import InputError
+
+
+def batches(
+    flavor: Flavor, model: Any, data: Any, batch_size: int = 32, steps: int | None = None
+) -> Iterator[Any]:
+    """Yields inputs the model can be called on.
+
+    Args:
+        flavor: The model's Keras.
+        model: Its inputs' shapes are checked against the first batch.
+        data: An array, a list or dict of arrays (as the model takes them), a `tf.data.Dataset` of batches,
+            a `PyDataset`/`Sequence`, or any iterable of batches. A batch may be `x`, `(x, y)` or `(x, y, w)`.
+        batch_size: Used for arrays.
+        steps: The most batches to take; needed for endless generators.
+
+    Raises:
+        InputError: No data, or a shape that does not fit; the message names the input.
+    """
+    count = 0
+    for batch in _raw(data, batch_size):
+        if steps is not None and count == steps:
+            return
+        x = batch[0] if isinstance(batch, tuple) else batch
+        if count == 0:
+            _check(flavor, model, x)
+        yield flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)
+        count += 1
+    if count == 0:
+        raise InputError("The data holds no batch. Received: an empty data set.")
+
+
+def length(data: Any, batch_size: int = 32, steps: int | None = None) -> int | None:
+    """The number of batches, when it can be known."""
+    if _arrays(data):
+        first = _leaves(data)[0]
+        known = -(-len(first) // batch_size)
+    else:
+        try:
+            known = len(data)
+        except TypeError:  # generators and endless datasets have none
+            return steps
+    return known if steps is None else min(known, steps)
+
+
+def _arrays(data: Any) -> bool:
+    leaves = _leaves(data)
+    return bool(leaves) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in leaves)
+
+
+def _leaves(data: Any) -> list[Any]:
+    if isinstance(data, dict):
+        return [leaf for value in data.values() for leaf in _leaves(value)]
+    if isinstance(data, (list, tuple)):
+        return [leaf for value in data for leaf in _leaves(value)]
+    return [data]
+
+
+def _raw(data: Any, batch_size: int) -> Iterator[Any]:
+    if _arrays(data):
+        for start in range(0, len(_leaves(data)[0]), batch_size):
+            yield _slice(data, slice(start, start + batch_size))
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (list, tuple)):
+        for i in range(len(data)):  # a PyDataset or a Sequence
+            yield data[i]
+    else:
+        yield from data
+
+
+def _slice(data: Any, part: slice) -> Any:
+    if isinstance(data, dict):
+        return {name: _slice(value, part) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_slice(value, part) for value in data]
+    return data[part]
+
+
+def _check(flavor: Flavor, model: Any, x: Any) -> None:
+    """Compares a batch with the model's declared inputs, when it has any."""
+    declared = getattr(model, "inputs", None)
+    if not declared:
+        return
+    declared = flavor.tf.nest.flatten(declared)
+    names = [tensor.name.split(":")[0] for tensor in declared]
+    if isinstance(x, dict):
+        missing = [name for name in names if name not in x]
+        if missing:
+            raise InputError(f"The data lacks input {missing[0]!r}. Received: {sorted(x)}; needed: {names}.")
+        given = [x[name] for name in names]
+    else:
+        given = flavor.tf.nest.flatten(x)
+    if len(given) != len(declared):
+        raise InputError(f"The model has {len(declared)} inputs {names}. Received: {len(given)} arrays.")
+    for name, tensor, array in zip(names, declared, given, strict=True):
+        want, got = tuple(tensor.shape), tuple(np.shape(array))
+        if len(want) != len(got) or any(a not in (None, b) for a, b in zip(want[1:], got[1:], strict=True)):
+            raise InputError(f"Input {name!r} takes batches of shape {want}. Received: shape {got}.")

@@ -1,0 +1,139 @@
+"""Whole models: what was done to them, their plain form, and their way to disk and back."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor, check_model, keras3, legacy
+from keras_trt._keras.kernels import KERNELS, kernels_of, registered_classes
+from keras_trt._keras.masking import rebind, value_of, variable_of
+from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.inventory import quantizers_of
+from keras_trt.quantize.placement import RULES
+from keras_trt.quantize.quantize_model import decide, left_float
+from keras_trt.quantize.quantizer import activation_quantizer
+from keras_trt.quantize.twins import dequantize_layer, is_twin, twin_class
+from keras_trt.report import Report
+
+
+def report(model: Any) -> Report:
+    """What is quantised and pruned in a model, layer by layer, what is not, and why.
+
+    Args:
+        model: A built Keras 3 or tf_keras model, quantised or not.
+
+    Returns:
+        A report with the columns layer, kind, int8, amax (the activation ranges; empty while unknown),
+        sparsity (share of zeros in the kernels) and reason.
+    """
+    flavor = check_model(model)
+    decisions = decide(flavor, model)
+    rows = []
+    for path, layer in flavor.walk(model):
+        decision, twin = decisions[path], is_twin(layer)
+        ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
+        rows.append(
+            {
+                "layer": path,
+                "kind": decision.kind,
+                "int8": _int8(layer) if twin else "",
+                "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
+                "sparsity": _sparsity(layer),
+                "reason": decision.reason if twin else left_float(flavor, layer, decision),
+            }
+        )
+    quantized = sum(bool(row["int8"]) for row in rows)
+    return Report(f"{model.name}: {quantized} of {len(rows)} layers quantised", tuple(rows))
+
+
+def strip(model: Any) -> Any:
+    """Returns a plain copy: no quantisers, no masks; float weights as trained, pruned ones zero.
+
+    Args:
+        model: A model made by `quantize_model`, `prune_model` or the callbacks; it is not changed.
+    """
+    flavor = check_model(model)
+    copy = flavor.clone(model)
+    for _, layer in list(flavor.walk(copy)):
+        if is_twin(layer):
+            dequantize_layer(layer)
+    return flavor.clone(copy)
+
+
+def save_model(model: Any, path: Any) -> None:
+    """Saves a model, quantised or pruned or plain, as a `.keras` file; written beside, then renamed.
+
+    Args:
+        model: A built Keras 3 or tf_keras model.
+        path: A file name that ends in `.keras`; an existing file is replaced whole.
+
+    Raises:
+        InputError: Another suffix.
+    """
+    check_model(model)
+    path = _keras_file(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        beside = Path(folder) / path.name
+        model.save(beside)
+        beside.replace(path)
+
+
+def load_model(path: Any, *, compile: bool = True) -> Any:
+    """Loads a `.keras` file with the Keras that wrote it; quantisers and masks come back.
+
+    Args:
+        path: A file written by `save_model`, `model.save` or `ModelCheckpoint`.
+        compile: Whether to restore the optimizer and its state.
+
+    Raises:
+        InputError: No `.keras` file is there.
+    """
+    path = _keras_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+    except (OSError, KeyError, zipfile.BadZipFile) as e:
+        raise InputError(f"No readable `.keras` file at {str(path)!r}: {e}") from e
+    flavor = keras3() if version.startswith("3") else legacy()
+    register(flavor)
+    model = flavor.keras.models.load_model(path, compile=compile)
+    rebind(model)
+    return model
+
+
+def register(flavor: Flavor) -> None:
+    """Makes the twins known to one Keras's loader; needed before plain `keras.models.load_model`."""
+    activation_quantizer(flavor)
+    for name in {*KERNELS, *RULES}:
+        cls = getattr(flavor.keras.layers, name, None)
+        if isinstance(cls, type):
+            twin_class(cls)
+    for cls in registered_classes():
+        if issubclass(cls, flavor.keras.layers.Layer):
+            twin_class(cls)
+
+
+def _int8(layer: Any) -> str:
+    scheme = layer.quantization
+    inputs = [f"input {i}" if len(scheme.inputs) > 1 or i else "input" for i in scheme.inputs]
+    return ", ".join([*inputs, *scheme.kernels])
+
+
+def _sparsity(layer: Any) -> float | None:
+    """The share of exact zeros in a layer's kernels; None for a layer without any."""
+    values = [value_of(v) for kernel in kernels_of(layer) if (v := variable_of(layer, kernel)) is not None]
+    total = sum(value.size for value in values)
+    return sum(int((value == 0).sum()) for value in values) / total if total else None
+
+
+def _keras_file(path: Any) -> Path:
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise InputError(f"Models are saved as `.keras` files. Received: path={str(path)!r}")
+    if not path.parent.is_dir():
+        raise ModelError(f"There is no folder {str(path.parent)!r}. Create it first.")
+    return path

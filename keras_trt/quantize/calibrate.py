@@ -1,0 +1,78 @@
+"""Finding activation ranges from data (post-training quantisation, and the start of training)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.batches import batches, length
+from keras_trt._keras.flavor import check_model
+from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.calibrators import Histogram, calibrator
+from keras_trt.quantize.inventory import activation_quantizers
+from keras_trt.quantize.quantizer import observing
+
+
+def calibrate(
+    model: Any,
+    data: Any,
+    method: Any = "max",
+    *,
+    batch_size: int = 32,
+    steps: int | None = None,
+    verbose: int = 1,
+) -> Any:
+    """Sets the activation ranges of a quantised model from one pass over data, in place.
+
+    The float model is run: what is measured is what quantisation will cut.
+
+    Args:
+        model: A quantised Keras 3 or tf_keras model.
+        data: An array (samples first), a list or dict of arrays, a `tf.data.Dataset`, a generator or a
+            `PyDataset`/`Sequence`; a few hundred samples are usually enough.
+        method: `"max"`, `"percentile"` (99.99 %), `"entropy"`, `"mse"`, `"std"` (4 std), or a calibrator
+            such as `calibrators.Percentile(99.9)`.
+        batch_size: Batch size for arrays.
+        steps: The most batches to use.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ModelError: Nothing in the model is quantised.
+        InputError: Empty data, a wrong shape (the input is named), NaN (the layer is named).
+
+    Example:
+        >>> calibrate(model, x_train[:512], method="entropy")
+    """
+    flavor = check_model(model)
+    chosen = calibrator(method)
+    owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
+    if not owners:
+        raise ModelError(
+            f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
+        )
+    seen: dict[int, Histogram] = {}
+
+    def observe(quantizer: Any, tensor: Any) -> None:
+        values = np.asarray(flavor.tf.cast(tensor, "float32"))
+        if not np.isfinite(values).all():
+            path = owners[id(quantizer)][0]
+            raise InputError(
+                f"The calibration data makes the input of layer {path!r} NaN or infinite. "
+                "Check the data for NaN and the model for exploding values."
+            )
+        seen.setdefault(id(quantizer), Histogram()).add(values)
+
+    total = length(data, batch_size, steps)
+    bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
+    done = 0
+    with observing(observe):
+        for done, batch in enumerate(batches(flavor, model, data, batch_size, steps), start=1):
+            model(batch, training=False)
+            bar.update(done, finalize=done == total)
+    for key, histogram in seen.items():
+        owners[key][1].set_range(chosen.amax(histogram))
+    return model

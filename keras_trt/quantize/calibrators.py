@@ -1,0 +1,170 @@
+"""From the values a tensor takes to its range: the calibration methods.
+
+Values are gathered in a histogram of magnitudes whose range doubles when it must, so memory is bounded
+and one pass over the data is enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_trt.errors import InputError
+
+BINS = 2048
+LEVELS = 128  # magnitudes an int8 can take, 0..127
+
+
+@dataclass
+class Histogram:
+    """Counts of magnitudes in `BINS` equal bins over [0, top]."""
+
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
+    top: float = 0.0
+    largest: float = 0.0
+    total: int = 0
+    sum: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Counts the magnitudes of an array of any shape; all finite."""
+        magnitudes = np.abs(values, dtype=np.float32).ravel()
+        largest = float(magnitudes.max(initial=0.0))
+        self.largest = max(self.largest, largest)
+        self._widen(largest)
+        if self.top > 0:
+            self.counts += np.histogram(magnitudes, bins=BINS, range=(0.0, self.top))[0]
+        self.total += magnitudes.size
+        self.sum += float(values.sum(dtype=np.float64))
+        self.squares += float(np.square(magnitudes, dtype=np.float64).sum())
+
+    def _widen(self, largest: float) -> None:
+        if self.top == 0:
+            self.top = largest
+        while 0 < self.top < largest:
+            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2)])
+            self.top *= 2
+
+    @property
+    def centers(self) -> np.ndarray:
+        """The middle of each bin."""
+        return (np.arange(BINS) + 0.5) * (self.top / BINS)
+
+
+class Calibrator(Protocol):
+    """Turns a histogram into a range."""
+
+    def amax(self, seen: Histogram) -> float:
+        """The largest magnitude to keep."""
+        ...
+
+
+@dataclass(frozen=True)
+class Max:
+    """The largest magnitude seen; nothing is clipped."""
+
+    def amax(self, seen: Histogram) -> float:
+        """The largest magnitude to keep."""
+        return seen.largest
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """The magnitude that `percentile` % of the values stay under; robust to outliers."""
+
+    percentile: float = 99.99
+
+    def __post_init__(self) -> None:
+        if not 0 < self.percentile <= 100:
+            raise InputError(f"A percentile lies in (0, 100]. Received: percentile={self.percentile}")
+
+    def amax(self, seen: Histogram) -> float:
+        """The largest magnitude to keep."""
+        share = np.cumsum(seen.counts) / max(seen.counts.sum(), 1.0)
+        edge = int(np.searchsorted(share, self.percentile / 100.0)) + 1
+        return min(edge * seen.top / BINS, seen.largest)
+
+
+@dataclass(frozen=True)
+class MSE:
+    """The range with the smallest mean squared quantisation error."""
+
+    candidates: int = 200
+
+    def amax(self, seen: Histogram) -> float:
+        """The largest magnitude to keep."""
+        tops = np.linspace(seen.largest / self.candidates, seen.largest, self.candidates)
+        scales = tops[:, None] / 127.0
+        rounded = np.minimum(np.round(seen.centers / np.maximum(scales, 1e-30)), 127.0) * scales
+        errors = (seen.counts * np.square(rounded - seen.centers)).sum(axis=1)
+        return float(tops[int(np.argmin(errors))])
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """The range that loses least information (Kullback-Leibler; Migacz, "8-bit inference", GTC 2017)."""
+
+    step: int = 16
+
+    def amax(self, seen: Histogram) -> float:
+        """The largest magnitude to keep."""
+        ends = np.arange(LEVELS, BINS + 1, self.step)
+        losses = [_divergence(seen.counts, int(end)) for end in ends]
+        return min(float(ends[int(np.argmin(losses))]) * seen.top / BINS, seen.largest)
+
+
+@dataclass(frozen=True)
+class Std:
+    """`k` standard deviations: the old example's `q = 1 / std`, with the factor it forgot."""
+
+    k: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.k <= 0:
+            raise InputError(f"`k` counts standard deviations and must be > 0. Received: k={self.k}")
+
+    def amax(self, seen: Histogram) -> float:
+        """The largest magnitude to keep."""
+        count = max(seen.total, 1)
+        variance = max(seen.squares / count - (seen.sum / count) ** 2, 0.0)
+        return min(self.k * variance**0.5, seen.largest) or seen.largest
+
+
+METHODS: dict[str, Calibrator] = {
+    "max": Max(),
+    "percentile": Percentile(),
+    "entropy": Entropy(),
+    "mse": MSE(),
+    "std": Std(),
+}
+
+
+def calibrator(method: Any) -> Calibrator:
+    """The calibrator a name stands for; a calibrator object is returned as it is.
+
+    Raises:
+        InputError: An unknown name.
+    """
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]
+    if not isinstance(method, str) and hasattr(method, "amax"):
+        return method  # type: ignore[no-any-return]
+    raise InputError(
+        f"`method` must be one of {sorted(METHODS)} or a calibrator. Received: method={method!r}"
+    )
+
+
+def _divergence(counts: np.ndarray, end: int) -> float:
+    """KL divergence between the histogram clipped at `end` and its quantisation to `LEVELS` levels."""
+    kept = counts[:end]
+    reference = kept.copy()
+    reference[-1] += counts[end:].sum()
+    level = np.minimum(np.arange(end) * LEVELS // end, LEVELS - 1)
+    sums = np.bincount(level, weights=kept, minlength=LEVELS)
+    used = np.bincount(level, weights=(kept > 0).astype(float), minlength=LEVELS)
+    spread = np.where(kept > 0, (sums / np.maximum(used, 1))[level], 0.0)
+    p, q = reference / max(reference.sum(), 1e-30), spread / max(spread.sum(), 1e-30)
+    mask = p > 0
+    return float(np.sum(p[mask] * np.log(p[mask] / np.maximum(q[mask], 1e-12))))

@@ -1,0 +1,55 @@
+"""What is quantised in a model, read off the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt.quantize.twins import is_twin
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """One quantised tensor of a model.
+
+    Attributes:
+        layer: The layer's path, e.g. `"backbone/conv1"`.
+        kind: `"weight"` or `"activation"`.
+        name: The weight's attribute, or the quantiser's name.
+        amax: The range of an activation, 0.0 while it has seen no data; None for a weight, whose
+            scales follow its values.
+    """
+
+    layer: str
+    kind: str
+    name: str
+    amax: float | None = None
+
+
+def inventory(model: Any) -> list[QuantizedTensor]:
+    """Every quantised tensor of a model, in the order of its layers."""
+    flavor = flavor_of(model)
+    found = []
+    for path, layer in twins(flavor, model):
+        for quantizer in quantizers_of(layer):
+            amax = float(flavor.raw(quantizer.amax).numpy())
+            found.append(QuantizedTensor(path, "activation", quantizer.name, amax))
+        found += [QuantizedTensor(path, "weight", name) for name in layer.quantization.kernels]
+    return found
+
+
+def twins(flavor: Flavor, model: Any) -> Iterator[tuple[str, Any]]:
+    """The quantised layers of a model with their paths."""
+    return ((path, layer) for path, layer in flavor.walk(model) if is_twin(layer))
+
+
+def quantizers_of(layer: Any) -> list[Any]:
+    """The activation quantisers of a twin: of its inputs, then those inside."""
+    return [*layer.input_quantizers, *layer.inner_quantizers]
+
+
+def activation_quantizers(flavor: Flavor, model: Any) -> Iterator[tuple[str, Any]]:
+    """Every activation quantiser with the path of the layer it belongs to."""
+    return ((path, q) for path, layer in twins(flavor, model) for q in quantizers_of(layer))

@@ -1,0 +1,190 @@
+"""Where quantisers go: TensorRT's rules as a pure function of the layer graph.
+
+A quantiser sits on the *input* of the layer that wants int8, never on an output: model outputs and
+float consumers of the same tensor stay float, and consumers that see the same tensor find the same
+range. The rules are those of NVIDIA's guide for explicit quantisation ("Working with INT8", Q/DQ
+placement) and of its Keras toolkit:
+
+* inputs of weighted layers, and their kernels;
+* of an addition that a convolution feeds: every branch but that one (TensorRT then fuses the
+  addition, and the ReLU behind it, into the convolution's int8 kernel);
+* both inputs of a squeeze-excite product;
+* the input of average pooling and of a BatchNormalization that no convolution feeds directly;
+* nothing else: max pooling, padding, reshaping and concatenation carry int8 through by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_trt._keras.graph import LayerGraph, Node
+
+# Between a convolution and an addition these vanish at inference or fold into the convolution.
+TRANSPARENT = {
+    "Activation", "AlphaDropout", "BatchNormalization", "Dropout", "GaussianDropout", "GaussianNoise",
+    "Identity", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+}  # fmt: skip
+CONVOLUTIONS = {
+    "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D",
+    "SeparableConv2D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
+}  # fmt: skip
+AVERAGE_POOLING = {
+    "AveragePooling1D", "AveragePooling2D", "AveragePooling3D",
+    "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
+}  # fmt: skip
+LAYOUT = {
+    "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
+    "GlobalMaxPooling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D",
+    "Cropping3D", "Flatten", "Reshape", "Permute", "RepeatVector", "UpSampling1D", "UpSampling2D",
+    "UpSampling3D",
+}  # fmt: skip
+FLOAT = {
+    "Softmax": "softmax needs float range",
+    "LayerNormalization": "normalisation statistics need float range",
+    "RMSNormalization": "normalisation statistics need float range",
+    "GroupNormalization": "normalisation statistics need float range",
+    "UnitNormalization": "normalisation statistics need float range",
+    "Embedding": "a table look-up gains no speed from int8; name it in `only` to shrink its weights",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to one layer, and why.
+
+    Attributes:
+        path: The layer's path.
+        kind: The name of its nearest Keras class.
+        inputs: Positions of the inputs to quantise.
+        kernels: Names of the weight variables to quantise.
+        reason: The rule, in one line.
+    """
+
+    path: str
+    kind: str
+    inputs: tuple[int, ...] = ()
+    kernels: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether anything of the layer is quantised."""
+        return bool(self.inputs or self.kernels)
+
+
+def place(graph: LayerGraph) -> dict[str, Decision]:
+    """One decision per layer of the graph, by path; a shared layer gets the union over its calls."""
+    decisions: dict[str, Decision] = {}
+    for node in graph.nodes:
+        new, old = decide(graph, node), decisions.get(node.path)
+        if old is not None and (old.quantized or not new.quantized):
+            new = Decision(old.path, old.kind, _union(old.inputs, new.inputs), old.kernels, old.reason)
+        decisions[node.path] = new
+    return decisions
+
+
+def place_alone(path: str, kind: str, kernels: tuple[str, ...], children: bool = False) -> Decision:
+    """The decision for a layer whose surroundings cannot be seen (inside a custom layer or model)."""
+    if children:
+        return Decision(path, kind, reason="its layers are quantised one by one")
+    node = Node(key=path, path=path, kind=kind, kernels=kernels)
+    if kind in {"Add", "Multiply", "BatchNormalization"}:
+        return Decision(path, kind, reason="what feeds it cannot be seen from outside the layer around it")
+    return decide(LayerGraph((node,)), node)
+
+
+def decide(graph: LayerGraph, node: Node) -> Decision:
+    """The decision for one call."""
+    if node.kind in FLOAT:
+        return Decision(node.path, node.kind, reason=FLOAT[node.kind])
+    if node.kernels:
+        return Decision(node.path, node.kind, (0,), node.kernels, "weighted layer: input and kernel")
+    inputs, reason = RULES.get(node.kind, _other)(graph, node)
+    return Decision(node.path, node.kind, inputs, (), reason)
+
+
+def _add(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    """Leaves one convolution's branch bare: the deepest, since it is computed last."""
+    branches = {i: _convolution_behind(graph, t) for i, t in enumerate(node.inputs)}
+    candidates = {i: conv for i, conv in branches.items() if conv is not None}
+    if not candidates:
+        return (), "no branch comes straight from a convolution, so int8 would not fuse"
+    order = {n.key: i for i, n in enumerate(graph.nodes)}
+    bare = max(candidates, key=lambda i: (_depth(graph, candidates[i]), order[candidates[i].key]))
+    inputs = tuple(i for i in range(len(node.inputs)) if i != bare)
+    return inputs, f"residual addition: every branch but the one from {candidates[bare].path}"
+
+
+def _multiply(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    gates = [s for s in node.input_shapes if len(s) > 2 and all(d == 1 for d in s[1:-1])]
+    if len(node.inputs) == 2 and len(gates) == 1:
+        return (0, 1), "squeeze-excite: both factors"
+    return (), "an elementwise product stays float (swish, gates)"
+
+
+def _batch_normalization(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    conv = _convolution_behind(graph, node.inputs[0], dense=True) if node.inputs else None
+    if conv is not None:
+        return (), f"folds into {conv.path}"
+    return (0,), "no convolution feeds it directly, so its input is quantised"
+
+
+def _average_pooling(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    return (0,), "average pooling computes in int8 only on an int8 input"
+
+
+def _concatenate(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    return (), "its readers quantise the result: one scale covers all its inputs"
+
+
+def _layout(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    return (), "moves values only: int8 passes through"
+
+
+def _transparent(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    return (), "fuses with the layer before it or vanishes at inference"
+
+
+def _other(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    return (), "no int8 rule for this kind of layer"
+
+
+Rule = Callable[[LayerGraph, Node], tuple[tuple[int, ...], str]]
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(TRANSPARENT | {"ReLU", "LeakyReLU", "PReLU", "ELU", "InputLayer"}, _transparent),
+    **dict.fromkeys(LAYOUT, _layout),
+    **dict.fromkeys(AVERAGE_POOLING, _average_pooling),
+    "Add": _add,
+    "Multiply": _multiply,
+    "BatchNormalization": _batch_normalization,
+    "Concatenate": _concatenate,
+}
+
+
+def _convolution_behind(graph: LayerGraph, tensor: str, dense: bool = False) -> Node | None:
+    """The convolution that makes `tensor`, looking through what folds into it, if nobody else reads it."""
+    while True:
+        node = graph.producer(tensor)
+        if node is None or graph.readers(tensor) != 1:
+            return None
+        if node.kind in CONVOLUTIONS or (dense and node.kernels):
+            return node if node.linear else None
+        if node.kind not in TRANSPARENT or not node.linear:
+            return None
+        tensor = node.inputs[0]
+
+
+def _depth(graph: LayerGraph, node: Node) -> int:
+    """The number of calls on the longest way from a model input to `node`."""
+    depths: dict[str, int] = {}
+    for other in graph.nodes:
+        before = [depths[p.key] for t in other.inputs if (p := graph.producer(t)) is not None]
+        depths[other.key] = 1 + max(before, default=0)
+        if other.key == node.key:
+            break
+    return depths[node.key]
+
+
+def _union(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({*a, *b}))

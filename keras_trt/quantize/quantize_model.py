@@ -1,0 +1,166 @@
+"""From a float model to one that trains and predicts on TensorRT's int8 grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.graph import kind_of, layer_graph
+from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.select import check_choices, selected
+from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.inventory import quantizers_of
+from keras_trt.quantize.placement import Decision, place, place_alone
+from keras_trt.quantize.schemes import scheme_named
+from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize_layer
+from keras_trt.report import Report
+
+
+def quantize_model(
+    model: Any,
+    scheme: Any = "int8",
+    *,
+    calibration_data: Any = None,
+    method: Any = "max",
+    only: Any = None,
+    skip: Any = (),
+    ranges: Mapping[str, float] | None = None,
+    verbose: int = 1,
+) -> Any:
+    """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
+
+    The copy has the same layers, names and weights; it compiles, fits, saves and loads like any model.
+    Layers that cannot gain stay float; `report(model)` says which and why.
+
+    Args:
+        model: A built Keras 3 or tf_keras model; it is not changed.
+        scheme: `"int8"`.
+        calibration_data: Data to set the activation ranges from (see `calibrate`). Without it they come
+            from the first training batches.
+        method: How ranges are found from the data (see `calibrate`).
+        only: Layers to quantise: names, paths, classes, regular expressions or callables. All, when None.
+        skip: Layers to leave float, given the same way.
+        ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
+        verbose: 1 shows progress while calibrating.
+
+    Returns:
+        A new model of the same Keras, not compiled.
+
+    Raises:
+        ModelError: The model is not built, or no layer of it can be quantised.
+        InputError: A choice, a range or the data does not fit the model.
+
+    Example:
+        >>> quantized = quantize_model(model, calibration_data=x_train[:256])
+        >>> quantized.compile("adam", "sparse_categorical_crossentropy")
+        >>> quantized.fit(x_train, y_train, epochs=2)
+    """
+    flavor = check_model(model)
+    scheme_named(scheme)
+    copy = flavor.clone(model)
+    convert(flavor, copy, only=only, skip=skip)
+    set_ranges(flavor, copy, ranges or {})
+    if calibration_data is not None:
+        by_hand = dict(ranges or {})
+        calibrate(copy, calibration_data, method, verbose=verbose)
+        set_ranges(flavor, copy, by_hand)
+    return copy
+
+
+def plan(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
+    """What `quantize_model` with these arguments would do, layer by layer, without doing it.
+
+    Args:
+        model: A built Keras 3 or tf_keras model; it is not changed.
+        scheme: As in `quantize_model`.
+        only: As in `quantize_model`.
+        skip: As in `quantize_model`.
+
+    Returns:
+        A report with the columns layer, kind, inputs, kernels, reason.
+    """
+    flavor = check_model(model)
+    scheme = scheme_named(scheme)
+    decisions = decide(flavor, model, only, skip)
+    return Report(f"Plan of {model.name}: {scheme.name}", tuple(decision_row(d) for d in decisions.values()))
+
+
+def decision_row(decision: Decision) -> dict[str, Any]:
+    """A decision as a row of a report."""
+    return {
+        "layer": decision.path,
+        "kind": decision.kind,
+        "inputs": ", ".join(map(str, decision.inputs)),
+        "kernels": ", ".join(decision.kernels),
+        "reason": decision.reason,
+    }
+
+
+def decide(flavor: Flavor, model: Any, only: Any = None, skip: Any = ()) -> dict[str, Decision]:
+    """The decision for every layer of a model, by path."""
+    layers = list(flavor.walk(model))
+    check_choices(layers, only, skip)
+    graph = layer_graph(flavor, model)
+    placed = place(graph) if graph is not None else {}
+    decisions = {}
+    for path, layer in layers:
+        decision = placed.get(path) or _alone(flavor, path, layer)
+        chosen = selected(path, layer, only, skip)
+        if decision.quantized and not chosen:
+            decision = Decision(path, decision.kind, reason="left out by `only` or `skip`")
+        decisions[path] = decision
+    return decisions
+
+
+def convert(flavor: Flavor, model: Any, only: Any = None, skip: Any = ()) -> dict[str, Decision]:
+    """Swaps the layers of a model for their twins, in place; layers that are twins already stay.
+
+    Raises:
+        ModelError: No layer can be quantised.
+    """
+    decisions = decide(flavor, model, only, skip)
+    if not any(d.quantized for d in decisions.values()):
+        kinds = sorted({d.kind for d in decisions.values()})
+        raise ModelError(
+            f"No layer of model {model.name!r} can be quantised. Received: layers of kind {', '.join(kinds)}"
+            f"{'' if only is None and not skip else ', with `only`/`skip` leaving out others'}. "
+            "Tell the library about custom layers with `keras_trt.register_layer(cls, kernels=[...])`."
+        )
+    for path, layer in list(flavor.walk(model)):
+        decision = decisions.get(path)
+        if decision is not None and decision.quantized and not is_twin(layer):
+            quantize_layer(layer, LayerScheme(decision.inputs, decision.kernels))
+    return decisions
+
+
+def set_ranges(flavor: Flavor, model: Any, ranges: Mapping[str, float]) -> None:
+    """Sets activation ranges by hand and holds them there."""
+    twins = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
+    for name, amax in ranges.items():
+        if not amax > 0:
+            raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax}}}.")
+        found = [layer for path, layer in twins.items() if name in (path, layer.name)]
+        if not found:
+            raise InputError(
+                f"`ranges` names a layer that is not quantised. Received: {name!r}. "
+                f"Quantised layers: {', '.join(list(twins)[:20])}."
+            )
+        for quantizer in quantizers_of(found[0]):
+            quantizer.set_range(amax)
+            quantizer.observe.assign(0.0)
+
+
+def _alone(flavor: Flavor, path: str, layer: Any) -> Decision:
+    """The decision for a layer that the graph does not show (inside a custom or composite layer)."""
+    children = [c for c in flavor.children(layer) if not flavor.is_quantizer(c)]
+    kernels = tuple(kernel.name for kernel in kernels_of(layer))
+    return place_alone(path, kind_of(flavor, layer), kernels, bool(children) and not kernels)
+
+
+def left_float(flavor: Flavor, layer: Any, decision: Decision) -> str:
+    """Why a layer is float in a model that has been quantised."""
+    if decision.quantized:
+        return "left out by `only` or `skip`"
+    return decision.reason or f"no rule for {float_class(layer).__name__}"

@@ -1,0 +1,116 @@
+"""The activation quantiser: a small Keras layer that owns one range, written once for both Kerases."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from keras_trt._keras.exporting import is_exporting
+from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import ExportError
+from keras_trt.quantize.fake_quant import TINY, fake_quantize, quantize_dequantize
+
+_OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt_observer", default=None)
+
+
+@contextmanager
+def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
+    """While open, quantisers show `observer(quantizer, tensor)` what they see and let it through in float."""
+    token = _OBSERVER.set(observer)
+    try:
+        yield
+    finally:
+        _OBSERVER.reset(token)
+
+
+@functools.cache
+def activation_quantizer(flavor: Flavor) -> type:
+    """The `ActivationQuantizer` layer class of one Keras, registered for loading."""
+    keras = flavor.keras
+
+    @keras.saving.register_keras_serializable(package="keras_trt")
+    class ActivationQuantizer(keras.layers.Layer):  # type: ignore[name-defined, misc]
+        """Fake-quantises a tensor with one range.
+
+        The range `amax` starts from calibration or from the first training batch and then follows the
+        batches' maxima as a moving average. Until it has seen data the layer lets floats through.
+
+        Args:
+            momentum: Weight of the old range in the moving average.
+        """
+
+        is_keras_trt_quantizer = True
+
+        def __init__(self, momentum: float = 0.99, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.momentum = momentum
+
+        def build(self, input_shape: Any = None) -> None:
+            self.amax = flavor.add_state(self, "amax", 0.0)
+            self.observe = flavor.add_state(self, "observe", 1.0)
+            self.built = True
+
+        def call(self, x: Any, training: Any = None) -> Any:
+            tf = flavor.tf
+            observer = _OBSERVER.get()
+            if observer is not None:
+                observer(self, x)
+                return x
+            if is_exporting():
+                amax = tf.constant(self.range(), tf.float32)
+                return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), amax), x.dtype)
+            if training:
+                return fake_quantize(x, self._follow(x))
+            amax = tf.convert_to_tensor(flavor.raw(self.amax))
+            return tf.cond(amax > 0, lambda: fake_quantize(x, amax), lambda: tf.identity(x))
+
+        def _follow(self, x: Any) -> Any:
+            """Moves the range towards this batch's, and returns the new range."""
+            old, observe = (flavor.tf.convert_to_tensor(flavor.raw(v)) for v in (self.amax, self.observe))
+            new = _moved(flavor.tf, x, old, observe, self.momentum)
+            self.amax.assign(new)
+            return flavor.tf.maximum(new, TINY)
+
+        def range(self) -> float:
+            """The range as a number.
+
+            Raises:
+                ExportError: The quantiser has seen no data yet.
+            """
+            with flavor.tf.init_scope():
+                amax = float(flavor.raw(self.amax).numpy())
+            return _known(self.name, amax)
+
+        def set_range(self, amax: float) -> None:
+            """Sets the range from outside (calibration, or by hand)."""
+            self.amax.assign(max(float(amax), TINY))
+
+        def load_own_variables(self, store: Any) -> None:
+            """Keeps its state when a float checkpoint, which knows no quantisers, is loaded."""
+            if len(store.keys()):
+                super().load_own_variables(store)
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "momentum": self.momentum}
+
+    return ActivationQuantizer
+
+
+def _moved(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:
+    """The range after one more batch: its maximum at first, a moving average later, or held still."""
+    batch = tf.maximum(tf.stop_gradient(tf.reduce_max(tf.abs(tf.cast(x, tf.float32)))), TINY)
+    moved = tf.where(observe > 0, momentum * old + (1.0 - momentum) * batch, old)
+    new = tf.where(old > 0, moved, batch)
+    return tf.where(tf.math.is_finite(batch), new, old)  # a loss-scaling overflow must not stick
+
+
+def _known(name: str, amax: float) -> float:
+    if amax <= 0:
+        raise ExportError(
+            f"Layer {name.removesuffix('_quantizer')!r} is quantised but has no range yet. "
+            "Run `keras_trt.calibrate(model, data)`, or train it for at least one step."
+        )
+    return amax
