@@ -103,6 +103,7 @@ class Manifest:
         onnx_sha256: Of `onnx_file`.
         onnx_file: Path inside the bundle.
         external_data: SHA-256 by file name, for weights kept beside the ONNX file.
+        axis_sizes: Smallest, usual and largest size of the dynamic axes other than the batch.
         quantization: Free-form facts on the quantised layers.
         sparsity: Free-form facts on the pruned layers; `sparsity["2:4"]` lists the layers in that pattern.
         plans: The serialized engines in the bundle.
@@ -122,6 +123,7 @@ class Manifest:
     onnx_sha256: str
     onnx_file: str = ONNX_FILE
     external_data: dict[str, str] = field(default_factory=dict)
+    axis_sizes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
     sparsity: dict[str, Any] = field(default_factory=dict)
     plans: tuple[PlanStamp, ...] = ()
@@ -136,14 +138,11 @@ class Manifest:
         for file, digest in self.external_data.items():
             fields.relative_file(file, "external_data")
             fields.sha256(digest, f"external_data[{file!r}]")
-        self._check_batch()
+        _check_sizes(self.batch, "batch")
+        for axis, sizes in self.axis_sizes.items():
+            _check_sizes(sizes, f"axis_sizes[{axis!r}]")
         _check_tensors(self.inputs, self.input_structure, "inputs", "input_structure")
         _check_tensors(self.outputs, self.output_structure, "outputs", "output_structure")
-
-    def _check_batch(self) -> None:
-        whole = len(self.batch) == 3 and all(type(n) is int for n in self.batch)
-        if not whole or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
-            raise fields.wrong("batch", "three whole numbers with 1 <= min <= opt <= max", self.batch)
 
     def to_json(self) -> str:
         """The text of `manifest.json`; equal manifests give equal text."""
@@ -169,8 +168,10 @@ class Manifest:
         values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
         plans = fields.sequence(values.get("plans", ()), "plans")
         values["plans"] = tuple(_plan(d, f"plans[{i}]") for i, d in enumerate(plans))
-        for name in ("external_data", "quantization", "sparsity"):
+        for name in ("external_data", "axis_sizes", "quantization", "sparsity"):
             values[name] = fields.mapping(values.get(name, {}), name)
+        sizes = values["axis_sizes"].items()
+        values["axis_sizes"] = {axis: tuple(fields.sequence(s, f"axis_sizes[{axis!r}]")) for axis, s in sizes}
         return cls(**values)
 
 
@@ -200,6 +201,12 @@ def _check_tensors(specs: tuple[TensorSpec, ...], nest: Nest, name: str, structu
     used = list(names_in(nest))
     if set(used) != set(known):
         raise fields.wrong(structure, f"the tensor names of `{name}`, which are {known}", nest)
+
+
+def _check_sizes(sizes: tuple[int, int, int], name: str) -> None:
+    whole = len(sizes) == 3 and all(type(n) is int for n in sizes)
+    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
+        raise fields.wrong(name, "three whole numbers with 1 <= min <= opt <= max", sizes)
 
 
 def _check_format(data: dict[str, Any]) -> None:

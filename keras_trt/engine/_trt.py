@@ -21,6 +21,15 @@ _INSTALL = {
     "tensorrt_lean": "keras-trt[lean]",
 }
 
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "FP8": "float8_e4m3fn",
+    "FP4": "float4_e2m1fn",
+    "E8M0": "float8_e8m0fnu",
+}  # the others are numpy's names in capitals
+
 _lock = threading.RLock()
 _captures: list[list[tuple[str, str]]] = []
 
@@ -176,3 +185,71 @@ def create_builder(trt: ModuleType) -> Any:
                 f"{trt.__name__} {version(trt)} cannot start a builder here. Is the NVIDIA driver new enough?"
                 f"{errors(messages)}"
             ) from e
+
+
+def dtype_name(dtype: Any) -> str:
+    """A `DataType` under numpy's name."""
+    return _DTYPES.get(dtype.name, dtype.name.lower())
+
+
+def deserialize(trt: ModuleType, plan: bytes, *, allow_host_code: bool) -> Any:
+    """An engine from a plan. Ask for a GPU first: without a driver TensorRT may end the process.
+
+    Raises:
+        EngineError: The plan does not run here; holds what TensorRT logged.
+    """
+    with captured_log() as messages:
+        try:
+            runtime = trt.Runtime(logger(trt))
+        except TypeError as e:  # pybind's way to say that the C++ factory returned null
+            raise EngineError(f"{trt.__name__} {version(trt)} cannot start here:{errors(messages)}") from e
+        runtime.engine_host_code_allowed = allow_host_code
+        engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError(f"{trt.__name__} {version(trt)} cannot load the plan here:{errors(messages)}")
+    return engine
+
+
+def create_context(trt: ModuleType, engine: Any, *, cuda_graph: bool) -> Any:
+    """An execution context; one that records CUDA graphs where TensorRT does that itself.
+
+    Raises:
+        EngineError: Usually too little GPU memory is free.
+    """
+    with captured_log() as messages:
+        if cuda_graph and records_graphs_itself(trt):
+            config = engine.create_runtime_config()
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = engine.create_execution_context(config)
+        else:
+            context = engine.create_execution_context()
+    if context is None:
+        raise EngineError(
+            f"{trt.__name__} {version(trt)} cannot create an execution context:{errors(messages)}"
+        )
+    return context
+
+
+def records_graphs_itself(trt: ModuleType) -> bool:
+    """Whether this TensorRT captures CUDA graphs on its own (RTX, which compiles kernels at run time)."""
+    return hasattr(trt, "CudaGraphStrategy")
+
+
+def tensor_dtypes(engine: Any) -> dict[str, str]:
+    """The element types of an engine's inputs and outputs, by name."""
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    return {name: dtype_name(engine.get_tensor_dtype(name)) for name in names}
+
+
+def profile_shapes(engine: Any, name: str) -> tuple[tuple[int, ...], ...]:
+    """Smallest, usual and largest shape of an input."""
+    return tuple(tuple(shape) for shape in engine.get_tensor_profile_shape(name, 0))
+
+
+def batch_limits(engine: Any, name: str) -> tuple[int, int] | None:
+    """Smallest and largest size of an input's first axis; None when that axis is fixed."""
+    shape = tuple(engine.get_tensor_shape(name))
+    if not shape or shape[0] >= 0:
+        return None
+    low, _, high = profile_shapes(engine, name)
+    return low[0], high[0]

@@ -6,15 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from keras_trt.engine._trt import dtype_name
+
 WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_INPUT")
-_DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "BF16": "bfloat16",
-    "FP8": "float8_e4m3fn",
-    "FP4": "float4_e2m1fn",
-    "E8M0": "float8_e8m0fnu",
-}  # the others are numpy's names in capitals
 _MOVES_DATA = ("SHUFFLE", "SLICE", "PADDING", "IDENTITY", "RESIZE", "CONCATENATION")
 
 
@@ -103,5 +97,4 @@ def _name(tensor: Any) -> str:
 
 
 def _dtype(tensor: Any) -> str:
-    name = tensor.dtype.name
-    return _DTYPES.get(name, name.lower())
+    return dtype_name(tensor.dtype)

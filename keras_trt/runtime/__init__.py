@@ -1,0 +1,6 @@
+"""Runs bundles, with or without a GPU, without TensorFlow."""
+
+from keras_trt.runtime.engine_model import EngineModel as EngineModel
+from keras_trt.runtime.engine_model import load as load
+from keras_trt.runtime.runner import Runner as Runner
+from keras_trt.runtime.select import select_runner as select_runner

@@ -1,0 +1,185 @@
+"""A bundle that predicts like the Keras model it was exported from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
+from keras_trt.bundle.read import Bundle, read_bundle
+from keras_trt.errors import InputError
+from keras_trt.runtime.batches import batches_of, is_dataset, slices
+from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
+from keras_trt.runtime.predict import PredictCallbacks, fill, join, progress, run_rows
+from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.select import select_runner
+from keras_trt.runtime.tensorrt import TensorRTOptions
+
+
+def load(
+    path: str | Path,
+    runner: str = "auto",
+    *,
+    verbose: int = 1,
+    cuda_graph: bool = False,
+    allow_host_code: bool = False,
+) -> EngineModel:
+    """Loads a bundle; TensorFlow is not needed.
+
+    Args:
+        path: The folder that `export` wrote.
+        runner: `"auto"`: a TensorRT plan on the GPU when one fits or can be built, else the ONNX file on the
+            CPU with OpenVINO or ONNX Runtime. Or the name of one: `"tensorrt"`, `"tensorrt_rtx"`,
+            `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+        verbose: 1 prints what was chosen and why; 0 is quiet.
+        cuda_graph: Replay recorded CUDA graphs: less latency for small batches on the GPU.
+        allow_host_code: Let a version-compatible plan run the code it carries. Only for bundles you trust.
+
+    Raises:
+        BundleError: No whole bundle at `path`.
+        InputError: An unknown runner.
+        MissingDependencyError: The runner is not installed.
+        EngineError: The runner asked for cannot run the bundle here.
+
+    Example:
+        >>> model = load("digits.bundle")  # doctest: +SKIP
+        >>> model.predict(x).shape  # doctest: +SKIP
+        (360, 10)
+    """
+    bundle = read_bundle(path)
+    options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
+    made = select_runner(bundle, runner, verbose=verbose, options=options)
+    if verbose:
+        print(f"{bundle.manifest.name} runs on {made.name}: {made.reason}")
+    return EngineModel(bundle, made)
+
+
+class EngineModel:
+    """Predicts with a runner; arguments and results as those of the Keras model.
+
+    Attributes:
+        bundle: Where it came from.
+        runner: What runs it, with `runner.name` and `runner.reason`.
+        name: The Keras model's name.
+        inputs: The inputs' names, shapes and dtypes.
+        outputs: The outputs' names, shapes and dtypes.
+    """
+
+    def __init__(self, bundle: Bundle, runner: Runner) -> None:
+        manifest = bundle.manifest
+        self.bundle, self.runner, self.name = bundle, runner, manifest.name
+        self.inputs = tuple(_with_batch(s, manifest) for s in manifest.inputs)
+        self.outputs = tuple(_with_batch(s, manifest) for s in manifest.outputs)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Predicts batch by batch; arguments and result as `keras.Model.predict`.
+
+        Args:
+            x: An array, a list or dict of arrays, a `tf.data.Dataset`, a `PyDataset` or `Sequence`, or a
+                generator of batches. float64 is cast to float32 as Keras does.
+            batch_size: Rows at a time, 32 by default; of no effect on data that comes in batches. Sizes that
+                the engine does not take are split or padded.
+            verbose: 0 is quiet; "auto" and 1 draw a bar; 2 prints one line.
+            steps: Stop after so many batches.
+            callbacks: Keras callbacks; their `on_predict_*` methods are called.
+
+        Returns:
+            Arrays in the structure of the model's outputs.
+
+        Raises:
+            InputError: No data, or a wrong shape, dtype or name; names the input.
+            RunnerError: The engine failed.
+        """
+        items, count = self._batches(x, batch_size, steps)
+        call = PredictCallbacks(callbacks, self, count, verbose)
+        parts: list[Feeds] = []
+        call("begin")
+        for step, feeds in enumerate(progress(items, count, verbose)):
+            call("batch_begin", step)
+            parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
+            call("batch_end", step, {"outputs": self._filled(parts[-1])})
+        if not parts:
+            raise InputError("`x` holds no batch to predict. Received: an empty data set.")
+        call("end")
+        return self._filled({s.name: join([p[s.name] for p in parts], s.shape) for s in self.outputs})
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predicts one batch of any size in one go.
+
+        Args:
+            x: An array, or a list or dict of arrays.
+
+        Returns:
+            Arrays in the structure of the model's outputs.
+        """
+        return self._filled(run_rows(self.runner, self._named(x), self.inputs, self.outputs))
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """The same as `predict_on_batch`; an engine cannot train."""
+        if training:
+            raise InputError("An engine runs inference only. Received: training=True")
+        return self.predict_on_batch(x)
+
+    def summary(self, print_fn: Any = None) -> None:
+        """Prints what the bundle holds and what runs it."""
+        manifest = self.bundle.manifest
+        lines = [
+            f'Engine "{self.name}" from {self.bundle.path}',
+            f"  runner     {self.runner.name} ({self.runner.reason})",
+            f"  precision  {manifest.precision}, opset {manifest.opset}",
+            f"  batch      min {manifest.batch[0]}, opt {manifest.batch[1]}, max {manifest.batch[2]}",
+            *(f"  input      {s.name}: {s.dtype} {s.shape}" for s in self.inputs),
+            *(f"  output     {s.name}: {s.dtype} {s.shape}" for s in self.outputs),
+            *(f"  plan       {p.file}: {p.kind} {p.version}, {p.bytes:,} bytes" for p in manifest.plans),
+        ]
+        (print_fn or print)("\n".join(lines))
+
+    def close(self) -> None:
+        """Frees what the runner holds."""
+        self.runner.close()
+
+    def __enter__(self) -> EngineModel:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"EngineModel(name={self.name!r}, runner={self.runner.name!r}, path={str(self.bundle.path)!r})"
+
+    def _batches(self, x: Any, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
+        for name, value in (("batch_size", batch_size), ("steps", steps)):
+            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+                raise InputError(f"`{name}` must be None or a whole number >= 1. Received: {value!r}")
+        if is_dataset(x):
+            batches = batches_of(x, steps)
+            return (self._named(item) for item in batches.items), batches.count
+        feeds = self._named(x)
+        cuts = slices(batch_of(feeds, self.inputs), batch_size or 32, steps)
+        rows = ({n: a[cut] for n, a in feeds.items()} for cut in cuts)
+        return rows, len(cuts)
+
+    def _named(self, x: Any) -> Feeds:
+        return name_arrays(x, self.bundle.manifest.input_structure, self.inputs)
+
+    def _filled(self, arrays: Feeds) -> Any:
+        return fill(self.bundle.manifest.output_structure, arrays)
+
+
+def _with_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
+    """A static batch is no limit to the user: rows are split and padded, so the axis is named as if free."""
+    low, _, high = manifest.batch
+    if low == high and spec.shape[:1] == (high,):
+        return replace(spec, shape=(BATCH_AXIS, *spec.shape[1:]))
+    return spec

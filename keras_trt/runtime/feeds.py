@@ -1,0 +1,166 @@
+"""From what the user passes to the named arrays a runner takes; errors name the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_trt.bundle.manifest import BATCH_AXIS, Nest, TensorSpec, names_in
+from keras_trt.errors import InputError
+from keras_trt.runtime.dtypes import dtype_of
+
+Feeds = dict[str, np.ndarray]
+
+
+def name_arrays(x: Any, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
+    """Gives every array of `x` its input's name and checks it, without copying or casting.
+
+    Args:
+        x: Arrays in the structure of the model's inputs; a dict may also use the inputs' names.
+        structure: The model's input structure.
+        specs: The inputs; an axis named `"batch"` must agree among all of them.
+
+    Returns:
+        One array per input, in the order of `specs`; a trailing axis of size 1 is added or removed as
+        Keras does.
+
+    Raises:
+        InputError: A missing or unknown input, a wrong shape or a wrong dtype.
+    """
+    found = dict(_pair(x, structure, "x"))
+    feeds = {spec.name: _checked(found[spec.name], spec) for spec in specs}
+    sizes: dict[str, tuple[str, int]] = {}
+    for spec in specs:
+        for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True):
+            if not isinstance(axis, str):
+                continue
+            first, known = sizes.setdefault(axis, (spec.name, size))
+            if known != size:
+                raise InputError(
+                    f"The inputs disagree on the size of axis '{axis}'. "
+                    f"Received: {size} in input `{spec.name}`, {known} in input `{first}`"
+                )
+    return feeds
+
+
+def cast(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> Feeds:
+    """The arrays in their inputs' dtypes, contiguous; copies only what must change.
+
+    Raises:
+        InputError: An integer that the input's dtype cannot hold.
+    """
+    result = {}
+    for spec in specs:
+        array, dtype = feeds[spec.name], dtype_of(spec.dtype)
+        if array.dtype.kind in "iu" and dtype.kind in "iu" and not np.can_cast(array.dtype, dtype):
+            limits = np.iinfo(dtype)
+            if array.size and (array.min() < limits.min or array.max() > limits.max):
+                raise InputError(
+                    f"Input `{spec.name}` holds integers out of the range of {spec.dtype}. "
+                    f"Received: {array.min()} to {array.max()} ({array.dtype})"
+                )
+        result[spec.name] = np.ascontiguousarray(array, dtype=dtype)
+    return result
+
+
+def batch_of(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> int:
+    """How many rows the arrays hold; 1 when no input has a batch axis."""
+    rows = [feeds[s.name].shape[0] for s in specs if s.shape[:1] == (BATCH_AXIS,)]
+    return rows[0] if rows else 1
+
+
+def _pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
+    """(input name, array) pairs."""
+    if isinstance(structure, str):
+        yield structure, _single(x, structure, where)
+    elif isinstance(x, Mapping):
+        yield from _pair_mapping(x, structure, where)
+    elif isinstance(structure, dict):
+        raise InputError(f"`{where}` must be a dict with the keys {list(structure)}. Received: {_kind(x)}")
+    else:
+        parts = [x] if len(structure) == 1 and not isinstance(x, list | tuple) else x
+        if not isinstance(parts, list | tuple) or len(parts) != len(structure):
+            raise InputError(
+                f"`{where}` must be a list of {len(structure)} arrays, for the inputs "
+                f"{list(names_in(structure))}. Received: {_kind(x)}"
+            )
+        for i, (part, inner) in enumerate(zip(parts, structure, strict=True)):
+            yield from _pair(part, inner, f"{where}[{i}]")
+
+
+def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
+    by_name: dict[str, Nest] = {name: name for name in names_in(structure)}
+    entries = structure if isinstance(structure, dict) and set(x) != set(by_name) else by_name
+    missing, unknown = [k for k in entries if k not in x], [k for k in x if k not in entries]
+    if missing or unknown:
+        problem = f"lacks input(s) {missing}" if missing else f"has unknown input(s) {unknown}"
+        raise InputError(f"`{where}` {problem}. Received: {sorted(map(str, x))}, expected: {list(entries)}")
+    for key, inner in entries.items():
+        yield from _pair(x[key], inner, f"{where}[{key!r}]")
+
+
+def _single(x: Any, name: str, where: str) -> Any:
+    if isinstance(x, Mapping):
+        if set(x) == {name}:
+            return x[name]
+        raise InputError(f"`{where}` must be one array or a dict with the key '{name}'. Received: {_kind(x)}")
+    if isinstance(x, list | tuple) and any(hasattr(part, "shape") for part in x):
+        if len(x) == 1:
+            return x[0]
+        raise InputError(f"`{where}` must be one array, for the input `{name}`. Received: {_kind(x)}")
+    return x
+
+
+def _checked(value: Any, spec: TensorSpec) -> np.ndarray:
+    array = _array(value, spec)
+    target = dtype_of(spec.dtype)
+    if not _castable(array.dtype, target):
+        raise InputError(
+            f"Input `{spec.name}` takes {spec.dtype}, and {array.dtype} cannot be cast to it without loss. "
+            f"Received: an array of shape {array.shape} and dtype {array.dtype}"
+        )
+    wanted = spec.shape
+    if array.ndim == len(wanted) - 1 and wanted[-1] == 1:
+        array = array[..., None]
+    elif array.ndim == len(wanted) + 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    fits = array.ndim == len(wanted) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(wanted, array.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"Input `{spec.name}` takes the shape {_show(wanted)}. "
+            f"Received: an array of shape {_show(array.shape)} and dtype {array.dtype}"
+        )
+    return array
+
+
+def _array(value: Any, spec: TensorSpec) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as e:
+        raise InputError(f"Input `{spec.name}` is no array: {e}. Received: {_kind(value)}") from e
+
+
+def _castable(given: np.dtype, target: np.dtype) -> bool:
+    """Keras casts numbers to floats and integers to integers; cutting floats to integers is a mistake."""
+    if target.kind == "b":
+        return given.kind == "b"
+    if target.kind in "iu":
+        return given.kind in "biu"
+    return given.kind in "biuf" or given.name.startswith(("bfloat16", "float8"))
+
+
+def _kind(x: Any) -> str:
+    if isinstance(x, Mapping):
+        return f"a dict with the keys {sorted(map(str, x))}"
+    if isinstance(x, list | tuple):
+        return f"a {type(x).__name__} of {len(x)}"
+    shape = getattr(x, "shape", None)
+    return f"{type(x).__name__} of shape {tuple(shape)}" if shape is not None else type(x).__name__
+
+
+def _show(shape: tuple[int | str, ...]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"

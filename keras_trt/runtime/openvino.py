@@ -1,0 +1,47 @@
+"""Runs the ONNX file on the CPU with OpenVINO, the default where no GPU is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_trt import _deps
+from keras_trt.bundle.read import Bundle
+from keras_trt.errors import RunnerError
+from keras_trt.runtime.runner import Runner
+
+
+class OpenVINORunner(Runner):
+    """OpenVINO on the CPU. int8 Q/DQ runs in int8, floats in float32."""
+
+    name = "openvino"
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle.manifest)
+        openvino = _deps.require("openvino", install="openvino>=2024.6", why="runner='openvino'")
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            self._compiled = openvino.Core().compile_model(str(bundle.onnx_path), "CPU", options)
+        except RuntimeError as e:
+            raise RunnerError(f"OpenVINO cannot load `{bundle.onnx_path}`: {e}") from e
+        self._thread = threading.local()  # an infer request serves one thread at a time
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
+        request = self._request()
+        try:
+            request.infer(dict(feeds), share_inputs=True)
+        except RuntimeError as e:
+            shapes = {name: array.shape for name, array in feeds.items()}
+            raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
+        return {spec.name: np.array(request.get_tensor(spec.name).data) for spec in self.outputs}
+
+    def _request(self) -> Any:
+        if not hasattr(self._thread, "request"):
+            self._thread.request = self._compiled.create_infer_request()
+        return self._thread.request

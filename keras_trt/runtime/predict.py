@@ -1,0 +1,117 @@
+"""The predict loop: any number of rows through a runner that takes a limited range of batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_trt.bundle.manifest import BATCH_AXIS, Nest
+from keras_trt.errors import InputError
+from keras_trt.runtime.feeds import Feeds, batch_of, cast
+from keras_trt.runtime.runner import Runner
+
+Specs = tuple[Any, ...]
+
+
+def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, outputs: Specs) -> Feeds:
+    """Runs any number of rows: more than the runner takes are split, fewer are padded and cut off again.
+
+    Args:
+        runner: Takes `runner.batch_range` rows at a time.
+        feeds: Checked arrays by input name, not cast yet.
+        inputs: Their specs, the batch axis named.
+        outputs: The outputs' specs, the batch axis named.
+
+    Returns:
+        One array per output; those with a batch axis have as many rows as the feeds.
+    """
+    rows = batch_of(feeds, inputs)
+    low, high = runner.batch_range
+    size = rows if high is None else high
+    parts = []
+    for start in range(0, rows, max(size, 1)):
+        stop = min(start + size, rows)
+        chunk = cast(_cut(feeds, inputs, slice(start, stop)), inputs)
+        padded = _pad(chunk, inputs, low) if stop - start < low else chunk
+        parts.append(_cut(runner.run(padded), outputs, slice(0, stop - start)))
+    return {s.name: join([p[s.name] for p in parts], s.shape) for s in outputs}
+
+
+def join(parts: list[np.ndarray], shape: tuple[int | str, ...]) -> np.ndarray:
+    """Concatenates batches of one output along the first axis, as Keras does; one batch is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    if not shape:
+        raise InputError(
+            "An output without axes cannot be joined over several batches. Predict in one batch."
+        )
+    return np.concatenate(parts)
+
+
+def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
+    """A nest of tensor names with the arrays in the names' places."""
+    if isinstance(structure, str):
+        return arrays[structure]
+    if isinstance(structure, dict):
+        return {key: fill(part, arrays) for key, part in structure.items()}
+    return [fill(part, arrays) for part in structure]
+
+
+def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Iterator[Any]:
+    """Passes the batches on and draws a bar, as Keras does; `verbose=0` draws none."""
+    if verbose not in ("auto", 0, 1, 2, True, False):
+        raise InputError(f"`verbose` must be 'auto', 0, 1 or 2. Received: {verbose!r}")
+    if verbose == 0:
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    with Progress(MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), disable=verbose == 2) as bar:
+        task = bar.add_task("predict", total=count)
+        done = 0
+        for item in items:
+            yield item
+            done += 1
+            bar.update(task, completed=done)
+        bar.update(task, total=done)
+    if verbose == 2:
+        print(f"{done}/{done}")
+
+
+class PredictCallbacks:
+    """Calls Keras callbacks at the points where `Model.predict` calls them."""
+
+    def __init__(self, callbacks: Any, model: Any, count: int | None, verbose: int | str) -> None:
+        flat = getattr(callbacks, "callbacks", callbacks)  # a CallbackList holds them so
+        self._all = list(flat) if isinstance(flat, list | tuple) else [] if flat is None else [flat]
+        for callback in self._all:
+            callback.set_params({"verbose": verbose, "epochs": 1, "steps": count})
+            callback.set_model(model)
+
+    def __call__(self, event: str, *arguments: Any) -> None:
+        """Tells every callback, e.g. `"batch_end"` with the step and the logs."""
+        for callback in self._all:
+            hook: Callable[..., None] = getattr(callback, f"on_predict_{event}")
+            hook(*arguments)
+
+
+def _cut(arrays: Mapping[str, np.ndarray], specs: Specs, rows: slice) -> Feeds:
+    return {s.name: arrays[s.name][rows] if _has_batch(s) else arrays[s.name] for s in specs}
+
+
+def _pad(feeds: Feeds, specs: Specs, size: int) -> Feeds:
+    """Repeats the last row, so that no row can overflow that did not before."""
+    return {
+        s.name: np.concatenate(
+            [feeds[s.name], np.repeat(feeds[s.name][-1:], size - len(feeds[s.name]), axis=0)]
+        )
+        if _has_batch(s)
+        else feeds[s.name]
+        for s in specs
+    }
+
+
+def _has_batch(spec: Any) -> bool:
+    return bool(spec.shape[:1] == (BATCH_AXIS,))

@@ -1,0 +1,174 @@
+"""Chooses what runs a bundle here: a plan that fits, a plan built anew, or the ONNX file on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keras_trt import _deps
+from keras_trt.bundle.manifest import PlanStamp
+from keras_trt.bundle.read import Bundle
+from keras_trt.engine import _trt, available_builders, build_plan, gpus
+from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError
+from keras_trt.runtime.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime.openvino import OpenVINORunner
+from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.tensorrt import TensorRTOptions, TensorRTRunner
+
+GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
+CPU_RUNNERS: dict[str, Callable[[Bundle], Runner]] = {
+    "openvino": OpenVINORunner,
+    "onnxruntime": ONNXRuntimeRunner,
+}
+
+
+def select_runner(
+    bundle: Bundle,
+    runner: str = "auto",
+    *,
+    verbose: int = 1,
+    options: TensorRTOptions = TensorRTOptions(),  # noqa: B008 - frozen
+) -> Runner:
+    """Makes the runner for a bundle; `runner.reason` says why it was chosen.
+
+    Args:
+        bundle: What to run.
+        runner: `"auto"`: a plan on the GPU when one fits or can be built, else OpenVINO, else ONNX Runtime.
+            Or one of `"tensorrt"`, `"tensorrt_rtx"`, `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+        verbose: 1 shows the progress of a rebuild.
+        options: How an engine is run on the GPU.
+
+    Raises:
+        InputError: An unknown runner.
+        MissingDependencyError: The runner asked for is not installed, or none is.
+        EngineError: The runner asked for cannot run the bundle here; says why for each plan.
+    """
+    known = ("auto", *GPU_RUNNERS, *CPU_RUNNERS)
+    if runner not in known:
+        raise InputError(f"`runner` must be one of {list(known)}. Received: {runner!r}")
+    if runner in CPU_RUNNERS:
+        return _explained(CPU_RUNNERS[runner](bundle), "asked for")
+    if runner != "auto":
+        _trt.load(runner, why=f"runner={runner!r}")
+    modules = GPU_RUNNERS if runner == "auto" else (runner,)
+    notes: list[str] = []
+    if not gpus():
+        notes.append("no NVIDIA GPU or driver here")
+    else:
+        made = _from_plans(bundle, modules, options, notes)
+        made = made or _rebuilt(bundle, modules, options, notes, verbose=verbose)
+        if made is not None:
+            return made
+    if runner != "auto":
+        raise EngineError(f"runner={runner!r} cannot run `{bundle.path}`: {'; '.join(notes)}")
+    return _on_cpu(bundle, notes)
+
+
+def misfit(
+    stamp: PlanStamp,
+    *,
+    version: str,
+    os: str,
+    compute_capability: str,
+    onnx_sha256: str,
+    allow_host_code: bool,
+) -> str | None:
+    """Why a plan cannot run here; None when it fits.
+
+    Args:
+        stamp: The plan's.
+        version: Of the TensorRT that would run it.
+        os: Of this machine.
+        compute_capability: Of this machine's GPU, e.g. `"SM89"`.
+        onnx_sha256: Of the bundle's ONNX file.
+        allow_host_code: Whether plans that carry code may run.
+    """
+    if stamp.onnx_sha256 != onnx_sha256:
+        return "it was built from another ONNX file"
+    if stamp.os != os:
+        return f"it was built for {stamp.os}, this is {os}"
+    if compute_capability not in stamp.compute_capabilities:
+        return f"it was built for {'/'.join(stamp.compute_capabilities)}, this GPU is {compute_capability}"
+    if stamp.version_compatible and not allow_host_code:
+        return "it carries code (version compatible), which runs only with allow_host_code=True"
+    if stamp.version != version and not stamp.version_compatible:
+        return f"it was built by version {stamp.version}, installed is {version}"
+    return None
+
+
+def _from_plans(
+    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, notes: list[str]
+) -> Runner | None:
+    for stamp in bundle.manifest.plans:
+        for module in modules:
+            if not _can_load(module, stamp):
+                continue
+            problem = misfit(
+                stamp,
+                version=_trt.version(_trt.load(module, why=f"plan {stamp.file}")),
+                os=_trt.system(),
+                compute_capability=gpus()[0].compute_capability,
+                onnx_sha256=bundle.manifest.onnx_sha256,
+                allow_host_code=options.allow_host_code,
+            )
+            if problem is None:
+                plan = bundle.plan_path(stamp).read_bytes()
+                try:
+                    made = TensorRTRunner(plan, bundle.manifest, module=module, options=options)
+                except KerasTRTError as e:
+                    problem = str(e)
+                else:
+                    return _explained(made, f"plan {stamp.file} fits this machine")
+            notes.append(f"plan {stamp.file}: {problem}")
+    if not bundle.manifest.plans:
+        notes.append("the bundle holds no plan")
+    return None
+
+
+def _can_load(module: str, stamp: PlanStamp) -> bool:
+    if not _deps.available(module):
+        return False
+    if module == "tensorrt_lean":
+        return stamp.kind == "tensorrt" and stamp.version_compatible
+    return module == stamp.kind
+
+
+def _rebuilt(
+    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, notes: list[str], *, verbose: int
+) -> Runner | None:
+    here = gpus()[0].compute_capability
+    manifest = bundle.manifest
+    builders = [kind for kind in available_builders() if kind in modules]
+    if not builders:
+        notes.append("no TensorRT builder is installed")
+    for kind in builders:
+        try:
+            plan = build_plan(
+                bundle.onnx_path,
+                kind=kind,
+                batch=manifest.batch,
+                input_shapes=manifest.axis_sizes,
+                compute_capabilities=[here],
+                sparse_weights=bool(manifest.sparsity.get("2:4")),
+                verbose=verbose,
+            )
+            made = TensorRTRunner(plan.data, manifest, module=kind, options=options)
+        except KerasTRTError as e:
+            notes.append(f"building with {kind}: {e}")
+            continue
+        return _explained(made, "; ".join([*notes, f"built anew for {here}"]))
+    return None
+
+
+def _on_cpu(bundle: Bundle, notes: list[str]) -> Runner:
+    for name, make in CPU_RUNNERS.items():
+        if _deps.available(name):
+            return _explained(make(bundle), "; ".join(notes))
+    raise MissingDependencyError(
+        f"Nothing can run `{bundle.path}` here: {'; '.join(notes)}; no CPU runner is installed. "
+        "Install one with: pip install openvino"
+    )
+
+
+def _explained(runner: Runner, reason: str) -> Runner:
+    runner.reason = reason
+    return runner
