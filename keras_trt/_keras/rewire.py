@@ -1,0 +1,101 @@
+"""Rebuilds a functional model with some layers made anew and some left out of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+
+Make = Callable[[str, Any], Any]
+
+
+def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> Any:
+    """A model of the same graph and names on new layers.
+
+    Args:
+        flavor: The model's flavour.
+        model: A Functional or Sequential model; nested ones are rebuilt the same way.
+        make: `(path, layer) -> new layer`, called once for each layer that is no functional model.
+        drop: Paths of one-input, one-output layers to leave out: what they read goes on unchanged.
+
+    Returns:
+        The new model; its weights are freshly initialised.
+    """
+    return _Rewiring(flavor, make, drop).rebuild(model, "")
+
+
+def copy_layer(layer: Any, **changes: Any) -> Any:
+    """A new layer of the same class and config, with some entries of the config changed."""
+    return type(layer).from_config({**layer.get_config(), **changes})
+
+
+def _copy_input(tensor: Any) -> Any:
+    """A new Keras 3 input tensor from the copied InputLayer of `tensor`."""
+    return copy_layer(tensor._keras_history.operation).output
+
+
+class _Rewiring:
+    """One call of `rewire`; a layer or model met twice is made once."""
+
+    def __init__(self, flavor: Flavor, make: Make, drop: set[str]) -> None:
+        self.flavor, self.make, self.drop = flavor, make, drop
+        self.made: dict[int, Any] = {}
+
+    def rebuild(self, model: Any, prefix: str) -> Any:
+        keras = self.flavor.keras
+        if isinstance(model, keras.Sequential):
+            return self._sequential(model, prefix)
+        if self.flavor.name == "keras3":
+            # Without inputs of ours, clone_model names them after the tensors, not after the layers.
+            return keras.models.clone_model(
+                model,
+                input_tensors=keras.tree.map_structure(_copy_input, model.input),
+                clone_function=lambda layer: layer,  # the old layer, only to learn which call it is
+                call_function=lambda layer, *args, **kwargs: self._call(layer, prefix, args, kwargs),
+            )
+        return self._legacy_functional(model, prefix)
+
+    def _layer(self, layer: Any, prefix: str) -> Any:
+        if id(layer) not in self.made:
+            path = f"{prefix}{layer.name}"
+            if self.flavor.is_model(layer) and self.flavor.is_functional(layer):
+                made = self.rebuild(layer, f"{path}/")
+            else:
+                made = self.make(path, layer)
+            self.made[id(layer)] = made
+        return self.made[id(layer)]
+
+    def _call(self, layer: Any, prefix: str, args: Any, kwargs: Any) -> Any:
+        if f"{prefix}{layer.name}" in self.drop:
+            return args[0] if args else next(iter(kwargs.values()))
+        return self._layer(layer, prefix)(*args, **kwargs)
+
+    def _sequential(self, model: Any, prefix: str) -> Any:
+        keras = self.flavor.keras
+        kept = [layer for layer in model.layers if f"{prefix}{layer.name}" not in self.drop]
+        layers = [self._layer(layer, prefix) for layer in kept]
+        first = next(iter(self.flavor.children(model)), None)
+        if isinstance(first, keras.layers.InputLayer):
+            layers.insert(0, copy_layer(first))
+        rebuilt = keras.Sequential(layers, name=model.name)
+        if not rebuilt.built:
+            rebuilt.build(model.input_shape)
+        return rebuilt
+
+    def _legacy_functional(self, model: Any, prefix: str) -> Any:
+        """tf_keras's `clone_model` cannot leave a layer out, so its graph is run on new inputs here."""
+        nest, keras = self.flavor.tf.nest, self.flavor.keras
+        starts = [copy_layer(layer).output for layer in model._input_layers]
+        tensors = {str(id(old)): new for old, new in zip(model.inputs, starts, strict=True)}
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            for node in model._nodes_by_depth[depth]:
+                if node.is_input:
+                    continue
+                reads = {name: [tensors[name]] * len(node.flat_input_ids) for name in node.flat_input_ids}
+                args, kwargs = node.map_arguments(reads)
+                made = self._call(node.layer, prefix, args, kwargs)
+                tensors.update(zip(node.flat_output_ids, nest.flatten(made), strict=True))
+        inputs = nest.pack_sequence_as(model._nested_inputs, starts)
+        outputs = nest.map_structure(lambda t: tensors[str(id(t))], model._nested_outputs)
+        return keras.Model(inputs, outputs, name=model.name)
