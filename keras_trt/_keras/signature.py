@@ -113,6 +113,19 @@ def leaves_of(nest: Nest) -> Iterator[Any]:
     return iter(found)
 
 
+def zip_nests(names: Nest, nest: Nest) -> Iterator[tuple[str, Any]]:
+    """(name, leaf) pairs of a nest of names and a nest of the same structure; dicts pair up by key."""
+    if isinstance(names, dict):
+        by_key = {str(k): v for k, v in nest.items()}
+        for key, part in names.items():
+            yield from zip_nests(part, by_key[key])
+    elif isinstance(names, list):
+        for part, value in zip(names, nest, strict=True):
+            yield from zip_nests(part, value)
+    else:
+        yield names, nest
+
+
 def unique(name: str, taken: Any) -> str:
     """`name`, or the first of `name_1`, `name_2`, ... that is not taken."""
     taken = set(taken)
@@ -162,19 +175,23 @@ def _maker(tensor: Any) -> str:
 
 def _recorded(flavor: Flavor, model: Any) -> Nest:
     """The nest of shapes (with dtypes, where known) of an earlier call, or None."""
-    if hasattr(model, "_get_save_spec"):  # tf_keras
-        spec = model._get_save_spec(dynamic_batch=True)
-        return spec
+    if flavor.name == "legacy":
+        spec = model.save_spec(dynamic_batch=True)  # (args, kwargs) of the first call
+        return None if spec is None else _only_argument(model, [*spec[0], *spec[1].values()])
     shapes = getattr(model, "_build_shapes_dict", None)
     if not shapes:
         return None
-    if len(shapes) > 1:
+    nest = _only_argument(model, list(shapes.values()))
+    return map_nest(lambda shape, _: (None, *tuple(shape)[1:]), nest, is_leaf=_is_shape)
+
+
+def _only_argument(model: Any, arguments: list[Any]) -> Any:
+    if len(arguments) > 1:
         raise ModelError(
-            f"The model {model.name!r} takes several arguments ({', '.join(shapes)}). Only models whose "
-            "inputs are one argument (a tensor, list or dict, as in `fit`) can be exported."
+            f"The model {model.name!r} was called with {len(arguments)} arguments. Only models that take "
+            "their inputs as one argument (a tensor, list or dict, as `fit` gives it) can be exported."
         )
-    open_batch = lambda shape, _: (None, *tuple(shape)[1:])  # noqa: E731
-    return map_nest(open_batch, next(iter(shapes.values())), is_leaf=_is_shape)
+    return arguments[0]
 
 
 def _is_shape(x: Any) -> bool:

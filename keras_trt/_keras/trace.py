@@ -14,10 +14,10 @@ from keras_trt._keras.signature import (
     Nest,
     Signature,
     TensorInfo,
-    leaves_of,
     map_nest,
     signature_of,
     unique,
+    zip_nests,
 )
 from keras_trt.errors import ExportError
 
@@ -80,18 +80,18 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         except (TypeError, ValueError, NotImplementedError) as e:
             raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
     graph_def = _frozen(flavor.tf, concrete, len(signature.inputs))
-    names = list(leaves_of(call.output_structure))
-    first = {name: i for i, name in reversed(list(enumerate(names)))}  # one tensor may be returned twice
-    order = signature.output_names or tuple(first)
-    tensors = [concrete.outputs[call.flat_index[first[name]]] for name in order]
+    outputs = [
+        _output_info(name, tensor, signature.inputs)
+        for name, tensor in zip(call.output_names, concrete.outputs, strict=True)
+    ]
     return Trace(
         name=model.name,
         flavor=flavor.name,
         graph_def=graph_def,
         inputs=signature.inputs,
-        outputs=tuple(_output_info(n, t, signature.inputs) for n, t in zip(order, tensors, strict=True)),
+        outputs=tuple(outputs),
         input_tensors=tuple(t.name for t in concrete.inputs[: len(signature.inputs)]),
-        output_tensors=tuple(t.name for t in tensors),
+        output_tensors=tuple(t.name for t in concrete.outputs),
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
         layers=tuple(path for path, _ in flavor.walk(model)),
@@ -106,7 +106,7 @@ class _Call:
         self.model = model
         self.signature = signature
         self.output_structure = signature.output_structure
-        self.flat_index: list[int] = []  # leaf of `output_structure` -> position among the traced outputs
+        self.output_names: tuple[str, ...] = ()  # in the order of the traced outputs
 
     def specs(self) -> list[Any]:
         tf = self.flavor.tf
@@ -119,25 +119,27 @@ class _Call:
         by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
         inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)
         outputs = self.model(inputs, **self._training())
-        found: list[Any] = []
-        names: list[str] = []
-
-        def note(tensor: Any, key: str | None) -> str:
-            found.append(tensor)
-            taken = [*by_name, *names]
-            names.append(unique(key or f"output_{len(names) + 1}", taken))
-            return names[-1]
-
-        structure = map_nest(note, outputs)
-        if self.output_structure is None:
-            self.output_structure = structure
-        self.flat_index = list(range(len(found)))
-        return [self.flavor.tf.identity(tensor, name=f"output_{i}") for i, tensor in enumerate(found)]
+        if self.signature.output_structure is None:
+            self.output_structure = _named(outputs, by_name)
+        found = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
+        self.output_names = self.signature.output_names or tuple(found)
+        return [self.flavor.tf.identity(found[name]) for name in self.output_names]
 
     def _training(self) -> dict[str, bool]:
         """tf_keras passes `training` on to a `call` that may not take it."""
         takes = getattr(self.model, "_expects_training_arg", True)
         return {"training": False} if takes else {}
+
+
+def _named(outputs: Nest, taken: Any) -> Nest:
+    """A nest of fresh names for the outputs of a model without a layer graph."""
+    names: list[str] = []
+
+    def name(_: Any, key: str | None) -> str:
+        names.append(unique(key or f"output_{len(names) + 1}", [*taken, *names]))
+        return names[-1]
+
+    return map_nest(name, outputs)
 
 
 def _frozen(tf: Any, concrete: Any, n_inputs: int) -> Any:
@@ -163,15 +165,15 @@ def _frozen(tf: Any, concrete: Any, n_inputs: int) -> Any:
             node.attr.clear()
             node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    return _inlined(tf, graph_def, concrete, n_inputs)
+    return _inlined(graph_def, concrete, n_inputs)
 
 
-def _inlined(tf: Any, graph_def: Any, concrete: Any, n_inputs: int) -> Any:
+def _inlined(graph_def: Any, concrete: Any, n_inputs: int) -> Any:
     """The graph without calls to XLA-compiled functions (Keras 3 puts grouped convolutions in one)."""
     if not any(node.op in ("PartitionedCall", "StatefulPartitionedCall") for node in graph_def.node):
         return graph_def
     for node in (*graph_def.node, *graph_def.library.function):
-        for attr in ("_XlaMustCompile", "_XlaHasReferenceVars"):
+        for attr in ("_XlaMustCompile", "_noinline"):
             if attr in node.attr:
                 del node.attr[attr]
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
@@ -179,7 +181,8 @@ def _inlined(tf: Any, graph_def: Any, concrete: Any, n_inputs: int) -> Any:
 
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.optimizers[:] = ["function"]
-    meta = tf.compat.v1.train.export_meta_graph(graph_def=graph_def)
+    config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs are skipped otherwise
+    meta = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     fetched = meta_graph_pb2.CollectionDef()
     for tensor in (*concrete.inputs[:n_inputs], *concrete.outputs):
         fetched.node_list.value.append(tensor.name)

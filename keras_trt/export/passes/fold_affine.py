@@ -1,0 +1,213 @@
+"""Folds BatchNormalization, and any scale and shift per channel, into the layer before it.
+
+A factor per output channel keeps int8 weights on their grid: only the channel's scale changes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from keras_trt.export.passes import _graph as g
+
+_CONVS = ("Conv", "ConvTranspose")
+_LINEAR = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+
+
+class FoldAffinePass(ir.passes.InPlacePass):
+    """Leaves no BatchNormalization, and no scale or shift right after a layer with weights.
+
+    1. `BatchNormalization` becomes a `Mul` and an `Add` per channel.
+    2. `Mul` and `Div` by constants per channel go into the weights before them, `Add` and `Sub` into the bias.
+    3. `MatMul` has no bias: a shift stays as its `Add`, and a scale behind that `Add` is moved before it.
+    4. Two constant shifts (or scales) in a row become one.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Applies the rules until none fits."""
+        modified = False
+        for node in list(model.graph):
+            if node.op_type == "BatchNormalization":
+                _split_batch_norm(node)
+                modified = True
+        changed = True
+        while changed:
+            changed = any([_step(node) for node in list(model.graph) if node.op_type in _STEPS])
+            modified = modified or changed
+        return ir.passes.PassResult(model, modified)
+
+
+def _split_batch_norm(node: ir.Node) -> None:
+    """Rule 1: `y = x * s + t` with `s = gamma / sqrt(var + eps)`, `t = beta - mean * s`."""
+    x, *parameters = node.inputs
+    arrays = [g.constant(p) for p in parameters]
+    n_axes = g.rank(x) or g.rank(node.outputs[0])
+    if any(a is None for a in arrays) or n_axes is None:
+        return
+    gamma, beta, mean, variance = (a.astype(np.float64) for a in arrays)
+    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+    scale = gamma / np.sqrt(variance + epsilon)
+    shift = beta - mean * scale
+    shape = [1, -1] + [1] * (n_axes - 2)
+    graph, name = node.graph, node.name or "batch_normalization"
+    constants = [
+        g.add_constant(graph, a.astype(np.float32).reshape(shape), f"{name}/{label}")
+        for a, label in ((scale, "scale"), (shift, "shift"))
+    ]
+    scaled = g.insert(node, "Mul", [x, constants[0]], like=x, name=f"{name}/mul")
+    shifted = g.insert(node, "Add", [scaled, constants[1]], like=x, name=f"{name}/add")
+    g.replace(node, shifted)
+
+
+def _step(node: ir.Node) -> bool:
+    """Folds one Mul, Div, Add or Sub when a rule fits; True when the graph changed."""
+    if node.graph is None:  # removed by an earlier step
+        return False
+    x, c = node.inputs
+    array = g.constant(c)
+    if array is None and node.op_type in ("Mul", "Add"):  # they commute
+        x, c, array = c, x, g.constant(x)
+    if array is None or not np.issubdtype(array.dtype, np.floating) or x.producer() is None:
+        return False
+    before = x.producer()
+    if g.sole_consumer(x) is not node or len(before.outputs) != 1:
+        return False
+    if node.outputs[0].is_graph_output() and not g.can_take_output(x):
+        return False
+    values = array.astype(np.float64)
+    if node.op_type in ("Mul", "Div"):
+        return _fold_scale(node, before, 1 / values if node.op_type == "Div" else values)
+    return _fold_shift(node, before, -values if node.op_type == "Sub" else values)
+
+
+_STEPS = ("Mul", "Div", "Add", "Sub")
+
+
+def _fold_scale(node: ir.Node, before: ir.Node, factor: np.ndarray) -> bool:
+    if before.op_type in _LINEAR:
+        weight = g.constant(before.inputs[1])
+        channels = None if weight is None else _per_channel(before, weight, factor)
+        if channels is None:
+            return False
+        axis = _output_axis(before)
+        shape = [1] * weight.ndim
+        shape[axis] = -1
+        _scale_weight(before, weight, channels, shape)
+        _set_bias(before, lambda bias: bias * channels, only_if_there=True)
+        g.replace(node, before.outputs[0])
+        return True
+    if before.op_type == "Add" and node.op_type == "Mul":  # rule 3: (x + b) * f = x * f + b * f
+        return _move_scale_before_shift(node, before, factor)
+    return _merge(node, before, "Mul", factor)
+
+
+def _fold_shift(node: ir.Node, before: ir.Node, shift: np.ndarray) -> bool:
+    if before.op_type in (*_CONVS, "Gemm"):
+        weight = g.constant(before.inputs[1])
+        channels = None if weight is None else _per_channel(before, weight, shift)
+        if channels is None:
+            return False
+        _set_bias(before, lambda bias: bias + channels)
+        g.replace(node, before.outputs[0])
+        return True
+    return _merge(node, before, "Add", shift)
+
+
+def _scale_weight(before: ir.Node, weight: np.ndarray, channels: np.ndarray, shape: list[int]) -> None:
+    if before.op_type == "ConvTranspose" and g.integer(before, "group", 1) != 1:
+        groups = g.integer(before, "group", 1)  # weight (C, K/g, ...): output k of group i is row block i
+        by_group = channels.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
+        scaled = weight.reshape(groups, -1, *weight.shape[1:]) * by_group
+        scaled = scaled.reshape(weight.shape)
+    else:
+        scaled = weight * channels.reshape(shape)
+    name = f"{before.inputs[1].name}__scaled"
+    before.replace_input_with(1, g.add_constant(before.graph, scaled.astype(np.float32), name))
+
+
+def _set_bias(before: ir.Node, change: object, *, only_if_there: bool = False) -> None:
+    """Replaces the bias `b` of a Conv or Gemm by `change(b)`; a missing one counts as zeros."""
+    if before.op_type == "MatMul":
+        return
+    old = before.inputs[2] if len(before.inputs) > 2 else None
+    if old is None and only_if_there:
+        return
+    bias = np.zeros(1) if old is None else g.constant(old).astype(np.float64)
+    new = change(bias).astype(np.float32)  # type: ignore[operator]
+    value = g.add_constant(before.graph, new, f"{before.name}/bias")
+    before.resize_inputs(max(3, len(before.inputs)))
+    before.replace_input_with(2, value)
+
+
+def _output_axis(node: ir.Node) -> int:
+    """The axis of the output channels in the node's weight."""
+    if node.op_type == "Gemm":
+        return 0 if g.integer(node, "transB", 0) else 1
+    return {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}[node.op_type]
+
+
+def _per_channel(node: ir.Node, weight: np.ndarray, values: np.ndarray) -> np.ndarray | None:
+    """`values` as one number per output channel, or None when they are not constant per channel."""
+    channels = weight.shape[_output_axis(node)]
+    if node.op_type == "ConvTranspose":
+        channels *= g.integer(node, "group", 1)
+    if node.op_type == "Gemm" and not _plain_gemm(node):
+        return None
+    if node.op_type == "MatMul" and weight.ndim != 2:
+        return None
+    if len(node.inputs) > 2 and node.inputs[2] is not None and g.constant(node.inputs[2]) is None:
+        return None
+    if values.size == 1:
+        return np.full(channels, values.reshape(()))
+    n_axes = weight.ndim if node.op_type in _CONVS else max(2, values.ndim)
+    axis = 1 if node.op_type in _CONVS else n_axes - 1
+    if values.ndim > n_axes:
+        return None
+    full = values.reshape([1] * (n_axes - values.ndim) + list(values.shape))
+    if full.size != channels or full.shape[axis] != channels:
+        return None
+    return full.reshape(-1)
+
+
+def _plain_gemm(node: ir.Node) -> bool:
+    factors = [node.attributes[a].as_float() for a in ("alpha", "beta") if a in node.attributes]
+    return all(f == 1.0 for f in factors) and not g.integer(node, "transA", 0)
+
+
+def _move_scale_before_shift(node: ir.Node, add: ir.Node, factor: np.ndarray) -> bool:
+    x, b = add.inputs
+    bias = g.constant(b)
+    if bias is None:
+        x, b, bias = b, x, g.constant(x)
+    if bias is None or g.producer(x, "MatMul") is None or g.sole_consumer(x) is not add:
+        return False
+    weight = g.constant(x.producer().inputs[1])
+    if weight is None or _per_channel(x.producer(), weight, factor) is None:
+        return False
+    graph = node.graph
+    scale = g.add_constant(graph, factor.astype(np.float32), f"{node.name}/scale")
+    shift = g.add_constant(graph, (bias * factor).astype(np.float32), f"{node.name}/shift")
+    scaled = g.insert(add, "Mul", [x, scale], like=x, name=f"{node.name}/mul")
+    g.replace(node, add.outputs[0])
+    index = 0 if add.inputs[0] is x else 1
+    add.replace_input_with(index, scaled)
+    add.replace_input_with(1 - index, shift)
+    return True
+
+
+def _merge(node: ir.Node, before: ir.Node, op_type: str, values: np.ndarray) -> bool:
+    """Rule 4: `(x op c1) op c2` becomes `x op (c1 op c2)`."""
+    if before.op_type != op_type:
+        return False
+    index = 1 if g.constant(before.inputs[1]) is not None else 0
+    first = g.constant(before.inputs[index])
+    if first is None or first.ndim != values.ndim and 1 not in (first.size, values.size):
+        return False
+    merged = first * values if op_type == "Mul" else first + values
+    if merged.size not in (first.size, values.size):
+        return False
+    before.replace_input_with(
+        index, g.add_constant(node.graph, merged.astype(np.float32), f"{node.name}/constant")
+    )
+    g.replace(node, before.outputs[0])
+    return True

@@ -1,0 +1,144 @@
+"""Names every node after the Keras layer it comes from: `backbone/conv1/Conv`, and tensors after nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import onnx_ir as ir
+
+_SUFFIX = re.compile(r"_\d+$")
+
+Resolver = Callable[[str], str | None]
+
+
+def scope_resolver(scopes: Iterable[str], layers: Iterable[str]) -> Resolver:
+    """A function from a TensorFlow scope (`functional_1/backbone_1/conv1_1/mul`) to a layer path.
+
+    TensorFlow adds `_1`, `_2`, ... to a scope that is entered again, and a layer's own name may end that
+    way too. Both readings are tried, and the one under which more layers are found holds for the model.
+    """
+    paths = set(layers)
+    exact = _resolver(paths, stripped_first=False)
+    stripped = _resolver(paths, stripped_first=True)
+    scopes = list(scopes)
+    found = [len({resolve(s) for s in scopes} - {None}) for resolve in (exact, stripped)]
+    return stripped if found[1] > found[0] else exact
+
+
+def layer_of(name: str, layers: Iterable[str]) -> str | None:
+    """The layer path that a node's name begins with, the longest when several fit."""
+    parts, paths = name.split("/"), set(layers)
+    for n in range(len(parts), 0, -1):
+        if "/".join(parts[:n]) in paths:
+            return "/".join(parts[:n])
+    return None
+
+
+class NameNodesPass(ir.passes.InPlacePass):
+    """Renames all nodes to `<layer path>/<operator>`.
+
+    A node without a scope of its own (tf2onnx makes such) gets that of its weight, else that of the node
+    before it, else that of the one behind. A node of no layer is named by its operator alone.
+    """
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Renames the nodes of the main graph; those of subgraphs keep their names."""
+        nodes = list(model.graph)
+        scopes = [scope for node in nodes for scope in _own_scopes(node)]
+        resolve = scope_resolver(scopes, self.layers)
+        paths: dict[ir.Node, str | None] = {}
+        for node in nodes:
+            own = next(filter(None, map(resolve, _own_scopes(node))), None)
+            if own is None and node.op_type != "QuantizeLinear":  # a Q belongs to the DQ behind it
+                own = next((paths.get(p) for p in node.predecessors() if paths.get(p)), None)
+            paths[node] = own
+        for node in reversed(nodes):
+            if paths[node] is None:
+                paths[node] = next((paths.get(s) for s in node.successors() if paths.get(s)), None)
+        taken: set[str] = set()
+        for node in nodes:
+            path = paths[node]
+            node.name = _unique(f"{path}/{node.op_type}" if path else node.op_type, taken)
+        return ir.passes.PassResult(model, modified=True)
+
+
+class NameTensorsPass(ir.passes.InPlacePass):
+    """Names each tensor after the node that makes it, each constant after the first node that uses it.
+
+    tf2onnx numbers names with a counter that runs through the process; without this pass the bytes of the
+    same model would differ from export to export. Inputs and outputs of the graph keep their names.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Renames the tensors of the main graph."""
+        graph = model.graph
+        taken = {v.name for v in (*graph.inputs, *graph.outputs) if v.name is not None}
+        constants = {name: value for name, value in graph.initializers.items() if name not in taken}
+        for i, value in enumerate(constants.values()):  # first out of the way of each other
+            value.name = f"\0{i}"
+        named: set[ir.Value] = set()
+        for node in graph:
+            for i, value in enumerate(node.inputs):
+                if value is not None and value.is_initializer() and value not in named and value.name not in taken:
+                    value.name = _unique(f"{node.name}/{_role(node, i)}", taken)
+                    named.add(value)
+            for i, value in enumerate(node.outputs):
+                if not value.is_graph_output():
+                    value.name = _unique(node.name or node.op_type, taken) if i == 0 else _unique(
+                        f"{node.name}:{i}", taken
+                    )
+        return ir.passes.PassResult(model, modified=True)
+
+
+_ROLES = {
+    "Conv": ("x", "weight", "bias"),
+    "ConvTranspose": ("x", "weight", "bias"),
+    "MatMul": ("a", "weight"),
+    "Gemm": ("a", "weight", "bias"),
+    "QuantizeLinear": ("x", "scale", "zero_point"),
+    "DequantizeLinear": ("int8", "scale", "zero_point"),
+    "Reshape": ("x", "shape"),
+    "Clip": ("x", "min", "max"),
+    "Pad": ("x", "pads", "value"),
+}
+
+
+def _role(node: ir.Node, index: int) -> str:
+    """What an input is to its node."""
+    roles = _ROLES.get(node.op_type, ())
+    return roles[index] if index < len(roles) else f"constant_{index}"
+
+
+def _own_scopes(node: ir.Node) -> Iterator[str]:
+    yield node.name or ""
+    yield from (output.name or "" for output in node.outputs)
+    if len(node.inputs) > 1 and node.inputs[1] is not None and node.inputs[1].is_initializer():
+        yield node.inputs[1].name or ""  # equal constants are shared: others may bear another layer's name
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, n = name, 0
+    while candidate in taken:
+        n += 1
+        candidate = f"{name}_{n}"
+    taken.add(candidate)
+    return candidate
+
+
+def _resolver(paths: set[str], *, stripped_first: bool) -> Resolver:
+    def resolve(scope: str) -> str | None:
+        path = ""
+        for part in scope.split(":")[0].split("/"):
+            names = [part, _SUFFIX.sub("", part)]
+            for name in reversed(names) if stripped_first else names:
+                if f"{path}{name}" in paths:
+                    path = f"{path}{name}/"
+                    break
+        return path.rstrip("/") or None
+
+    return resolve

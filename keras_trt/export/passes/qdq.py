@@ -1,0 +1,160 @@
+"""Places QuantizeLinear/DequantizeLinear where TensorRT fuses them: a DQ right before each quantised op.
+
+All moves are exact. Scales are per tensor and zero points are 0, so Q and DQ commute with everything
+that only moves values around or pads with zeros, and quantising again with the same scale changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from keras_trt.export.passes import _graph as g
+
+WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+
+_MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pad", "Concat")
+"""Ops between a DQ and a weighted op behind which Q/DQ is repeated, so that they run int8 themselves."""
+
+
+class HoistTransposePass(ir.passes.InPlacePass):
+    """`Q -> DQ -> Transpose` becomes `Transpose -> Q -> DQ`, so that the DQ feeds what follows directly."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Walks the graph once."""
+        modified = False
+        for node in list(model.graph):
+            pair = _pair(node.inputs[0]) if node.op_type == "Transpose" else None
+            if pair is None or node.outputs[0].is_graph_output():
+                continue
+            q, dq = pair
+            moved = g.insert(
+                node,
+                "Transpose",
+                [q.inputs[0]],
+                dict(node.attributes),
+                like=node.outputs[0],
+                name=f"{node.name}_nchw",
+            )
+            g.replace(node, _repeat(node, moved, q, dq))
+            _drop_unused(dq, q)
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+class FoldPadPass(ir.passes.InPlacePass):
+    """A zero `Pad` of the spatial axes before a `Conv`, or before its Q/DQ, becomes the Conv's own padding."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Walks the graph once."""
+        modified = False
+        for node in list(model.graph):
+            if node.op_type == "Conv" and not _auto_pad(node):
+                modified = _fold_pad(node) or modified
+        return ir.passes.PassResult(model, modified)
+
+
+def _fold_pad(conv: ir.Node) -> bool:
+    pair = _pair(conv.inputs[0])
+    if pair is not None and g.sole_consumer(pair[1].outputs[0]) is not None:
+        user: ir.Node = pair[0]  # Q(Pad(x)) = Pad(Q(x)), so the Pad may pass the pair
+        alone = g.sole_consumer(user.outputs[0]) is not None
+    else:
+        user, alone = conv, True
+    pad = g.producer(user.inputs[0], "Pad")
+    pads = _spatial_zero_pads(pad) if pad is not None and alone else None
+    if pad is None or pads is None:
+        return False
+    own = g.ints(conv, "pads", [0] * len(pads)) or []
+    conv.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(own, pads, strict=True)])
+    user.replace_input_with(0, pad.inputs[0])
+    if pair is not None and user is pair[0]:  # their tensors have the unpadded shape now
+        for value in (pair[0].outputs[0], pair[1].outputs[0]):
+            value.shape = None if pad.inputs[0].shape is None else ir.Shape(pad.inputs[0].shape)
+    _drop_unused(pad)
+    return True
+
+
+class RepeatQuantizersPass(ir.passes.InPlacePass):
+    """`DQ -> MaxPool -> Conv` becomes `DQ -> MaxPool -> Q -> DQ -> Conv` with the same scale."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Visits every input of every weighted op."""
+        modified = False
+        for node in list(model.graph):
+            if node.op_type not in WEIGHTED:
+                continue
+            for index, value in enumerate(list(node.inputs[:2])):
+                if g.constant(value) is not None or g.producer(value, *_MOVERS) is None:
+                    continue
+                pair = _source_pair(value)
+                if pair is not None:
+                    node.replace_input_with(index, _repeat(node, value, *pair))
+                    modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+def _pair(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
+    """The (Q, DQ) that `value` comes out of, with per-tensor scales."""
+    dq = g.producer(value, "DequantizeLinear")
+    q = g.producer(dq.inputs[0], "QuantizeLinear") if dq is not None else None
+    if dq is None or q is None or g.scalar(q.inputs[1]) is None or g.scalar(dq.inputs[1]) is None:
+        return None
+    return q, dq
+
+
+def _source_pair(value: ir.Value) -> tuple[ir.Node, ir.Node] | None:
+    """The (Q, DQ) behind value-moving ops; for a Concat that of all inputs, when their scales agree."""
+    pair = _pair(value)
+    if pair is not None:
+        return pair
+    node = g.producer(value, *_MOVERS)
+    if node is None or (node.op_type == "Pad" and not _pads_zeros(node)):
+        return None
+    moved = node.inputs if node.op_type == "Concat" else node.inputs[:1]
+    pairs = [_source_pair(v) for v in moved if v is not None]
+    if not pairs or any(p is None for p in pairs):
+        return None
+    scales = {g.scalar(p[0].inputs[1]) for p in pairs if p is not None}
+    return pairs[0] if len(scales) == 1 else None
+
+
+def _repeat(anchor: ir.Node, value: ir.Value, q: ir.Node, dq: ir.Node) -> ir.Value:
+    """A copy of the pair on `value`, put before `anchor`."""
+    dtype, before = q.outputs[0].dtype, (anchor.name or anchor.op_type).rsplit("/", 1)[-1]
+    q_name, dq_name = (f"{node.name}_{before}" for node in (q, dq))
+    quantized = g.insert(
+        anchor, "QuantizeLinear", [value, *q.inputs[1:]], like=value, dtype=dtype, name=q_name
+    )
+    return g.insert(anchor, "DequantizeLinear", [quantized, *dq.inputs[1:]], like=value, name=dq_name)
+
+
+def _drop_unused(*nodes: ir.Node) -> None:
+    for node in nodes:
+        output = node.outputs[0]
+        if not output.uses() and not output.is_graph_output():
+            node.graph.remove(node, safe=True)
+
+
+def _pads_zeros(pad: ir.Node) -> bool:
+    mode = pad.attributes["mode"].as_string() if "mode" in pad.attributes else "constant"
+    value = pad.inputs[2] if len(pad.inputs) > 2 else None
+    return mode == "constant" and (value is None or g.scalar(value) == 0.0)
+
+
+def _spatial_zero_pads(pad: ir.Node) -> list[int] | None:
+    """The pads in a Conv's notation, or None when the Pad does more than add zeros around."""
+    amounts = g.constant(pad.inputs[1])
+    if amounts is None or not _pads_zeros(pad) or (len(pad.inputs) > 3 and pad.inputs[3] is not None):
+        return None
+    begin, end = np.split(amounts, 2)
+    if np.any(amounts < 0) or np.any(begin[:2]) or np.any(end[:2]):
+        return None
+    return [int(n) for n in (*begin[2:], *end[2:])]
+
+
+def _auto_pad(node: ir.Node) -> bool:
+    attr: Any = node.attributes.get("auto_pad")
+    return attr is not None and attr.as_string() not in ("NOTSET", "VALID")

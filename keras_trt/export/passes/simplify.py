@@ -1,0 +1,92 @@
+"""Removes nodes that change nothing, and computes shapes that are already known."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from keras_trt.export.passes import _graph as g
+
+
+class SimplifyPass(ir.passes.InPlacePass):
+    """Small exact simplifications.
+
+    1. `Mul` and `Div` by one, `Add` and `Sub` of zero are dropped (swish carries a `Mul` by beta = 1).
+    2. `Cast` to the type a tensor already has is dropped.
+    3. `Transpose` that permutes nothing is dropped; two in a row become one.
+    4. `Reshape` gets a constant shape when all axes but one are known (needs inferred shapes).
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Walks the graph once."""
+        modified = False
+        for node in list(model.graph):
+            rule = _RULES.get(node.op_type)
+            modified = bool(rule and rule(node)) or modified
+        return ir.passes.PassResult(model, modified)
+
+
+def _neutral(node: ir.Node) -> bool:
+    neutral = 1.0 if node.op_type in ("Mul", "Div") else 0.0
+    candidates = [(0, 1)] if node.op_type in ("Div", "Sub") else [(0, 1), (1, 0)]
+    for kept, dropped in candidates:
+        array = g.constant(node.inputs[dropped])
+        if array is None or not np.all(array == neutral):
+            continue
+        x = node.inputs[kept]
+        n_axes = g.rank(x)
+        if array.size == 1 and (array.ndim == 0 or (n_axes is not None and array.ndim <= n_axes)):
+            return _drop(node, x)
+    return False
+
+
+def _drop(node: ir.Node, x: ir.Value) -> bool:
+    if node.outputs[0].is_graph_output() and not (g.can_take_output(x) and g.sole_consumer(x) is node):
+        return False
+    g.replace(node, x)
+    return True
+
+
+def _same_cast(node: ir.Node) -> bool:
+    x = node.inputs[0]
+    return x.dtype is not None and x.dtype == node.attributes["to"].as_int() and _drop(node, x)
+
+
+def _transpose(node: ir.Node) -> bool:
+    perm = g.ints(node, "perm")
+    if perm is None:
+        return False
+    if perm == sorted(perm):
+        return _drop(node, node.inputs[0])
+    before = g.producer(node.inputs[0], "Transpose")
+    first = g.ints(before, "perm") if before is not None else None
+    if before is None or first is None:
+        return False
+    node.attributes["perm"] = ir.AttrInt64s("perm", [first[p] for p in perm])
+    node.replace_input_with(0, before.inputs[0])
+    if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
+        before.graph.remove(before, safe=True)
+    _transpose(node)
+    return True
+
+
+def _constant_reshape(node: ir.Node) -> bool:
+    shape = node.outputs[0].shape
+    if g.constant(node.inputs[1]) is not None or shape is None:
+        return False
+    sizes = [d if isinstance(d, int) else -1 for d in shape]
+    if sizes.count(-1) > 1 or 0 in sizes:
+        return False
+    node.replace_input_with(1, g.add_constant(node.graph, np.array(sizes, np.int64), f"{node.name}/shape"))
+    return True
+
+
+_RULES = {
+    "Mul": _neutral,
+    "Div": _neutral,
+    "Add": _neutral,
+    "Sub": _neutral,
+    "Cast": _same_cast,
+    "Transpose": _transpose,
+    "Reshape": _constant_reshape,
+}
