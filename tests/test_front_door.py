@@ -1,0 +1,64 @@
+"""The names in `keras_trt.__all__`: each resolves, is declared to type checkers, and stays what it is."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import keras_trt
+
+SOURCE = Path(inspect.getfile(keras_trt))
+
+
+@pytest.mark.parametrize("name", keras_trt.__all__)
+def test_every_public_name_resolves_to_a_documented_object(name):
+    found = getattr(keras_trt, name)
+    assert inspect.getdoc(found)
+    assert isinstance(found, ModuleType) or callable(found)
+
+
+@pytest.mark.parametrize("name", keras_trt.__all__)
+def test_every_public_name_is_the_object_of_its_home(name):
+    found = getattr(keras_trt, name)
+    if not isinstance(found, ModuleType):
+        assert found.__name__ == name
+        assert pickle.loads(pickle.dumps(found)) is found
+
+
+def test_the_names_for_type_checkers_are_the_public_names():
+    block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
+    declared = {
+        alias.asname: (node.module if node.module != "keras_trt" else None)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(declared) == sorted(keras_trt.__all__)
+    assert {name: home for name, home in declared.items() if home} == keras_trt._HOMES
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'keras_trt' has no attribute 'quantise_model'"):
+        keras_trt.quantise_model
+
+
+def test_dir_lists_the_public_names():
+    assert set(keras_trt.__all__) <= set(dir(keras_trt))
+
+
+@pytest.mark.parametrize("room", ["report", "export"])
+def test_a_function_keeps_its_name_when_the_room_of_that_name_is_imported_first(room):
+    if room not in keras_trt.__all__:
+        pytest.fail(f"keras_trt.{room} is part of the front door")
+    code = f"import keras_trt.{room}, keras_trt; print(type(keras_trt.{room}).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SOURCE.parent.parent, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "function"

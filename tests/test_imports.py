@@ -1,0 +1,177 @@
+"""What importing costs, what it leaves alone, and which room may import which."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "keras_trt"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+KERASES = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "tf2onnx"}
+ENGINES = {"tensorrt", "tensorrt_rtx", "tensorrt_lean", "openvino", "onnxruntime"}
+HEAVY = KERASES | ENGINES | {"onnx", "onnx_ir", "numpy", "matplotlib", "rich"}
+
+# Each room and the rooms it may import; what is not listed, it may not.
+_BASE = {"errors", "_deps"}
+_MODEL_ROOMS = _BASE | {"_keras", "report"}
+_ALL_MODEL_ROOMS = _MODEL_ROOMS | {"quantize", "prune", "fuse", "models"}
+_RUN_ROOMS = _BASE | {"bundle", "engine", "runtime"}
+MAY_IMPORT = {
+    "errors": set(),
+    "_deps": {"errors"},
+    "report": _BASE,
+    "_keras": _BASE,
+    "quantize": _MODEL_ROOMS,
+    "prune": _MODEL_ROOMS,
+    "fuse": _MODEL_ROOMS,
+    "models": _MODEL_ROOMS | {"quantize", "prune", "fuse"},
+    "bundle": _BASE,
+    "engine": _BASE | {"bundle"},
+    "runtime": _BASE | {"bundle", "engine", "report"},
+    "export": _ALL_MODEL_ROOMS | _RUN_ROOMS,
+    "callbacks": _ALL_MODEL_ROOMS | _RUN_ROOMS | {"export"},
+    "keras": {"quantize", "prune", "fuse"},
+    "tfmot": _ALL_MODEL_ROOMS,
+}
+# These two see everything: the front door names each room, the command line calls the front door.
+FREE = {"__init__", "cli"}
+
+
+def python(code: str, **env: str) -> str:
+    """Runs `code` in a fresh Python from the project's root and returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout.strip()
+
+
+def room_of(module: str) -> str:
+    """`keras_trt.export.passes` is in the room `export`."""
+    return module.removeprefix("keras_trt").lstrip(".").split(".")[0] or "__init__"
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path, *, run_on_import: bool = False) -> set[str]:
+    """Modules that a file imports; with `run_on_import`, only those outside functions and TYPE_CHECKING."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively; write keras_trt.<room>"
+            module = node.module or ""
+            # `from keras_trt import _deps` imports the room, not a name of the front door.
+            found.update(f"{module}.{a.name}" if module == "keras_trt" else module for a in node.names)
+        if run_on_import and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            return
+        if run_on_import and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            return
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_imports_only_rooms_below_it(path):
+    room = room_of(name_of(path))
+    if room in FREE:
+        return
+    ours = {room_of(module) for module in imports_of(path) if module.split(".")[0] == "keras_trt"}
+    above = ours - MAY_IMPORT[room] - {room}
+    assert not above, f"{name_of(path)} imports {sorted(above)}; {room} may import {sorted(MAY_IMPORT[room])}"
+
+
+def test_every_room_is_in_the_table_of_directions():
+    assert {room_of(name_of(path)) for path in MODULES} <= {*MAY_IMPORT, *FREE}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_keras_room_imports_a_keras_or_tfmot(path):
+    if room_of(name_of(path)) == "_keras":
+        return
+    roots = {module.split(".")[0] for module in imports_of(path)}
+    assert not roots & {"keras", "tf_keras", "tensorflow_model_optimization"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_imports_a_framework_or_an_engine_at_its_top(path):
+    roots = {module.split(".")[0] for module in imports_of(path, run_on_import=True)}
+    assert not roots & (KERASES | ENGINES | {"matplotlib", "rich"})
+
+
+def test_importing_keras_trt_loads_nothing_heavy_and_takes_under_a_fifth_of_a_second():
+    code = (
+        "import json, sys, time; start = time.perf_counter(); import keras_trt; "
+        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+    )
+    runs = [json.loads(python(code)) for _ in range(5)]
+    assert not HEAVY & set(runs[0][1])
+    assert statistics.median(seconds for seconds, _ in runs) < 0.2
+
+
+RUNTIME_MODULES = [
+    name_of(path) for path in MODULES if room_of(name_of(path)) in {"bundle", "engine", "runtime"}
+]
+
+
+def test_the_rooms_that_run_engines_import_where_there_is_no_tensorflow():
+    code = f"""
+import importlib, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {KERASES!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+for module in {RUNTIME_MODULES!r}:
+    importlib.import_module(module)
+import keras_trt
+print(keras_trt.load.__name__)
+"""
+    assert python(code) == "load"
+
+
+@pytest.mark.parametrize("setting", [None, "0", "1"])
+def test_the_choice_of_tf_keras_and_the_environment_stay_as_they_were(setting):
+    code = f"""
+import os
+if {setting!r} is None:
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+else:
+    os.environ["TF_USE_LEGACY_KERAS"] = {setting!r}
+before = dict(os.environ)
+import keras_trt
+for name in keras_trt.__all__:
+    getattr(keras_trt, name)
+import tf_keras
+model = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))])
+keras_trt.quantize_model(model)
+keras_trt.prune_model(model, sparsity=0.5)
+changed = {{k for k in before.keys() | os.environ.keys() if before.get(k) != os.environ.get(k)}}
+import tensorflow as tf
+print(sorted(k for k in changed if "KERAS" in k), tf.keras.layers.Layer.__module__.split(".")[0])
+"""
+    assert python(code).splitlines()[-1] == f"[] {'tf_keras' if setting == '1' else 'keras'}"

@@ -1,0 +1,114 @@
+"""setup.cfg says what the tree holds, and the files that users and CI start with are there."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+EXTRAS_OF_THE_DESIGN = {"tensorrt", "rtx", "lean", "onnxruntime", "report", "dev"}
+
+
+def ini(name: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / name)
+    return parser
+
+
+def requirements(text: str) -> dict[str, Requirement]:
+    found = [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+    return {requirement.name: requirement for requirement in found}
+
+
+SETUP = ini("setup.cfg")
+CORE = requirements(SETUP["options"]["install_requires"])
+EXTRAS = SETUP["options.extras_require"]
+
+
+def test_every_folder_with_code_is_a_package():
+    folders = {path.parent for path in (ROOT / "keras_trt").rglob("*.py")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
+
+
+def test_the_data_files_are_declared():
+    globs = re.split(r",\s*", SETUP["options.package_data"]["keras_trt"])
+    declared = {path for glob in globs for path in (ROOT / "keras_trt").glob(glob)}
+    held = {path for path in (ROOT / "keras_trt").rglob("*")
+            if path.is_file() and path.suffix not in {".py", ".pyc"}}  # fmt: skip
+    assert held <= declared
+    assert ROOT / "keras_trt" / "py.typed" in held
+
+
+def test_every_extra_can_be_asked_for():
+    assert set(EXTRAS) >= EXTRAS_OF_THE_DESIGN
+    for text in EXTRAS.values():
+        requirements(text)
+
+
+def test_the_pip_lines_in_error_messages_name_extras_that_exist():
+    named = {extra for path in (ROOT / "keras_trt").rglob("*.py")
+             for group in re.findall(r"keras-trt\[([a-z,]+)\]", path.read_text())
+             for extra in group.split(",")}  # fmt: skip
+    assert named <= set(EXTRAS)
+
+
+def test_the_oldest_environment_pins_the_lower_bounds():
+    pins = requirements(ini("tox.ini")["testenv:oldest"]["deps"])
+    declared = CORE | requirements(EXTRAS["rtx"]) | requirements(EXTRAS["onnxruntime"])
+    for name, pin in pins.items():
+        version = Version(str(pin.specifier).removeprefix("=="))
+        bound = next(Version(s.version) for s in declared[name].specifier if s.operator == ">=")
+        assert version in declared[name].specifier
+        assert version.release[: len(bound.release)] == bound.release, (
+            f"{name}: {version} is not the bound {bound}"
+        )
+    assert {*CORE} - {*pins} == {"packaging", "rich"}
+
+
+def test_what_is_installed_here_is_within_the_declared_ranges():
+    for name, requirement in CORE.items():
+        assert requirement.specifier.contains(metadata.version(name), prereleases=True), name
+
+
+def test_the_command_line_entry_point_leads_somewhere():
+    for line in SETUP["options.entry_points"].get("console_scripts", "").split("\n") if SETUP.has_section(
+        "options.entry_points") else []:  # fmt: skip
+        if line:
+            metadata.EntryPoint(*re.split(r"\s*=\s*", line, maxsplit=1), group="console_scripts").load()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"])
+def test_the_usual_files_are_there(name):
+    assert (ROOT / name).stat().st_size > 200
+
+
+def test_ci_can_be_run():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name
+)
+def test_links_between_the_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_tox_environments_named_in_the_documents_exist():
+    environments = {section.removeprefix("testenv:") for section in ini("tox.ini").sections()}
+    text = "".join(
+        path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / ".ci" / "run"]
+    )
+    named = {
+        name for group in re.findall(r"tox (?:run )?-e ([a-z0-9,-]+)", text) for name in group.split(",")
+    }
+    assert named
+    assert named <= environments
