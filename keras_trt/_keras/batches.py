@@ -34,7 +34,7 @@ def batches(
         x = batch[0] if isinstance(batch, tuple) else batch
         if count == 0:
             _check(flavor, model, x)
-        yield flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)
+        yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x))
         count += 1
     if count == 0:
         raise InputError("The data holds no batch. Received: an empty data set.")
@@ -83,6 +83,19 @@ def _slice(data: Any, part: slice) -> Any:
     if isinstance(data, (list, tuple)):
         return [_slice(value, part) for value in data]
     return data[part]
+
+
+def _packed(flavor: Flavor, model: Any, x: Any) -> Any:
+    """The batch in the structure the model declares; Keras warns about any other."""
+    declared = flavor.input_nest(model)
+    if declared is None:
+        return x
+    flatten = flavor.tf.nest.flatten
+    if isinstance(x, dict) and not isinstance(declared, dict):
+        leaves = [x[tensor.name.split(":")[0]] for tensor in flatten(declared)]
+    else:
+        leaves = flatten({name: x[name] for name in declared} if isinstance(declared, dict) else x)
+    return flavor.tf.nest.pack_sequence_as(declared, leaves)
 
 
 def _check(flavor: Flavor, model: Any, x: Any) -> None:

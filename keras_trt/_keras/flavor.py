@@ -47,6 +47,10 @@ class Flavor:
         """The symbolic tensors that enter and leave a functional model, flattened."""
         raise NotImplementedError
 
+    def input_nest(self, model: Any) -> Any:
+        """The nest of symbolic inputs a functional model is called with; None for other models."""
+        raise NotImplementedError
+
     def children(self, layer: Any) -> list[Any]:
         """The layers directly inside `layer`."""
         return list(layer._flatten_layers(include_self=False, recursive=False))

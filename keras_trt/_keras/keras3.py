@@ -38,6 +38,9 @@ class Keras3(Flavor):
         graph = _graph_model(model)
         return self.keras.tree.flatten(graph.inputs), self.keras.tree.flatten(graph.outputs)
 
+    def input_nest(self, model: Any) -> Any:  # noqa: D102
+        return _graph_model(model)._inputs_struct if self.is_functional(model) else None
+
     def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
             # A Functional subclass with its own __init__ still has a readable graph.

@@ -33,6 +33,13 @@ class LegacyKeras(Flavor):
     def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
         return self.tf.nest.flatten(model.inputs), self.tf.nest.flatten(model.outputs)
 
+    def input_nest(self, model: Any) -> Any:  # noqa: D102
+        if not self.is_functional(model):
+            return None
+        nest = model._nested_inputs
+        wrapped = isinstance(model, self.keras.Sequential) and isinstance(nest, list)
+        return nest[0] if wrapped else nest
+
     def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
             copy = self.keras.models.clone_model(model)

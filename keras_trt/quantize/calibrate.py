@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from keras_trt._keras.batches import batches, length
-from keras_trt._keras.flavor import check_model
+from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
 from keras_trt.quantize.inventory import activation_quantizers
@@ -54,25 +52,39 @@ def calibrate(
         raise ModelError(
             f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
         )
-    seen: dict[int, Histogram] = {}
-
-    def observe(quantizer: Any, tensor: Any) -> None:
-        values = np.asarray(flavor.tf.cast(tensor, "float32"))
-        if not np.isfinite(values).all():
-            path = owners[id(quantizer)][0]
-            raise InputError(
-                f"The calibration data makes the input of layer {path!r} NaN or infinite. "
-                "Check the data for NaN and the model for exploding values."
-            )
-        seen.setdefault(id(quantizer), Histogram()).add(values)
-
+    seen = {key: Histogram() for key in owners}
+    run = _observed_call(flavor, model, seen)
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
-    done = 0
-    with observing(observe):
-        for done, batch in enumerate(batches(flavor, model, data, batch_size, steps), start=1):
-            model(batch, training=False)
-            bar.update(done, finalize=done == total)
+    for done, batch in enumerate(batches(flavor, model, data, batch_size, steps), start=1):
+        run(batch)
+        _check_finite(seen, owners)
+        bar.update(done, finalize=done == total)
     for key, histogram in seen.items():
-        owners[key][1].set_range(chosen.amax(histogram))
+        if histogram.total:  # a layer that the call never reaches keeps its range
+            owners[key][1].set_range(chosen.amax(histogram))
     return model
+
+
+def _observed_call(flavor: Flavor, model: Any, seen: dict[int, Histogram]) -> Any:
+    """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
+    tf = flavor.tf
+
+    def observe(quantizer: Any, tensor: Any) -> None:
+        tf.numpy_function(seen[id(quantizer)].add, [tf.cast(tensor, tf.float32)], [])
+
+    @tf.function(reduce_retracing=True)
+    def run(batch: Any) -> None:
+        with observing(observe):
+            model(batch, training=False)
+
+    return run
+
+
+def _check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]) -> None:
+    for key, histogram in seen.items():
+        if not histogram.finite:
+            raise InputError(
+                f"The calibration data makes the input of layer {owners[key][0]!r} NaN or infinite. "
+                "Check the data for NaN and the model for exploding values."
+            )

@@ -19,7 +19,7 @@ LEVELS = 128  # magnitudes an int8 can take, 0..127
 
 @dataclass
 class Histogram:
-    """Counts of magnitudes in `BINS` equal bins over [0, top]."""
+    """Counts of magnitudes in `BINS` equal bins over [0, top]; `finite` turns false at the first NaN."""
 
     counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
     top: float = 0.0
@@ -27,9 +27,13 @@ class Histogram:
     total: int = 0
     sum: float = 0.0
     squares: float = 0.0
+    finite: bool = True
 
     def add(self, values: np.ndarray) -> None:
-        """Counts the magnitudes of an array of any shape; all finite."""
+        """Counts the magnitudes of an array of any shape."""
+        if not np.isfinite(values).all():
+            self.finite = False
+            return
         magnitudes = np.abs(values, dtype=np.float32).ravel()
         largest = float(magnitudes.max(initial=0.0))
         self.largest = max(self.largest, largest)

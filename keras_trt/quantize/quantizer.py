@@ -45,7 +45,7 @@ def activation_quantizer(flavor: Flavor) -> type:
         is_keras_trt_quantizer = True
 
         def __init__(self, momentum: float = 0.99, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
+            super().__init__(autocast=False, **kwargs)  # what comes in goes out, in its own dtype
             self.momentum = momentum
 
         def build(self, input_shape: Any = None) -> None:

@@ -1,0 +1,40 @@
+"""Small networks, written once for both Kerases (`k` is the namespace)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def residual_net(k, size=8, classes=4, name=None):
+    """Conv, BN, ReLU, a residual block with a separable and a depthwise convolution, pooling, Dense."""
+    layers = k.layers
+    inputs = k.Input((size, size, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = shortcut = layers.ReLU(name="stem_relu")(x)
+    x = layers.SeparableConv2D(8, 3, padding="same", activation="relu", name="separable")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
+    x = layers.BatchNormalization(name="depthwise_bn")(x)
+    x = layers.Add(name="add")([shortcut, x])
+    x = layers.ReLU(name="add_relu")(x)
+    x = layers.ZeroPadding2D(1, name="pad")(x)
+    x = layers.Conv2D(8, 3, strides=2, activation="relu", name="strided")(x)
+    a = layers.AveragePooling2D(2, name="average")(x)
+    b = layers.MaxPooling2D(2, name="max")(x)
+    x = layers.Concatenate(name="both")([a, b])
+    x = layers.Dropout(0.1, name="dropout")(x)
+    x = layers.Flatten(name="flatten")(x)
+    outputs = layers.Dense(classes, activation="softmax", name="probabilities")(x)
+    return k.Model(inputs, outputs, name=name or "residual_net")
+
+
+def images(n=64, size=8, seed=0):
+    """Random images and labels of four classes."""
+    rng = np.random.default_rng(seed)
+    return rng.random((n, size, size, 3), dtype=np.float32), rng.integers(0, 4, n)
+
+
+def compiled(k, model, optimizer="adam"):
+    """The model, ready for `fit` on integer labels."""
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
