@@ -1,0 +1,152 @@
+"""The whole road on real handwritten digits: train, quantise, export, build an engine, load it, predict.
+
+    python examples/digits.py            # Keras 3
+    python examples/digits.py --legacy   # tf_keras
+
+Needs no GPU: TensorRT-RTX builds the engine ahead of time, and OpenVINO runs the same ONNX file on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import keras_trt
+
+TARGETS = ("SM86", "SM89", "SM120")  # Ampere, Ada and Blackwell cards
+
+
+def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """1797 digits of 8 x 8 pixels, as x_train, x_test, y_train, y_test; pixels in [0, 1]."""
+    digits = load_digits()
+    images = (digits.images[..., np.newaxis] / 16).astype("float32")
+    return train_test_split(images, digits.target, test_size=0.2, stratify=digits.target, random_state=0)
+
+
+def network(keras):
+    """A small residual CNN; `keras` is `keras` or `tf_keras`."""
+    layers = keras.layers
+
+    def block(x, filters: int, strides: int = 1):
+        y = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
+        y = layers.ReLU()(layers.BatchNormalization()(y))
+        y = layers.Conv2D(filters, 3, padding="same", use_bias=False)(y)
+        y = layers.BatchNormalization()(y)
+        if strides > 1:
+            x = layers.Conv2D(filters, 1, strides=strides, use_bias=False)(x)
+            x = layers.BatchNormalization()(x)
+        return layers.ReLU()(layers.Add()([x, y]))
+
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(32, 3, padding="same", use_bias=False)(image)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = block(x, 32)
+    x = block(x, 64, strides=2)
+    x = block(x, 64)
+    x = layers.GlobalAveragePooling2D()(x)
+    digit = layers.Dense(10, activation="softmax", name="digit")(x)
+    return keras.Model(image, digit, name="digits")
+
+
+def train(keras, model, x, y, *, epochs: int, learning_rate: float) -> None:
+    optimizer = keras.optimizers.Adam(learning_rate)
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, epochs=epochs, batch_size=32, verbose=2)
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float((probabilities.argmax(-1) == labels).mean())
+
+
+def milliseconds(predict: Callable, x: np.ndarray, repeats: int = 30) -> float:
+    """Median time of one `predict` of the whole of `x`."""
+    times = []
+    for _ in range(repeats + 5):  # the first ones warm up
+        start = time.perf_counter()
+        predict(x, verbose=0)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[5:])
+
+
+def size(path: Path) -> str:
+    return f"{path.stat().st_size / 1024:.0f} KiB"
+
+
+def show(rows: list[tuple], labels: np.ndarray, x: np.ndarray) -> None:
+    """Prints one line for each (name, model, file)."""
+    table = Table(title=f"Handwritten digits, {len(labels)} test images")
+    table.add_column("model")
+    for column in ("accuracy", "file", "predict, batch 1", "predict, batch 32"):
+        table.add_column(column, justify="right")
+    for name, model, file in rows:
+        latency = [f"{milliseconds(model.predict, x[:batch]):.2f} ms" for batch in (1, 32)]
+        table.add_row(name, f"{accuracy(model.predict(x, verbose=0), labels):.2%}", size(file), *latency)
+    Console(width=110).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--legacy", action="store_true", help="use tf_keras instead of Keras 3")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs of float training")
+    parser.add_argument("--out", type=Path, help="folder for the files; a temporary one by default")
+    options = parser.parse_args()
+    keras = importlib.import_module("tf_keras" if options.legacy else "keras")
+    keras.utils.set_random_seed(0)
+    x_train, x_test, y_train, y_test = data()
+    start = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as temporary:
+        out = options.out or Path(temporary)
+        out.mkdir(parents=True, exist_ok=True)
+
+        print(f"1. Train in float ({keras.__name__} {keras.__version__})")
+        model = network(keras)
+        train(keras, model, x_train, y_train, epochs=options.epochs, learning_rate=2e-3)
+
+        print("2. Quantise to int8 and fine-tune")
+        quantized = keras_trt.quantize_model(model, calibration_data=x_train[:256])
+        train(keras, quantized, x_train, y_train, epochs=max(1, options.epochs // 4), learning_rate=1e-4)
+
+        print("3. Export to ONNX and build a TensorRT-RTX engine")
+        path = out / "digits.bundle"
+        keras_trt.export(
+            quantized,
+            path,
+            batch=(1, 8, 32),
+            engine="tensorrt_rtx",
+            compute_capabilities=TARGETS,
+            overwrite=True,
+        )
+
+        print("4. Load the bundle and predict")
+        engine = keras_trt.load(path)
+        for name, keras_model in (("float", model), ("int8", quantized)):
+            keras_trt.save_model(keras_model, out / f"{name}.keras")
+        show(
+            [
+                (f"float32 {keras.__name__}", model, out / "float.keras"),
+                (f"int8 QAT {keras.__name__}", quantized, out / "int8.keras"),
+                (f"int8 bundle on {engine.runner.name}", engine, path / "model.onnx"),
+            ],
+            y_test,
+            x_test,
+        )
+        for plan in engine.bundle.manifest.plans:
+            targets = ", ".join(plan.compute_capabilities)
+            print(f"Engine: {plan.kind} {plan.version}, {plan.bytes / 1024:.0f} KiB, for GPUs {targets}")
+    print(f"Done in {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
