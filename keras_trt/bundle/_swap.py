@@ -54,10 +54,10 @@ def swap_in(folder: Path, target: Path, *, overwrite: bool) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         if _exchange(folder, target):
             return
-        shutil.rmtree(aside, ignore_errors=True)  # from an earlier turn: a whole bundle is at `target` by now
+        _discard(aside, target)  # from an earlier turn: a whole bundle is at `target` by now
         with suppress(FileNotFoundError):  # another writer was faster; the name is free then
             target.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    _discard(aside, target)
 
 
 def recover(target: Path) -> None:
@@ -74,7 +74,7 @@ def remove_leftovers(target: Path) -> None:
     """Removes what killed writers of `target` left behind; folders in use stay."""
     recover(target)
     for folder in target.parent.glob(f".{target.name}.old-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        _discard(folder, target)
     if fcntl is None:
         return
     for folder in target.parent.glob(f".{target.name}.new-*"):
@@ -114,13 +114,21 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _discard(aside: Path, target: Path) -> None:
+    """Removes an old folder under another name first: `recover` must never find half of one."""
+    doomed = _beside(target, "new")
+    with suppress(FileNotFoundError):  # there is none, or another process brought it back
+        aside.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
 def _rename(folder: Path, target: Path) -> bool:
     """Renames onto a free name; False when something is there."""
     try:
         folder.rename(target)
     except OSError as e:
-        occupied = e.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EACCES)
-        if occupied and target.exists():
+        taken = e.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if taken or (e.errno in (errno.ENOTDIR, errno.EACCES) and target.exists()):
             return False
         raise
     return True

@@ -92,8 +92,13 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
 def _check_replaceable(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise _exists(target)
-    replaceable = target.is_dir() and ((target / MANIFEST_FILE).is_file() or not any(target.iterdir()))
-    if not replaceable:
+    try:
+        content = os.listdir(target)  # noqa: PTH208 - one call: another writer may replace it meanwhile
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        content = ["a file"]
+    if content and MANIFEST_FILE not in content:
         raise BundleExistsError(
             f"`{target}` is not a bundle, so overwrite=True does not replace it. Choose another path."
         )

@@ -218,9 +218,9 @@ def create_context(trt: ModuleType, engine: Any, *, cuda_graph: bool) -> Any:
     """
     with captured_log() as messages:
         if cuda_graph and records_graphs_itself(trt):
-            config = engine.create_runtime_config()
-            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            context = engine.create_execution_context(config)
+            runtime_config = engine.create_runtime_config()
+            runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = engine.create_execution_context(runtime_config)
         else:
             context = engine.create_execution_context()
     if context is None:
