@@ -8,7 +8,7 @@ makes it for an output. Models without a layer graph get the keys of their dicts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -26,7 +26,7 @@ class TensorInfo:
 
     Attributes:
         name: The name Keras shows.
-        shape: One entry an axis: its size, or the name of a dynamic axis. The first, when dynamic, is `batch`.
+        shape: One entry an axis: its size, or the name of a dynamic axis; a dynamic first one is `batch`.
         dtype: The numpy name of the element type.
     """
 
@@ -44,12 +44,14 @@ class Signature:
         input_structure: The nest of input names that the model is called with.
         output_structure: The nest of output names; None for a model without a layer graph.
         output_names: The names in Keras's order; empty when `output_structure` is None.
+        axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
     """
 
     inputs: tuple[TensorInfo, ...]
     input_structure: Nest
     output_structure: Nest = None
     output_names: tuple[str, ...] = ()
+    axis_sizes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signature:
@@ -59,8 +61,9 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
         flavor: The model's Keras.
         model: A built model.
         input_shapes: Fixes axes that the model leaves open. A shape with its batch axis, or a list or
-            dict (by input name or by key) of shapes; an entry is a size, None (dynamic) or a name for
-            a dynamic axis. For a model without a layer graph a leaf may also carry `.shape` and `.dtype`.
+            dict (by input name or by key) of shapes; an entry is a size, None (as the model has it), a
+            name for a dynamic axis, or its (min, opt, max). For a model without a layer graph a leaf may
+            also carry `.shape` and `.dtype`, as a `tf.TensorSpec` does.
 
     Raises:
         ModelError: A model without a layer graph that was never called, and no `input_shapes`.
@@ -75,16 +78,17 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
             "Call it once on data, or pass `input_shapes`, e.g. input_shapes=(None, 224, 224, 3)."
         )
     infos: list[TensorInfo] = []
+    sizes: dict[str, tuple[int, int, int]] = {}
     dtype = getattr(model, "input_dtype", None) or "float32"
 
     def name_leaf(leaf: Any, key: str | None) -> str:
         name = unique(key or f"input_{len(infos) + 1}", (i.name for i in infos))
-        shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
-        infos.append(_info(name, shape, _dtype_name(getattr(leaf, "dtype", dtype))))
+        infos.append(_info(name, _axes(leaf), _dtype_name(getattr(leaf, "dtype", dtype))))
+        sizes.update(_sizes(infos[-1], leaf))
         return name
 
     structure = map_nest(name_leaf, leaves, is_leaf=_is_shape)
-    return Signature(tuple(infos), structure)
+    return Signature(tuple(infos), structure, axis_sizes=sizes)
 
 
 def map_nest(
@@ -151,9 +155,10 @@ def _functional(model: Any, input_shapes: Any) -> Signature:
             names[id(tensor)] = unique(_maker(tensor), [*(i.name for i in infos), *order])
             order.append(names[id(tensor)])
     output_structure = map_nest(lambda t, _: names[id(t)], outputs)
+    sizes: dict[str, tuple[int, int, int]] = {}
     if input_shapes is not None:
-        infos = _override(infos, input_structure, input_shapes)
-    return Signature(tuple(infos), input_structure, output_structure, tuple(order))
+        infos, sizes = _override(infos, input_structure, input_shapes)
+    return Signature(tuple(infos), input_structure, output_structure, tuple(order), sizes)
 
 
 def _nests(model: Any) -> tuple[Nest, Nest]:
@@ -163,7 +168,7 @@ def _nests(model: Any) -> tuple[Nest, Nest]:
         return inner._inputs_struct, inner._outputs_struct
     nests = inner._nested_inputs, inner._nested_outputs
     if type(model).__name__ == "Sequential":  # tf_keras wraps the one tensor in a list there
-        return tuple(nest[0] if isinstance(nest, list) and len(nest) == 1 else nest for nest in nests)  # type: ignore[return-value]
+        return tuple(nest[0] if isinstance(nest, list) and len(nest) == 1 else nest for nest in nests)
     return nests
 
 
@@ -198,11 +203,35 @@ def _is_shape(x: Any) -> bool:
     """Whether `x` is one shape (or a spec with one), not a list of shapes."""
     if hasattr(x, "shape"):
         return True
-    return isinstance(x, list | tuple) and all(d is None or isinstance(d, int | str) for d in x)
+    if not isinstance(x, list | tuple):
+        return False
+    plain = [d is None or isinstance(d, int | str) for d in x]
+    return all(ok or _is_range(d) for ok, d in zip(plain, x, strict=True)) and (any(plain) or not x)
+
+
+def _is_range(x: Any) -> bool:
+    """Whether `x` is the (min, opt, max) of a dynamic axis."""
+    return isinstance(x, list | tuple) and len(x) == 3 and all(isinstance(d, int) for d in x)
+
+
+def _axes(leaf: Any) -> tuple[Any, ...]:
+    """The axes of a shape or spec; None where it gives a range."""
+    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
+    return tuple(None if _is_range(axis) else axis for axis in shape)
+
+
+def _sizes(info: TensorInfo, leaf: Any) -> dict[str, tuple[int, int, int]]:
+    """The ranges that a shape gives for dynamic axes."""
+    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
+    return {
+        str(axis): (asked[0], asked[1], asked[2])
+        for axis, asked in zip(info.shape, shape, strict=True)
+        if _is_range(asked)
+    }
 
 
 def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorInfo:
-    axes = []
+    axes: list[int | str] = []
     for i, size in enumerate(shape):
         if size is None:
             axes.append(BATCH_AXIS if i == 0 else f"{name}_axis_{i}")
@@ -215,8 +244,10 @@ def _dtype_name(dtype: Any) -> str:
     return getattr(dtype, "name", None) or str(dtype)
 
 
-def _override(infos: list[TensorInfo], structure: Nest, given: Any) -> list[TensorInfo]:
-    """The infos with the shapes the user gave, by position, by key or by name."""
+def _override(
+    infos: list[TensorInfo], structure: Nest, given: Any
+) -> tuple[list[TensorInfo], dict[str, tuple[int, int, int]]]:
+    """The infos with the shapes the user gave, by position, by key or by name; and the ranges given."""
     if isinstance(given, Mapping) and set(given) <= {i.name for i in infos}:
         by_name = dict(given)
     else:
@@ -229,19 +260,23 @@ def _override(infos: list[TensorInfo], structure: Nest, given: Any) -> list[Tens
                 f"Received: input_shapes={given!r}"
             )
         by_name = dict(zip(names, shapes, strict=True))
-    return [_reshaped(info, by_name[info.name]) if info.name in by_name else info for info in infos]
+    reshaped = [_reshaped(info, by_name[info.name]) if info.name in by_name else info for info in infos]
+    sizes: dict[str, tuple[int, int, int]] = {}
+    for info in reshaped:
+        if info.name in by_name:
+            sizes.update(_sizes(info, by_name[info.name]))
+    return reshaped, sizes
 
 
 def _reshaped(info: TensorInfo, shape: Any) -> TensorInfo:
-    shape = tuple(shape.shape) if hasattr(shape, "shape") else tuple(shape)
-    fits = len(shape) == len(info.shape) and all(
-        isinstance(own, str) or asked in (own, None)
-        for own, asked in zip(info.shape, shape, strict=True)
+    asked = _axes(shape) if _is_shape(shape) else ()
+    fits = len(asked) == len(info.shape) and all(
+        isinstance(own, str) or axis in (own, None) for own, axis in zip(info.shape, asked, strict=True)
     )
     if not fits:
         raise InputError(
             f"Input {info.name!r} has shape {info.shape}; `input_shapes` must have as many axes (the batch "
-            f"axis included) and the same fixed sizes. Received: {shape}"
+            f"axis included) and the same fixed sizes. Received: {shape!r}"
         )
-    kept = tuple(own if asked is None else asked for own, asked in zip(info.shape, shape, strict=True))
+    kept = tuple(own if axis is None else axis for own, axis in zip(info.shape, asked, strict=True))
     return replace(info, shape=kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,7 @@ class Trace:
         input_structure: The nest of input names that the model is called with.
         output_structure: The nest of output names that the model returns.
         layers: The paths of all layers of the model, e.g. `"backbone/conv1"`.
+        axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Trace:
     input_structure: Nest
     output_structure: Nest
     layers: tuple[str, ...]
+    axis_sizes: dict[str, tuple[int, int, int]]
 
 
 def trace(model: Any, input_shapes: Any = None) -> Trace:
@@ -95,7 +97,33 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
         layers=tuple(path for path, _ in flavor.walk(model)),
+        axis_sizes=signature.axis_sizes,
     )
+
+
+def run(model: Any, trace: Trace, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    """What Keras itself computes at inference, in float32 as in the trace.
+
+    Args:
+        model: The model that was traced.
+        trace: Its trace.
+        feeds: One array per input name.
+
+    Returns:
+        One numpy array per output name.
+    """
+    flavor = check_model(model)
+    tensors = {info.name: flavor.tf.convert_to_tensor(feeds[info.name]) for info in trace.inputs}
+    inputs = map_nest(lambda name, _: tensors[name], trace.input_structure)
+    with _float32(flavor, model):
+        outputs = model(inputs, **_training(model))
+    found = dict(zip_nests(trace.output_structure, outputs))
+    return {info.name: found[info.name].numpy() for info in trace.outputs}
+
+
+def _training(model: Any) -> dict[str, bool]:
+    """tf_keras passes `training` on to a `call` that may not take it."""
+    return {"training": False} if getattr(model, "_expects_training_arg", True) else {}
 
 
 class _Call:
@@ -118,17 +146,12 @@ class _Call:
     def __call__(self, *flat: Any) -> list[Any]:
         by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
         inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)
-        outputs = self.model(inputs, **self._training())
+        outputs = self.model(inputs, **_training(self.model))
         if self.signature.output_structure is None:
             self.output_structure = _named(outputs, by_name)
         found = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
         self.output_names = self.signature.output_names or tuple(found)
         return [self.flavor.tf.identity(found[name]) for name in self.output_names]
-
-    def _training(self) -> dict[str, bool]:
-        """tf_keras passes `training` on to a `call` that may not take it."""
-        takes = getattr(self.model, "_expects_training_arg", True)
-        return {"training": False} if takes else {}
 
 
 def _named(outputs: Nest, taken: Any) -> Nest:

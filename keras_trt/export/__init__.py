@@ -1,0 +1,4 @@
+"""A Keras model to a checked ONNX file and a bundle: trace, tf2onnx, passes, checks."""
+
+from keras_trt.export.export import export as export
+from keras_trt.export.report import ExportReport as ExportReport

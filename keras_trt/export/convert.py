@@ -64,7 +64,7 @@ def _optimizers(origins: dict[str, str]) -> dict[str, Any]:
     """tf2onnx's optimisers; `origins` is filled with the old name of each Conv that gets a new one."""
     from tf2onnx import optimizer
 
-    class NamedTransposeOptimizer(optimizer.TransposeOptimizer):  # type: ignore[misc]
+    class NamedTransposeOptimizer(optimizer.TransposeOptimizer):
         """Merging a bias into a Conv makes a nameless node; this notes which Conv it was."""
 
         def _add_handler(self, trans: Any, node: Any) -> Any:
@@ -87,7 +87,7 @@ def _set_interface(model: ir.Model, trace: Trace) -> None:
     new_inputs = [inputs[name] for name in trace.input_tensors]
     new_outputs = [outputs[name] for name in trace.output_tensors]
     _free_names(graph, {info.name for info in (*trace.inputs, *trace.outputs)})
-    for info, value in (*zip(trace.inputs, new_inputs), *zip(trace.outputs, new_outputs)):
+    for info, value in zip((*trace.inputs, *trace.outputs), (*new_inputs, *new_outputs), strict=True):
         value.name = info.name
         value.shape = ir.Shape(info.shape)
     graph.inputs[:] = new_inputs
@@ -111,7 +111,7 @@ def all_values(graph: ir.Graph) -> Iterator[ir.Value]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences tf2onnx's loggers, which write to stderr whatever the process's settings, then restores them."""
+    """Silences tf2onnx's loggers, which write to stderr by default, then restores them."""
     logger = logging.getLogger("tf2onnx")
     level, disabled = logger.level, logger.disabled
     logger.setLevel(logging.CRITICAL + 1)

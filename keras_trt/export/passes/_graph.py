@@ -43,6 +43,11 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
     return uses[0].node
 
 
+def only_used_by(value: ir.Value, node: ir.Node) -> bool:
+    """Whether `node` is the only user of `value`, and uses it once."""
+    return sole_consumer(value) is node
+
+
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     """The node that makes `value`, when it is of one of `op_types` (any, when none is given)."""
     node = None if value is None else value.producer()

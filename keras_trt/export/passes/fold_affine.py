@@ -18,7 +18,7 @@ class FoldAffinePass(ir.passes.InPlacePass):
     """Leaves no BatchNormalization, and no scale or shift right after a layer with weights.
 
     1. `BatchNormalization` becomes a `Mul` and an `Add` per channel.
-    2. `Mul` and `Div` by constants per channel go into the weights before them, `Add` and `Sub` into the bias.
+    2. `Mul` and `Div` by constants per channel go into the weights, `Add` and `Sub` into the bias.
     3. `MatMul` has no bias: a shift stays as its `Add`, and a scale behind that `Add` is moved before it.
     4. Two constant shifts (or scales) in a row become one.
     """
@@ -40,11 +40,11 @@ class FoldAffinePass(ir.passes.InPlacePass):
 def _split_batch_norm(node: ir.Node) -> None:
     """Rule 1: `y = x * s + t` with `s = gamma / sqrt(var + eps)`, `t = beta - mean * s`."""
     x, *parameters = node.inputs
-    arrays = [g.constant(p) for p in parameters]
+    arrays = [a.astype(np.float64) for p in parameters if (a := g.constant(p)) is not None]
     n_axes = g.rank(x) or g.rank(node.outputs[0])
-    if any(a is None for a in arrays) or n_axes is None:
+    if len(arrays) != 4 or n_axes is None:
         return
-    gamma, beta, mean, variance = (a.astype(np.float64) for a in arrays)
+    gamma, beta, mean, variance = arrays
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     scale = gamma / np.sqrt(variance + epsilon)
     shift = beta - mean * scale
@@ -67,10 +67,10 @@ def _step(node: ir.Node) -> bool:
     array = g.constant(c)
     if array is None and node.op_type in ("Mul", "Add"):  # they commute
         x, c, array = c, x, g.constant(x)
-    if array is None or not np.issubdtype(array.dtype, np.floating) or x.producer() is None:
+    before = g.producer(x)
+    if array is None or before is None or not np.issubdtype(array.dtype, np.floating):
         return False
-    before = x.producer()
-    if g.sole_consumer(x) is not node or len(before.outputs) != 1:
+    if not g.only_used_by(x, node) or len(before.outputs) != 1:
         return False
     if node.outputs[0].is_graph_output() and not g.can_take_output(x):
         return False
@@ -87,7 +87,7 @@ def _fold_scale(node: ir.Node, before: ir.Node, factor: np.ndarray) -> bool:
     if before.op_type in _LINEAR:
         weight = g.constant(before.inputs[1])
         channels = None if weight is None else _per_channel(before, weight, factor)
-        if channels is None:
+        if weight is None or channels is None:
             return False
         axis = _output_axis(before)
         shape = [1] * weight.ndim
@@ -132,7 +132,8 @@ def _set_bias(before: ir.Node, change: object, *, only_if_there: bool = False) -
     old = before.inputs[2] if len(before.inputs) > 2 else None
     if old is None and only_if_there:
         return
-    bias = np.zeros(1) if old is None else g.constant(old).astype(np.float64)
+    found = g.constant(old)
+    bias = np.zeros(1) if found is None else found.astype(np.float64)
     new = change(bias).astype(np.float32)  # type: ignore[operator]
     value = g.add_constant(before.graph, new, f"{before.name}/bias")
     before.resize_inputs(max(3, len(before.inputs)))
@@ -148,50 +149,49 @@ def _output_axis(node: ir.Node) -> int:
 
 def _per_channel(node: ir.Node, weight: np.ndarray, values: np.ndarray) -> np.ndarray | None:
     """`values` as one number per output channel, or None when they are not constant per channel."""
+    n_axes = weight.ndim if node.op_type in _CONVS else g.rank(node.outputs[0]) or 2
+    if not _takes_constants(node, weight) or values.ndim > n_axes:
+        return None
     channels = weight.shape[_output_axis(node)]
     if node.op_type == "ConvTranspose":
         channels *= g.integer(node, "group", 1)
-    if node.op_type == "Gemm" and not _plain_gemm(node):
-        return None
-    if node.op_type == "MatMul" and weight.ndim != 2:
-        return None
-    if len(node.inputs) > 2 and node.inputs[2] is not None and g.constant(node.inputs[2]) is None:
-        return None
     if values.size == 1:
         return np.full(channels, values.reshape(()))
-    n_axes = weight.ndim if node.op_type in _CONVS else max(2, values.ndim)
-    axis = 1 if node.op_type in _CONVS else n_axes - 1
-    if values.ndim > n_axes:
-        return None
     full = values.reshape([1] * (n_axes - values.ndim) + list(values.shape))
-    if full.size != channels or full.shape[axis] != channels:
-        return None
-    return full.reshape(-1)
+    axis = 1 if node.op_type in _CONVS else n_axes - 1
+    return full.reshape(-1) if full.size == channels == full.shape[axis] else None
+
+
+def _takes_constants(node: ir.Node, weight: np.ndarray) -> bool:
+    """Whether the node is one whose weight and bias can be rescaled."""
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and g.constant(bias) is None:
+        return False
+    return {"Gemm": _plain_gemm(node), "MatMul": weight.ndim == 2}.get(node.op_type, True)
 
 
 def _plain_gemm(node: ir.Node) -> bool:
+    """Whether a Gemm multiplies and adds without factors of its own."""
     factors = [node.attributes[a].as_float() for a in ("alpha", "beta") if a in node.attributes]
     return all(f == 1.0 for f in factors) and not g.integer(node, "transA", 0)
 
 
 def _move_scale_before_shift(node: ir.Node, add: ir.Node, factor: np.ndarray) -> bool:
-    x, b = add.inputs
-    bias = g.constant(b)
-    if bias is None:
-        x, b, bias = b, x, g.constant(x)
-    if bias is None or g.producer(x, "MatMul") is None or g.sole_consumer(x) is not add:
+    index = 1 if g.constant(add.inputs[1]) is not None else 0
+    x, bias = add.inputs[1 - index], g.constant(add.inputs[index])
+    product = g.producer(x, "MatMul")
+    weight = g.constant(product.inputs[1]) if product is not None else None
+    if bias is None or product is None or weight is None or not g.only_used_by(x, add):
         return False
-    weight = g.constant(x.producer().inputs[1])
-    if weight is None or _per_channel(x.producer(), weight, factor) is None:
+    if _per_channel(product, weight, factor) is None:
         return False
     graph = node.graph
     scale = g.add_constant(graph, factor.astype(np.float32), f"{node.name}/scale")
     shift = g.add_constant(graph, (bias * factor).astype(np.float32), f"{node.name}/shift")
     scaled = g.insert(add, "Mul", [x, scale], like=x, name=f"{node.name}/mul")
     g.replace(node, add.outputs[0])
-    index = 0 if add.inputs[0] is x else 1
-    add.replace_input_with(index, scaled)
-    add.replace_input_with(1 - index, shift)
+    add.replace_input_with(1 - index, scaled)
+    add.replace_input_with(index, shift)
     return True
 
 
@@ -201,7 +201,7 @@ def _merge(node: ir.Node, before: ir.Node, op_type: str, values: np.ndarray) -> 
         return False
     index = 1 if g.constant(before.inputs[1]) is not None else 0
     first = g.constant(before.inputs[index])
-    if first is None or first.ndim != values.ndim and 1 not in (first.size, values.size):
+    if first is None or (first.ndim != values.ndim and 1 not in (first.size, values.size)):
         return False
     merged = first * values if op_type == "Mul" else first + values
     if merged.size not in (first.size, values.size):

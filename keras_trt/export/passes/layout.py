@@ -52,13 +52,20 @@ def _reduce(node: ir.Node) -> bool:
     constant = g.add_constant(node.graph, np.array(moved, np.int64), f"{name}/axes")
     attributes = dict(node.attributes)
     reduced = g.insert(
-        node, node.op_type, [transpose.inputs[0], constant], attributes, dtype=output.dtype, name=f"{name}/nchw"
+        node,
+        node.op_type,
+        [transpose.inputs[0], constant],
+        attributes,
+        dtype=output.dtype,
+        name=f"{name}/nchw",
     )
     order = [new.index(axis) for axis in old]
     if output.shape is not None:
         reduced.shape = ir.Shape([output.shape[order.index(i)] for i in range(len(order))])
     if order != sorted(order):
-        reduced = g.insert(node, "Transpose", [reduced], {"perm": order}, like=output, name=f"{name}/transpose")
+        reduced = g.insert(
+            node, "Transpose", [reduced], {"perm": order}, like=output, name=f"{name}/transpose"
+        )
     g.replace(node, reduced)
     _remove_if_unused(transpose)
     return True

@@ -84,13 +84,20 @@ class NameTensorsPass(ir.passes.InPlacePass):
         named: set[ir.Value] = set()
         for node in graph:
             for i, value in enumerate(node.inputs):
-                if value is not None and value.is_initializer() and value not in named and value.name not in taken:
+                if (
+                    value is not None
+                    and value.is_initializer()
+                    and value not in named
+                    and value.name not in taken
+                ):
                     value.name = _unique(f"{node.name}/{_role(node, i)}", taken)
                     named.add(value)
             for i, value in enumerate(node.outputs):
                 if not value.is_graph_output():
-                    value.name = _unique(node.name or node.op_type, taken) if i == 0 else _unique(
-                        f"{node.name}:{i}", taken
+                    value.name = (
+                        _unique(node.name or node.op_type, taken)
+                        if i == 0
+                        else _unique(f"{node.name}:{i}", taken)
                     )
         return ir.passes.PassResult(model, modified=True)
 
@@ -133,7 +140,7 @@ def _unique(name: str, taken: set[str]) -> str:
 def _resolver(paths: set[str], *, stripped_first: bool) -> Resolver:
     def resolve(scope: str) -> str | None:
         path = ""
-        for part in scope.split(":")[0].split("/"):
+        for part in scope.split(":", maxsplit=1)[0].split("/"):
             names = [part, _SUFFIX.sub("", part)]
             for name in reversed(names) if stripped_first else names:
                 if f"{path}{name}" in paths:

@@ -45,7 +45,7 @@ class HoistTransposePass(ir.passes.InPlacePass):
 
 
 class FoldPadPass(ir.passes.InPlacePass):
-    """A zero `Pad` of the spatial axes before a `Conv`, or before its Q/DQ, becomes the Conv's own padding."""
+    """A zero `Pad` of the spatial axes before a `Conv` or its Q/DQ becomes the Conv's own padding."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Walks the graph once."""

@@ -41,7 +41,7 @@ def _neutral(node: ir.Node) -> bool:
 
 
 def _drop(node: ir.Node, x: ir.Value) -> bool:
-    if node.outputs[0].is_graph_output() and not (g.can_take_output(x) and g.sole_consumer(x) is node):
+    if node.outputs[0].is_graph_output() and not (g.can_take_output(x) and g.only_used_by(x, node)):
         return False
     g.replace(node, x)
     return True

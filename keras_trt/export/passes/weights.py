@@ -50,7 +50,8 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
         """
         reached: set[str] = set()
         for node in list(model.graph):
-            if node.op_type not in WEIGHTED or _float_weight(node) is None:
+            weight = _float_weight(node) if node.op_type in WEIGHTED else None
+            if weight is None:
                 continue
             layer = layer_of(node.name or "", self.layers)
             if self.quantized is None:
@@ -58,7 +59,7 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
             else:
                 wanted = layer in self.quantized
             if wanted:
-                _quantize(node, layer or node.name or node.op_type)
+                _quantize(node, weight, layer or node.name or node.op_type)
                 reached.add(layer or "")
         missing = sorted((self.quantized or set()) - reached)
         if missing:
@@ -74,12 +75,11 @@ def _float_weight(node: ir.Node) -> np.ndarray | None:
     weight = g.constant(node.inputs[1])
     if weight is None or not np.issubdtype(weight.dtype, np.floating):
         return None
-    return weight if node.op_type.startswith("Conv") or weight.ndim == 2 else None
+    return weight.astype(np.float32) if node.op_type.startswith("Conv") or weight.ndim == 2 else None
 
 
-def _quantize(node: ir.Node, layer: str) -> None:
+def _quantize(node: ir.Node, weight: np.ndarray, layer: str) -> None:
     value = node.inputs[1]
-    weight = g.constant(value).astype(np.float32)
     axis = channel_axis(node)
     integers, scales = to_grid(weight, axis, layer)
     name, graph = value.name or f"{node.name}/weight", node.graph
@@ -89,7 +89,12 @@ def _quantize(node: ir.Node, layer: str) -> None:
         g.add_constant(graph, np.zeros(scales.shape, np.int8), f"{name}/zero_point"),
     ]
     dq = g.insert(
-        node, "DequantizeLinear", inputs, {"axis": axis}, dtype=ir.DataType.FLOAT, name=f"{node.name}/weight/DQ"
+        node,
+        "DequantizeLinear",
+        inputs,
+        {"axis": axis},
+        dtype=ir.DataType.FLOAT,
+        name=f"{node.name}/weight/DQ",
     )
     dq.shape = ir.Shape(weight.shape)
     node.replace_input_with(1, dq)

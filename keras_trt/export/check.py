@@ -1,0 +1,126 @@
+"""Checks before and after conversion; each says which Keras layer is at fault and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import ExportError, ModelError
+from keras_trt.export.passes import _graph as g
+from keras_trt.export.passes.naming import layer_of
+from keras_trt.quantize.inventory import QuantizedTensor
+
+
+def check_weights(flavor: Flavor, model: Any) -> None:
+    """Makes sure that every weight is finite.
+
+    Raises:
+        ModelError: Names the first layer and weight with a NaN or an infinity.
+    """
+    owners: dict[int, tuple[str, Any]] = {}
+    for path, layer in flavor.walk(model):  # inner layers come later and take over
+        owners.update({id(weight): (path, weight) for weight in layer.weights})
+    for path, weight in owners.values():
+        values = np.asarray(weight)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            bad = int((~np.isfinite(values)).sum())
+            raise ModelError(
+                f"Layer {path!r}: weight {weight.name!r} holds {bad} values that are NaN or infinite, "
+                f"of {values.size}. Training has diverged: lower the learning rate, or load a checkpoint."
+            )
+
+
+def check_ranges(inventory: Iterable[QuantizedTensor]) -> None:
+    """Makes sure that every activation quantiser has a range.
+
+    Raises:
+        ModelError: Names the layers whose quantisers have seen no data.
+    """
+    empty = sorted({t.layer for t in inventory if t.kind == "activation" and not (t.amax or 0) > 0})
+    if empty:
+        raise ModelError(
+            f"{len(empty)} quantised layers have no activation range yet: {', '.join(empty[:10])}. Run "
+            "`keras_trt.calibrate(model, data)`, train for at least one step, or pass `calibration_data`."
+        )
+
+
+def check_graph(
+    model: ir.Model, layers: Iterable[str], inventory: Iterable[QuantizedTensor] | None = None
+) -> None:
+    """Makes sure that TensorRT can take a finished graph.
+
+    Args:
+        model: The graph after all passes.
+        layers: The paths of all Keras layers.
+        inventory: What the Keras model says is quantised, when it can say.
+
+    Raises:
+        ExportError: A foreign operator, a wrong scale or zero point, a lost quantiser, or an invalid graph.
+    """
+    layers = tuple(layers)
+    _check_operators(model, layers)
+    scales = _check_quantizers(model, layers)
+    lost = [
+        t
+        for t in inventory or ()
+        if t.kind == "activation"
+        and t.amax
+        and not any(np.isclose(t.amax / 127, s, rtol=1e-4) for s in scales)
+    ]
+    if lost:
+        raise ExportError(
+            f"The activation quantiser of layer {lost[0].layer!r} ({len(lost)} in all) did not reach the "
+            "ONNX graph, so the engine would compute it in float. Leave the layer out with "
+            f"`quantize_model(model, skip=[{lost[0].layer!r}])`."
+        )
+    try:
+        common.CheckerPass(full_check=True)(model)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+        raise ExportError(f"The exported graph of model {model.graph.name!r} is not valid ONNX: {e}") from e
+
+
+def _check_operators(model: ir.Model, layers: tuple[str, ...]) -> None:
+    opset = model.opset_imports[""]
+    for node in model.graph.all_nodes():
+        known = not node.domain and onnx.defs.has(node.op_type, opset)
+        if not known:
+            layer = layer_of(node.name or "", layers)
+            where = f"layer {layer!r}" if layer else f"model {model.graph.name!r} (node {node.name!r})"
+            raise ExportError(
+                f"{where[0].upper()}{where[1:]} uses the TensorFlow operator `{node.op_type}`, which ONNX "
+                f"opset {opset} does not have. Rewrite the layer with other operations, or leave it out "
+                "of the exported model and run it beside the engine."
+            )
+
+
+def _check_quantizers(model: ir.Model, layers: tuple[str, ...]) -> list[float]:
+    """Checks every Q and DQ; returns the per-tensor scales."""
+    scales: list[float] = []
+    for node in model.graph:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        layer = layer_of(node.name or "", layers) or node.name
+        scale = g.constant(node.inputs[1])
+        zero_point = g.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        if scale is None or zero_point is None:
+            raise ExportError(f"Layer {layer!r}: the scale or zero point of `{node.name}` is not a constant.")
+        numbers = scale.astype(np.float32)
+        if not (np.isfinite(numbers).all() and (numbers > 0).all()):
+            raise ExportError(
+                f"Layer {layer!r}: `{node.name}` has a scale that is not positive; TensorRT refuses that. "
+                f"Received: {numbers.min()}. Calibrate the model on data that is not all zeros."
+            )
+        if np.any(zero_point.astype(np.int32)) or zero_point.dtype == np.uint8:
+            raise ExportError(
+                f"Layer {layer!r}: `{node.name}` is quantised asymmetrically (zero point "
+                f"{zero_point.reshape(-1)[0]}, {zero_point.dtype}); TensorRT takes int8 with zero point 0."
+            )
+        if numbers.size == 1:
+            scales.append(float(numbers.reshape(())))
+    return scales

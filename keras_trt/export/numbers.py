@@ -1,0 +1,108 @@
+"""Compares the exported graph with Keras on a probe batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_trt.errors import ExportError
+
+if TYPE_CHECKING:
+    from keras_trt._keras.trace import Trace
+
+TOLERANCES = {
+    "float32": 1e-3,
+    "fp16": 3e-2,
+    "bf16": 1e-1,
+    "int8": 1e-1,
+    "int8+fp16": 1.2e-1,
+    "int8+bf16": 2e-1,
+}
+"""Largest relative error by precision. An int8 value next to a rounding border may fall on either side."""
+
+_UNKNOWN_AXIS = 64
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one output is from Keras's.
+
+    Attributes:
+        output: Its name.
+        relative: `|a - b| / |b|` in the L2 norm, with b Keras's.
+        largest: The largest absolute difference.
+    """
+
+    output: str
+    relative: float
+    largest: float
+
+
+def probe(trace: Trace, batch: int, given: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """One batch of inputs: `given` where there is any, else normal floats, 0/1 integers, random booleans."""
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for info in trace.inputs:
+        if given is not None and info.name in given:
+            feeds[info.name] = np.ascontiguousarray(given[info.name][:batch]).astype(info.dtype)
+            continue
+        shape = [_size(trace, axis, batch) for axis in info.shape]
+        if info.dtype == "bool":
+            feeds[info.name] = rng.random(shape) < 0.5
+        elif np.issubdtype(np.dtype(info.dtype), np.integer):
+            feeds[info.name] = rng.integers(0, 2, shape).astype(info.dtype)
+        else:
+            feeds[info.name] = rng.standard_normal(shape).astype(info.dtype)
+    return feeds
+
+
+def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> list[Difference]:
+    """The difference of every output, worst first.
+
+    Raises:
+        ExportError: An output has another shape, or is NaN or infinite where Keras's is finite.
+    """
+    differences = []
+    for name, reference in expected.items():
+        output = np.asarray(found[name])
+        if output.shape != reference.shape:
+            raise ExportError(
+                f"Output {name!r} of the exported model has shape {output.shape}, in Keras {reference.shape}."
+            )
+        a, b = output.astype(np.float64), np.asarray(reference).astype(np.float64)
+        if np.isfinite(b).all() and not np.isfinite(a).all():
+            raise ExportError(
+                f"Output {name!r} of the exported model is NaN or infinite where Keras's is finite. "
+                "A value overflows the chosen precision; export with precision=None or 'bf16'."
+            )
+        gap = np.where(np.isfinite(b), a - b, 0.0)
+        norm = float(np.linalg.norm(np.where(np.isfinite(b), b, 0.0)))
+        relative = float(np.linalg.norm(gap)) / max(norm, 1e-6)
+        differences.append(Difference(name, relative, float(np.abs(gap).max(initial=0.0))))
+    return sorted(differences, key=lambda d: -d.relative)
+
+
+def check_numbers(differences: list[Difference], precision: str) -> None:
+    """Makes sure that the worst output is within the precision's tolerance.
+
+    Raises:
+        ExportError: It is not.
+    """
+    worst, tolerance = differences[0], TOLERANCES[precision]
+    if worst.relative > tolerance:
+        raise ExportError(
+            f"The exported model differs from Keras: output {worst.output!r} by {worst.relative:.2%} "
+            f"(largest difference {worst.largest:.3g}); {tolerance:.1%} is allowed for {precision}. "
+            "If the difference is known and wanted, pass verify=False. For int8, calibrate on data like that used in practice."
+        )
+
+
+def _size(trace: Trace, axis: Any, batch: int) -> int:
+    if isinstance(axis, int):
+        return axis
+    if axis == "batch":
+        return batch
+    return trace.axis_sizes.get(axis, (0, _UNKNOWN_AXIS, 0))[1]

@@ -1,0 +1,104 @@
+"""Facts counted on a finished graph: operators, int8 share of the arithmetic, sparsity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from keras_trt.export.passes import _graph as g
+from keras_trt.export.passes.naming import layer_of
+from keras_trt.export.passes.qdq import WEIGHTED
+
+
+@dataclass(frozen=True)
+class Product:
+    """One convolution or matrix product of the graph.
+
+    Attributes:
+        node: The node's name.
+        layer: The Keras layer's path, or the node's name.
+        op_type: The ONNX operator.
+        int8: Whether both operands come out of a DequantizeLinear.
+        macs: Multiply-accumulates for one sample; a dynamic axis other than the batch counts as 1.
+        zeros: Share of exact zeros in the weight; None when both operands are activations.
+        two_of_four: Whether every 4 input channels in a row hold at least 2 zeros.
+    """
+
+    node: str
+    layer: str
+    op_type: str
+    int8: bool
+    macs: int
+    zeros: float | None
+    two_of_four: bool
+
+
+def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
+    """The convolutions and matrix products of a graph with inferred shapes."""
+    layers = tuple(layers)
+    for node in model.graph.all_nodes():
+        if node.op_type not in WEIGHTED:
+            continue
+        weight = _weight(node)
+        yield Product(
+            node=node.name or "",
+            layer=layer_of(node.name or "", layers) or node.name or node.op_type,
+            op_type=node.op_type,
+            int8=all(g.producer(v, "DequantizeLinear") is not None for v in node.inputs[:2]),
+            macs=_macs(node, weight),
+            zeros=None if weight is None else float((weight == 0).mean()),
+            two_of_four=weight is not None and has_two_of_four(weight, _input_axis(node)),
+        )
+
+
+def op_counts(model: ir.Model) -> dict[str, int]:
+    """How often each operator occurs, most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common())
+
+
+def int8_share(found: Iterable[Product]) -> float:
+    """The share of multiply-accumulates that run in int8, 0.0 to 1.0."""
+    found = list(found)
+    total = sum(p.macs for p in found)
+    return sum(p.macs for p in found if p.int8) / total if total else 0.0
+
+
+def has_two_of_four(weight: np.ndarray, axis: int) -> bool:
+    """Whether a weight has NVIDIA's 2:4 pattern along `axis`, and any zeros at all."""
+    if weight.shape[axis] % 4:
+        return False
+    groups = np.moveaxis(weight, axis, -1).reshape(-1, 4)
+    return bool(((groups == 0).sum(axis=1) >= 2).all())
+
+
+def _weight(node: ir.Node) -> np.ndarray | None:
+    value = node.inputs[1]
+    dq = g.producer(value, "DequantizeLinear")
+    return g.constant(dq.inputs[0] if dq is not None else value)
+
+
+def _input_axis(node: ir.Node) -> int:
+    """The axis of the input channels in the weight (Polygraphy's table)."""
+    if node.op_type == "Gemm":
+        return 1 if g.integer(node, "transB", 0) else 0
+    return {"Conv": 1, "ConvTranspose": 0, "MatMul": -2}[node.op_type]
+
+
+def _macs(node: ir.Node, weight: np.ndarray | None) -> int:
+    output, x = _sizes(node.outputs[0]), _sizes(node.inputs[0])
+    if node.op_type == "Conv" and weight is not None:
+        return int(np.prod(output) * np.prod(weight.shape[1:], dtype=np.int64))
+    if node.op_type == "ConvTranspose" and weight is not None:
+        return int(np.prod(x) * np.prod(weight.shape[1:], dtype=np.int64))
+    summed = x[-2] if g.integer(node, "transA", 0) else x[-1] if x else 1
+    return int(np.prod(output) * summed)
+
+
+def _sizes(value: ir.Value | None) -> list[int]:
+    if value is None or value.shape is None:
+        return [1]
+    return [d if isinstance(d, int) else 1 for d in value.shape]
