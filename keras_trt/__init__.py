@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_trt import errors as errors
     from keras_trt import keras as keras
+    from keras_trt.export import export as export
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.models import load_model as load_model
     from keras_trt.models import report as report
@@ -47,6 +48,7 @@ __all__ = [
     "save_model",
     "load_model",
     # To an engine and back
+    "export",
     "load",
     # Modules
     "errors",
@@ -64,6 +66,7 @@ _HOMES = {
     "report": "keras_trt.models",
     "save_model": "keras_trt.models",
     "load_model": "keras_trt.models",
+    "export": "keras_trt.export",
     "load": "keras_trt.runtime",
 }
 
