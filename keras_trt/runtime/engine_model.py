@@ -14,7 +14,7 @@ from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.errors import InputError
 from keras_trt.runtime.batches import batches_of, is_dataset, slices
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
-from keras_trt.runtime.predict import PredictCallbacks, fill, join, progress, run_rows
+from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
 from keras_trt.runtime.runner import Runner
 from keras_trt.runtime.select import select_runner
 from keras_trt.runtime.tensorrt import TensorRTOptions
@@ -89,10 +89,12 @@ class EngineModel:
             x: An array, a list or dict of arrays, a `tf.data.Dataset`, a `PyDataset` or `Sequence`, or a
                 generator of batches. float64 is cast to float32 as Keras does.
             batch_size: Rows at a time, 32 by default; of no effect on data that comes in batches. Sizes that
-                the engine does not take are split or padded.
+                the engine does not take are split or padded. With `steps` alone all rows are spread over
+                the steps, as in Keras.
             verbose: 0 is quiet; "auto" and 1 draw a bar; 2 prints one line.
             steps: Stop after so many batches.
-            callbacks: Keras callbacks; their `on_predict_*` methods are called.
+            callbacks: Keras callbacks; their `on_predict_*` methods are called, with the batch's result in
+                `logs["outputs"]`.
 
         Returns:
             Arrays in the structure of the model's outputs.
@@ -166,9 +168,10 @@ class EngineModel:
             batches = batches_of(x, steps)
             return (self._named(item) for item in batches.items), batches.count
         feeds = self._named(x)
-        cuts = slices(batch_of(feeds, self.inputs), batch_size or 32, steps)
-        rows = ({n: a[cut] for n, a in feeds.items()} for cut in cuts)
-        return rows, len(cuts)
+        rows = batch_of(feeds, self.inputs)
+        size = batch_size or (-(-rows // steps) if steps else 32)  # Keras spreads the rows over the steps
+        cuts = slices(rows, max(size, 1), steps)
+        return (cut(feeds, self.inputs, rows) for rows in cuts), len(cuts)
 
     def _named(self, x: Any) -> Feeds:
         return name_arrays(x, self.bundle.manifest.input_structure, self.inputs)

@@ -33,9 +33,9 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
     parts = []
     for start in range(0, rows, max(size, 1)):
         stop = min(start + size, rows)
-        chunk = cast(_cut(feeds, inputs, slice(start, stop)), inputs)
+        chunk = cast(cut(feeds, inputs, slice(start, stop)), inputs)
         padded = _pad(chunk, inputs, low) if stop - start < low else chunk
-        parts.append(_cut(runner.run(padded), outputs, slice(0, stop - start)))
+        parts.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
     return {s.name: join([p[s.name] for p in parts], s.shape) for s in outputs}
 
 
@@ -97,7 +97,8 @@ class PredictCallbacks:
             hook(*arguments)
 
 
-def _cut(arrays: Mapping[str, np.ndarray], specs: Specs, rows: slice) -> Feeds:
+def cut(arrays: Mapping[str, np.ndarray], specs: Specs, rows: slice) -> Feeds:
+    """Some rows of every array that has a batch axis; views, not copies."""
     return {s.name: arrays[s.name][rows] if _has_batch(s) else arrays[s.name] for s in specs}
 
 

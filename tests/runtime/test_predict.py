@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from keras_trt.bundle import TensorSpec
+from keras_trt.errors import InputError
+from keras_trt.runtime import Runner
+from keras_trt.runtime.predict import fill, join, progress, run_rows
+
+X = (TensorSpec("x", ("batch", 2), "float32"),)
+Y = (TensorSpec("y", ("batch", 2), "float32"), TensorSpec("count", (1,), "int64"))
+
+
+class Doubler(Runner):
+    """Doubles its rows, and counts how many it saw."""
+
+    name = "doubler"
+
+    def __init__(self, low, high):
+        self.batch_range, self.seen = (low, high), []
+
+    def run(self, feeds):
+        low, high = self.batch_range
+        assert low <= len(feeds["x"]) <= (high or 10**9)
+        assert feeds["x"].dtype == np.float32
+        self.seen.append(len(feeds["x"]))
+        return {"y": feeds["x"] * 2, "count": np.array([len(feeds["x"])])}
+
+
+@pytest.mark.parametrize(
+    ("rows", "low", "high", "seen"),
+    [
+        (5, 1, None, [5]),
+        (5, 1, 8, [5]),
+        (5, 1, 2, [2, 2, 1]),
+        (5, 4, 4, [4, 4]),
+        (1, 4, 4, [4]),
+        (5, 2, 3, [3, 2]),
+        (4, 2, 3, [3, 2]),
+    ],
+)
+def test_any_number_of_rows_is_split_and_padded(rows, low, high, seen):
+    x = np.random.default_rng(0).normal(size=(rows, 2))
+    runner = Doubler(low, high)
+    found = run_rows(runner, {"x": x}, X, Y)
+    assert runner.seen == seen
+    assert np.array_equal(found["y"], x.astype(np.float32) * 2)
+    assert found["count"].tolist() == seen, "an output without a batch axis is not cut"
+
+
+def test_a_scalar_output_cannot_be_joined():
+    assert join([np.float32(1)], ()) == 1
+    with pytest.raises(InputError, match="without axes"):
+        join([np.float32(1)] * 2, ())
+
+
+def test_structures_are_filled():
+    arrays = {"a": 1, "b": 2}
+    assert fill("a", arrays) == 1
+    assert fill(["a"], arrays) == [1]
+    assert fill({"x": "a", "y": ["b", {"z": "a"}]}, arrays) == {"x": 1, "y": [2, {"z": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("verbose", "shown"), [(0, ""), (1, "3/3"), ("auto", "3/3"), (2, "3/3"), (True, "3/3"), (False, "")]
+)
+@pytest.mark.parametrize("count", [3, None])
+def test_progress_is_shown_as_asked(capsys, verbose, shown, count):
+    assert list(progress("abc", count, verbose)) == ["a", "b", "c"]
+    out = capsys.readouterr().out
+    assert (shown in out) if shown else out == ""
+
+
+def test_another_verbosity_is_refused():
+    with pytest.raises(InputError, match=r"`verbose` must be 'auto', 0, 1 or 2. Received: 'loud'"):
+        list(progress("abc", 3, "loud"))

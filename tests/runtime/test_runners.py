@@ -1,0 +1,122 @@
+"""Every CPU runner against numpy: one body for all."""
+
+import threading
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+from keras_trt import _deps
+from keras_trt.bundle import read_bundle
+from keras_trt.errors import MissingDependencyError, RunnerError
+from keras_trt.runtime.select import CPU_RUNNERS
+from tests.small_onnx import conv_model, save_bundle, two_in_two_out
+
+
+@pytest.fixture(params=list(CPU_RUNNERS))
+def runner_class(request):
+    if not _deps.available(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    return CPU_RUNNERS[request.param]
+
+
+def reference(x, int8):
+    """relu(conv(x)) of `conv_model` in numpy, with the quantisers in float64."""
+    import onnx
+
+    held = {
+        t.name: numpy_helper.to_array(t)
+        for t in onnx.load_from_string(conv_model(int8=int8).SerializeToString()).graph.initializer
+    }
+    if int8:
+        kernel = held["kernel_q"] * held["kernel_scale"][:, None, None, None].astype(np.float64)
+        x = np.clip(np.round(x / held["x_scale"]), -128, 127) * held["x_scale"].astype(np.float64)
+    else:
+        kernel = held["kernel"].astype(np.float64)
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    return np.maximum(np.einsum("bchwij,ocij->bohw", windows, kernel) + held["bias"][:, None, None], 0)
+
+
+@pytest.mark.parametrize("int8", [True, False])
+def test_numbers_are_those_of_numpy(tmp_path, runner_class, int8):
+    bundle = read_bundle(save_bundle(tmp_path / "b", conv_model(int8=int8)))
+    x = np.random.default_rng(1).normal(size=(3, 4, 8, 8)).astype(np.float32)
+    with runner_class(bundle) as runner:
+        y = runner.run({"x": x})["y"]
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, reference(x, int8), atol=1e-4)
+
+
+def test_int8_weights_are_computed_in_int8(tmp_path):
+    if not _deps.available("openvino"):
+        pytest.skip("openvino is not installed")
+    runner = CPU_RUNNERS["openvino"](read_bundle(save_bundle(tmp_path / "b", conv_model())))
+    compiled = runner._compiled.get_runtime_model().get_ops()
+    types = {
+        op.get_rt_info()["layerType"].astype(str): op.get_rt_info()["runtimePrecision"].astype(str)
+        for op in compiled
+    }
+    assert types["Convolution"] in ("u8", "i8")
+
+
+def test_several_inputs_and_outputs_keep_their_names(tmp_path, runner_class):
+    runner = runner_class(read_bundle(save_bundle(tmp_path / "b", two_in_two_out())))
+    a, b = np.full((2, 3), 0.5, np.float32), np.full((2, 3), 4, np.int32)
+    found = runner.run({"a": a, "b": b})
+    assert (found["total"] == 4.5).all()
+    assert (found["product"] == 2).all()
+
+
+def test_results_belong_to_the_caller(tmp_path, runner_class):
+    runner = runner_class(read_bundle(save_bundle(tmp_path / "b", conv_model())))
+    x = np.ones((1, 4, 8, 8), np.float32)
+    first = runner.run({"x": x})["y"]
+    kept = first.copy()
+    runner.run({"x": x * -5})
+    assert np.array_equal(first, kept)
+    first[:] = 0
+
+
+def test_threads_do_not_mix_their_rows(tmp_path, runner_class):
+    runner = runner_class(read_bundle(save_bundle(tmp_path / "b", two_in_two_out())))
+    wrong = []
+
+    def work(value):
+        a, b = np.full((64, 3), value, np.float32), np.ones((64, 3), np.int32)
+        for _ in range(50):
+            if not (runner.run({"a": a, "b": b})["product"] == value).all():
+                wrong.append(value)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+def test_a_static_batch_is_known(tmp_path, runner_class):
+    path = save_bundle(tmp_path / "b", conv_model(batch=4), batch=(4, 4, 4))
+    assert runner_class(read_bundle(path)).batch_range == (4, 4)
+
+
+def test_a_failure_names_the_shapes(tmp_path, runner_class):
+    runner = runner_class(read_bundle(save_bundle(tmp_path / "b", conv_model())))
+    with pytest.raises(RunnerError, match=r"failed on inputs of shapes \{'x': \(1, 5, 8, 8\)\}"):
+        runner.run({"x": np.zeros((1, 5, 8, 8), np.float32)})
+
+
+def test_a_file_that_is_no_onnx_is_a_runner_error(tmp_path, runner_class):
+    path = save_bundle(tmp_path / "b", conv_model())
+    (path / "model.onnx").write_text("no protobuf")
+    with pytest.raises(RunnerError, match=r"cannot load `.*model\.onnx`"):
+        runner_class(read_bundle(path, verify=False))
+
+
+@pytest.mark.parametrize("name", list(CPU_RUNNERS))
+def test_a_missing_package_comes_with_its_pip_line(tmp_path, monkeypatch, name):
+    bundle = read_bundle(save_bundle(tmp_path / "b", conv_model()))
+    monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(MissingDependencyError, match=f"`{name}` cannot be imported.*pip install"):
+        CPU_RUNNERS[name](bundle)
