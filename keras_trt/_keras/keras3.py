@@ -44,7 +44,8 @@ class Keras3(Flavor):
     def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
             # A Functional subclass with its own __init__ still has a readable graph.
-            copy = self.keras.models.clone_model(model)
+            with _uncompiled(model):
+                copy = self.keras.models.clone_model(model)
         else:
             copy = rebuild.rebuild(self, model)
         return rebuild.copy_state(self, model, copy)
@@ -80,6 +81,16 @@ class Keras3(Flavor):
 
     def raw(self, variable: Any) -> Any:
         return variable._value if hasattr(variable, "_value") else variable
+
+
+@contextmanager
+def _uncompiled(model: Any) -> Iterator[None]:
+    """`clone_model` would compile the copy too, and fail on a loss that it cannot find by name."""
+    compiled, model.compiled = model.compiled, False
+    try:
+        yield
+    finally:
+        model.compiled = compiled
 
 
 def _graph_model(model: Any) -> Any:

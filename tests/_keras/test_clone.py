@@ -1,0 +1,33 @@
+"""A clone has the model's weights and layers, and nothing of its training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import keras_trt
+from keras_trt._keras.flavor import flavor_of
+
+
+def own_loss(y_true, y_pred):
+    return (y_true - y_pred) ** 2
+
+
+@pytest.mark.parametrize("loss", ["mse", own_loss])
+def test_the_clone_of_a_compiled_model_is_not_compiled(k, loss):
+    model = k.Sequential([k.layers.Input((4,)), k.layers.Dense(3)])
+    model.compile("adam", loss=loss)
+    optimizer = model.optimizer
+    copy = flavor_of(model).clone(model)
+    assert getattr(copy, "optimizer", None) is None
+    assert model.optimizer is optimizer
+    model.fit(np.zeros((2, 4)), np.zeros((2, 3)), verbose=0)
+    for old, new in zip(model.layers, copy.layers, strict=True):
+        assert old.name == new.name
+
+
+def test_a_model_with_a_loss_of_its_own_is_quantised_and_pruned(k):
+    model = k.Sequential([k.layers.Input((4,)), k.layers.Dense(3)])
+    model.compile("adam", loss=own_loss)
+    assert keras_trt.quantize_model(model).get_weights()
+    assert keras_trt.prune_model(model, sparsity=0.5).get_weights()
