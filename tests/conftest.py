@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+from types import ModuleType
+
 import pytest
 
 
@@ -15,3 +19,33 @@ def k(request):
     import tf_keras
 
     return tf_keras
+
+
+def _tfmot(module: str) -> ModuleType:
+    """A module of TF-MOT, imported without letting it change the environment or `tf.keras`."""
+    import tensorflow as tf
+
+    tf.keras.Model  # decided before TF-MOT can
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    found = importlib.import_module(f"tensorflow_model_optimization.python.core.{module}")
+    if before is None:
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    return found
+
+
+@pytest.fixture
+def tfmot_pruning_utils():
+    """TF-MOT's mask functions."""
+    return _tfmot("sparsity.keras.pruning_utils")
+
+
+@pytest.fixture
+def tfmot_schedules():
+    """TF-MOT's pruning schedules."""
+    return _tfmot("sparsity.keras.pruning_schedule")
+
+
+@pytest.fixture
+def tfmot_prune():
+    """TF-MOT's pruning wrappers (`prune_low_magnitude`)."""
+    return _tfmot("sparsity.keras.prune")

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from keras_trt._keras import masking
-from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.kernels import Kernel, is_depthwise
-from keras_trt._keras.select import check_choices, selected
-from keras_trt.errors import InputError, ModelError
-from keras_trt.prune.masks import threshold_mask
+from keras_trt._keras.flavor import check_model
+from keras_trt._keras.select import check_choices
+from keras_trt.errors import InputError
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
-
-
-class Weight(NamedTuple):
-    """One variable that is to be pruned."""
-
-    path: str
-    layer: Any
-    kernel: Kernel
-    variable: Any
+from keras_trt.prune.pruner import Pruner
+from keras_trt.prune.strategy import parse_strategy
 
 
 def prune_model(
@@ -33,6 +21,7 @@ def prune_model(
     threshold: float | None = None,
     pattern: Any = "unstructured",
     pooling: str = "avg",
+    strategy: Any = "uniform",
     only: Any = None,
     skip: Any = (),
 ) -> Any:
@@ -52,6 +41,8 @@ def prune_model(
         pattern: `"unstructured"`; `"2:4"` or any `"n:m"` (n of every m consecutive input channels
             stay); or (rows, cols) blocks of the (inputs, outputs) matrix.
         pooling: What makes a block important, `"avg"` or `"max"` of its magnitudes.
+        strategy: How `sparsity` is shared out: `"uniform"`, every layer the same; `"global"`, the smallest
+            magnitudes of the whole model go; or the result of `keras_trt.prune.sensitivity`.
         only: Prune only these layers: names, classes, regular expression or callable.
         skip: Leave these layers as they are.
 
@@ -70,15 +61,9 @@ def prune_model(
     sparsity = check_amount(sparsity, threshold, shape)
     flavor = check_model(model)
     check_choices(flavor.walk(model), only, skip)
-    for weight in find_weights(flavor, model, shape, only, skip):  # before anything is copied
-        new_mask(weight, shape, sparsity, threshold)
+    parse_strategy(strategy, shape)
     copy = masking.rebind(flavor.clone(model))
-    info = {"pattern": shape.name, "sparsity": sparsity, "threshold": threshold}
-    for weight in find_weights(flavor, copy, shape, only, skip):
-        mask = new_mask(weight, shape, sparsity, threshold)
-        old = masking.mask_of(flavor, weight.variable)
-        masking.set_mask(flavor, weight.layer, weight.kernel, mask if old is None else mask & old, info)
-    masking.mark_containers(flavor, copy)
+    Pruner(copy, shape, strategy, only, skip).prune(sparsity, threshold)
     return copy
 
 
@@ -113,58 +98,3 @@ def check_amount(sparsity: float | None, threshold: float | None, pattern: Patte
     if not 0 <= sparsity < 1:
         raise InputError(f"`sparsity` is a fraction in [0, 1). Received: sparsity={sparsity}")
     return float(sparsity)
-
-
-def find_weights(flavor: Flavor, model: Any, pattern: Pattern, only: Any, skip: Any) -> list[Weight]:
-    """The variables that `prune_model` prunes.
-
-    Raises:
-        ModelError: There is none.
-    """
-    found = [weight for weight, reason in examine(flavor, model, pattern, only, skip) if reason is None]
-    if not found:
-        reasons = [
-            f"{w.path}: {reason}" for w, reason in examine(flavor, model, pattern, only, skip) if reason
-        ]
-        listed = "\n  ".join(reasons[:10]) or "it has no layer with weights that can be pruned"
-        raise ModelError(f"Nothing to prune in model {model.name!r}:\n  {listed}")
-    return found
-
-
-def examine(
-    flavor: Flavor, model: Any, pattern: Pattern, only: Any, skip: Any
-) -> Iterator[tuple[Weight, str | None]]:
-    """Every weight variable of a model with the reason why it is not pruned, or None."""
-    for path, layer, kernel, variable in masking.weights_in(flavor, model):
-        weight = Weight(path, layer, kernel, variable)
-        if not selected(path, layer, only, skip):
-            yield weight, "not selected"
-        elif only is None and is_depthwise(kernel):
-            yield weight, "depthwise kernels and embeddings are pruned only when named in `only`"
-        else:
-            yield weight, pattern.unfit(tuple(variable.shape), kernel, by_hand=only is not None)
-
-
-def new_mask(weight: Weight, pattern: Pattern, sparsity: float | None, threshold: float | None) -> np.ndarray:
-    """The mask (False where pruned) for one variable as it is now.
-
-    Raises:
-        ModelError: The weights hold NaN or infinity.
-        InputError: `threshold` would leave nothing.
-    """
-    values = masking.value_of(weight.variable).astype(np.float32, copy=False)
-    if not np.isfinite(values).all():
-        raise ModelError(
-            f"The weights of layer {weight.path!r} ({weight.kernel.name}) hold NaN or infinity, so their "
-            "magnitudes say nothing. Load finite weights before pruning."
-        )
-    if threshold is None:
-        return pattern.mask(values, weight.kernel, sparsity or 0.0)
-    mask = threshold_mask(values, threshold)
-    if not mask.any():
-        largest = float(np.abs(values).max() / np.std(values, dtype=np.float64))
-        raise InputError(
-            f"`threshold={threshold:g}` would zero all of layer {weight.path!r} ({weight.kernel.name}): its "
-            f"largest weight is {largest:.3g} standard deviations. Lower it, or pass skip={weight.path!r}."
-        )
-    return mask

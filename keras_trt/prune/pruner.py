@@ -1,0 +1,87 @@
+"""The weights of one model that are pruned together, in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras import masking
+from keras_trt._keras.flavor import flavor_of
+from keras_trt.prune.pattern import NofM, Pattern
+from keras_trt.prune.strategy import share_out
+from keras_trt.prune.weights import find_weights, new_mask
+
+
+class Pruner:
+    """Puts masks on a model's weights and moves them.
+
+    Args:
+        model: A built model; it is changed in place by the methods, not by the constructor.
+        pattern: The shape of the zeros.
+        strategy: How sparsity is shared out (see `share_out`).
+        only: As in `prune_model`.
+        skip: As in `prune_model`.
+
+    Raises:
+        ModelError: Nothing can be pruned.
+    """
+
+    def __init__(
+        self, model: Any, pattern: Pattern, strategy: Any = "uniform", only: Any = None, skip: Any = ()
+    ) -> None:
+        self.flavor = flavor_of(model)
+        self.model, self.pattern, self.strategy = model, pattern, strategy
+        self.weights = find_weights(self.flavor, model, pattern, only, skip)
+
+    def masks(self, sparsity: float | None, threshold: float | None = None) -> list[np.ndarray]:
+        """New masks from the weights as they are now; nothing is changed."""
+        shares: list[float | None] = [sparsity] * len(self.weights)
+        if sparsity is not None and self.strategy != "uniform" and not isinstance(self.pattern, NofM):
+            values = [masking.value_of(w.variable) for w in self.weights]
+            shares = [*share_out(self.strategy, sparsity, [w.name for w in self.weights], values)]
+        return [
+            new_mask(weight, self.pattern, share, threshold)
+            for weight, share in zip(self.weights, shares, strict=True)
+        ]
+
+    def prune(self, sparsity: float | None, threshold: float | None = None) -> None:
+        """Zeroes the least important weights; what is masked already stays masked."""
+        info = {"pattern": self.pattern.name, "sparsity": sparsity, "threshold": threshold}
+        for weight, mask in zip(self.weights, self.masks(sparsity, threshold), strict=True):
+            old = masking.mask_of(self.flavor, weight.variable)
+            masking.set_mask(
+                self.flavor, weight.layer, weight.kernel, mask if old is None else mask & old, info
+            )
+        masking.mark_containers(self.flavor, self.model)
+
+    def attach(self, *, keep_zeros: bool) -> bool:
+        """Puts masks on weights that have none yet, and reads the others off the weights again.
+
+        Args:
+            keep_zeros: Whether zeros found in unmasked weights are pruned ones (training goes on).
+
+        Returns:
+            Whether a variable got its first constraint, so that a traced step must be traced again.
+        """
+        new = False
+        for weight in self.weights:
+            value = masking.value_of(weight.variable)
+            had = masking.constraint_of(self.flavor, weight.variable) is not None
+            mask = value != 0 if had or keep_zeros else np.ones(value.shape, bool)
+            masking.set_mask(self.flavor, weight.layer, weight.kernel, mask)
+            new = new or not had
+        masking.mark_containers(self.flavor, self.model)
+        return new
+
+    def reapply(self) -> None:
+        """Zeroes masked weights that something other than an optimiser step has written."""
+        for weight in self.weights:
+            mask = masking.mask_of(self.flavor, weight.variable)
+            if mask is not None:
+                masking.set_mask(self.flavor, weight.layer, weight.kernel, mask)
+
+    def sparsity(self) -> float:
+        """Fraction of zeros over all the pruned variables."""
+        zeros = sum(int((masking.value_of(w.variable) == 0).sum()) for w in self.weights)
+        return zeros / sum(int(np.prod(w.variable.shape)) for w in self.weights)

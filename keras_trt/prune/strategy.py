@@ -1,0 +1,52 @@
+"""How one sparsity for the whole model is shared out among its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_trt.errors import InputError
+from keras_trt.prune.masks import magnitude_mask
+from keras_trt.prune.pattern import NofM, Pattern
+from keras_trt.prune.sensitivity import Sensitivity
+
+_ACCEPTED = '"uniform", "global", or the result of keras_trt.prune.sensitivity(model, data)'
+
+
+def parse_strategy(strategy: Any, pattern: Pattern) -> Any:
+    """The strategy, checked.
+
+    Raises:
+        InputError: It is none of the known ones, or the pattern leaves nothing to share out.
+    """
+    if isinstance(pattern, NofM) and strategy != "uniform":
+        raise InputError(
+            f'Pattern {pattern.name!r} fixes the sparsity of every layer; only `strategy="uniform"` goes '
+            f"with it. Received: strategy={strategy!r}"
+        )
+    if strategy in ("uniform", "global") or isinstance(strategy, Sensitivity):
+        return strategy
+    raise InputError(f"`strategy` must be {_ACCEPTED}. Received: strategy={strategy!r}")
+
+
+def share_out(
+    strategy: Any, sparsity: float, names: Sequence[str], weights: Sequence[np.ndarray]
+) -> list[float]:
+    """The sparsity of each variable, so that all together reach `sparsity`.
+
+    Args:
+        strategy: `"uniform"`: the same for each. `"global"`: the smallest magnitudes of the whole model
+            go, wherever they are. A `Sensitivity`: more where the measured loss is small.
+        sparsity: Fraction of zeros over all the weights, in [0, 1).
+        names: `path.kernel` of each variable.
+        weights: Their values.
+    """
+    if isinstance(strategy, Sensitivity):
+        return strategy.share_out(sparsity, names, [w.size for w in weights])
+    if strategy == "uniform":
+        return [sparsity] * len(weights)
+    mask = magnitude_mask(np.concatenate([np.abs(w).ravel() for w in weights]), sparsity)
+    parts = np.split(mask, np.cumsum([w.size for w in weights])[:-1])
+    return [min(float(1 - part.mean()), 1 - 1 / part.size) for part in parts]

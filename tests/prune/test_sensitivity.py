@@ -1,0 +1,95 @@
+"""Measuring what pruning each layer costs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_trt.errors import InputError
+from keras_trt.prune import prune_model, sensitivity
+from keras_trt.prune.sensitivity import Sensitivity
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 16)).astype("float32")
+
+
+def net(k):
+    """`useless` adds next to nothing to the output."""
+    inputs = k.Input((16,))
+    useful = k.layers.Dense(8, name="useful")(inputs)
+    useless = k.layers.Dense(8, name="useless")(inputs)
+    model = k.Model(inputs, k.layers.Add()([useful, useless]))
+    model.get_layer("useless").kernel.assign(RNG.normal(size=(16, 8)) * 1e-4)
+    return model
+
+
+def test_the_useless_layer_loses_nothing_and_takes_the_zeros(k):
+    model = net(k)
+    before = model.get_weights()
+    table = sensitivity(model, X, levels=(0.3, 0.6, 0.9), verbose=0)
+    assert max(table.losses["useless.kernel"]) < 1e-6 < min(table.losses["useful.kernel"])
+    assert list(table.losses["useful.kernel"]) == sorted(table.losses["useful.kernel"])
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    pruned = prune_model(model, 0.45, strategy=table)
+    zeros = {n: float((pruned.get_layer(n).kernel.numpy() == 0).mean()) for n in ("useful", "useless")}
+    assert zeros["useless"] == round(0.9 * 128) / 128
+    assert zeros["useful"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_metric_measures_its_fall(k):
+    model = net(k)
+    y = model.predict(X, verbose=0).argmax(1)
+
+    def accuracy(targets, predictions):
+        return float((predictions.argmax(1) == targets).mean())
+
+    table = sensitivity(model, (X, y), metric=accuracy, levels=(0.9,), verbose=0)
+    assert table.losses["useful.kernel"][0] > 0.2
+    assert table.losses["useless.kernel"][0] == 0
+
+
+def test_the_cache_saves_measuring_again_but_not_for_other_weights(k, tmp_path):
+    def fit_of(targets, predictions):
+        calls.append(1)
+        return -float(((targets - predictions) ** 2).mean())
+
+    calls, model, file = [], net(k), tmp_path / "cache.json"
+    options = {"metric": fit_of, "levels": (0.5,), "cache": file, "verbose": 0}
+    data = (X, model.predict(X, verbose=0))
+    first = sensitivity(model, data, **options)
+    measured = len(calls)
+    assert sensitivity(model, data, **options) == first
+    assert len(calls) == measured + 1  # only the reference
+    model.get_layer("useful").kernel.assign(RNG.normal(size=(16, 8)))
+    assert sensitivity(model, data, **options) != first
+    assert json.loads(file.read_text())
+
+
+def test_the_table_prints():
+    text = str(Sensitivity((0.5, 0.9), {"conv.kernel": (0.01, 0.2)}, "unstructured"))
+    assert "conv.kernel" in text
+    assert "0.9" in text
+
+
+def test_progress_is_shown_unless_quieted(capsys):
+    import keras
+
+    sensitivity(net(keras), X, levels=(0.5,), verbose=1)
+    assert "Sensitivity" in capsys.readouterr().out
+    sensitivity(net(keras), X, levels=(0.5,), verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({"levels": (0.9, 0.5)}, "must rise"),
+        ({"levels": (0.5, 1.0)}, "must rise"),
+        ({"metric": max}, "no targets"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    import keras
+
+    with pytest.raises(InputError, match=message):
+        sensitivity(net(keras), X, verbose=0, **arguments)
