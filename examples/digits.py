@@ -60,7 +60,8 @@ def network(keras):
 
 
 def train(keras, model, x, y, *, epochs: int, learning_rate: float) -> None:
-    optimizer = keras.optimizers.Adam(learning_rate)
+    steps = epochs * -(-len(x) // 32)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, epochs=epochs, batch_size=32, verbose=2)
 
@@ -141,12 +142,12 @@ def main() -> None:
         print("4. Load the bundles and predict")
         engine = keras_trt.load(path)
         float_engine = keras_trt.load(out / "float.bundle", verbose=0)
-        model.save_weights(out / "float.weights.h5")
-        quantized.save_weights(out / "int8.weights.h5")
+        for name, trained in (("float", model), ("int8", quantized)):
+            keras_trt.save_model(keras_trt.strip(trained), out / f"{name}.keras")  # without optimizer state
         show(
             [
-                (f"float32 {keras.__name__}", model, out / "float.weights.h5"),
-                (f"int8 QAT {keras.__name__}", quantized, out / "int8.weights.h5"),
+                (f"float32 {keras.__name__}", model, out / "float.keras"),
+                (f"int8 QAT {keras.__name__}", quantized, out / "int8.keras"),
                 (
                     f"float32 bundle on {float_engine.runner.name}",
                     float_engine,
