@@ -27,8 +27,8 @@ def report(model: Any) -> Report:
         model: A built Keras 3 or tf_keras model, quantised or not.
 
     Returns:
-        A report with the columns layer, kind, int8, amax (the activation ranges; empty while unknown),
-        sparsity (share of zeros in the kernels) and reason.
+        A report with the columns layer, kind, quantised, amax (the activation ranges; empty while
+        unknown), sparsity (share of zeros in the kernels), scheme and reason.
     """
     flavor = check_model(model)
     decisions = decide(flavor, model)
@@ -40,13 +40,14 @@ def report(model: Any) -> Report:
             {
                 "layer": path,
                 "kind": decision.kind,
-                "int8": _int8(layer) if twin else "",
+                "quantised": _quantised(layer) if twin else "",
                 "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
                 "sparsity": _sparsity(layer),
+                "scheme": layer.quantization.scheme.name if twin else "",
                 "reason": decision.reason if twin else left_float(flavor, layer, decision),
             }
         )
-    quantized = sum(bool(row["int8"]) for row in rows)
+    quantized = sum(bool(row["quantised"]) for row in rows)
     return Report(f"{model.name}: {quantized} of {len(rows)} layers quantised", tuple(rows))
 
 
@@ -117,7 +118,7 @@ def register(flavor: Flavor) -> None:
             twin_class(cls)
 
 
-def _int8(layer: Any) -> str:
+def _quantised(layer: Any) -> str:
     scheme = layer.quantization
     inputs = [f"input {i}" if len(scheme.inputs) > 1 or i else "input" for i in scheme.inputs]
     return ", ".join([*inputs, *scheme.kernels])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -90,12 +91,21 @@ class Flavor:
         """Context in which weights and sub-layers may be added to a layer that is already built."""
         raise NotImplementedError
 
+    def rebuild_steps(self, model: Any) -> None:
+        """Makes a compiled model trace its train, test and predict steps anew; `fit` may be running."""
+        raise NotImplementedError
+
+    def strategy_scope(self, model: Any) -> Any:
+        """The context in which the model's variables live."""
+        strategy = getattr(model, "distribute_strategy", None)
+        return nullcontext() if strategy is None else strategy.scope()
+
     def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
         """Takes sub-layers out of a layer's tracking; call inside `unlocked`."""
         raise NotImplementedError
 
-    def add_state(self, layer: Any, name: str, value: float) -> Any:
-        """A float32 scalar non-trainable weight that agrees across replicas of a strategy."""
+    def add_state(self, layer: Any, name: str, value: float, trainable: bool = False) -> Any:
+        """A float32 scalar weight that agrees across replicas of a strategy."""
         raise NotImplementedError
 
     def raw(self, variable: Any) -> Any:

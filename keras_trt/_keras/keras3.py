@@ -38,7 +38,7 @@ class Keras3(Flavor):
         graph = _graph_model(model)
         return self.keras.tree.flatten(graph.inputs), self.keras.tree.flatten(graph.outputs)
 
-    def input_nest(self, model: Any) -> Any:  # noqa: D102
+    def input_nest(self, model: Any) -> Any:
         return _graph_model(model)._inputs_struct if self.is_functional(model) else None
 
     def clone(self, model: Any) -> Any:
@@ -62,10 +62,15 @@ class Keras3(Flavor):
             if locked:
                 tracker.lock()
 
+    def rebuild_steps(self, model: Any) -> None:
+        model.test_function = model.predict_function = None
+        if model.train_function is not None:
+            model.make_train_function(force=True)
+
     def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
         layer._layers[:] = [other for other in layer._layers if all(other is not s for s in sublayers)]
 
-    def add_state(self, layer: Any, name: str, value: float) -> Any:
+    def add_state(self, layer: Any, name: str, value: float, trainable: bool = False) -> Any:
         options: dict[str, Any] = {}
         if "aggregation" in inspect.signature(self.keras.layers.Layer.add_weight).parameters:
             options["aggregation"] = "mean"
@@ -74,7 +79,7 @@ class Keras3(Flavor):
             shape=(),
             dtype="float32",
             initializer=self.keras.initializers.Constant(value),
-            trainable=False,
+            trainable=trainable,
             autocast=False,
             **options,
         )

@@ -33,7 +33,7 @@ class LegacyKeras(Flavor):
     def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
         return self.tf.nest.flatten(model.inputs), self.tf.nest.flatten(model.outputs)
 
-    def input_nest(self, model: Any) -> Any:  # noqa: D102
+    def input_nest(self, model: Any) -> Any:
         if not self.is_functional(model):
             return None
         nest = model._nested_inputs
@@ -53,18 +53,25 @@ class LegacyKeras(Flavor):
     def unlocked(self, layer: Any) -> Iterator[None]:
         yield
 
+    def rebuild_steps(self, model: Any) -> None:
+        model.test_function = model.predict_function = None
+        if model.train_function is not None:
+            model.make_train_function(force=True)
+
     def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
         """Deleting the attribute is enough here."""
 
-    def add_state(self, layer: Any, name: str, value: float) -> Any:
-        tf = self.tf
+    def add_state(self, layer: Any, name: str, value: float, trainable: bool = False) -> Any:
+        tf, sync = self.tf, self.tf.VariableSynchronization
         return layer.add_weight(
             name=name,
             shape=(),
             dtype="float32",
             initializer=self.keras.initializers.Constant(value),
-            trainable=False,
-            synchronization=tf.VariableSynchronization.ON_READ,
+            trainable=trainable,
+            synchronization=tf.VariableSynchronization.AUTO
+            if trainable
+            else tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.MEAN,
             experimental_autocast=False,
         )

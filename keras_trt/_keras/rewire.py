@@ -31,8 +31,10 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
 
 
 def _copy_input(tensor: Any) -> Any:
-    """A new Keras 3 input tensor from the copied InputLayer of `tensor`."""
-    return copy_layer(tensor._keras_history.operation).output
+    """A new Keras 3 input tensor from the copied InputLayer of `tensor`, both with their old names."""
+    copy = copy_layer(tensor._keras_history.operation).output
+    copy.name = tensor.name
+    return copy
 
 
 class _Rewiring:
@@ -47,13 +49,7 @@ class _Rewiring:
         if isinstance(model, keras.Sequential):
             return self._sequential(model, prefix)
         if self.flavor.name == "keras3":
-            # Without inputs of ours, clone_model names them after the tensors, not after the layers.
-            return keras.models.clone_model(
-                model,
-                input_tensors=keras.tree.map_structure(_copy_input, model.input),
-                clone_function=lambda layer: layer,  # the old layer, only to learn which call it is
-                call_function=lambda layer, *args, **kwargs: self._call(layer, prefix, args, kwargs),
-            )
+            return self._keras3_functional(model, prefix)
         return self._legacy_functional(model, prefix)
 
     def _layer(self, layer: Any, prefix: str) -> Any:
@@ -82,6 +78,18 @@ class _Rewiring:
         if not rebuilt.built:
             rebuilt.build(model.input_shape)
         return rebuilt
+
+    def _keras3_functional(self, model: Any, prefix: str) -> Any:
+        from keras_trt._keras.keras3 import _uncompiled
+
+        keras = self.flavor.keras
+        with _uncompiled(model):  # clone_model would compile the copy too
+            return keras.models.clone_model(
+                model,
+                input_tensors=keras.tree.map_structure(_copy_input, model.input),
+                clone_function=lambda layer: layer,  # the old layer, only to learn which call it is
+                call_function=lambda layer, *args, **kwargs: self._call(layer, prefix, args, kwargs),
+            )
 
     def _legacy_functional(self, model: Any, prefix: str) -> Any:
         """tf_keras's `clone_model` cannot leave a layer out, so its graph is run on new inputs here."""

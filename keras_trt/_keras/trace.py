@@ -37,6 +37,7 @@ class Trace:
         input_structure: The nest of input names that the model is called with.
         output_structure: The nest of output names that the model returns.
         layers: The paths of all layers of the model, e.g. `"backbone/conv1"`.
+        normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
     """
 
@@ -50,6 +51,7 @@ class Trace:
     input_structure: Nest
     output_structure: Nest
     layers: tuple[str, ...]
+    normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
 
 
@@ -97,6 +99,7 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
         layers=tuple(path for path, _ in flavor.walk(model)),
+        normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
     )
 
@@ -152,6 +155,13 @@ class _Call:
         found = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
         self.output_names = self.signature.output_names or tuple(found)
         return [self.flavor.tf.identity(found[name]) for name in self.output_names]
+
+
+_NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
+
+
+def _normalizes(layer: Any) -> bool:
+    return any(cls.__name__ in _NORMALIZATIONS for cls in type(layer).__mro__)
 
 
 def _named(outputs: Nest, taken: Any) -> Nest:

@@ -1,8 +1,13 @@
-"""Fake quantisation: float in, float out, the values on the integer grid TensorRT will use.
+"""Fake quantisation: float in, float out, the values on the grid TensorRT will use.
 
-Symmetric only: `scale = amax / 127`, `q = clip(round(x / scale), -128, 127)`, `x' = q * scale`, rounding
-half to even, zero point 0 (TensorRT, "Quantization Schemes"). Gradients pass straight through the
-rounding, and for activations only inside the range (Jacob et al. 2018).
+Symmetric only, with `scale = amax / top` and zero point 0 (TensorRT, "Quantization Schemes"):
+
+* int8: `q = clip(round(x / scale), -128, 127)`, rounding half to even, `top = 127`;
+* fp8: the nearest E4M3 number to `x / scale`, `top = 448`;
+* int4: `q = clip(round(x / scale), -7, 7)`, `top = 7`, weights only, one scale per block.
+
+Gradients pass straight through the rounding; for activations only inside the range (Jacob et al. 2018).
+A learned range gets the gradient of `scale * round(x / scale)` by `amax` (LSQ, Esser et al. 2020).
 """
 
 from __future__ import annotations
@@ -10,16 +15,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-QMAX = 127.0
+TOP = {"int8": 127.0, "fp8": 448.0, "int4": 7.0}
 TINY = 1e-6  # smallest range: a scale must never be 0
 
 
-def fake_quantize(x: Any, amax: Any) -> Any:
+def fake_quantize(x: Any, amax: Any, dtype: str = "int8", learned: bool = False) -> Any:
     """Quantises an activation with one scale.
 
     Args:
         x: Float tensor of any shape and float dtype.
         amax: Float32 scalar tensor > 0, the largest magnitude kept.
+        dtype: `"int8"` or `"fp8"`.
+        learned: Whether `amax` gets a gradient.
 
     Returns:
         A tensor of the shape and dtype of `x`. The same op is exported, so Keras and the engine round alike.
@@ -28,40 +35,76 @@ def fake_quantize(x: Any, amax: Any) -> Any:
 
     @tf.custom_gradient
     def straight_through(x: Any, amax: Any) -> Any:
-        def gradient(upstream: Any) -> tuple[Any, None]:
-            return tf.where(tf.abs(x) <= amax, upstream, tf.zeros_like(upstream)), None
+        y = quantize_dequantize(x, amax, dtype)
 
-        return quantize_dequantize(x, amax), gradient
+        def gradient(upstream: Any) -> tuple[Any, Any]:
+            inside = tf.abs(x) <= amax
+            passed = tf.where(inside, upstream, tf.zeros_like(upstream))
+            return passed, _range_gradient(tf, x, y, amax, upstream, inside) if learned else None
+
+        return y, gradient
 
     return tf.cast(straight_through(tf.cast(x, tf.float32), amax), x.dtype)
 
 
-def quantize_dequantize(x: Any, amax: Any) -> Any:
-    """The bare op: float32 in and out, no gradient. tf2onnx writes it as int8 Q/DQ."""
+def quantize_dequantize(x: Any, amax: Any, dtype: str = "int8") -> Any:
+    """The bare rounding: float32 in and out, no gradient. tf2onnx writes the int8 op as Q/DQ."""
     import tensorflow as tf
 
-    return tf.raw_ops.QuantizeAndDequantizeV2(input=x, input_min=-amax, input_max=amax, range_given=True)
+    if dtype == "int8":
+        return tf.raw_ops.QuantizeAndDequantizeV2(input=x, input_min=-amax, input_max=amax, range_given=True)
+    scale = amax / TOP[dtype]
+    return _to_grid(tf, x / scale, dtype) * scale
 
 
-def fake_quantize_weights(weights: Any, channel_axes: Sequence[int]) -> Any:
-    """Quantises a kernel with one scale per output channel, `max|w| / 127`.
+def fake_quantize_weights(
+    weights: Any, channel_axes: Sequence[int], dtype: str = "int8", block: int | None = None
+) -> Any:
+    """Quantises a kernel with one scale per output channel, `max|w| / top`.
 
     Args:
         weights: Float tensor.
         channel_axes: The axes of the output channels; all others are reduced over.
+        dtype: `"int8"`, `"fp8"` or `"int4"`.
+        block: With a block, the first axis is cut into blocks of that many, each with scales of its own.
 
     Returns:
         A tensor of the same shape and dtype. A channel of zeros stays zero.
     """
     import tensorflow as tf
 
-    channels = {axis % len(weights.shape) for axis in channel_axes}
-    reduced = [axis for axis in range(len(weights.shape)) if axis not in channels]
-
     @tf.custom_gradient
     def straight_through(w: Any) -> Any:
-        amax = tf.reduce_max(tf.abs(w), axis=reduced, keepdims=True)
-        scale = tf.where(amax > 0, amax / QMAX, tf.ones_like(amax))
-        return tf.round(w / scale) * scale, lambda upstream: upstream
+        return quantize_weights(w, channel_axes, dtype, block), lambda upstream: upstream
 
     return straight_through(weights)
+
+
+def quantize_weights(w: Any, channel_axes: Sequence[int], dtype: str, block: int | None = None) -> Any:
+    """The bare rounding of `fake_quantize_weights`, no gradient."""
+    import tensorflow as tf
+
+    shape, rank = w.shape, len(w.shape)
+    channels = {axis % rank for axis in channel_axes}
+    if block is not None:
+        w = tf.reshape(w, (-1, block, *shape[1:]))
+        channels = {0, *range(2, rank + 1)}
+    reduced = [axis for axis in range(len(w.shape)) if axis not in channels]
+    amax = tf.reduce_max(tf.abs(w), axis=reduced, keepdims=True)
+    scale = tf.where(amax > 0, amax / TOP[dtype], tf.ones_like(amax))
+    return tf.reshape(_to_grid(tf, w / scale, dtype) * scale, shape)
+
+
+def _to_grid(tf: Any, steps: Any, dtype: str) -> Any:
+    """The nearest grid point to each value, both counted in scales."""
+    if dtype == "fp8":
+        clipped = tf.clip_by_value(steps, -TOP["fp8"], TOP["fp8"])  # beyond it the cast gives NaN
+        return tf.cast(tf.cast(clipped, tf.dtypes.experimental.float8_e4m3fn), steps.dtype)
+    return tf.clip_by_value(tf.round(steps), -TOP[dtype] - (dtype == "int8"), TOP[dtype])
+
+
+def _range_gradient(tf: Any, x: Any, y: Any, amax: Any, upstream: Any, inside: Any) -> Any:
+    """d/d amax: `(y - x) / amax` inside the range, its sign outside; scaled down as LSQ advises."""
+    slope = tf.where(inside, (y - x) / amax, tf.sign(x))
+    count = tf.cast(tf.size(x), tf.float32)
+    return tf.reduce_sum(upstream * slope) / tf.sqrt(count * TOP["int8"])

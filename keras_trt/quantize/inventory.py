@@ -20,12 +20,16 @@ class QuantizedTensor:
         name: The weight's attribute, or the quantiser's name.
         amax: The range of an activation, 0.0 while it has seen no data; None for a weight, whose
             scales follow its values.
+        format: `"int8"`, `"fp8"` or `"int4"`.
+        block: Input channels per weight scale; None for one scale per output channel.
     """
 
     layer: str
     kind: str
     name: str
     amax: float | None = None
+    format: str = "int8"
+    block: int | None = None
 
 
 def inventory(model: Any) -> list[QuantizedTensor]:
@@ -35,8 +39,10 @@ def inventory(model: Any) -> list[QuantizedTensor]:
     for path, layer in twins(flavor, model):
         for quantizer in quantizers_of(layer):
             amax = float(flavor.raw(quantizer.amax).numpy())
-            found.append(QuantizedTensor(path, "activation", quantizer.name, amax))
-        found += [QuantizedTensor(path, "weight", name) for name in layer.quantization.kernels]
+            found.append(QuantizedTensor(path, "activation", quantizer.name, amax, quantizer.dtype_name))
+        formats = layer.quantization.scheme
+        for name in layer.quantization.kernels:
+            found.append(QuantizedTensor(path, "weight", name, None, formats.weights, formats.block))
     return found
 
 

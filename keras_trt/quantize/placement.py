@@ -16,9 +16,10 @@ placement) and of its Keras toolkit:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from keras_trt._keras.graph import LayerGraph, Node
+from keras_trt._keras.graph import LayerGraph, Node, Shape
+from keras_trt.quantize.schemes import Scheme
 
 # Between a convolution and an addition these vanish at inference or fold into the convolution.
 TRANSPARENT = {
@@ -59,6 +60,7 @@ class Decision:
         inputs: Positions of the inputs to quantise.
         kernels: Names of the weight variables to quantise.
         reason: The rule, in one line.
+        scheme: The number formats; None while none is chosen or the layer stays float.
     """
 
     path: str
@@ -66,6 +68,7 @@ class Decision:
     inputs: tuple[int, ...] = ()
     kernels: tuple[str, ...] = ()
     reason: str = ""
+    scheme: Scheme | None = None
 
     @property
     def quantized(self) -> bool:
@@ -82,6 +85,37 @@ def place(graph: LayerGraph) -> dict[str, Decision]:
             new = Decision(old.path, old.kind, _union(old.inputs, new.inputs), old.kernels, old.reason)
         decisions[node.path] = new
     return decisions
+
+
+def under_scheme(decision: Decision, scheme: Scheme, kernel_shapes: tuple[Shape, ...]) -> Decision:
+    """The decision narrowed to what a scheme can do.
+
+    Args:
+        decision: As `place` made it, for int8.
+        scheme: The number formats.
+        kernel_shapes: Shapes of the layer's kernels, input channels first for dense layers.
+    """
+
+    def float_because(reason: str) -> Decision:
+        return Decision(decision.path, decision.kind, reason=reason)
+
+    if not decision.quantized:
+        return decision
+    if scheme.activations is None and not decision.kernels:
+        return float_because(f"{scheme.name} quantises weights only")
+    if scheme.weights == "fp8" and not decision.kernels and decision.kind != "Add":
+        return float_because(
+            "TensorRT computes convolutions, products and residual additions in fp8, no more"
+        )
+    if scheme.weights == "int4":
+        if decision.kind not in {"Dense", "EinsumDense"}:
+            return float_because("TensorRT takes int4 weights in matrix products only")
+        if any(shape[0] % scheme.block for shape in kernel_shapes):
+            return float_because(
+                f"its {kernel_shapes[0][0]} inputs are no multiple of the block {scheme.block}"
+            )
+    inputs = decision.inputs if scheme.activations else ()
+    return replace(decision, inputs=inputs, scheme=scheme)
 
 
 def place_alone(path: str, kind: str, kernels: tuple[str, ...], children: bool = False) -> Decision:

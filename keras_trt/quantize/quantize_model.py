@@ -12,10 +12,12 @@ from keras_trt._keras.select import check_choices, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
 from keras_trt.quantize.inventory import quantizers_of
-from keras_trt.quantize.placement import Decision, place, place_alone
-from keras_trt.quantize.schemes import scheme_named
+from keras_trt.quantize.placement import Decision, place, place_alone, under_scheme
+from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize_layer
 from keras_trt.report import Report
+
+LEFT_OUT = "left out by `only` or `skip`"
 
 
 def quantize_model(
@@ -36,7 +38,8 @@ def quantize_model(
 
     Args:
         model: A built Keras 3 or tf_keras model; it is not changed.
-        scheme: `"int8"`.
+        scheme: `"int8"`, `"int8-weights"`, `"fp8"`, `"int4-weights"`, a `Scheme`, or a mapping of layer
+            choices (as for `only`) to schemes, of which the first that matches a layer counts.
         calibration_data: Data to set the activation ranges from (see `calibrate`). Without it they come
             from the first training batches.
         method: How ranges are found from the data (see `calibrate`).
@@ -58,9 +61,9 @@ def quantize_model(
         >>> quantized.fit(x_train, y_train, epochs=2)
     """
     flavor = check_model(model)
-    scheme_named(scheme)
+    schemes_by_choice(scheme)  # a wrong name is refused before anything is copied
     copy = flavor.clone(model)
-    convert(flavor, copy, only=only, skip=skip)
+    convert(flavor, copy, scheme, only, skip)
     set_ranges(flavor, copy, ranges or {})
     if calibration_data is not None:
         by_hand = dict(ranges or {})
@@ -79,12 +82,13 @@ def plan(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) 
         skip: As in `quantize_model`.
 
     Returns:
-        A report with the columns layer, kind, inputs, kernels, reason.
+        A report with the columns layer, kind, inputs, kernels, scheme, reason.
     """
     flavor = check_model(model)
-    scheme = scheme_named(scheme)
-    decisions = decide(flavor, model, only, skip)
-    return Report(f"Plan of {model.name}: {scheme.name}", tuple(decision_row(d) for d in decisions.values()))
+    decisions = decide(flavor, model, scheme, only, skip)
+    count = sum(d.quantized for d in decisions.values())
+    title = f"Plan of {model.name}: {count} of {len(decisions)} layers quantised"
+    return Report(title, tuple(decision_row(d) for d in decisions.values()))
 
 
 def decision_row(decision: Decision) -> dict[str, Any]:
@@ -94,33 +98,45 @@ def decision_row(decision: Decision) -> dict[str, Any]:
         "kind": decision.kind,
         "inputs": ", ".join(map(str, decision.inputs)),
         "kernels": ", ".join(decision.kernels),
+        "scheme": decision.scheme.name if decision.scheme else "",
         "reason": decision.reason,
     }
 
 
-def decide(flavor: Flavor, model: Any, only: Any = None, skip: Any = ()) -> dict[str, Decision]:
+def decide(
+    flavor: Flavor, model: Any, scheme: Any = "int8", only: Any = None, skip: Any = ()
+) -> dict[str, Decision]:
     """The decision for every layer of a model, by path."""
     layers = list(flavor.walk(model))
+    choices = schemes_by_choice(scheme)
     check_choices(layers, only, skip)
+    check_choices(layers, [choice for choice, _ in choices if choice is not None])
     graph = layer_graph(flavor, model)
     placed = place(graph) if graph is not None else {}
     decisions = {}
     for path, layer in layers:
         decision = placed.get(path) or _alone(flavor, path, layer)
-        chosen = selected(path, layer, only, skip)
-        if decision.quantized and not chosen:
-            decision = Decision(path, decision.kind, reason="left out by `only` or `skip`")
+        if decision.quantized and not selected(path, layer, only, skip):
+            decision = Decision(path, decision.kind, reason=LEFT_OUT)
+        wanted = next((s for choice, s in choices if selected(path, layer, choice)), None)
+        if wanted is None:
+            decision = Decision(path, decision.kind, reason="no scheme is chosen for it")
+        else:
+            shapes = tuple(tuple(getattr(layer, name).shape) for name in decision.kernels)
+            decision = under_scheme(decision, wanted, shapes)
         decisions[path] = decision
     return decisions
 
 
-def convert(flavor: Flavor, model: Any, only: Any = None, skip: Any = ()) -> dict[str, Decision]:
+def convert(
+    flavor: Flavor, model: Any, scheme: Any = "int8", only: Any = None, skip: Any = ()
+) -> dict[str, Decision]:
     """Swaps the layers of a model for their twins, in place; layers that are twins already stay.
 
     Raises:
         ModelError: No layer can be quantised.
     """
-    decisions = decide(flavor, model, only, skip)
+    decisions = decide(flavor, model, scheme, only, skip)
     if not any(d.quantized for d in decisions.values()):
         kinds = sorted({d.kind for d in decisions.values()})
         raise ModelError(
@@ -130,8 +146,8 @@ def convert(flavor: Flavor, model: Any, only: Any = None, skip: Any = ()) -> dic
         )
     for path, layer in list(flavor.walk(model)):
         decision = decisions.get(path)
-        if decision is not None and decision.quantized and not is_twin(layer):
-            quantize_layer(layer, LayerScheme(decision.inputs, decision.kernels))
+        if decision is not None and decision.scheme is not None and not is_twin(layer):
+            quantize_layer(layer, LayerScheme(decision.inputs, decision.kernels, decision.scheme))
     return decisions
 
 
@@ -162,5 +178,5 @@ def _alone(flavor: Flavor, path: str, layer: Any) -> Decision:
 def left_float(flavor: Flavor, layer: Any, decision: Decision) -> str:
     """Why a layer is float in a model that has been quantised."""
     if decision.quantized:
-        return "left out by `only` or `skip`"
+        return LEFT_OUT
     return decision.reason or f"no rule for {float_class(layer).__name__}"

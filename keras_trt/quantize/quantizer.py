@@ -39,17 +39,23 @@ def activation_quantizer(flavor: Flavor) -> type:
         batches' maxima as a moving average. Until it has seen data the layer lets floats through.
 
         Args:
+            dtype_name: The number format, `"int8"` or `"fp8"`.
             momentum: Weight of the old range in the moving average.
+            learned: Whether the range is trained by gradient once the first batch has set it.
         """
 
         is_keras_trt_quantizer = True
 
-        def __init__(self, momentum: float = 0.99, **kwargs: Any) -> None:
+        def __init__(
+            self, dtype_name: str = "int8", momentum: float = 0.99, learned: bool = False, **kwargs: Any
+        ) -> None:
             super().__init__(autocast=False, **kwargs)  # what comes in goes out, in its own dtype
+            self.dtype_name = dtype_name
             self.momentum = momentum
+            self.learned = learned
 
         def build(self, input_shape: Any = None) -> None:
-            self.amax = flavor.add_state(self, "amax", 0.0)
+            self.amax = flavor.add_state(self, "amax", 0.0, trainable=self.learned)
             self.observe = flavor.add_state(self, "observe", 1.0)
             self.built = True
 
@@ -60,19 +66,25 @@ def activation_quantizer(flavor: Flavor) -> type:
                 observer(self, x)
                 return x
             if is_exporting():
+                # fp8 is written as the int8 op too; the export turns it into fp8 by the layer's scheme.
                 amax = tf.constant(self.range(), tf.float32)
                 return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), amax), x.dtype)
             if training:
-                return fake_quantize(x, self._follow(x))
+                return self._rounded(x, self._follow(x))
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
-            return tf.cond(amax > 0, lambda: fake_quantize(x, amax), lambda: tf.identity(x))
+            return tf.cond(amax > 0, lambda: self._rounded(x, amax), lambda: tf.identity(x))
+
+        def _rounded(self, x: Any, amax: Any) -> Any:
+            return fake_quantize(x, amax, self.dtype_name, self.learned)
 
         def _follow(self, x: Any) -> Any:
             """Moves the range towards this batch's, and returns the new range."""
-            old, observe = (flavor.tf.convert_to_tensor(flavor.raw(v)) for v in (self.amax, self.observe))
-            new = _moved(flavor.tf, x, old, observe, self.momentum)
+            tf = flavor.tf
+            old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (self.amax, self.observe))
+            new = _moved(tf, x, old, observe, 1.0 if self.learned else self.momentum)
             self.amax.assign(new)
-            return flavor.tf.maximum(new, TINY)
+            # A learned range is read before the assignment: that reading carries the gradient.
+            return tf.maximum(tf.where(old > 0, old, new) if self.learned else new, TINY)
 
         def range(self) -> float:
             """The range as a number.
@@ -94,7 +106,8 @@ def activation_quantizer(flavor: Flavor) -> type:
                 super().load_own_variables(store)
 
         def get_config(self) -> dict[str, Any]:
-            return {**super().get_config(), "momentum": self.momentum}
+            ours = {"dtype_name": self.dtype_name, "momentum": self.momentum, "learned": self.learned}
+            return {**super().get_config(), **ours}
 
     return ActivationQuantizer
 

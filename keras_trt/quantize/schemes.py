@@ -1,29 +1,91 @@
-"""Schemes: what number format the weights and activations of a quantised layer take."""
+"""Schemes: the number formats that the weights and activations of a quantised layer take.
+
+A scheme is a frozen dataclass; a name stands for the scheme with its default options:
+
+    quantize_model(model, "int8")
+    quantize_model(model, Int8(learned_ranges=True))
+    quantize_model(model, Int4Weights(block=128))
+    quantize_model(model, {"head": "fp8", ".*": "int8"})    # the first choice that matches a layer counts
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from keras_trt.errors import InputError
 
+BLOCKS = (32, 64, 128)
+
 
 @dataclass(frozen=True)
 class Scheme:
-    """A quantisation scheme.
+    """The formats of one layer, or of a whole model.
 
     Attributes:
-        name: What users call it.
-        weights: Number format of the weights.
-        activations: Number format of the activations; None leaves them float.
+        weights: `"int8"`, `"fp8"` (E4M3) or `"int4"`.
+        activations: `"int8"`, `"fp8"`, or None to leave them float.
+        block: Consecutive input channels that share one weight scale; None for one scale per output channel.
+        learned_ranges: Whether activation ranges are trained by gradient instead of following the batches.
+        momentum: Weight of the old range in the moving average that ranges follow in training.
     """
 
-    name: str
-    weights: str
-    activations: str | None
+    weights: str = "int8"
+    activations: str | None = "int8"
+    block: int | None = None
+    learned_ranges: bool = False
+    momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        if (self.weights, self.activations) not in _NAMES:
+            raise InputError(
+                f"Weights and activations go together as one of {sorted(map(str, _NAMES))}. "
+                f"Received: weights={self.weights!r}, activations={self.activations!r}"
+            )
+        if (self.block is not None) != (self.weights == "int4") or self.block not in (None, *BLOCKS):
+            raise InputError(
+                f"int4 weights take a block of {', '.join(map(str, BLOCKS))}; others none. "
+                f"Received: weights={self.weights!r}, block={self.block}"
+            )
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"`momentum` lies in [0, 1). Received: momentum={self.momentum}")
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return _NAMES[self.weights, self.activations]
 
 
-SCHEMES = {s.name: s for s in (Scheme("int8", weights="int8", activations="int8"),)}
+_NAMES = {
+    ("int8", "int8"): "int8",
+    ("int8", None): "int8-weights",
+    ("fp8", "fp8"): "fp8",
+    ("int4", None): "int4-weights",
+}
+
+
+def Int8(*, learned_ranges: bool = False, momentum: float = 0.99) -> Scheme:
+    """Weights and activations in int8: the scheme with the widest hardware support."""
+    return Scheme(learned_ranges=learned_ranges, momentum=momentum)
+
+
+def Int8Weights() -> Scheme:
+    """Weights in int8, activations float: a smaller file, no calibration."""
+    return Scheme(activations=None)
+
+
+def FP8(*, learned_ranges: bool = False, momentum: float = 0.99) -> Scheme:
+    """Weights and activations in E4M3: for Ada, Hopper and newer GPUs."""
+    return Scheme("fp8", "fp8", learned_ranges=learned_ranges, momentum=momentum)
+
+
+def Int4Weights(block: int = 32) -> Scheme:
+    """Weights of dense layers in int4 with one scale per block of input channels, activations float."""
+    return Scheme("int4", None, block=block)
+
+
+SCHEMES = {"int8": Int8(), "int8-weights": Int8Weights(), "fp8": FP8(), "int4-weights": Int4Weights()}
 
 
 def scheme_named(scheme: Any) -> Scheme:
@@ -37,3 +99,16 @@ def scheme_named(scheme: Any) -> Scheme:
     if isinstance(scheme, str) and scheme in SCHEMES:
         return SCHEMES[scheme]
     raise InputError(f"`scheme` must be one of {sorted(SCHEMES)} or a Scheme. Received: scheme={scheme!r}")
+
+
+def schemes_by_choice(scheme: Any) -> list[tuple[Any, Scheme]]:
+    """(choice of layers, scheme) pairs; one scheme for all layers is the choice None.
+
+    Raises:
+        InputError: An unknown name, or an empty mapping.
+    """
+    if not isinstance(scheme, Mapping):
+        return [(None, scheme_named(scheme))]
+    if not scheme:
+        raise InputError("`scheme` maps layers to schemes. Received: an empty mapping.")
+    return [(choice, scheme_named(value)) for choice, value in scheme.items()]

@@ -11,15 +11,18 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.kernels import kernel_of, rows_of
-from keras_trt.quantize.fake_quant import fake_quantize_weights
+from keras_trt.quantize.fake_quant import fake_quantize_weights, quantize_weights
 from keras_trt.quantize.quantizer import activation_quantizer
+from keras_trt.quantize.schemes import Scheme
 from keras_trt.quantize.separable import separable_call
 
 _RUNNING = threading.local()  # strategies run replicas in threads: what runs is known per thread
@@ -32,15 +35,18 @@ class LayerScheme:
     Attributes:
         inputs: Positions of the inputs with an activation quantiser.
         kernels: Names of the weight variables put on the grid.
+        scheme: The number formats.
     """
 
     inputs: tuple[int, ...] = ()
     kernels: tuple[str, ...] = ()
+    scheme: Scheme = Scheme()  # noqa: RUF009 - frozen
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LayerScheme:
         """Reads what `asdict` wrote, lists for tuples."""
-        return cls(**{name: tuple(value) for name, value in config.items()})
+        scheme = Scheme(**config.get("scheme", {}))
+        return cls(tuple(config.get("inputs", ())), tuple(config.get("kernels", ())), scheme)
 
 
 def is_twin(layer: Any) -> bool:
@@ -71,7 +77,7 @@ def dequantize_layer(layer: Any) -> None:
 
 
 @functools.cache
-def twin_class(base: type) -> type:
+def twin_class(base: Any) -> type:
     """The quantised subclass of a layer class, registered under the package `keras_trt`."""
     flavor = flavor_of(base)
 
@@ -99,7 +105,8 @@ def twin_class(base: type) -> type:
         **{row.name: _kernel_property(flavor, base, row.name) for row in rows_of(base)},
     }
     # Keras files address a layer's weights by the name of its class: keeping it lets float checkpoints load.
-    cls = type(base)(base.__name__, (base,), {**body, "__qualname__": f"Quantized{base.__name__}"})
+    body["__qualname__"] = f"Quantized{base.__name__}"
+    cls = types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))
     register = flavor.keras.saving.register_keras_serializable
     return register(package="keras_trt", name=f"Quantized{base.__name__}")(cls)
 
@@ -123,13 +130,18 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
     """Gives a twin its scheme and its quantisers, built at once: they are scalars."""
 
     def quantizer(suffix: str) -> Any:
-        made = activation_quantizer(flavor)(name=f"{layer.name}{suffix}_quantizer")
+        made = activation_quantizer(flavor)(
+            dtype_name=formats.activations,
+            momentum=formats.momentum,
+            learned=formats.learned_ranges,
+            name=f"{layer.name}{suffix}_quantizer",
+        )
         made.build(())
         return made
 
-    several = len(scheme.inputs) > 1
+    formats, several = scheme.scheme, len(scheme.inputs) > 1
     inputs = [quantizer(f"_{position}" if several else "") for position in scheme.inputs]
-    inner = [quantizer("_inner")] if "pointwise_kernel" in scheme.kernels else []
+    inner = [quantizer("_inner")] if "pointwise_kernel" in scheme.kernels and scheme.inputs else []
     with flavor.unlocked(layer):
         layer.quantization = scheme
         layer.input_quantizers = inputs
@@ -165,7 +177,7 @@ def _kernel_property(flavor: Flavor, base: type, name: str) -> property:
 
     def set_(self: Any, value: Any) -> None:
         if isinstance(inherited, property):
-            inherited.__set__(self, value)  # type: ignore[attr-defined]
+            inherited.__set__(self, value)
         else:
             self.__dict__[name] = value
 
@@ -178,5 +190,11 @@ def _on_grid(flavor: Flavor, layer: Any, variable: Any, name: str) -> Any:
     weights = tf.convert_to_tensor(flavor.raw(variable))
     if weights.dtype in (tf.float16, tf.bfloat16):
         weights = tf.cast(weights, tf.float32)
-    axes = kernel_of(layer, name).channel_axes
-    return tf.cast(fake_quantize_weights(weights, axes), layer.compute_dtype)
+    axes, formats = kernel_of(layer, name).channel_axes, layer.quantization.scheme
+    if is_exporting() and formats.weights != "int8":  # no op that tf2onnx could fold: hand it the numbers
+        with tf.init_scope():
+            values = tf.cast(tf.convert_to_tensor(flavor.raw(variable)), tf.float32)
+            weights = quantize_weights(values, axes, formats.weights, formats.block).numpy()
+        return tf.constant(weights, layer.compute_dtype)
+    rounded = fake_quantize_weights(weights, axes, formats.weights, formats.block)
+    return tf.cast(rounded, layer.compute_dtype)

@@ -78,7 +78,9 @@ def test_weights_in_the_forward_pass_lie_on_the_int8_grid_of_their_channel(k):
 
 def test_activations_lie_on_a_grid_of_255_steps_and_are_clipped_at_the_range(k):
     inputs = k.Input((4,))
-    model = k.Model(inputs, k.layers.Dense(4, use_bias=False, kernel_initializer="identity", name="d")(inputs))
+    model = k.Model(
+        inputs, k.layers.Dense(4, use_bias=False, kernel_initializer="identity", name="d")(inputs)
+    )
     model = quantize_model(model, ranges={"d": 2.0})
     x = np.array([[0.0, 1.0, 5.0, -5.0]], np.float32)
     expected = np.array([[0.0, np.round(63.5) * 2 / 127, 2.0, -128 * 2 / 127]], np.float32)
@@ -182,7 +184,7 @@ def test_the_plan_is_what_quantize_model_does(float_model):
     rows = {row["layer"]: row for row in plan(float_model).rows}
     assert {p for p, row in rows.items() if row["inputs"]} == quantized_paths(quantize_model(float_model))
     assert rows["add"] == {
-        "layer": "add", "kind": "Add", "inputs": "0", "kernels": "",
+        "layer": "add", "kind": "Add", "inputs": "0", "kernels": "", "scheme": "int8",
         "reason": "residual addition: every branch but the one from depthwise",
     }  # fmt: skip
     assert "residual addition" in str(plan(float_model))
