@@ -30,10 +30,10 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     return type(layer).from_config({**layer.get_config(), **changes})
 
 
-def _copy_input(tensor: Any) -> Any:
-    """A new Keras 3 input tensor from the copied InputLayer of `tensor`, both with their old names."""
-    copy = copy_layer(tensor._keras_history.operation).output
-    copy.name = tensor.name
+def _copy_input(layer: Any) -> Any:
+    """A new Keras 3 InputLayer; its tensor has a name of its own, which is the input's name to users."""
+    copy = copy_layer(layer)
+    copy.output.name = layer.output.name
     return copy
 
 
@@ -73,7 +73,7 @@ class _Rewiring:
         layers = [self._layer(layer, prefix) for layer in kept]
         first = next(iter(self.flavor.children(model)), None)
         if isinstance(first, keras.layers.InputLayer):
-            layers.insert(0, copy_layer(first))
+            layers.insert(0, _copy_input(first) if self.flavor.name == "keras3" else copy_layer(first))
         rebuilt = keras.Sequential(layers, name=model.name)
         if not rebuilt.built:
             rebuilt.build(model.input_shape)
@@ -86,7 +86,9 @@ class _Rewiring:
         with _uncompiled(model):  # clone_model would compile the copy too
             return keras.models.clone_model(
                 model,
-                input_tensors=keras.tree.map_structure(_copy_input, model.input),
+                input_tensors=keras.tree.map_structure(
+                    lambda tensor: _copy_input(tensor._keras_history.operation).output, model.input
+                ),
                 clone_function=lambda layer: layer,  # the old layer, only to learn which call it is
                 call_function=lambda layer, *args, **kwargs: self._call(layer, prefix, args, kwargs),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._keras.flavor import check_model
+from keras_trt._keras.flavor import check_model, flavor_of
 from keras_trt._keras.select import check_choices
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import InputError
@@ -142,8 +142,10 @@ class Prune(Callback):
         if self._pruner is None:
             self.on_train_begin()
         if not self._attached:  # not earlier: other callbacks may restore weights when training begins
-            if self._pruner.attach(keep_zeros=step > 0) and getattr(self.model, "train_function", None):
-                self.model.make_train_function(force=True)  # an earlier `fit` traced it without the masks
+            if self._pruner.attach(keep_zeros=step > 0):
+                flavor_of(self.model).rebuild_steps(
+                    self.model
+                )  # an earlier `fit` traced it without the masks
             self._attached = True
         self.step, self._next = step, step + 1
         if self.search is not None:

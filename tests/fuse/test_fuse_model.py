@@ -191,6 +191,21 @@ def test_the_fused_model_saves_and_loads(k, tmp_path):
     assert np.array_equal(fused(x), k.models.load_model(tmp_path / "m.keras")(x))
 
 
+def test_a_compiled_model_gives_an_uncompiled_one_and_stays_compiled(k):
+    model = nested(k)
+    model.compile("adam", lambda y, p: p)
+    fused = fuse_model(model)
+    assert getattr(fused, "optimizer", None) is None
+    assert model.optimizer is not None
+
+
+def test_names_of_inputs_and_outputs_stay(k):
+    for model in (nested(k), k.Sequential([k.Input((4,)), k.layers.Dense(3), k.layers.BatchNormalization()])):
+        fused = fuse_model(model)
+        assert [t.name for t in fused.inputs] == [t.name for t in model.inputs]
+        assert fused.layers[0].name == model.layers[0].name
+
+
 def test_a_model_without_batchnorm_is_copied(k):
     model = k.Sequential([k.Input((4,)), k.layers.Dense(3)])
     fused = fuse_model(model)
