@@ -69,9 +69,7 @@ class LegacyKeras(Flavor):
             dtype="float32",
             initializer=self.keras.initializers.Constant(value),
             trainable=trainable,
-            synchronization=tf.VariableSynchronization.AUTO
-            if trainable
-            else tf.VariableSynchronization.ON_READ,
+            synchronization=sync.AUTO if trainable else sync.ON_READ,
             aggregation=tf.VariableAggregation.MEAN,
             experimental_autocast=False,
         )

@@ -154,7 +154,7 @@ def calibrator(method: Any) -> Calibrator:
     if isinstance(method, str) and method in METHODS:
         return METHODS[method]
     if not isinstance(method, str) and hasattr(method, "amax"):
-        return method  # type: ignore[no-any-return]
+        return method
     raise InputError(
         f"`method` must be one of {sorted(METHODS)} or a calibrator. Received: method={method!r}"
     )

@@ -14,7 +14,7 @@ def freeze_batchnorm(flavor: Flavor, model: Any) -> None:
     """Makes every BatchNormalization of a model use its moving statistics, in place."""
     for _, layer in flavor.walk(model):
         if isinstance(layer, flavor.keras.layers.BatchNormalization) and not _is_frozen(layer):
-            layer.__class__ = _frozen_class(type(layer))
+            layer.__class__ = _frozen_class(layer.__class__)
 
 
 def unfreeze_batchnorm(flavor: Flavor, model: Any) -> None:
@@ -35,7 +35,7 @@ def _frozen_class(base: Any) -> type:
         bound.arguments["training"] = False
         return base.call(*bound.args, **bound.kwargs)
 
-    call.__signature__ = inspect.signature(base.call)
+    call.__signature__ = inspect.signature(base.call)  # type: ignore[attr-defined]
     # The module and name of the base, so that a checkpoint written meanwhile names the base.
     body = {"call": call, "_thawed_class": base, "__module__": base.__module__}
     return types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))

@@ -32,7 +32,7 @@ def activation_quantizer(flavor: Flavor) -> type:
     keras = flavor.keras
 
     @keras.saving.register_keras_serializable(package="keras_trt")
-    class ActivationQuantizer(keras.layers.Layer):  # type: ignore[name-defined, misc]
+    class ActivationQuantizer(keras.layers.Layer):  # type: ignore[name-defined]
         """Fake-quantises a tensor with one range.
 
         The range `amax` starts from calibration or from the first training batch and then follows the
