@@ -90,7 +90,9 @@ def _convert(
     flavor: Flavor, layer: Any, decision: Decision, weighted: bool, ranges: _Ranges
 ) -> Iterator[QuantizedInput]:
     """Makes a layer a twin where TF-MOT quantised its weights, or the tensors it reads."""
-    known = {i: learned for i in decision.inputs if (learned := ranges.of_input(decision.path, i)) is not None}
+    known = {
+        i: learned for i in decision.inputs if (learned := ranges.of_input(decision.path, i)) is not None
+    }
     if decision.kernels and not weighted:
         return
     positions = decision.inputs if decision.kernels else tuple(known)

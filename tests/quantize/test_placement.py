@@ -11,7 +11,7 @@ WEIGHTED = {"Conv2D", "DepthwiseConv2D", "Dense", "Conv2DTranspose", "SeparableC
 
 
 def graph(*rows, outputs=()):
-    """Rows of `name kind inputs...`; an input is a name; `x` is the model's input; `relu:` marks activation."""
+    """Rows of `name kind[/option] inputs...`; `x` is the model's input."""
     shapes: dict[str, tuple] = {}
     nodes = []
     for row in rows:
@@ -104,14 +104,18 @@ PATTERNS = {
     ),
     "inverted bottleneck": (
         [
-            "e Conv2D x", "eb BatchNormalization e", "er ReLU eb", "z ZeroPadding2D er", "d DepthwiseConv2D z",
+            "e Conv2D x", "eb BatchNormalization e", "er ReLU eb", "z ZeroPadding2D er",
+            "d DepthwiseConv2D z",
             "db BatchNormalization d", "dr ReLU db", "p Conv2D dr", "pb BatchNormalization p",
             "dp Dropout pb", "a Add x dp",
         ],
         {"e": (0,), "d": (0,), "p": (0,), "a": (0,)},
     ),
     "u-net skip": (
-        ["c1 Conv2D x", "m MaxPooling2D c1", "c2 Conv2D m", "u Conv2DTranspose c2", "k Concatenate c1 u", "c3 Conv2D k"],
+        [
+            "c1 Conv2D x", "m MaxPooling2D c1", "c2 Conv2D m", "u Conv2DTranspose c2",
+            "k Concatenate c1 u", "c3 Conv2D k",
+        ],
         {"c1": (0,), "c2": (0,), "u": (0,), "c3": (0,)},
     ),
     "transformer block: residual stream, normalisation and softmax stay float": (
