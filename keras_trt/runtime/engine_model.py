@@ -14,6 +14,7 @@ from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.errors import InputError
 from keras_trt.runtime.batches import batches_of, is_dataset, slices
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
+from keras_trt.runtime.keras_layer import engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
 from keras_trt.runtime.runner import Runner
 from keras_trt.runtime.select import select_runner
@@ -74,6 +75,7 @@ class EngineModel:
         self.bundle, self.runner, self.name = bundle, runner, manifest.name
         self.inputs = tuple(_with_batch(s, manifest) for s in manifest.inputs)
         self.outputs = tuple(_with_batch(s, manifest) for s in manifest.outputs)
+        self._keras_model: Any = None
 
     def predict(
         self,
@@ -132,6 +134,46 @@ class EngineModel:
         if training:
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
+
+    def compile(self, loss: Any = None, metrics: Any = None, **options: Any) -> None:
+        """Sets what `evaluate` measures; arguments as `keras.Model.compile`. Needs Keras.
+
+        Args:
+            loss: A Keras loss, or a structure of them.
+            metrics: Keras metrics, or a structure of them.
+            **options: `loss_weights`, `weighted_metrics`.
+        """
+        self._keras_model = engine_keras_model(self, flavor_named(self.bundle.manifest.keras))
+        self._keras_model.compile(loss=loss, metrics=metrics, jit_compile=False, **options)
+
+    def evaluate(self, x: Any = None, y: Any = None, **options: Any) -> Any:
+        """Measures loss and metrics of the engine; arguments and result as `keras.Model.evaluate`.
+
+        Args:
+            x: Inputs as for `predict`, or a data set of (x, y).
+            y: Targets, unless `x` is a data set.
+            **options: `batch_size`, `verbose`, `sample_weight`, `steps`, `callbacks`, `return_dict`.
+
+        Raises:
+            InputError: `compile` was not called.
+        """
+        if self._keras_model is None:
+            raise InputError(
+                "`evaluate` needs to know what to measure. Call first: "
+                "model.compile(loss='sparse_categorical_crossentropy', metrics=['accuracy'])"
+            )
+        return self._keras_model.evaluate(x, y, **options)
+
+    def as_layer(self, name: str | None = None, keras: str | None = None) -> Any:
+        """The engine as a layer for Keras models, e.g. a frozen backbone. Needs Keras.
+
+        It has no weights and no gradient, and it is not saved with the model: keep the bundle.
+
+        Args:
+            name: The layer's name; the model's name by default.
+            keras: `"keras3"` or `"legacy"`; by default the Keras the model was exported from.
+        """
+        return engine_layer(self, flavor_named(keras or self.bundle.manifest.keras), name)
 
     def summary(self, print_fn: Any = None) -> None:
         """Prints what the bundle holds and what runs it."""

@@ -29,7 +29,7 @@ def name_arrays(x: Any, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
     Raises:
         InputError: A missing or unknown input, a wrong shape or a wrong dtype.
     """
-    found = dict(_pair(x, structure, "x"))
+    found = dict(pair(x, structure, "x"))
     feeds = {spec.name: _checked(found[spec.name], spec) for spec in specs}
     sizes: dict[str, tuple[str, int]] = {}
     for spec in specs:
@@ -71,8 +71,16 @@ def batch_of(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> in
     return rows[0] if rows else 1
 
 
-def _pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
-    """(input name, array) pairs."""
+def pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
+    """(tensor name, value) pairs of a structure; values may be anything.
+
+    Raises:
+        InputError: `x` does not have the structure; names what is missing or unknown.
+
+    Example:
+        >>> list(pair({"a": 1, "b": 2}, ["b", "a"], "x"))
+        [('b', 2), ('a', 1)]
+    """
     if isinstance(structure, str):
         yield structure, _single(x, structure, where)
     elif isinstance(x, Mapping):
@@ -87,7 +95,7 @@ def _pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
                 f"{list(names_in(structure))}. Received: {_kind(x)}"
             )
         for i, (part, inner) in enumerate(zip(parts, structure, strict=True)):
-            yield from _pair(part, inner, f"{where}[{i}]")
+            yield from pair(part, inner, f"{where}[{i}]")
 
 
 def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
@@ -98,7 +106,7 @@ def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator
         problem = f"lacks input(s) {missing}" if missing else f"has unknown input(s) {unknown}"
         raise InputError(f"`{where}` {problem}. Received: {sorted(map(str, x))}, expected: {list(entries)}")
     for key, inner in entries.items():
-        yield from _pair(x[key], inner, f"{where}[{key!r}]")
+        yield from pair(x[key], inner, f"{where}[{key!r}]")
 
 
 def _single(x: Any, name: str, where: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,18 +29,20 @@ class OpenVINORunner(Runner):
             self._compiled = openvino.Core().compile_model(str(bundle.onnx_path), "CPU", options)
         except RuntimeError as e:
             raise RunnerError(f"OpenVINO cannot load `{bundle.onnx_path}`: {e}") from e
-        self._thread = threading.local()  # an infer request serves one thread at a time
+        # An infer request serves one call at a time. Thread-local ones would die with TensorFlow's threads,
+        # inside Python's clean-up of the thread, which crashes the process.
+        self._idle: list[Any] = []
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
-        request = self._request()
+        try:
+            request = self._idle.pop()
+        except IndexError:  # all are busy in other threads
+            request = self._compiled.create_infer_request()
         try:
             request.infer(dict(feeds), share_inputs=True)
+            return {spec.name: np.array(request.get_tensor(spec.name).data) for spec in self.outputs}
         except RuntimeError as e:
             shapes = {name: array.shape for name, array in feeds.items()}
             raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
-        return {spec.name: np.array(request.get_tensor(spec.name).data) for spec in self.outputs}
-
-    def _request(self) -> Any:
-        if not hasattr(self._thread, "request"):
-            self._thread.request = self._compiled.create_infer_request()
-        return self._thread.request
+        finally:
+            self._idle.append(request)

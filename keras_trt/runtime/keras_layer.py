@@ -1,0 +1,121 @@
+"""The engine as a Keras layer; the one file of this room that needs Keras, and only when it is called."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from keras_trt import _deps
+from keras_trt.bundle.manifest import Nest, TensorSpec, names_in
+from keras_trt.errors import InputError
+from keras_trt.runtime.feeds import pair
+from keras_trt.runtime.predict import fill, run_rows
+
+if TYPE_CHECKING:
+    from keras_trt._keras.flavor import Flavor
+    from keras_trt.runtime.engine_model import EngineModel
+
+_PACKAGES = {"keras3": "keras", "legacy": "tf_keras"}
+
+
+def flavor_named(name: str) -> Flavor:
+    """The Keras that a manifest names: `"keras3"` or `"legacy"`.
+
+    Raises:
+        InputError: Another name.
+        MissingDependencyError: That Keras or TensorFlow is not installed.
+    """
+    if name not in _PACKAGES:
+        raise InputError(f"`keras` must be one of {list(_PACKAGES)}. Received: {name!r}")
+    for package in ("tensorflow", _PACKAGES[name]):
+        _deps.require(package, install="keras-trt", why="an engine used as a Keras layer")
+    from keras_trt._keras import flavor
+
+    return {"keras3": flavor.keras3, "legacy": flavor.legacy}[name]()
+
+
+def engine_layer(engine: EngineModel, flavor: Flavor, name: str | None = None) -> Any:
+    """A Keras layer without weights that runs the engine; no gradient flows through it."""
+    return _layer_class(flavor)(engine, name=name or engine.name.replace("/", "_"))
+
+
+def engine_keras_model(engine: EngineModel, flavor: Flavor) -> Any:
+    """A Keras model around the engine, with the inputs and outputs of the exported one."""
+    keras, manifest = flavor.keras, engine.bundle.manifest
+    takes = _names(manifest.input_structure)
+    gives = _names(manifest.output_structure)
+    symbols = {
+        spec.name: keras.Input(batch_shape=_free(spec), dtype=spec.dtype, name=_valid(takes[spec.name]))
+        for spec in engine.inputs
+    }
+    inputs = fill(manifest.input_structure, symbols)
+    results = dict(pair(engine_layer(engine, flavor)(inputs), manifest.output_structure, "outputs"))
+    named = {
+        n: keras.layers.Activation("linear", name=_valid(gives[n]), dtype=t.dtype)(t)
+        for n, t in results.items()
+    }
+    return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
+
+
+@functools.cache
+def _layer_class(flavor: Flavor) -> type:
+    tf = flavor.tf
+
+    class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined]
+        """Runs an engine on the host through `tf.numpy_function`, eagerly and in graphs."""
+
+        def __init__(self, engine: EngineModel, name: str) -> None:
+            super().__init__(name=name, trainable=False, dtype="float32")
+            self.engine = engine
+            self.supports_jit = False  # XLA cannot call back into Python
+
+        def call(self, inputs: Any) -> Any:
+            engine = self.engine
+            named = dict(pair(inputs, engine.bundle.manifest.input_structure, "inputs"))
+            tensors = [tf.cast(named[spec.name], spec.dtype) for spec in engine.inputs]
+            types = [tf.as_dtype(spec.dtype) for spec in engine.outputs]
+            results = tf.nest.flatten(tf.numpy_function(self._run, tensors, types, stateful=False))
+            sizes = _known_sizes(engine.inputs, tensors)
+            for result, spec in zip(results, engine.outputs, strict=True):
+                result.set_shape([sizes.get(axis, axis) for axis in spec.shape])
+            arrays = {s.name: r for s, r in zip(engine.outputs, results, strict=True)}
+            return fill(engine.bundle.manifest.output_structure, arrays)
+
+        def _run(self, *arrays: Any) -> list[Any]:
+            engine = self.engine
+            feeds = {spec.name: array for spec, array in zip(engine.inputs, arrays, strict=True)}
+            found = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
+            return [found[spec.name] for spec in engine.outputs]
+
+        def get_config(self) -> dict[str, Any]:
+            raise InputError(
+                f"Layer '{self.name}' runs an engine and cannot be saved inside a Keras model: loading the "
+                f"file would run foreign code. Keep the bundle `{self.engine.bundle.path}` beside the model "
+                "and make the layer again with: keras_trt.load(path).as_layer()"
+            )
+
+    return EngineLayer
+
+
+def _known_sizes(specs: tuple[TensorSpec, ...], tensors: list[Any]) -> dict[int | str, int | None]:
+    """What each named axis is at this place of a Keras model; None where that is open."""
+    return {
+        axis: size
+        for spec, tensor in zip(specs, tensors, strict=True)
+        for axis, size in zip(spec.shape, tensor.shape, strict=True)
+        if isinstance(axis, str)
+    }
+
+
+def _free(spec: TensorSpec) -> tuple[int | None, ...]:
+    return tuple(axis if isinstance(axis, int) else None for axis in spec.shape)
+
+
+def _names(structure: Nest) -> dict[str, str]:
+    """A Keras name for every tensor: Keras wants the entries of a dict named by their keys."""
+    keys = structure if isinstance(structure, dict) else {}
+    return {n: n for n in names_in(structure)} | {n: key for key, n in keys.items() if isinstance(n, str)}
+
+
+def _valid(name: str) -> str:
+    return name.replace("/", "_").replace(":", "_")

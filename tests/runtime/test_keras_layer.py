@@ -1,0 +1,145 @@
+"""The engine inside Keras: as a layer, and measured by Keras's own losses and metrics."""
+
+import numpy as np
+import pytest
+
+from keras_trt.errors import InputError, MissingDependencyError
+from keras_trt.runtime import load
+from tests.small_onnx import conv_model, save_bundle, sequence_model, two_in_two_out
+
+rng = np.random.default_rng(0)
+NAMES = {"keras": "keras3", "tf_keras": "legacy"}
+
+
+@pytest.fixture
+def flavor(k):
+    return NAMES[k.__name__]
+
+
+@pytest.fixture
+def sequence(tmp_path, flavor):
+    return load(save_bundle(tmp_path / "b", sequence_model(), keras=flavor), verbose=0)
+
+
+def test_a_layer_runs_eagerly_and_inside_a_model(sequence, k):
+    x = rng.normal(size=(5, 6, 4)).astype(np.float32)
+    wanted = sequence.predict(x, verbose=0)
+    layer = sequence.as_layer(name="backbone")
+    np.testing.assert_allclose(np.asarray(layer(x)), wanted, atol=1e-6)
+    inputs = k.Input((6, 4))
+    head = k.layers.Dense(3, name="head")
+    model = k.Model(inputs, head(k.layers.Flatten()(layer(inputs))))
+    assert layer.name == "backbone"
+    assert layer.weights == []
+    np.testing.assert_allclose(model.predict(x, verbose=0), head(wanted.reshape(5, -1)), atol=1e-5)
+
+
+def test_a_head_on_the_engine_trains(sequence, k):
+    inputs = k.Input((6, 4))
+    model = k.Sequential([inputs, sequence.as_layer(), k.layers.Flatten(), k.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = rng.normal(size=(20, 6, 4)), rng.normal(size=(20, 1))
+    before = model.layers[-1].get_weights()[0].copy()
+    model.fit(x, y, epochs=1, verbose=0)
+    assert not np.allclose(before, model.layers[-1].get_weights()[0])
+
+
+def test_a_layer_takes_and_gives_structures(tmp_path, k, flavor):
+    path = save_bundle(
+        tmp_path / "b",
+        two_in_two_out(),
+        keras=flavor,
+        input_structure={"a": "a", "b": "b"},
+        output_structure={"sum": "total", "prod": "product"},
+    )
+    layer = load(path, verbose=0).as_layer()
+    a, b = k.Input((3,), name="a"), k.Input((3,), dtype="int32", name="b")
+    model = k.Model({"a": a, "b": b}, layer({"a": a, "b": b}))
+    x = {"a": rng.normal(size=(4, 3)), "b": rng.integers(0, 5, (4, 3))}
+    found = model.predict(x, verbose=0)
+    np.testing.assert_allclose(found["sum"], x["a"] + x["b"], rtol=1e-6)
+    np.testing.assert_allclose(found["prod"], x["a"] * x["b"], rtol=1e-6)
+
+
+def test_a_layer_may_be_for_the_other_keras(tmp_path, k, flavor):
+    other = {"keras3": "legacy", "legacy": "keras3"}[flavor]
+    model = load(save_bundle(tmp_path / "b", sequence_model(), keras=other), verbose=0)
+    assert isinstance(model.as_layer(keras=flavor), k.layers.Layer)
+    with pytest.raises(InputError, match=r"`keras` must be one of \['keras3', 'legacy'\]. Received: 'torch'"):
+        model.as_layer(keras="torch")
+
+
+def test_a_layer_is_not_saved_with_code(sequence, k, tmp_path):
+    model = k.Sequential([k.Input((6, 4)), sequence.as_layer(name="backbone")])
+    with pytest.raises(
+        InputError, match=r"Layer 'backbone' runs an engine and cannot be saved.*as_layer\(\)"
+    ):
+        model.layers[-1].get_config()
+
+
+def test_evaluate_gives_what_keras_gives(sequence, k):
+    x, y = rng.normal(size=(70, 6, 4)), rng.normal(size=(70, 6, 2))
+    dense = k.layers.Dense(2, use_bias=False)
+    keras_model = k.Sequential([k.Input((6, 4)), dense])
+    dense.set_weights([np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)])
+    for model in (sequence, keras_model):
+        model.compile(loss="mse", metrics=["mae"])
+    options = {"verbose": 0, "batch_size": 16}
+    np.testing.assert_allclose(
+        sequence.evaluate(x, y, **options), keras_model.evaluate(x, y, **options), rtol=1e-5
+    )
+    named = sequence.evaluate(x, y, return_dict=True, **options)
+    wanted = keras_model.evaluate(x, y, return_dict=True, **options)
+    assert list(named) == list(wanted)
+    weights = np.arange(70.0)[:, None].repeat(6, axis=1)
+    np.testing.assert_allclose(
+        sequence.evaluate(x, y, sample_weight=weights, **options)[0],
+        keras_model.evaluate(x, y, sample_weight=weights, **options)[0],
+        rtol=1e-5,
+    )
+
+
+def test_evaluate_measures_each_output(tmp_path, k, flavor):
+    path = save_bundle(
+        tmp_path / "b",
+        two_in_two_out(),
+        keras=flavor,
+        input_structure={"first": "a", "second": "b"},
+        output_structure={"sum": "total", "prod": "product"},
+    )
+    model = load(path, verbose=0)
+    model.compile(loss={"sum": "mse", "prod": "mae"})
+    x = {"first": rng.normal(size=(6, 3)), "second": rng.integers(0, 5, (6, 3))}
+    y = {"sum": np.zeros((6, 3)), "prod": np.zeros((6, 3))}
+    total = x["first"] + x["second"]
+    product = x["first"] * x["second"]
+    found = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(np.square(total).mean() + np.abs(product).mean(), rel=1e-5)
+    assert found["sum_loss"] == pytest.approx(np.square(total).mean(), rel=1e-5)
+
+
+def test_evaluate_takes_a_tf_dataset_and_accuracy_by_name(tmp_path, flavor):
+    import tensorflow as tf
+
+    model = load(save_bundle(tmp_path / "b", conv_model(), keras=flavor), verbose=0)
+    x, y = rng.normal(size=(10, 4, 8, 8)).astype(np.float32), rng.integers(0, 8, (10, 8, 8))
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    found = model.evaluate(data, verbose=0, return_dict=True)
+    accuracy = (model.predict(x, verbose=0).argmax(-1) == y).mean()
+    assert found["accuracy"] == pytest.approx(accuracy)
+
+
+def test_evaluate_wants_compile_first(sequence):
+    with pytest.raises(InputError, match=r"Call first: model\.compile"):
+        sequence.evaluate(np.zeros((1, 6, 4)), np.zeros((1, 6, 2)))
+
+
+def test_without_keras_the_pip_line_is_told(sequence, monkeypatch, flavor):
+    import sys
+
+    monkeypatch.setitem(sys.modules, {"keras3": "keras", "legacy": "tf_keras"}[flavor], None)
+    with pytest.raises(
+        MissingDependencyError, match=r"needed by an engine used as a Keras layer.*pip install"
+    ):
+        sequence.as_layer()
