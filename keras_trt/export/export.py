@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 from keras_trt._deps import available
@@ -26,11 +29,11 @@ from keras_trt.bundle import (
 )
 from keras_trt.engine import Plan, available_builders, build_plan
 from keras_trt.engine.profile import sizes_of
-from keras_trt.errors import ExportError, InputError, ModelError
+from keras_trt.errors import ExportError, InputError, ModelError, RunnerError
 from keras_trt.export import precision as precisions
 from keras_trt.export.check import check_graph, check_ranges, check_weights
 from keras_trt.export.convert import convert
-from keras_trt.export.numbers import Difference, check_numbers, compare, probe
+from keras_trt.export.numbers import Difference, check_numbers, compare, probe, without_bfloat16
 from keras_trt.export.passes import run_passes
 from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.export.report import ExportReport
@@ -119,11 +122,17 @@ def export(
     with stages("convert"):
         graph = convert(traced)
     with stages("optimise"):
-        quantized = {t.layer for t in found if t.kind == "weight"} if found else None
-        graph = run_passes(graph, traced.layers, opset=job.opset, quantized=quantized)
+        kept = run_passes(
+            graph,
+            traced.layers,
+            opset=job.opset,
+            quantized=Counter(t.layer for t in found if t.kind == "weight") if found else None,
+            floats=precisions.float_type(job.precision),
+            keep_float32=traced.normalizations,
+        )
         check_graph(graph, traced.layers, found)
     with write_bundle(target, overwrite) as folder:
-        return _fill(folder, target, model, traced, graph, found, job, stages)
+        return _fill(folder, target, model, traced, graph, kept, found, job, stages)
 
 
 @dataclass(frozen=True)
@@ -200,15 +209,17 @@ def _fill(
     model: Any,
     traced: Trace,
     graph: ir.Model,
+    kept: dict[str, str],
     found: list[QuantizedTensor],
     job: _Job,
     stages: _Stages,
 ) -> ExportReport:
     """Writes everything into the bundle's working folder."""
+    opset = graph.opset_imports[""]
     with stages("write"):
         external = write_onnx(graph, folder)
         weighted = list(products(graph, traced.layers))
-        manifest = _manifest(folder, traced, weighted, found, job, external)
+        manifest = _manifest(folder, traced, weighted, found, job, opset, external)
         write_manifest(folder, manifest)
     bundle = Bundle(folder, manifest)
     notes: list[str] = []
@@ -234,7 +245,7 @@ def _fill(
         name=traced.name,
         keras=traced.flavor,
         precision=job.precision,
-        opset=job.opset,
+        opset=opset,
         onnx_bytes=sum((folder / f).stat().st_size for f in (manifest.onnx_file, *external)),
         operators=op_counts(graph),
         int8_layers=_layers(p for p in weighted if p.int8),
@@ -244,6 +255,7 @@ def _fill(
         differences=tuple(asdict(d) for d in differences),
         verified_with=runner,
         plans=tuple(plans),
+        kept_float32=kept,
         seconds=stages.seconds,
         notes=tuple(notes),
     )
@@ -259,6 +271,7 @@ def _manifest(
     weighted: list[Product],
     found: list[QuantizedTensor],
     job: _Job,
+    opset: int,
     external: Mapping[str, str],
 ) -> Manifest:
     static = next((i.shape[0] for i in traced.inputs if i.shape and isinstance(i.shape[0], int)), None)
@@ -273,7 +286,7 @@ def _manifest(
         output_structure=traced.output_structure,
         batch=job.batch if static is None else (static, static, static),
         precision=job.precision,
-        opset=job.opset,
+        opset=opset,
         onnx_sha256=sha256_of(folder / "model.onnx"),
         external_data=dict(external),
         axis_sizes=traced.axis_sizes,
@@ -292,18 +305,29 @@ def _verified(
     """Runs Keras and the ONNX file on a probe batch."""
     from keras_trt.runtime.select import CPU_RUNNERS
 
-    names = [name for name in CPU_RUNNERS if available(name)]
-    if not names:
-        notes.append("Not compared with Keras: no CPU runner is installed. pip install openvino")
-        return [], None
     low, _, high = bundle.manifest.batch
     feeds = probe(traced, max(low, min(2, high)))
-    expected = run(model, traced, feeds)
-    with CPU_RUNNERS[names[0]](bundle) as runner:
-        found = runner.run(feeds)
-    differences = compare(expected, found)
-    check_numbers(differences, job.precision)
-    return differences, names[0]
+    refusals = []
+    with ExitStack() as stack:
+        if job.precision == "int8+bf16":
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
+            bundle = replace(bundle, path=folder)
+            notes.append(
+                "Compared with Keras in float32 arithmetic: no CPU runner computes int8 with bfloat16."
+            )
+        for name in (name for name in CPU_RUNNERS if available(name)):
+            try:
+                found = stack.enter_context(CPU_RUNNERS[name](bundle)).run(feeds)
+            except RunnerError as e:  # ONNX Runtime has no bfloat16 on the CPU, for one
+                refusals.append(f"{name}: {e}")
+                continue
+            differences = compare(run(model, traced, feeds), found)
+            check_numbers(differences, job.precision)
+            return differences, name
+    reason = "; ".join(refusals) or "no CPU runner is installed (pip install openvino)"
+    notes.append(f"Not compared with Keras: {reason}")
+    return [], None
 
 
 def _built(bundle: Bundle, job: _Job, weighted: list[Product]) -> Plan:

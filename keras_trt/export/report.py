@@ -29,6 +29,7 @@ class ExportReport:
         differences: Per output, worst first, how far it is from Keras; empty with `verify=False`.
         verified_with: The runner the comparison ran on, or None.
         plans: Per plan its file, kind, GPU classes, size and the types its layers compute in.
+        kept_float32: With a lower float type asked for: why a node stayed in float32, by its name.
         seconds: How long each stage took.
         notes: Sentences worth reading.
     """
@@ -47,6 +48,7 @@ class ExportReport:
     differences: tuple[dict[str, Any], ...] = ()
     verified_with: str | None = None
     plans: tuple[dict[str, Any], ...] = ()
+    kept_float32: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
 from keras_trt.export.passes.layout import RemoveTransposesPass
 from keras_trt.export.passes.naming import NameNodesPass, NameTensorsPass
@@ -17,44 +18,65 @@ from keras_trt.export.passes.weights import QuantizeWeightsPass
 
 
 def run_passes(
-    model: ir.Model, layers: Iterable[str], *, opset: int, quantized: Iterable[str] | None = None
-) -> ir.Model:
+    model: ir.Model,
+    layers: Iterable[str],
+    *,
+    opset: int,
+    quantized: Mapping[str, int] | None = None,
+    floats: str = "float32",
+    keep_float32: Iterable[str] = (),
+) -> dict[str, str]:
     """Runs every pass on a freshly converted model, in place.
 
     Args:
         model: What `convert` returned.
         layers: The paths of all Keras layers.
-        opset: The opset asked for.
-        quantized: The paths of the layers with quantised weights; None when the model cannot say.
+        opset: The opset asked for; raised when `floats` needs a newer one.
+        quantized: How many quantised weights each layer has, by path; None when the model cannot say.
+        floats: The type of the float part: `"float32"`, `"fp16"` or `"bf16"`.
+        keep_float32: The paths of layers that compute in float32 anyway.
+
+    Returns:
+        Why nodes stayed in float32 although another type was asked for, by node name.
     """
     layers = tuple(layers)
-    rewrite = ir.passes.PassManager(
-        [
-            common.IdentityEliminationPass(),
-            SimplifyPass(),
-            FoldAffinePass(),
-            RemoveTransposesPass(),
-            HoistTransposePass(),
-            FoldPadPass(),
-            RepeatQuantizersPass(),
-            common.DeduplicateInitializersPass(size_limit=1024),
-            common.CommonSubexpressionEliminationPass(),
-            common.RemoveUnusedNodesPass(),
-        ],
-        steps=4,
-    )
-    passes = ir.passes.Sequential(
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        NameNodesPass(layers),
-        common.ShapeInferencePass(),
-        rewrite,
-        QuantizeWeightsPass(layers, quantized),
-        RaiseOpsetPass(opset),
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    NameNodesPass(layers)(model)
+    common.ShapeInferencePass()(model)
+    _REWRITE(model)
+    QuantizeWeightsPass(layers, quantized)(model)
+    RaiseOpsetPass(max(opset, MIN_OPSET[floats]))(model)
+    kept: dict[str, str] = {}
+    if floats != "float32":
+        common.ShapeInferencePass()(model)  # every tensor's type must be known
+        cast = CastFloatsPass(floats, layers, keep_float32)
+        cast(model)
+        kept = cast.kept
+    _FINISH(model)
+    return kept
+
+
+_REWRITE = ir.passes.PassManager(
+    [
+        common.IdentityEliminationPass(),
+        SimplifyPass(),
+        FoldAffinePass(),
+        RemoveTransposesPass(),
+        HoistTransposePass(),
+        FoldPadPass(),
+        RepeatQuantizersPass(),
         common.DeduplicateInitializersPass(size_limit=1024),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
-        common.TopologicalSortPass(),
-        NameTensorsPass(),
-        common.ShapeInferencePass(),
-    )
-    return passes(model).model
+    ],
+    steps=4,
+)
+
+_FINISH = ir.passes.Sequential(
+    common.DeduplicateInitializersPass(size_limit=1024),
+    common.CommonSubexpressionEliminationPass(),
+    common.RemoveUnusedNodesPass(),
+    common.TopologicalSortPass(),
+    NameTensorsPass(),
+    common.ShapeInferencePass(),
+)

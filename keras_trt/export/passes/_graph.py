@@ -29,7 +29,7 @@ def add_constant(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
     while candidate in graph.initializers:
         n += 1
         candidate = f"{name}_{n}"
-    tensor = ir.tensor(np.ascontiguousarray(array), name=candidate)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=candidate)  # keeps scalars scalar
     value = ir.val(candidate, const_value=tensor)
     graph.register_initializer(value)
     return value

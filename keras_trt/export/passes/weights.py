@@ -7,7 +7,8 @@ integers are read back exactly here, in the layout the op wants, and checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -33,14 +34,14 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
 
     Args:
         layers: The paths of all layers, to tell which layer an op belongs to.
-        quantized: The paths of the layers whose weights are on a grid. None: those of every op whose
+        quantized: How many weights of a layer are on a grid, by its path. None: those of every op whose
             activation comes from a DequantizeLinear.
     """
 
-    def __init__(self, layers: Iterable[str] = (), quantized: Iterable[str] | None = None) -> None:
+    def __init__(self, layers: Iterable[str] = (), quantized: Mapping[str, int] | None = None) -> None:
         super().__init__()
         self.layers = tuple(layers)
-        self.quantized = None if quantized is None else set(quantized)
+        self.quantized = quantized
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Walks the graph once.
@@ -48,7 +49,7 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
         Raises:
             ExportError: A weight is not on an int8 grid, or a quantised layer has no op with a weight.
         """
-        reached: set[str] = set()
+        reached: Counter[str] = Counter()
         for node in list(model.graph):
             weight = _float_weight(node) if node.op_type in WEIGHTED else None
             if weight is None:
@@ -60,8 +61,8 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
                 wanted = layer in self.quantized
             if wanted:
                 _quantize(node, weight, layer or node.name or node.op_type)
-                reached.add(layer or "")
-        missing = sorted((self.quantized or set()) - reached)
+                reached[layer or ""] += 1
+        missing = sorted(path for path, n in (self.quantized or {}).items() if reached[path] < n)
         if missing:
             raise ExportError(
                 f"The quantised weights of {len(missing)} layers were not found in the ONNX graph, so they "

@@ -1,0 +1,118 @@
+"""A DequantizeLinear stands right before each quantised op, and no number changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx_ir.passes import common
+
+from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, RepeatQuantizersPass
+from tests.export.onnx_tools import GraphBuilder, build_ir, floats, ops, run
+
+NHWC_TO_NCHW = [0, 3, 1, 2]
+PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+
+
+def apply(one_pass, model, **feeds):
+    before = run(model, **feeds)
+    one_pass(model)
+    common.RemoveUnusedNodesPass()(model)
+    after = run(model, **feeds)
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
+    return ops(model)
+
+
+def test_a_transpose_moves_before_the_quantiser():
+    b = GraphBuilder(x=("batch", 8, 8, 3))
+    y = b("Transpose", b.qdq("x", 0.02), perm=NHWC_TO_NCHW)
+    model = b.finish(b("Conv", y, floats(4, 3, 3, 3)))
+    found = apply(HoistTransposePass(), model, x=floats(2, 8, 8, 3))
+    assert found == ["Transpose", "QuantizeLinear", "DequantizeLinear", "Conv"]
+
+
+def test_a_quantiser_with_other_users_is_copied_for_the_transpose():
+    b = GraphBuilder(x=("batch", 8, 8, 3))
+    dq = b.qdq("x", 0.02)
+    conv = b("Conv", b("Transpose", dq, perm=NHWC_TO_NCHW), floats(4, 3, 1, 1))
+    model = b.finish(conv, b("Relu", dq))
+    found = apply(HoistTransposePass(), model, x=floats(2, 8, 8, 3))
+    assert found.count("QuantizeLinear") == 2
+    assert found.index("Transpose") < found.index("Conv")
+
+
+def test_a_new_node_does_not_share_the_type_of_its_neighbour():
+    b = GraphBuilder(x=("batch", 8, 8, 3))
+    y = b("Transpose", b.qdq(b("Relu", "x"), 0.02), perm=NHWC_TO_NCHW)
+    model = b.finish(b("Conv", y, floats(4, 3, 3, 3)))
+    HoistTransposePass()(model)
+    common.CheckerPass(full_check=True)(model)
+
+
+@pytest.mark.parametrize("where", ["before Q", "after DQ", "no Q/DQ"])
+def test_a_zero_pad_becomes_the_convs_own(where, tmp_path):
+    b = GraphBuilder(x=("batch", 3, 8, 8))
+    y = b.inputs["x"]
+    if where == "before Q":
+        y = b.qdq(b("Pad", y, PADS), 0.02)
+    elif where == "after DQ":
+        y = b("Pad", b.qdq(y, 0.02), PADS)
+    else:
+        y = b("Pad", y, PADS)
+    model = b.finish(b("Conv", y, floats(4, 3, 3, 3), pads=[1, 0, 1, 0], strides=[2, 2]))
+    assert "Pad" not in apply(FoldPadPass(), model, x=floats(2, 3, 8, 8))
+    assert list(model.graph[-1].attributes["pads"].as_ints()) == [2, 1, 2, 1]
+    build_ir(model, tmp_path)
+
+
+@pytest.mark.parametrize("case", ["value", "reflect", "channels", "second user"])
+def test_other_pads_stay(case):
+    b = GraphBuilder(x=("batch", 3, 8, 8))
+    pads = np.array([0, 1, 0, 0, 0, 0, 0, 0], np.int64) if case == "channels" else PADS
+    value = [np.float32(1.0)] if case == "value" else []
+    padded = b("Pad", "x", pads, *value, mode="reflect" if case == "reflect" else "constant")
+    conv = b("Conv", padded, floats(4, 4 if case == "channels" else 3, 3, 3))
+    outputs = [conv, b("Relu", padded)] if case == "second user" else [conv]
+    found = apply(FoldPadPass(), b.finish(*outputs), x=floats(2, 3, 8, 8))
+    assert "Pad" in found
+
+
+@pytest.mark.parametrize("mover", ["MaxPool", "Reshape", "Pad", "Concat"])
+def test_the_quantiser_is_repeated_behind_ops_that_move_values(mover):
+    b = GraphBuilder(x=("batch", 4, 8, 8))
+    dq = b.qdq("x", 0.02)
+    if mover == "MaxPool":
+        y = b("MaxPool", dq, kernel_shape=[2, 2], strides=[2, 2])
+    elif mover == "Reshape":
+        y = b("Reshape", dq, np.array([0, 4, 16, 4], np.int64))
+    elif mover == "Pad":
+        y = b("Pad", dq, PADS)
+    else:
+        y = b("Concat", dq, b.qdq(b("Relu", "x"), 0.02), axis=1)
+    model = b.finish(b("Conv", y, floats(4, 8 if mover == "Concat" else 4, 1, 1)))
+    found = apply(RepeatQuantizersPass(), model, x=floats(2, 4, 8, 8))
+    assert found[-4:] == [mover, "QuantizeLinear", "DequantizeLinear", "Conv"]
+
+
+def test_a_concat_of_different_scales_is_left_alone():
+    b = GraphBuilder(x=("batch", 4, 8, 8))
+    y = b("Concat", b.qdq("x", 0.02), b.qdq(b("Relu", "x"), 0.03), axis=1)
+    found = apply(RepeatQuantizersPass(), b.finish(b("Conv", y, floats(4, 8, 1, 1))), x=floats(2, 4, 8, 8))
+    assert found[-2:] == ["Concat", "Conv"]
+
+
+def test_ops_that_compute_are_not_passed():
+    b = GraphBuilder(x=("batch", 4, 8, 8))
+    y = b("Sigmoid", b.qdq("x", 0.02))
+    found = apply(RepeatQuantizersPass(), b.finish(b("Conv", y, floats(4, 4, 1, 1))), x=floats(2, 4, 8, 8))
+    assert found.count("QuantizeLinear") == 1
+
+
+def test_equal_pairs_on_one_tensor_become_one():
+    b = GraphBuilder(x=("batch", 4, 8, 8))
+    x = b("Relu", "x")
+    y = b("Add", b("Conv", b.qdq(x, 0.02), floats(4, 4, 1, 1)), b.qdq(x, 0.02))
+    model = b.finish(y)
+    common.DeduplicateInitializersPass()(model)
+    found = apply(common.CommonSubexpressionEliminationPass(), model, x=floats(2, 4, 8, 8))
+    assert found.count("QuantizeLinear") == found.count("DequantizeLinear") == 1
