@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,25 +97,31 @@ def build_plan(
     trt = _trt.load(kind, why=f"engine={kind!r}")
     targets = _targets(trt, kind, compute_capabilities)
     cache = Path(timing_cache) if timing_cache is not None and kind == "tensorrt" else None
+    flags = {"SPARSE_WEIGHTS": sparse_weights, "VERSION_COMPATIBLE": version_compatible}
     with _trt.captured_log() as messages:
         builder = _trt.create_builder(trt)
         network = _trt.create_network(trt, builder)
         _trt.parse(trt, network, path)
+        audit = audit_network(network)
         config = builder.create_builder_config()
         add_profile(builder, network, config, batch=batch, input_shapes=input_shapes)
         _trt.set_compute_capabilities(trt, config, targets)
-        for flag, wanted in (("SPARSE_WEIGHTS", sparse_weights), ("VERSION_COMPATIBLE", version_compatible)):
-            if wanted:
-                _trt.set_flag(trt, config, flag)
+        for flag in (name for name, wanted in flags.items() if wanted):
+            _trt.set_flag(trt, config, flag)
         _trt.load_timing_cache(config, cache)
-        audit = audit_network(network)
         with build_progress(trt, config, f"Building {kind} engine", verbose):
             serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise EngineError(_build_failed(trt, kind, path, messages))
     _trt.save_timing_cache(config, cache)
     data = bytes(memoryview(serialized))
-    stamp = PlanStamp(
+    stamp = _stamp(trt, kind, targets, path, data)
+    stamp = replace(stamp, version_compatible=version_compatible)
+    return Plan(data, stamp, audit, _trt.with_severity(messages, "WARNING"))
+
+
+def _stamp(trt: ModuleType, kind: str, targets: tuple[str, ...], path: Path, data: bytes) -> PlanStamp:
+    return PlanStamp(
         file=plan_file(kind, *targets),
         kind=kind,
         version=_trt.version(trt),
@@ -123,9 +129,7 @@ def build_plan(
         compute_capabilities=targets,
         onnx_sha256=sha256_of(path),
         bytes=len(data),
-        version_compatible=version_compatible,
     )
-    return Plan(data, stamp, audit, _trt.with_severity(messages, "WARNING"))
 
 
 def _choose_kind(kind: str) -> str:

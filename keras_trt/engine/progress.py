@@ -50,9 +50,8 @@ def _monitor(trt: ModuleType, show: Any) -> Any:
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.cancelled = False
-            self.open: dict[
-                str, tuple[float, float]
-            ] = {}  # name: (done so far, width of a step) of the whole
+            self.shown = 0.0
+            self.open: dict[str, tuple[float, float]] = {}  # phase: (done, width of a step) as parts of 1
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             done, width = self.open.get(parent_phase or "", (0.0, 1.0))
@@ -62,7 +61,8 @@ def _monitor(trt: ModuleType, show: Any) -> Any:
             try:
                 done, width = self.open[phase_name]
                 self.open[phase_name] = (done + width, width)
-                show(done + width, phase_name)
+                self.shown = max(self.shown, done + width)  # sister phases share one step of their parent
+                show(self.shown, phase_name)
             except KeyboardInterrupt:
                 self.cancelled = True
             return not self.cancelled
