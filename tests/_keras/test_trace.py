@@ -1,0 +1,155 @@
+"""Tracing gives one frozen graph with Keras's names and structures, and leaves the model alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_trt._keras.trace import run, trace
+from keras_trt.errors import InputError, ModelError
+
+
+def ops(traced):
+    return [node.op for node in traced.graph_def.node]
+
+
+def several(k, nest):
+    a, b = k.Input((4,), name="a"), k.Input((6,), name="b", dtype="int32")
+    dense = k.layers.Dense(3, name="dense")
+    shared = dense(a)
+    other = k.layers.Embedding(5, 2, name="embedding")(b)
+    return k.Model([a, b] if nest == "list" else {"b": b, "a": a}, {"second": other, "first": [shared, shared]})
+
+
+@pytest.mark.parametrize("nest", ["list", "dict"])
+def test_names_order_dtypes_and_structures_are_those_of_keras(k, nest):
+    traced = trace(several(k, nest))
+    assert [(i.name, i.shape, i.dtype) for i in traced.inputs] == [
+        ("a", ("batch", 4), "float32"),
+        ("b", ("batch", 6), "int32"),
+    ]
+    assert traced.input_structure == (["a", "b"] if nest == "list" else {"b": "b", "a": "a"})
+    assert traced.output_structure == {"second": "embedding", "first": ["dense", "dense"]}
+    assert {o.name: o.shape for o in traced.outputs} == {"dense": ("batch", 3), "embedding": ("batch", 6, 2)}
+
+
+def test_an_output_that_is_an_input_gets_a_name_of_its_own(k):
+    x = k.Input((4,), name="x")
+    traced = trace(k.Model(x, [x, k.layers.Dense(2, name="y")(x)]))
+    assert traced.output_structure == ["x_1", "y"]
+
+
+def test_two_outputs_of_one_layer_are_told_apart(k):
+    a, b = k.Input((4,), name="a"), k.Input((4,), name="b")
+    dense = k.layers.Dense(2, name="dense")
+    assert trace(k.Model([a, b], [dense(a), dense(b)])).output_structure == ["dense", "dense_1"]
+
+
+def test_a_sequential_model_takes_one_tensor(k):
+    traced = trace(k.Sequential([k.Input((4,), name="x"), k.layers.Dense(2, name="y")]))
+    assert (traced.input_structure, traced.output_structure) == ("x", "y")
+
+
+def subclassed(k):
+    class Net(k.Model):
+        def __init__(self):
+            super().__init__(name="net")
+            self.dense = k.layers.Dense(2)
+
+        def call(self, x):
+            return {"out": self.dense(x["a"]), "twice": x["b"] * 2}
+
+    return Net()
+
+
+def test_a_subclassed_model_is_read_off_its_first_call(k):
+    model = subclassed(k)
+    model({"a": np.ones((2, 4), np.float32), "b": np.ones((2, 3), np.float32)})
+    traced = trace(model)
+    assert [(i.name, i.shape) for i in traced.inputs] == [("a", ("batch", 4)), ("b", ("batch", 3))]
+    assert traced.output_structure == {"out": "out", "twice": "twice"}
+
+
+def test_a_subclassed_model_that_was_never_called_needs_shapes(k):
+    model = subclassed(k)
+    model.dense.build((None, 4))
+    model.built = True
+    with pytest.raises(ModelError, match=r"never called.*input_shapes"):
+        trace(model)
+    traced = trace(model, {"a": (None, 4), "b": (None, 3)})
+    assert [i.name for i in traced.inputs] == ["a", "b"]
+
+
+def open_net(k):
+    return k.Sequential([k.Input((None, None, 3), name="image"), k.layers.Conv2D(2, 3, name="conv")])
+
+
+def test_input_shapes_fix_open_axes(k):
+    assert trace(open_net(k)).inputs[0].shape == ("batch", "image_axis_1", "image_axis_2", 3)
+    assert trace(open_net(k), (None, 32, 32, 3)).inputs[0].shape == ("batch", 32, 32, 3)
+    assert trace(open_net(k), {"image": (4, 32, 32, 3)}).inputs[0].shape == (4, 32, 32, 3)
+    named = trace(open_net(k), {"image": (None, "height", (32, 64, 128), 3)})
+    assert named.inputs[0].shape == ("batch", "height", "image_axis_2", 3)
+    assert named.axis_sizes == {"image_axis_2": (32, 64, 128)}
+
+
+@pytest.mark.parametrize("shape", [(None, 32, 32, 4), (None, 32, 32), [(None, 32, 32, 3)] * 2])
+def test_input_shapes_that_contradict_the_model_are_refused(k, shape):
+    with pytest.raises(InputError, match="`input_shapes` must"):
+        trace(open_net(k), shape)
+
+
+def test_weights_and_captured_tensors_become_constants(k):
+    """A Normalization's mean is a captured tensor; Keras's own ONNX export leaves it as an unfed input."""
+    normalization = k.layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0])
+    traced = trace(k.Sequential([k.Input((2,)), normalization, k.layers.Dense(2)]))
+    assert ops(traced).count("Placeholder") == 1
+    assert "ReadVariableOp" not in ops(traced)
+
+
+def test_grouped_convolutions_are_not_hidden_in_a_function(k):
+    traced = trace(k.Sequential([k.Input((8, 8, 4)), k.layers.Conv2D(4, 3, groups=2)]))
+    assert "Conv2D" in ops(traced)
+    assert not [op for op in ops(traced) if "PartitionedCall" in op]
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_models_are_traced_in_float32_and_keep_their_policy(k, policy):
+    layer = k.layers.Dense(2, dtype=policy, name="dense")
+    model = k.Sequential([k.Input((4,)), layer])
+    traced = trace(model)
+    assert "Cast" not in ops(traced)
+    assert traced.outputs[0].dtype == "float32"
+    x = np.ones((1, 4), np.float32)
+    assert model(x).dtype == {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}[policy]
+    assert next(iter(run(model, traced, {traced.inputs[0].name: x}).values())).dtype == np.float32
+
+
+def test_random_layers_vanish_and_nothing_trains(k):
+    layers = [k.layers.GaussianNoise(1.0), k.layers.Dropout(0.5), k.layers.BatchNormalization()]
+    model = k.Sequential([k.Input((4,)), *layers])
+    before = [w.copy() for w in model.get_weights()]
+    assert not [op for op in ops(trace(model)) if op.startswith("Random") or "Assign" in op]
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_call_without_a_training_argument_is_traced(k):
+    class Plain(k.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = k.layers.Dense(2)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Plain()
+    model(np.ones((1, 4), np.float32))
+    traced = trace(model)
+    assert (traced.input_structure, traced.output_structure) == ("input_1", "output_1")
+
+
+def test_layer_paths_reach_into_nested_models(k):
+    inner = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="dense")], name="backbone")
+    traced = trace(k.Sequential([k.Input((4,)), inner, k.layers.Dense(2, name="head")]))
+    assert {"backbone", "backbone/dense", "head"} <= set(traced.layers)
