@@ -77,10 +77,10 @@ def write_bundle(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BundleError(
                 f"The disk is full: the bundle `{target}` was not written and nothing of it was left behind. "
-                f"Free some space in `{target.parent}` and try again."
+                f"Free some space in `{target.parent}` and try again. ({e})"
             ) from e
         if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not isinstance(e, BundleError):
-            raise BundleError(f"Cannot write the bundle `{target}`: {e.strerror}.") from e
+            raise BundleError(f"Cannot write the bundle `{target}`: {e}") from e
         raise
 
 

@@ -1,6 +1,7 @@
 """Every CPU runner against numpy: one body for all."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from keras_trt import _deps
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.runtime.select import CPU_RUNNERS
-from tests.small_onnx import conv_model, save_bundle, two_in_two_out
+from tests.small_onnx import conv_model, manifest_of, save_bundle, two_in_two_out
+
+MANIFEST = manifest_of(conv_model(), "0" * 64)
 
 
 @pytest.fixture(params=list(CPU_RUNNERS))
@@ -58,6 +61,19 @@ def test_int8_weights_are_computed_in_int8(tmp_path):
         for op in compiled
     }
     assert types["Convolution"] in ("u8", "i8")
+
+
+def test_openvino_computes_floats_in_float32():
+    """On CPUs with AMX its default is bfloat16, with an error that a comparison with Keras shows."""
+    openvino = pytest.importorskip("openvino")
+    bundle = SimpleNamespace(manifest=MANIFEST, onnx_path=None)
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            openvino.Core, "compile_model", lambda self, path, device, options: seen.update(options)
+        )
+        CPU_RUNNERS["openvino"](bundle)
+    assert seen["INFERENCE_PRECISION_HINT"] == "f32"
 
 
 def test_several_inputs_and_outputs_keep_their_names(tmp_path, runner_class):
