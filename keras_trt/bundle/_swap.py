@@ -31,10 +31,11 @@ def working_folder(target: Path) -> Iterator[Path]:
     while True:
         folder = _beside(target, "new")
         folder.mkdir()
-        lock = _lock(folder)
-        if folder.exists():  # else a cleaner took it between mkdir and lock
-            break
-        _unlock(lock)
+        with suppress(FileNotFoundError):  # a cleaner took it between mkdir and lock
+            lock = _lock(folder)
+            if folder.exists():
+                break
+            _unlock(lock)
     try:
         yield folder
     finally:

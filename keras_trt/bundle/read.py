@@ -10,6 +10,8 @@ from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest, PlanStamp
 from keras_trt.errors import BundleError
 
+_TRIES = 10  # an exporter may replace the bundle between two files that we read
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -52,6 +54,26 @@ def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
         >>> read_bundle("digits.bundle").manifest.inputs  # doctest: +SKIP
     """
     folder = Path(path).expanduser()
+    for _ in range(_TRIES - 1):
+        seen = _identity(folder)
+        try:
+            return _read(folder, verify)
+        except (BundleError, FileNotFoundError):
+            if _identity(folder) == seen:
+                break
+    return _read(folder, verify)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Tells a folder from another one put in its place."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_ctime_ns
+
+
+def _read(folder: Path, verify: bool) -> Bundle:
     recover(folder)
     if not folder.is_dir():
         what = "is a file, not a bundle folder" if folder.exists() else "does not exist"
