@@ -1,0 +1,320 @@
+"""Takes every network of both Kerases' `applications` down the whole road and writes docs/zoo.md.
+
+Build it (untrained), quantise and calibrate it, train it for one step, export it, build a TensorRT-RTX plan
+for SM89, compare what the bundle predicts with what Keras does, count how much of it runs in int8. Each
+network runs in a process of its own; its result is a line of benchmarks/zoo.jsonl, and networks that have
+passed are skipped when the script is started again.
+
+    python -m benchmarks.zoo                          # all that have not passed yet
+    python -m benchmarks.zoo keras:VGG16 ResNet50     # these
+    python -m benchmarks.zoo --table                  # only write docs/zoo.md anew
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from benchmarks.zoo_nets import build, enliven, images, networks
+
+ROOT = Path(__file__).parent.parent
+ROWS = ROOT / "benchmarks" / "zoo.jsonl"
+DOCUMENT = ROOT / "docs" / "zoo.md"
+
+WANTED_SHARE = 0.95
+"""Of the multiply-accumulates, in int8."""
+
+BELOW_SHARE: dict[str, str] = {}
+"""Why a network cannot reach it, by name."""
+
+WANTED_PARITY = 1e-3
+"""Largest relative difference of the logits between graph and Keras, the activations unrounded in both."""
+
+WANTED_ROUNDED = 1.5
+"""Largest difference with the activations rounded, relative to what int8 itself changes. Whether a value next
+to a border is rounded up or down depends on its last bit, and a few layers further on the roundings of two
+runners have nothing in common: they are two samples of the same noise, sqrt(2) apart."""
+
+
+def run_apart(keras_name: str, net: str, size: int | None = None, timeout: float = 3600) -> dict[str, Any]:
+    """One network's result, from a process of its own, which gives all its memory back."""
+    command = [sys.executable, "-m", "benchmarks.zoo", "--child", f"{keras_name}:{net}"]
+    command += ["--size", str(size)] if size else []
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        error = f"exit code {done.returncode}: {done.stderr[-2000:]}"
+        return {"keras": keras_name, "net": net, "failed": "process", "error": error}
+    return json.loads(lines[-1])
+
+
+class _Road:
+    """The stages, in order, and what each found."""
+
+    def __init__(self, keras_name: str, net: str) -> None:
+        self.row: dict[str, Any] = {"keras": keras_name, "net": net, "failed": "", "error": "", "seconds": {}}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.row["failed"] = name  # until it has passed
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.row["seconds"][name] = round(time.perf_counter() - start, 2)
+        self.row["failed"] = ""
+
+
+def run(keras_name: str, net: str, size: int | None = None) -> dict[str, Any]:
+    """Takes one network down the road, in this process; an error ends it and is part of the result."""
+    road = _Road(keras_name, net)
+    try:
+        _stages(road, size)
+    except Exception as e:
+        road.row["error"] = f"{type(e).__name__}: {e}"
+        traceback.print_exc()
+    road.row["peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    return road.row
+
+
+def _stages(road: _Road, size: int | None) -> None:
+    import keras_trt
+
+    row = road.row
+    with road.stage("build"):
+        model = build(row["keras"], row["net"], size)
+        row["input"] = int(model.input_shape[1])
+        row["parameters"] = int(model.count_params())
+        x = images(row["net"], row["input"], 4, seed=0)
+        unseen = images(row["net"], row["input"], 4, seed=1)
+        enliven(model, x)
+    with road.stage("quantise"):
+        quantized = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
+    del model
+    with road.stage("train"):
+        row["loss"] = train_one_step(quantized, x[:2])
+    expected, unrounded = logits(quantized, unseen), logits_unrounded(quantized, unseen)
+    row["int8_error"] = difference(unrounded, expected)
+    with tempfile.TemporaryDirectory() as folder:
+        with road.stage("export"):
+            report = keras_trt.export(
+                quantized, Path(folder) / "net", batch=(1, 2, 4), engine="tensorrt_rtx",
+                compute_capabilities=["SM89"], verbose=0,
+            )  # fmt: skip
+        row["export_seconds"] = report.seconds
+        row["int8_layers"], row["float_layers"] = len(report.int8_layers), list(report.float_layers)
+        row["onnx_mb"] = round(report.onnx_bytes / 1e6, 1)
+        row["plan_mb"] = round(report.plans[0]["bytes"] / 1e6, 1)
+        row["computes"] = report.plans[0]["computes"]
+        with road.stage("parity"):
+            path = Path(folder) / "net"
+            row["rounded"] = difference(expected, predictions(path, unseen)) / row["int8_error"]
+            row["parity"] = difference(unrounded, predictions_unrounded(path, unseen))
+            check(row["parity"] <= WANTED_PARITY, f"the logits differ by {row['parity']:.2%}")
+            check(row["rounded"] <= WANTED_ROUNDED, f"int8 differs by {row['rounded']:.2f} of its error")
+    with road.stage("share"):
+        row["mac_share"] = round(report.int8_mac_share, 4)
+        named = row["net"] in BELOW_SHARE
+        check(row["mac_share"] >= WANTED_SHARE or named, f"only {row['mac_share']:.1%} run in int8")
+
+
+def check(passed: bool, message: str) -> None:
+    if not passed:
+        raise AssertionError(message)
+
+
+def logits(model: Any, x: np.ndarray) -> np.ndarray:
+    return log_probabilities(np.asarray(model(x, training=False)))
+
+
+def logits_unrounded(model: Any, x: np.ndarray) -> np.ndarray:
+    """With the weights on the int8 grid and the activations in float."""
+    from keras_trt.quantize.quantizer import observing
+
+    with observing(lambda quantizer, tensor: None):
+        return logits(model, x)
+
+
+def predictions(path: Path, x: np.ndarray) -> np.ndarray:
+    import keras_trt
+
+    return log_probabilities(keras_trt.load(path, runner="openvino", verbose=0).predict(x, verbose=0))
+
+
+def predictions_unrounded(path: Path, x: np.ndarray) -> np.ndarray:
+    """The same with the activations' Q/DQ taken out of the graph; the weights stay int8."""
+    import openvino
+
+    graph = without_rounding(onnx.load(path / "model.onnx")).SerializeToString()
+    core = openvino.Core()
+    model = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return log_probabilities(model(x)[0])
+
+
+def without_rounding(proto: onnx.ModelProto) -> onnx.ModelProto:
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    came_from: dict[str, str] = {}
+    for node in proto.graph.node:
+        node.input[:] = [came_from.get(name, name) for name in node.input]
+        if node.op_type == "QuantizeLinear" or (
+            node.op_type == "DequantizeLinear" and node.input[0] not in weights
+        ):
+            came_from[node.output[0]] = node.input[0]
+    kept = [n for n in proto.graph.node if not n.output or n.output[0] not in came_from]
+    del proto.graph.node[:], proto.graph.value_info[:]
+    proto.graph.node.extend(kept)
+    return proto
+
+
+def log_probabilities(p: np.ndarray) -> np.ndarray:
+    """The logits before a softmax, each sample's mean taken out (a softmax hides it)."""
+    z = np.log(np.maximum(p.astype(np.float64), 1e-30))
+    return z - z.mean(axis=1, keepdims=True)
+
+
+def difference(expected: np.ndarray, found: np.ndarray) -> float:
+    """|a - b| relative to how much b differs between images (the rest of b may be the biases' alone)."""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected - expected.mean(axis=0)))
+
+
+def train_one_step(model: Any, x: np.ndarray) -> float:
+    """The loss of one small step, which must be a number and move the weights."""
+    # XLA would take minutes to compile the larger networks for one step.
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    model.optimizer.learning_rate = 1e-5
+    before = [w.numpy().copy() for w in model.trainable_weights[:5]]
+    loss = float(model.train_on_batch(x, np.arange(len(x))))
+    moved = any((w.numpy() != old).any() for w, old in zip(model.trainable_weights, before, strict=False))
+    check(np.isfinite(loss) and moved, f"the loss is {loss} and the weights {'moved' if moved else 'stayed'}")
+    return round(loss, 4)
+
+
+def read_rows(path: Path = ROWS) -> dict[tuple[str, str], dict[str, Any]]:
+    """The last result of every network that was run."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {(row["keras"], row["net"]): row for row in map(json.loads, lines)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "nets", nargs="*", help="e.g. keras:VGG16, or ResNet50 for both Kerases; default: all"
+    )
+    parser.add_argument("--size", type=int, help="height and width of the images; default: the network's own")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="the file of results; default: %(default)s")
+    parser.add_argument("--table", action="store_true", help="run nothing, write docs/zoo.md")
+    parser.add_argument("--child", metavar="NET", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        print(json.dumps(run(*options.child.split(":"), options.size)))
+        return
+    if not options.table:
+        sweep(options.nets, options.size, options.rows)
+    if options.rows == ROWS:
+        DOCUMENT.write_text(document(read_rows()))
+
+
+def sweep(wanted: list[str], size: int | None, path: Path) -> None:
+    """Runs what has not passed yet; a line of results each."""
+    done = {key for key, row in read_rows(path).items() if not row["failed"]}
+    chosen = [
+        key for key in networks()
+        if (key not in done and not wanted) or f"{key[0]}:{key[1]}" in wanted or key[1] in wanted
+    ]  # fmt: skip
+    for n, (keras_name, net) in enumerate(chosen, start=1):
+        print(f"[{n}/{len(chosen)}] {keras_name}.{net} ...", end=" ", flush=True)
+        start = time.perf_counter()
+        row = run_apart(keras_name, net, size)
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        result = f"FAILED at {row['failed']}: {row['error']}" if row["failed"] else "passed"
+        print(f"{result} ({time.perf_counter() - start:.0f} s)", flush=True)
+
+
+def document(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """docs/zoo.md."""
+    order = {key: n for n, key in enumerate(networks())}
+    found = [rows[key] for key in sorted(rows, key=order.__getitem__)]
+    passed = sum(not row["failed"] for row in found)
+    head = ["Keras", "network", "input", "parameters", "int8 layers", "int8 MACs", "against Keras",
+            "int8 against float", "rounded", "ONNX", "SM89 plan", "result"]  # fmt: skip
+    lines = [
+        _HEAD.format(
+            passed=passed, run=len(found), all=len(order), parity=WANTED_PARITY, rounded=WANTED_ROUNDED
+        ),
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(f"| {' | '.join(_cells(row))} |" for row in found),
+    ]
+    return "\n".join([*lines, *_below_share(found)]) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    def cell(key: str, form: str, factor: float = 1.0) -> str:
+        return form.format(row[key] * factor) if key in row else ""
+
+    return [
+        row["keras"],
+        row["net"],
+        cell("input", "{0:.0f} x {0:.0f}"),
+        cell("parameters", "{:.1f} M", 1e-6),
+        cell("int8_layers", "{:.0f}"),
+        cell("mac_share", "{:.1f} %", 100),
+        cell("parity", "{:.0e}"),
+        cell("int8_error", "{:.0f} %", 100),
+        cell("rounded", "{:.2f}"),
+        cell("onnx_mb", "{:.1f} MB"),
+        cell("plan_mb", "{:.1f} MB"),
+        f"fails: {row['failed']}" if row["failed"] else "passes",
+    ]
+
+
+def _below_share(found: list[dict[str, Any]]) -> list[str]:
+    nets = sorted({row["net"] for row in found if row["net"] in BELOW_SHARE})
+    return (
+        ["", f"Below {WANTED_SHARE:.0%} in int8:", "", *(f"* {n}: {BELOW_SHARE[n]}" for n in nets)]
+        if nets
+        else []
+    )
+
+
+_HEAD = """# The networks of `keras.applications` and `tf_keras.applications`
+
+{passed} of the {run} networks run so far pass; there are {all} in all. `python -m benchmarks.zoo` runs the
+others and writes this page, `tox -e sweep` runs the same as tests.
+
+Each network is built untrained (`weights=None`) with its classifier, its normalisations set to statistics of
+random images, quantised with `quantize_model`, calibrated on four images, trained for one step, and exported
+with a TensorRT-RTX plan for SM89 (built, not run: that needs such a GPU). Then the bundle predicts four other
+images with OpenVINO.
+
+* *int8 MACs*: the share of the multiply-accumulates that the exported graph computes in int8.
+* *against Keras*: how far the bundle's logits are from those of the quantised Keras model, relative to how
+  much the logits differ between images, when the rounding of the activations is taken out of both (the
+  weights are int8); {parity:.0e} is allowed.
+* *int8 against float*: how far the rounding of the activations moves the logits of the Keras model. The
+  weights are random, so it says nothing about the accuracy of trained networks.
+* *rounded*: how far the whole int8 bundle is from the quantised Keras model, in units of the column before;
+  {rounded} is allowed. Rounding is chaotic: a difference in the last bit of a value next to a border becomes
+  one step, and after a few layers two runners are as far from each other as either is from the float model.
+* *input*: the network's own, except where one training step would need too much memory.
+"""
+
+
+if __name__ == "__main__":
+    main()
