@@ -30,6 +30,14 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     return type(layer).from_config({**layer.get_config(), **changes})
 
 
+def copy_trainable(flavor: Flavor, model: Any, new: Any) -> None:
+    """Gives the layers of `new` the `trainable` flags of the layers with the same paths in `model`."""
+    flags = {path: layer.trainable for path, layer in flavor.walk(model)}
+    for path, layer in flavor.walk(new):
+        if layer.trainable != flags.get(path, layer.trainable) and not flavor.children(layer):
+            layer.trainable = flags[path]
+
+
 def _copy_input(layer: Any) -> Any:
     """A new Keras 3 InputLayer; its tensor has a name of its own, which is the input's name to users."""
     copy = copy_layer(layer)

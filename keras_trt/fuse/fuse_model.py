@@ -11,10 +11,11 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
-from keras_trt._keras.rewire import copy_layer, rewire
+from keras_trt._keras.rewire import copy_layer, copy_trainable, rewire
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 from keras_trt.fuse.pairs import Finding, find_pairs
+from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.report import Report
 
 
@@ -40,6 +41,7 @@ def fuse_model(model: Any) -> Any:
         >>> fused = keras_trt.fuse_model(keras.applications.ResNet50(weights=None))
     """
     flavor = check_model(model)
+    model = plain_model(model)
     findings = _findings(flavor, model)
     layers = dict(flavor.walk(model))
     folds = {f.into: layers[f.batchnorm] for f in findings if f.into is not None}
@@ -56,7 +58,8 @@ def fuse_model(model: Any) -> Any:
             _fold(flavor, old, new, folds[path])
         elif flavor.is_layer(new):
             new.set_weights(old.get_weights())
-    _copy_flags(flavor, model, fused)
+    copy_trainable(flavor, model, fused)
+    _copy_masks(flavor, model, fused)
     return fused
 
 
@@ -72,7 +75,7 @@ def fusion_report(model: Any) -> Report:
     Raises:
         ModelError: As in `fuse_model`.
     """
-    findings = _findings(check_model(model), model)
+    findings = _findings(check_model(model), plain_model(model))
     folded = sum(f.into is not None for f in findings)
     rows = tuple({"layer": f.batchnorm, "folds_into": f.into, "reason": f.reason} for f in findings)
     return Report(f"BatchNormalization in {model.name}: {folded} of {len(rows)} fold", rows)
@@ -95,6 +98,9 @@ def _check(flavor: Flavor, found: Finding, layers: dict[str, Any]) -> Finding:
     if found.into is None:
         return found
     batchnorm, layer = layers[found.batchnorm], layers[found.into]
+    homes = [_home(flavor, path, layers) for path in (found.batchnorm, found.into)]
+    if homes[0] != homes[1]:
+        return replace(found, into=None, reason=f"{found.into} lies in another nested model")
     if getattr(batchnorm, "input_quantizers", None):
         return replace(found, into=None, reason="its input is quantised")
     base = getattr(type(layer), "_float_class", type(layer))
@@ -106,6 +112,13 @@ def _check(flavor: Flavor, found: Finding, layers: dict[str, Any]) -> Finding:
     if axis % rank != (1 if channels_first else rank - 1):
         return replace(found, into=None, reason=f"it normalises axis {axis}, not the channels")
     return found
+
+
+def _home(flavor: Flavor, path: str, layers: dict[str, Any]) -> str:
+    """Path of the nested model that a layer lies in (names of layers may hold slashes, too)."""
+    parts = path.split("/")
+    around = ["/".join(parts[:i]) for i in range(len(parts) - 1, 0, -1)]
+    return next((home for home in around if home in layers and flavor.is_model(layers[home])), "")
 
 
 def _fold(flavor: Flavor, old: Any, new: Any, batchnorm: Any) -> None:
@@ -126,16 +139,12 @@ def _fold(flavor: Flavor, old: Any, new: Any, batchnorm: Any) -> None:
     masking.variable_of(new, kernel).assign(folded.astype(np.float32))
 
 
-def _copy_flags(flavor: Flavor, model: Any, fused: Any) -> None:
-    """Gives the copy the `trainable` flags and the pruning masks of the original."""
-    originals = dict(flavor.walk(model))
+def _copy_masks(flavor: Flavor, model: Any, fused: Any) -> None:
+    """Gives the copy the pruning masks of the original: a folded scale of 0 must not look like one."""
     masks = {
         (path, kernel.name): masking.mask_of(flavor, variable)
         for path, _, kernel, variable in masking.weights_in(flavor, model)
     }
-    for path, layer in flavor.walk(fused):
-        if path in originals and layer.trainable != originals[path].trainable and not flavor.children(layer):
-            layer.trainable = originals[path].trainable
     for path, layer, kernel, _ in masking.weights_in(flavor, fused):
         mask = masks.get((path, kernel.name))
         if mask is not None:

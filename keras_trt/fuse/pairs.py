@@ -63,8 +63,6 @@ def _examine(graph: LayerGraph, path: str, nodes: list[Node], calls: dict[str, l
         return Finding(path, reason=f"no weights to fold into in {first.path} ({first.kind}), before it")
     if not first.linear:
         return Finding(path, reason=f"{first.path} has an activation of its own before it")
-    if first.path.rpartition("/")[0] != path.rpartition("/")[0]:
-        return Finding(path, reason=f"{first.path} lies in another nested model")
     for call in calls[first.path]:
         readers = [node.path for node in graph.consumers(call.outputs[0])]
         if readers != [path] or call.outputs[0] in graph.outputs:

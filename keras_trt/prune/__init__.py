@@ -1,8 +1,18 @@
-"""Masks that hold through training: magnitude, threshold, N:M, blocks; schedules; how to share out."""
+"""Masks that hold through training (magnitude, threshold, N:M, blocks), and channels that really go."""
 
 from keras_trt._keras.masking import rebind
+from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.prune_model import prune_model
 from keras_trt.prune.schedule import Schedule
 from keras_trt.prune.sensitivity import Sensitivity, sensitivity
+from keras_trt.prune.shrink import channel_report
 
-__all__ = ["Schedule", "Sensitivity", "prune_model", "rebind", "sensitivity"]
+__all__ = [
+    "ChannelPattern",
+    "Schedule",
+    "Sensitivity",
+    "channel_report",
+    "prune_model",
+    "rebind",
+    "sensitivity",
+]

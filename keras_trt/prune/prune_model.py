@@ -9,9 +9,12 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.select import check_choices
 from keras_trt.errors import InputError
+from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
+from keras_trt.prune.shrink import remove_channels
 from keras_trt.prune.strategy import parse_strategy
+from keras_trt.quantize.from_tfmot import plain_model
 
 
 def prune_model(
@@ -39,7 +42,9 @@ def prune_model(
         threshold: Instead of `sparsity`: weights with |w| < threshold * std(w), of their own layer,
             become zero (Han et al. 2015).
         pattern: `"unstructured"`; `"2:4"` or any `"n:m"` (n of every m consecutive input channels
-            stay); or (rows, cols) blocks of the (inputs, outputs) matrix.
+            stay); (rows, cols) blocks of the (inputs, outputs) matrix; or `"channel"` (or a
+            `ChannelPattern`): whole channels of a Functional or Sequential model are removed and its
+            tensors shrink, the channels tied by Add and the like together.
         pooling: What makes a block important, `"avg"` or `"max"` of its magnitudes.
         strategy: How `sparsity` is shared out: `"uniform"`, every layer the same; `"global"`, the smallest
             magnitudes of the whole model go; or the result of `keras_trt.prune.sensitivity`.
@@ -57,9 +62,14 @@ def prune_model(
         >>> pruned = keras_trt.prune_model(model, sparsity=0.8)
         >>> pruned.compile("adam", "categorical_crossentropy"); pruned.fit(x, y)
     """
+    if pattern == "channel" or isinstance(pattern, ChannelPattern):
+        shrunk = ChannelPattern() if pattern == "channel" else pattern
+        amount = check_amount(sparsity, threshold, shrunk)
+        return remove_channels(plain_model(model), amount or 0.0, shrunk, strategy, only, skip)
     shape = parse_pattern(pattern, pooling)
     sparsity = check_amount(sparsity, threshold, shape)
     flavor = check_model(model)
+    model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     parse_strategy(strategy, shape)
     copy = masking.rebind(flavor.clone(model))
@@ -67,7 +77,9 @@ def prune_model(
     return copy
 
 
-def check_amount(sparsity: float | None, threshold: float | None, pattern: Pattern) -> float | None:
+def check_amount(
+    sparsity: float | None, threshold: float | None, pattern: Pattern | ChannelPattern
+) -> float | None:
     """The sparsity to use, after checking that the arguments say one thing.
 
     Raises:

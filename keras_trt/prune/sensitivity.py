@@ -17,6 +17,7 @@ from keras_trt._keras.select import check_choices
 from keras_trt.errors import InputError
 from keras_trt.prune.pattern import parse_pattern
 from keras_trt.prune.weights import find_weights, new_mask
+from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.report import Report
 
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
@@ -140,6 +141,7 @@ def sensitivity(
             "`metric` compares with targets: give `data=(inputs, targets)`. Received: no targets"
         )
     flavor = check_model(model)
+    model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     weights = find_weights(flavor, model, shape, only, skip)
     loss = _loss_against(model, x, y, metric, batch_size)

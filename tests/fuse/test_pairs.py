@@ -41,10 +41,6 @@ def test_it_folds_into_the_layer_before_it(kind):
             "the output of c is used elsewhere too",
         ),
         (
-            [node("m/c", "Conv2D", "input:0"), node("bn", "BatchNormalization", "m/c:0")],
-            "m/c lies in another nested model",
-        ),
-        (
             [
                 node("c", "Conv2D", "input:0"),
                 node("d", "Conv2D", "input:0"),
