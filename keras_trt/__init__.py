@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_trt import errors as errors
     from keras_trt import keras as keras
+    from keras_trt import tfmot as tfmot
     from keras_trt.export import export as export
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.models import load_model as load_model
@@ -53,6 +54,7 @@ __all__ = [
     # Modules
     "errors",
     "keras",
+    "tfmot",
 ]
 
 # Where each function lives; a public name that is not here is a module of its own.

@@ -12,10 +12,12 @@ from keras_trt._keras.flavor import Flavor, check_model, keras3, legacy
 from keras_trt._keras.kernels import KERNELS, kernels_of, registered_classes
 from keras_trt._keras.masking import rebind, value_of, variable_of
 from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.placement import RULES
 from keras_trt.quantize.quantize_model import decide, left_float
 from keras_trt.quantize.quantizer import activation_quantizer
+from keras_trt.quantize.range_loss import made_symmetric
 from keras_trt.quantize.twins import dequantize_layer, is_twin, twin_class
 from keras_trt.report import Report
 
@@ -31,6 +33,7 @@ def report(model: Any) -> Report:
         unknown), sparsity (share of zeros in the kernels), scheme and reason.
     """
     flavor = check_model(model)
+    model, notes = made_symmetric(model)
     decisions = decide(flavor, model)
     rows = []
     for path, layer in flavor.walk(model):
@@ -48,7 +51,7 @@ def report(model: Any) -> Report:
             }
         )
     quantized = sum(bool(row["quantised"]) for row in rows)
-    return Report(f"{model.name}: {quantized} of {len(rows)} layers quantised", tuple(rows))
+    return Report(f"{model.name}: {quantized} of {len(rows)} layers quantised", tuple(rows), tuple(notes))
 
 
 def strip(model: Any) -> Any:
@@ -58,7 +61,7 @@ def strip(model: Any) -> Any:
         model: A model made by `quantize_model`, `prune_model` or the callbacks; it is not changed.
     """
     flavor = check_model(model)
-    copy = flavor.clone(model)
+    copy = flavor.clone(plain_model(model))
     for _, layer in list(flavor.walk(copy)):
         if is_twin(layer):
             dequantize_layer(layer)
@@ -79,7 +82,7 @@ def save_model(model: Any, path: Any) -> None:
     path = _keras_file(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         beside = Path(folder) / path.name
-        model.save(beside)
+        plain_model(model).save(beside)
         beside.replace(path)
 
 

@@ -31,8 +31,9 @@ MAY_IMPORT = {
     "report": _BASE,
     "_keras": _BASE,
     "quantize": _MODEL_ROOMS,
-    "prune": _MODEL_ROOMS,
-    "fuse": _MODEL_ROOMS,
+    # A model that TF-MOT has quantised becomes one of `quantize` before it is pruned or fused.
+    "prune": _MODEL_ROOMS | {"quantize"},
+    "fuse": _MODEL_ROOMS | {"quantize"},
     "models": _MODEL_ROOMS | {"quantize", "prune", "fuse"},
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},

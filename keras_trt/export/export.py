@@ -40,6 +40,7 @@ from keras_trt.export.report import ExportReport
 from keras_trt.export.stats import Product, int8_share, op_counts, products
 from keras_trt.export.write import write_onnx
 from keras_trt.quantize.inventory import QuantizedTensor, inventory
+from keras_trt.quantize.range_loss import made_symmetric
 
 _ROUTES = ("onnx", "tf-trt")
 _ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
@@ -103,6 +104,7 @@ def export(
     _check_arguments(route, engine, opset)
     target = check_target(path, overwrite)
     flavor = check_model(model)
+    model, notes = made_symmetric(model, calibration_data)
     check_weights(flavor, model)
     stages = _Stages(verbose)
     model = _quantized(model, precision, calibration_data, stages)
@@ -132,7 +134,8 @@ def export(
         )
         check_graph(graph, traced.layers, found)
     with write_bundle(target, overwrite) as folder:
-        return _fill(folder, target, model, traced, graph, kept, found, job, stages)
+        report = _fill(folder, target, model, traced, graph, kept, found, job, stages)
+    return replace(report, notes=(*notes, *report.notes))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from keras_trt._keras.batches import batches, length
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
+from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.quantizer import observing
 
@@ -36,7 +37,7 @@ def calibrate(
         verbose: 1 shows a progress bar, 0 nothing.
 
     Returns:
-        The same model.
+        The same model; for one that TF-MOT has wrapped, its converted form.
 
     Raises:
         ModelError: Nothing in the model is quantised.
@@ -46,6 +47,7 @@ def calibrate(
         >>> calibrate(model, x_train[:512], method="entropy")
     """
     flavor = check_model(model)
+    model = plain_model(model)
     chosen = calibrator(method)
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
     if not owners:

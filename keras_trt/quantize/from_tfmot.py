@@ -1,8 +1,8 @@
 """From a model that TF-MOT quantised or pruned to one of this library's, symmetric as TensorRT wants it.
 
-TF-MOT quantises a layer's output, with a range [min, max] and a zero point; TensorRT wants the inputs of the
-layers it runs in int8 quantised, with zero point 0. So every layer becomes its quantised twin, and the range of
-each of its inputs is `max(|min|, |max|)` of the range TF-MOT learned for that tensor.
+TF-MOT quantises a layer's output, with a range [min, max] and a zero point; TensorRT wants the inputs of
+the layers it runs in int8 quantised, with zero point 0. So every such layer becomes its quantised twin, and
+the range of each of its inputs is `max(|min|, |max|)` of the range TF-MOT learned for that tensor.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def plain_model(model: Any) -> Any:
 def from_tfmot(model: Any) -> Conversion:
     """Converts a model wrapped by TF-MOT.
 
-    Quantised layers become quantised twins under their own names, float weights stay as trained, pruned weights
-    stay masked. A range that TF-MOT has not learned yet stays unknown: calibrate or train.
+    Quantised layers become quantised twins under their own names, float weights stay as trained, pruned
+    weights stay masked. A range that TF-MOT has not learned yet stays unknown: calibrate or train.
 
     Args:
         model: A built tf_keras model made by TF-MOT; it is not changed.

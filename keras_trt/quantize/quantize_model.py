@@ -11,6 +11,7 @@ from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.select import check_choices, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.placement import Decision, place, place_alone, under_scheme
 from keras_trt.quantize.schemes import schemes_by_choice
@@ -62,7 +63,7 @@ def quantize_model(
     """
     flavor = check_model(model)
     schemes_by_choice(scheme)  # a wrong name is refused before anything is copied
-    copy = flavor.clone(model)
+    copy = flavor.clone(plain_model(model))
     convert(flavor, copy, scheme, only, skip)
     set_ranges(flavor, copy, ranges or {})
     if calibration_data is not None:
@@ -85,7 +86,7 @@ def plan(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) 
         A report with the columns layer, kind, inputs, kernels, scheme, reason.
     """
     flavor = check_model(model)
-    decisions = decide(flavor, model, scheme, only, skip)
+    decisions = decide(flavor, plain_model(model), scheme, only, skip)
     count = sum(d.quantized for d in decisions.values())
     title = f"Plan of {model.name}: {count} of {len(decisions)} layers quantised"
     return Report(title, tuple(decision_row(d) for d in decisions.values()))

@@ -81,7 +81,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             """Moves the range towards this batch's, and returns the new range."""
             tf = flavor.tf
             old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (self.amax, self.observe))
-            new = _moved(tf, x, old, observe, 1.0 if self.learned else self.momentum)
+            new = moved_range(tf, x, old, observe, 1.0 if self.learned else self.momentum)
             self.amax.assign(new)
             # A learned range is read before the assignment: that reading carries the gradient.
             return tf.maximum(tf.where(old > 0, old, new) if self.learned else new, TINY)
@@ -112,7 +112,7 @@ def activation_quantizer(flavor: Flavor) -> type:
     return ActivationQuantizer
 
 
-def _moved(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:
+def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:
     """The range after one more batch: its maximum at first, a moving average later, or held still."""
     batch = tf.maximum(tf.stop_gradient(tf.reduce_max(tf.abs(tf.cast(x, tf.float32)))), TINY)
     moved = tf.where(observe > 0, momentum * old + (1.0 - momentum) * batch, old)
