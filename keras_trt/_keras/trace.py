@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.folding import fold_constants
 from keras_trt._keras.signature import (
     BATCH_AXIS,
     Nest,
@@ -77,7 +78,8 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
     flavor = check_model(model)
     signature = signature_of(flavor, model, input_shapes)
     call = _Call(flavor, model, signature)
-    function = flavor.tf.function(call)
+    # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
+    function = flavor.tf.function(call, autograph=flavor.name == "legacy")
     with exporting(), _float32(flavor, model):
         try:
             concrete = function.get_concrete_function(*call.specs())
@@ -198,7 +200,9 @@ def _frozen(tf: Any, concrete: Any, n_inputs: int) -> Any:
             node.attr.clear()
             node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    return _inlined(graph_def, concrete, n_inputs)
+    graph_def = _inlined(graph_def, concrete, n_inputs)
+    fold_constants(graph_def, [tensor.name for tensor in concrete.outputs])
+    return graph_def
 
 
 def _inlined(graph_def: Any, concrete: Any, n_inputs: int) -> Any:

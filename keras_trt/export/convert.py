@@ -34,7 +34,6 @@ def convert(trace: Trace) -> ir.Model:
     """
     import tensorflow as tf
     from tf2onnx import tf_utils, tfonnx
-    from tf2onnx.optimizer import optimize_graph
 
     origins: dict[str, str] = {}
     with _quiet(), handlers() as custom, tf.device("/cpu:0"), tf.Graph().as_default() as graph:
@@ -49,7 +48,7 @@ def convert(trace: Trace) -> ir.Model:
                 input_names=list(trace.input_tensors),
                 output_names=list(trace.output_tensors),
             )
-            converted = optimize_graph(converted, catch_errors=False, optimizers=_optimizers(origins))
+            converted = _optimised(converted, origins)
         except Exception as e:  # tf2onnx raises whatever comes up
             raise ExportError(f"tf2onnx could not convert model {trace.name!r}: {e}") from e
         proto = converted.make_model(trace.name, producer_name="keras_trt", producer_version="")
@@ -60,7 +59,27 @@ def convert(trace: Trace) -> ir.Model:
     return model
 
 
-def _optimizers(origins: dict[str, str]) -> dict[str, Any]:
+def _optimised(graph: Any, origins: dict[str, str]) -> Any:
+    """Runs tf2onnx's optimisers until none changes anything.
+
+    `tf2onnx.optimizer.optimize_graph` does the same, but copies all weights before and after every step.
+    """
+    factories = _optimizers(origins)
+    iteration, changed = 0, True
+    while changed:
+        changed = False
+        for factory in factories:
+            step = factory()
+            step.opt_iteration = iteration
+            graph = step._optimize(graph) or graph
+            graph.delete_unused_nodes(graph.outputs)
+            changed = changed or step.graph_been_opt
+        iteration += 1
+    graph.topological_sort(graph.get_nodes())
+    return graph
+
+
+def _optimizers(origins: dict[str, str]) -> list[Any]:
     """tf2onnx's optimisers; `origins` is filled with the old name of each Conv that gets a new one."""
     from tf2onnx import optimizer
 
@@ -76,7 +95,7 @@ def _optimizers(origins: dict[str, str]) -> dict[str, Any]:
             return handled
 
     chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
-    return {**chosen, "optimize_transpose": NamedTransposeOptimizer}
+    return list({**chosen, "optimize_transpose": NamedTransposeOptimizer}.values())
 
 
 def _set_interface(model: ir.Model, trace: Trace) -> None:

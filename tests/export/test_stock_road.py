@@ -8,12 +8,12 @@ import warnings
 import onnx
 import pytest
 import tf_keras
-from tests.export.onnx_tools import build
-from tests.nets import compiled, images
 
 from keras_trt.errors import EngineError
 from keras_trt.export import export
 from keras_trt.quantize import quantize_model
+from tests.export.onnx_tools import build
+from tests.nets import compiled, images
 
 
 def stock_tfmot(monkeypatch):
