@@ -157,12 +157,11 @@ def predictions(path: Path, x: np.ndarray) -> np.ndarray:
 
 def predictions_unrounded(path: Path, x: np.ndarray) -> np.ndarray:
     """The same with the activations' Q/DQ taken out of the graph; the weights stay int8."""
-    import openvino
+    import onnxruntime  # OpenVINO would round activations by itself where weights are int8
 
-    graph = without_rounding(onnx.load(path / "model.onnx")).SerializeToString()
-    core = openvino.Core()
-    model = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return log_probabilities(model(x)[0])
+    graph = without_rounding(onnx.load(path / "model.onnx"))
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return log_probabilities(session.run(None, {graph.graph.input[0].name: x})[0])
 
 
 def without_rounding(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -174,9 +173,12 @@ def without_rounding(proto: onnx.ModelProto) -> onnx.ModelProto:
             node.op_type == "DequantizeLinear" and node.input[0] not in weights
         ):
             came_from[node.output[0]] = node.input[0]
-    kept = [n for n in proto.graph.node if not n.output or n.output[0] not in came_from]
-    del proto.graph.node[:], proto.graph.value_info[:]
-    proto.graph.node.extend(kept)
+    nodes = [node for node in proto.graph.node if node.output[0] not in came_from]
+    used = {name for node in nodes for name in node.input}
+    tensors = [tensor for tensor in proto.graph.initializer if tensor.name in used]
+    del proto.graph.node[:], proto.graph.initializer[:], proto.graph.value_info[:]
+    proto.graph.node.extend(nodes)
+    proto.graph.initializer.extend(tensors)
     return proto
 
 
