@@ -12,7 +12,7 @@ from keras_trt.export.passes.fold_affine import FoldAffinePass
 from keras_trt.export.passes.layout import RemoveTransposesPass
 from keras_trt.export.passes.naming import NameNodesPass, NameTensorsPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
-from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, RepeatQuantizersPass
+from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, JoinPairsPass, RepeatQuantizersPass
 from keras_trt.export.passes.simplify import SimplifyPass
 from keras_trt.export.passes.weights import QuantizeWeightsPass
 
@@ -62,6 +62,7 @@ _REWRITE = ir.passes.PassManager(
         SimplifyPass(),
         FoldAffinePass(),
         RemoveTransposesPass(),
+        JoinPairsPass(),
         HoistTransposePass(),
         FoldPadPass(),
         RepeatQuantizersPass(),

@@ -19,6 +19,44 @@ _MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pa
 """Ops between a DQ and a weighted op behind which Q/DQ is repeated, so that they run int8 themselves."""
 
 
+class JoinPairsPass(ir.passes.InPlacePass):
+    """`Q -> Reshape -> DQ`, as tf2onnx writes for axes of size one, becomes `Reshape -> Q -> DQ`."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Walks the graph once."""
+        modified = False
+        for node in list(model.graph):
+            q = (
+                g.producer(node.inputs[0], "QuantizeLinear")
+                if node.op_type in ("Reshape", "Transpose")
+                else None
+            )
+            dq = g.sole_consumer(node.outputs[0])
+            if q is None or dq is None or dq.op_type != "DequantizeLinear" or g.scalar(q.inputs[1]) is None:
+                continue
+            moved = g.insert(
+                node,
+                node.op_type,
+                [q.inputs[0], *node.inputs[1:]],
+                dict(node.attributes),
+                like=dq.outputs[0],
+                name=f"{node.name}_float",
+            )
+            dtype = q.outputs[0].dtype
+            quantized = g.insert(
+                node,
+                "QuantizeLinear",
+                [moved, *q.inputs[1:]],
+                like=moved,
+                dtype=dtype,
+                name=f"{q.name}_joined",
+            )
+            dq.replace_input_with(0, quantized)
+            _drop_unused(node, q)
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
 class HoistTransposePass(ir.passes.InPlacePass):
     """`Q -> DQ -> Transpose` becomes `Transpose -> Q -> DQ`, so that the DQ feeds what follows directly."""
 

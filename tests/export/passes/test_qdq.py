@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx_ir.passes import common
 
-from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, RepeatQuantizersPass
+from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, JoinPairsPass, RepeatQuantizersPass
 from tests.export.onnx_tools import GraphBuilder, build_ir, floats, ops, run
 
 NHWC_TO_NCHW = [0, 3, 1, 2]
@@ -47,6 +47,24 @@ def test_a_new_node_does_not_share_the_type_of_its_neighbour():
     model = b.finish(b("Conv", y, floats(4, 3, 3, 3)))
     HoistTransposePass()(model)
     common.CheckerPass(full_check=True)(model)
+
+
+def test_a_reshape_between_the_two_moves_before_them():
+    b = GraphBuilder(x=("batch", 1, 1, 8))
+    scale, zero = np.float32(0.02), np.int8(0)
+    q = b("QuantizeLinear", b("Relu", "x"), scale, zero)
+    dq = b("DequantizeLinear", b("Reshape", q, np.array([-1, 8, 1, 1], np.int64)), scale, zero)
+    found = apply(JoinPairsPass(), b.finish(b("Conv", dq, floats(4, 8, 1, 1))), x=floats(2, 1, 1, 8))
+    assert found == ["Relu", "Reshape", "QuantizeLinear", "DequantizeLinear", "Conv"]
+
+
+def test_a_reshape_of_integers_that_others_read_stays():
+    b = GraphBuilder(x=("batch", 1, 1, 8))
+    scale, zero = np.float32(0.02), np.int8(0)
+    integers = b("Reshape", b("QuantizeLinear", "x", scale, zero), np.array([-1, 8], np.int64))
+    outputs = [b("DequantizeLinear", integers, scale, zero) for _ in range(2)]
+    found = apply(JoinPairsPass(), b.finish(*outputs), x=floats(2, 1, 1, 8))
+    assert found == ["QuantizeLinear", "Reshape", "DequantizeLinear", "DequantizeLinear"]
 
 
 @pytest.mark.parametrize("where", ["before Q", "after DQ", "no Q/DQ"])
