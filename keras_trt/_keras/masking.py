@@ -167,6 +167,19 @@ def rebind(model: Any) -> Any:
     return model
 
 
+def unmask(flavor: Flavor, model: Any) -> None:
+    """Takes the masks off in place; the zeros stay, and constraints that the user had come back."""
+    plain = mask_class(flavor.keras)
+    for _, layer, kernel, variable in weights_in(flavor, model):
+        found = constraint_of(flavor, variable)
+        if found is not None:
+            _constrain(flavor, layer, kernel, variable, found.inner)
+    for _, layer in flavor.walk(model):
+        for owner, attribute in _arguments(layer):
+            if isinstance(getattr(owner, attribute), plain):
+                setattr(owner, attribute, getattr(owner, attribute).inner)
+
+
 def _constrain(flavor: Flavor, layer: Any, kernel: Kernel, variable: Any, constraint: Any) -> None:
     """Hangs the constraint on the variable, and on the layer so that its config carries it."""
     if getattr(type(variable), "constraint", None) and type(variable).constraint.fset:

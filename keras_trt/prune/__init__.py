@@ -1,6 +1,7 @@
 """Masks that hold through training (magnitude, threshold, N:M, blocks), and channels that really go."""
 
 from keras_trt._keras.masking import rebind
+from keras_trt.prune.facts import sparsity_report
 from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.prune_model import prune_model
 from keras_trt.prune.schedule import Schedule
@@ -15,4 +16,5 @@ __all__ = [
     "prune_model",
     "rebind",
     "sensitivity",
+    "sparsity_report",
 ]

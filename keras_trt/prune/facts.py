@@ -1,0 +1,75 @@
+"""What pruning did to a model, layer by layer, and whether TensorRT gains from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras import masking
+from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.kernels import Kernel
+from keras_trt.prune.masks import is_n_of_m
+from keras_trt.report import Report
+
+
+def sparsity_report(model: Any) -> Report:
+    """The sparsity of every weight variable of a model.
+
+    Args:
+        model: A built Keras 3 or tf_keras model.
+
+    Returns:
+        One row per variable: `weight` (`path.kernel`), `size`, `pattern` and `target` (what was asked for;
+        None when it was not pruned), `sparsity` (fraction of zeros), `tensorrt` (whether TensorRT can use
+        the zeros, or why not).
+    """
+    flavor = check_model(model)
+    rows = tuple(_row(flavor, path, kernel, v) for path, _, kernel, v in masking.weights_in(flavor, model))
+    size = sum(row["size"] for row in rows)
+    zeros = sum(row["size"] * row["sparsity"] for row in rows)
+    return Report(f"Sparsity of {model.name}: {zeros / max(size, 1):.2%} of {size} weights", rows)
+
+
+def total_sparsity(model: Any) -> float:
+    """Fraction of zeros over the pruned weights of a model; over all weights when none is pruned."""
+    flavor = check_model(model)
+    variables = [variable for *_, variable in masking.weights_in(flavor, model)]
+    pruned = [v for v in variables if masking.constraint_of(flavor, v) is not None] or variables
+    zeros = sum(int((masking.value_of(v) == 0).sum()) for v in pruned)
+    return zeros / max(sum(int(np.prod(v.shape)) for v in pruned), 1)
+
+
+def tensorrt_use(weights: np.ndarray, kernel: Kernel) -> str:
+    """Whether TensorRT's sparse kernels can use the zeros of a variable; empty without zeros.
+
+    They need 2 zeros in every 4 consecutive input channels, on tensor cores of Ampere or newer, with
+    `SPARSE_WEIGHTS` set by the engine builder (which `export` does).
+    """
+    if not (weights == 0).any():
+        return ""
+    if not kernel.input_axes:
+        return "no: each output sees one input channel, there is nothing to skip"
+    axis = kernel.input_axes[-1]
+    if weights.shape[axis] % 4:
+        return f"no: {weights.shape[axis]} input channels are not a multiple of 4"
+    if is_n_of_m(weights, 2, 4, axis):
+        return "yes: 2:4 along the input channels"
+    return 'no: the zeros do not have the 2:4 pattern; prune with pattern="2:4"'
+
+
+def _row(flavor: Flavor, path: str, kernel: Kernel, variable: Any) -> dict[str, Any]:
+    constraint = masking.constraint_of(flavor, variable)
+    info = {} if constraint is None else constraint.info
+    value = masking.value_of(variable)
+    target = info.get("sparsity")
+    if info.get("threshold") is not None:
+        target = f"|w| < {info['threshold']:g} std"
+    return {
+        "weight": f"{path}.{kernel.name}",
+        "size": value.size,
+        "pattern": info.get("pattern"),
+        "target": target,
+        "sparsity": float((value == 0).mean()),
+        "tensorrt": tensorrt_use(value, kernel),
+    }
