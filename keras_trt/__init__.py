@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_trt import callbacks as callbacks
     from keras_trt import errors as errors
     from keras_trt import keras as keras
     from keras_trt import tfmot as tfmot
@@ -52,6 +53,7 @@ __all__ = [
     "export",
     "load",
     # Modules
+    "callbacks",
     "errors",
     "keras",
     "tfmot",
