@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor, check_model, keras3, legacy
 from keras_trt._keras.kernels import KERNELS, kernels_of, registered_classes
-from keras_trt._keras.masking import rebind, value_of, variable_of
+from keras_trt._keras.masking import mask_class, rebind, unmask, value_of, variable_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
@@ -65,6 +65,7 @@ def strip(model: Any) -> Any:
     for _, layer in list(flavor.walk(copy)):
         if is_twin(layer):
             dequantize_layer(layer)
+    unmask(flavor, copy)
     return flavor.clone(copy)
 
 
@@ -103,6 +104,7 @@ def load_model(path: Any, *, compile: bool = True) -> Any:
     except (OSError, KeyError, zipfile.BadZipFile) as e:
         raise InputError(f"No readable `.keras` file at {str(path)!r}: {e}") from e
     flavor = keras3() if version.startswith("3") else legacy()
+    mask_class(flavor.keras)  # known to Keras only once it has been made
     register(flavor)
     model = flavor.keras.models.load_model(path, compile=compile)
     rebind(model)

@@ -1,11 +1,15 @@
 """`prune_model`: the zeros are the right ones and stay through training, saving and copying."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.masking import mask_of, value_of, weights_in
 from keras_trt.errors import InputError, ModelError
+from keras_trt.models import strip
 from keras_trt.prune import prune_model, rebind
 from keras_trt.prune.masks import is_n_of_m
 
@@ -271,3 +275,36 @@ def test_a_model_where_the_pattern_fits_nowhere_says_why(k):
 def test_a_model_without_weights_says_so(k):
     with pytest.raises(ModelError, match="no layer with weights"):
         prune_model(k.Sequential([k.Input((6,)), k.layers.ReLU()]), 0.5)
+
+
+def test_strip_leaves_the_zeros_and_takes_the_masks_off(k, tmp_path):
+    pruned = prune_model(small(k, kernel_constraint=k.constraints.MaxNorm(2.0)), 0.5)
+    plain = strip(pruned)
+    assert zeros(plain) == zeros(pruned)
+    assert type(plain.get_layer("head").kernel.constraint) is k.constraints.MaxNorm
+    assert plain.get_layer("conv").kernel.constraint is None
+    assert zeros(fit(plain, k))["conv.kernel"] < 0.1
+
+
+FRESH = """
+import sys, numpy as np, keras_trt
+for name in ("keras3", "legacy"):
+    model = keras_trt.load_model(f"{sys.argv[1]}/{name}.keras")
+    kernel = model.get_layer("conv").kernel
+    model.fit(np.random.rand(8, 8, 8, 16), np.arange(8) % 5, verbose=0)
+    assert (kernel.numpy() == 0).mean() == 0.75, (kernel.numpy() == 0).mean()
+"""
+
+
+def test_a_fresh_process_loads_the_file_and_trains_on_with_its_zeros(tmp_path):
+    import keras
+    import tf_keras
+
+    for name, k in (("keras3", keras), ("legacy", tf_keras)):
+        pruned = prune_model(small(k), 0.75)
+        pruned.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+        pruned.save(tmp_path / f"{name}.keras")
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
