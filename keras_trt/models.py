@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_trt._keras.flavor import Flavor, check_model, keras3, legacy
-from keras_trt._keras.kernels import KERNELS, kernels_of, registered_classes
+from keras_trt._keras.flavor import check_model, keras3, legacy
+from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masking import mask_class, rebind, unmask, value_of, variable_of
 from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.containers import check_adopted
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
-from keras_trt.quantize.placement import RULES
 from keras_trt.quantize.quantize_model import decide, left_float
-from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.range_loss import made_symmetric
-from keras_trt.quantize.twins import dequantize_layer, is_twin, twin_class
+from keras_trt.quantize.registry import register
+from keras_trt.quantize.twins import dequantize_layer, is_twin
 from keras_trt.report import Report
 
 
@@ -37,7 +38,7 @@ def report(model: Any) -> Report:
     decisions = decide(flavor, model)
     rows = []
     for path, layer in flavor.walk(model):
-        decision, twin = decisions[path], is_twin(layer)
+        decision, twin = decisions[path], is_twin(layer) and layer.quantization.own
         ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
         rows.append(
             {
@@ -62,7 +63,7 @@ def strip(model: Any) -> Any:
     """
     flavor = check_model(model)
     copy = flavor.clone(plain_model(model))
-    for _, layer in list(flavor.walk(copy)):
+    for layer in [copy, *(layer for _, layer in flavor.walk(copy))]:
         if is_twin(layer):
             dequantize_layer(layer)
     unmask(flavor, copy)
@@ -87,46 +88,38 @@ def save_model(model: Any, path: Any) -> None:
         beside.replace(path)
 
 
-def load_model(path: Any, *, compile: bool = True) -> Any:
+def load_model(path: Any, *, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:
     """Loads a `.keras` file with the Keras that wrote it; quantisers and masks come back.
 
     Args:
         path: A file written by `save_model`, `model.save` or `ModelCheckpoint`.
+        custom_objects: Custom classes by name, as in `keras.models.load_model`.
         compile: Whether to restore the optimizer and its state.
 
     Raises:
         InputError: No `.keras` file is there.
+        ModelError: A layer of the file did not come back quantised.
     """
     path = _keras_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json"))["keras_version"]
+            config = json.loads(archive.read("config.json"))
     except (OSError, KeyError, zipfile.BadZipFile) as e:
         raise InputError(f"No readable `.keras` file at {str(path)!r}: {e}") from e
     flavor = keras3() if version.startswith("3") else legacy()
     mask_class(flavor.keras)  # known to Keras only once it has been made
-    register(flavor)
-    model = flavor.keras.models.load_model(path, compile=compile)
+    register(flavor, config, custom_objects)
+    model = flavor.keras.models.load_model(path, custom_objects=custom_objects, compile=compile)
+    check_adopted(flavor, model)
     rebind(model)
     return model
-
-
-def register(flavor: Flavor) -> None:
-    """Makes the twins known to one Keras's loader; needed before plain `keras.models.load_model`."""
-    activation_quantizer(flavor)
-    for name in {*KERNELS, *RULES}:
-        cls = getattr(flavor.keras.layers, name, None)
-        if isinstance(cls, type):
-            twin_class(cls)
-    for cls in registered_classes():
-        if issubclass(cls, flavor.keras.layers.Layer):
-            twin_class(cls)
 
 
 def _quantised(layer: Any) -> str:
     scheme = layer.quantization
     inputs = [f"input {i}" if len(scheme.inputs) > 1 or i else "input" for i in scheme.inputs]
-    return ", ".join([*inputs, *scheme.kernels])
+    return ", ".join([*inputs, *scheme.kernels, *(["products inside"] if scheme.inner else [])])
 
 
 def _sparsity(layer: Any) -> float | None:

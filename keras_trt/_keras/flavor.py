@@ -91,6 +91,10 @@ class Flavor:
         """Context in which weights and sub-layers may be added to a layer that is already built."""
         raise NotImplementedError
 
+    def makers(self, layer_class: Any) -> list[str]:
+        """Names of the methods after which a layer may have new sub-layers, beside its construction."""
+        raise NotImplementedError
+
     def rebuild_steps(self, model: Any) -> None:
         """Makes a compiled model trace its train, test and predict steps anew; `fit` may be running."""
         raise NotImplementedError

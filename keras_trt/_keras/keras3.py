@@ -62,6 +62,9 @@ class Keras3(Flavor):
             if locked:
                 tracker.lock()
 
+    def makers(self, layer_class: Any) -> list[str]:
+        return ["_post_build"]  # runs after `build`, whose own signature Keras inspects
+
     def rebuild_steps(self, model: Any) -> None:
         model.test_function = model.predict_function = None
         if model.train_function is not None:
@@ -85,7 +88,8 @@ class Keras3(Flavor):
         )
 
     def raw(self, variable: Any) -> Any:
-        return variable._value if hasattr(variable, "_value") else variable
+        value = getattr(variable, "_value", variable)
+        return variable.value if value is None else value  # None while Keras builds a model symbolically
 
 
 @contextmanager

@@ -53,6 +53,11 @@ class LegacyKeras(Flavor):
     def unlocked(self, layer: Any) -> Iterator[None]:
         yield
 
+    def makers(self, layer_class: Any) -> list[str]:
+        default = getattr(layer_class.build, "_is_default", False)
+        late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
+        return late if default else ["build", *late]
+
     def rebuild_steps(self, model: Any) -> None:
         model.test_function = model.predict_function = None
         if model.train_function is not None:

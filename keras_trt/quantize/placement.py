@@ -30,6 +30,11 @@ CONVOLUTIONS = {
     "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D",
     "SeparableConv2D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
 }  # fmt: skip
+# The last is the public name of the second.
+ATTENTION = {"MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"}
+ATTENTION_REASON = "attention: both operands of its two products; softmax stays float"
+CELLS = {"LSTMCell", "GRUCell", "SimpleRNNCell"}
+CELL_REASON = "recurrent weights only: TensorRT's recurrent layers compute in float"
 AVERAGE_POOLING = {
     "AveragePooling1D", "AveragePooling2D", "AveragePooling3D",
     "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
@@ -60,6 +65,7 @@ class Decision:
         inputs: Positions of the inputs to quantise.
         kernels: Names of the weight variables to quantise.
         reason: The rule, in one line.
+        inner: Whether the products that the layer computes inside are quantised.
         scheme: The number formats; None while none is chosen or the layer stays float.
     """
 
@@ -68,12 +74,13 @@ class Decision:
     inputs: tuple[int, ...] = ()
     kernels: tuple[str, ...] = ()
     reason: str = ""
+    inner: bool = False
     scheme: Scheme | None = None
 
     @property
     def quantized(self) -> bool:
         """Whether anything of the layer is quantised."""
-        return bool(self.inputs or self.kernels)
+        return bool(self.inputs or self.kernels or self.inner)
 
 
 def place(graph: LayerGraph) -> dict[str, Decision]:
@@ -82,7 +89,7 @@ def place(graph: LayerGraph) -> dict[str, Decision]:
     for node in graph.nodes:
         new, old = decide(graph, node), decisions.get(node.path)
         if old is not None and (old.quantized or not new.quantized):
-            new = Decision(old.path, old.kind, _union(old.inputs, new.inputs), old.kernels, old.reason)
+            new = replace(old, inputs=_union(old.inputs, new.inputs))
         decisions[node.path] = new
     return decisions
 
@@ -103,24 +110,24 @@ def under_scheme(decision: Decision, scheme: Scheme, kernel_shapes: tuple[Shape,
         return decision
     if scheme.activations is None and not decision.kernels:
         return float_because(f"{scheme.name} quantises weights only")
-    if scheme.weights == "fp8" and not decision.kernels and decision.kind != "Add":
+    if scheme.weights == "fp8" and not decision.kernels and decision.kind not in {"Add", *ATTENTION}:
         return float_because(
             "TensorRT computes convolutions, products and residual additions in fp8, no more"
         )
-    if scheme.weights == "int4":
+    if (block := scheme.block) is not None:
         if decision.kind not in {"Dense", "EinsumDense"}:
             return float_because("TensorRT takes int4 weights in matrix products only")
-        if any(shape[0] % scheme.block for shape in kernel_shapes):
-            return float_because(
-                f"its {kernel_shapes[0][0]} inputs are no multiple of the block {scheme.block}"
-            )
-    inputs = decision.inputs if scheme.activations else ()
-    return replace(decision, inputs=inputs, scheme=scheme)
+        for width in (shape[0] or 0 for shape in kernel_shapes):
+            if width % block:
+                return float_because(f"its {width} inputs are no multiple of the block {block}")
+    if scheme.activations is None:
+        decision = replace(decision, inputs=(), inner=False)
+    return replace(decision, scheme=scheme)
 
 
 def place_alone(path: str, kind: str, kernels: tuple[str, ...], children: bool = False) -> Decision:
     """The decision for a layer whose surroundings cannot be seen (inside a custom layer or model)."""
-    if children:
+    if children and kind not in ATTENTION:
         return Decision(path, kind, reason="its layers are quantised one by one")
     node = Node(key=path, path=path, kind=kind, kernels=kernels)
     if kind in {"Add", "Multiply", "BatchNormalization"}:
@@ -132,8 +139,13 @@ def decide(graph: LayerGraph, node: Node) -> Decision:
     """The decision for one call."""
     if node.kind in FLOAT:
         return Decision(node.path, node.kind, reason=FLOAT[node.kind])
+    if node.kind in ATTENTION:
+        return Decision(node.path, node.kind, reason=ATTENTION_REASON, inner=True)
+    if node.kind in CELLS:
+        return Decision(node.path, node.kind, (), node.kernels, CELL_REASON)
     if node.kernels:
-        return Decision(node.path, node.kind, (0,), node.kernels, "weighted layer: input and kernel")
+        inner = node.kind in {"SeparableConv1D", "SeparableConv2D"}
+        return Decision(node.path, node.kind, (0,), node.kernels, "weighted layer: input and kernel", inner)
     inputs, reason = RULES.get(node.kind, _other)(graph, node)
     return Decision(node.path, node.kind, inputs, (), reason)
 

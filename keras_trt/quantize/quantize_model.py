@@ -11,6 +11,7 @@ from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.select import check_choices, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.placement import Decision, place, place_alone, under_scheme
@@ -97,7 +98,7 @@ def decision_row(decision: Decision) -> dict[str, Any]:
     return {
         "layer": decision.path,
         "kind": decision.kind,
-        "inputs": ", ".join(map(str, decision.inputs)),
+        "inputs": ", ".join([*map(str, decision.inputs), *(["inner"] if decision.inner else [])]),
         "kernels": ", ".join(decision.kernels),
         "scheme": decision.scheme.name if decision.scheme else "",
         "reason": decision.reason,
@@ -147,8 +148,12 @@ def convert(
         )
     for path, layer in list(flavor.walk(model)):
         decision = decisions.get(path)
-        if decision is not None and decision.scheme is not None and not is_twin(layer):
-            quantize_layer(layer, LayerScheme(decision.inputs, decision.kernels, decision.scheme))
+        if decision is None or decision.scheme is None:
+            continue
+        if not is_twin(layer) or not layer.quantization.own:
+            own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme)
+            quantize_layer(layer, own)
+    mark_containers(flavor, model)
     return decisions
 
 

@@ -50,6 +50,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             self, dtype_name: str = "int8", momentum: float = 0.99, learned: bool = False, **kwargs: Any
         ) -> None:
             super().__init__(autocast=False, **kwargs)  # what comes in goes out, in its own dtype
+            self.supports_masking = True
             self.dtype_name = dtype_name
             self.momentum = momentum
             self.learned = learned

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor, flavor_of
-from keras_trt._keras.kernels import kernel_of, rows_of
-from keras_trt.quantize.fake_quant import fake_quantize_weights, quantize_weights
+from keras_trt._keras.kernels import rows_of
+from keras_trt.quantize.attention import OPERANDS, attention
+from keras_trt.quantize.kernel_property import kernel_property, running
 from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.schemes import Scheme
 from keras_trt.quantize.separable import separable_call
 
-_RUNNING = threading.local()  # strategies run replicas in threads: what runs is known per thread
+_INSIDE: ContextVar[bool] = ContextVar("keras_trt_inside_container", default=False)
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,32 @@ class LayerScheme:
     Attributes:
         inputs: Positions of the inputs with an activation quantiser.
         kernels: Names of the weight variables put on the grid.
+        inner: Whether the products that the layer computes inside get quantisers (attention, separable).
         scheme: The number formats.
+        children: What is quantised in the layers below, by position (see `containers`).
     """
 
     inputs: tuple[int, ...] = ()
     kernels: tuple[str, ...] = ()
+    inner: bool = False
     scheme: Scheme = Scheme()  # noqa: RUF009 - frozen
+    children: tuple[tuple[tuple[int, ...], LayerScheme], ...] = ()
+
+    @property
+    def own(self) -> bool:
+        """Whether anything of the layer itself is quantised."""
+        return bool(self.inputs or self.kernels or self.inner)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LayerScheme:
         """Reads what `asdict` wrote, lists for tuples."""
-        scheme = Scheme(**config.get("scheme", {}))
-        return cls(tuple(config.get("inputs", ())), tuple(config.get("kernels", ())), scheme)
+        children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
+        inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
+        return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children)
 
 
 def is_twin(layer: Any) -> bool:
-    """Whether the layer is quantised."""
+    """Whether the layer is quantised, or remembers quantised layers below it."""
     return getattr(type(layer), "_float_class", None) is not None
 
 
@@ -60,7 +70,7 @@ def float_class(layer: Any) -> type:
 
 
 def quantize_layer(layer: Any, scheme: LayerScheme) -> None:
-    """Turns a built layer into its quantised twin, in place."""
+    """Turns a layer into its quantised twin, in place."""
     layer.__class__ = twin_class(float_class(layer))
     _attach(flavor_of(layer), layer, scheme)
 
@@ -80,54 +90,115 @@ def dequantize_layer(layer: Any) -> None:
 def twin_class(base: Any) -> type:
     """The quantised subclass of a layer class, registered under the package `keras_trt`."""
     flavor = flavor_of(base)
-
-    def __init__(self: Any, *args: Any, quantization: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        base.__init__(self, *args, **kwargs)
-        _attach(flavor, self, LayerScheme.from_config(quantization or {}))
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        args, kwargs = _quantized_inputs(flavor, self, args, kwargs)
-        with running(self):
-            if self.inner_quantizers:
-                return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
-            return base.call(self, *args, **kwargs)
-
-    def get_config(self: Any) -> dict[str, Any]:
-        return {**base.get_config(self), "quantization": asdict(self.quantization)}
-
-    call.__signature__ = inspect.signature(base.call)  # type: ignore[attr-defined]
     body = {
-        "__doc__": f"{base.__name__} with int8 fake quantisation of its inputs and weights.",
-        "__init__": __init__,
-        "call": call,
-        "get_config": get_config,
+        "__doc__": f"{base.__name__} with fake quantisation of its inputs and weights.",
+        # Keras files address a layer's weights by its class's name: keeping it lets float checkpoints load.
+        "__qualname__": f"Quantized{base.__name__}",
         "_float_class": base,
-        **{row.name: _kernel_property(flavor, base, row.name) for row in rows_of(base)},
+        "call": _call(flavor, base),
+        **_serialisation(flavor, base),
+        **{name: _adopting(flavor, base, name) for name in flavor.makers(base)},
+        **{row.name: kernel_property(flavor, base, row.name) for row in rows_of(base)},
     }
-    # Keras files address a layer's weights by the name of its class: keeping it lets float checkpoints load.
-    body["__qualname__"] = f"Quantized{base.__name__}"
+    if hasattr(base, "_compute_attention"):
+        body["_compute_attention"] = _compute_attention(flavor, base)
     cls = types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))
     register = flavor.keras.saving.register_keras_serializable
     return register(package="keras_trt", name=f"Quantized{base.__name__}")(cls)
 
 
+def _call(flavor: Flavor, base: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = _quantized_inputs(flavor, self, args, kwargs)
+        below = [layer for _, layer in flavor.walk(self) if is_twin(layer)]  # a parent may read their kernels
+        with running(self, *below):
+            if self.quantization.inner and not hasattr(base, "_compute_attention"):
+                return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
+            return base.call(self, *args, **kwargs)
+
+    call.__signature__ = inspect.signature(base.call)  # type: ignore[attr-defined]
+    return call
+
+
+def _compute_attention(flavor: Flavor, base: Any) -> Any:
+    def _compute_attention(self: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.quantization.inner:
+            return base._compute_attention(self, query, key, value, *args, **kwargs)
+        signature = inspect.signature(base._compute_attention)
+        given = signature.bind(self, query, key, value, *args, **kwargs).arguments
+        wanted = ("attention_mask", "training", "use_causal_mask")
+        options = {name: given[name] for name in wanted if name in given}
+        return attention(flavor, self, query, key, value, **options)
+
+    return _compute_attention
+
+
+def _serialisation(flavor: Flavor, base: Any) -> dict[str, Any]:
+    """`get_config` and `from_config` that carry the layer's scheme beside what the base's carry."""
+
+    def get_config(self: Any) -> dict[str, Any]:
+        name = flavor.keras.saving.get_registered_name(base)
+        with _inside_container(bool(self.quantization.children)):
+            config = base.get_config(self)
+        if _INSIDE.get():  # the container remembers this layer's scheme; the float class could not read it
+            return config
+        known = {**asdict(self.quantization), "base": [base.__module__, base.__qualname__, name]}
+        return {**config, "quantization": known}
+
+    def from_config(cls: Any, config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        config = dict(config)
+        known = config.pop("quantization", None)
+        scheme = LayerScheme() if known is None else LayerScheme.from_config(known)
+        layer = base.from_config.__func__(cls, config, *args, **kwargs)
+        _attach(flavor, layer, scheme)
+        _adopt(flavor, layer)
+        return layer
+
+    get_config._is_default = getattr(base.get_config, "_is_default", False)  # type: ignore[attr-defined]
+    return {"get_config": get_config, "from_config": classmethod(from_config)}
+
+
 @contextmanager
-def running(layer: Any) -> Iterator[None]:
-    """While open (in this thread), the layer's kernels read as quantised."""
-    stack = _RUNNING.__dict__.setdefault("layers", [])
-    stack.append(layer)
+def _inside_container(inside: bool) -> Iterator[None]:
+    """While open, twins write the config of their float class."""
+    token = _INSIDE.set(_INSIDE.get() or inside)
     try:
         yield
     finally:
-        stack.pop()
+        _INSIDE.reset(token)
 
 
-def _is_running(layer: Any) -> bool:
-    return any(other is layer for other in getattr(_RUNNING, "layers", ()))
+def _adopting(flavor: Flavor, base: Any, name: str) -> Any:
+    """The base's method, after which new sub-layers get the quantisation that is remembered for them."""
+    original = getattr(base, name)
+
+    def make(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        _adopt(flavor, self)
+        return result
+
+    return make
+
+
+def _adopt(flavor: Flavor, layer: Any) -> None:
+    """Quantises those sub-layers that the layer remembers as quantised and that exist by now."""
+    scheme = getattr(layer, "quantization", None)
+    for position, child_scheme in scheme.children if scheme is not None else ():
+        child = layer
+        for i in position:
+            below = [c for c in flavor.children(child) if not flavor.is_quantizer(c)]
+            if i >= len(below):
+                break
+            child = below[i]
+        else:
+            if not is_twin(child) or child.quantization != child_scheme:
+                quantize_layer(child, child_scheme)
+                _adopt(flavor, child)
 
 
 def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
     """Gives a twin its scheme and its quantisers, built at once: they are scalars."""
+    formats, several = scheme.scheme, len(scheme.inputs) > 1
 
     def quantizer(suffix: str) -> Any:
         made = activation_quantizer(flavor)(
@@ -139,13 +210,15 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
         made.build(())
         return made
 
-    formats, several = scheme.scheme, len(scheme.inputs) > 1
+    inner: tuple[str, ...] = ()
+    if scheme.inner:
+        inner = OPERANDS if hasattr(layer, "_compute_attention") else ("_inner",)
     inputs = [quantizer(f"_{position}" if several else "") for position in scheme.inputs]
-    inner = [quantizer("_inner")] if "pointwise_kernel" in scheme.kernels and scheme.inputs else []
+    products = [quantizer(suffix) for suffix in inner]
     with flavor.unlocked(layer):
         layer.quantization = scheme
         layer.input_quantizers = inputs
-        layer.inner_quantizers = inner
+        layer.inner_quantizers = products
 
 
 def _quantized_inputs(flavor: Flavor, layer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -159,42 +232,3 @@ def _quantized_inputs(flavor: Flavor, layer: Any, args: Any, kwargs: Any) -> tup
         tensors[position] = quantizer(tensors[position])
     first = flavor.tf.nest.pack_sequence_as(first, tensors)
     return ((first, *args[1:]), kwargs) if name is None else (args, {**kwargs, name: first})
-
-
-def _kernel_property(flavor: Flavor, base: type, name: str) -> property:
-    inherited = getattr(base, name, None)
-
-    def get(self: Any) -> Any:
-        if isinstance(inherited, property):
-            variable = inherited.__get__(self)
-        elif name in self.__dict__:
-            variable = self.__dict__[name]
-        else:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if not _is_running(self) or name not in self.quantization.kernels:
-            return variable
-        return _on_grid(flavor, self, variable, name)
-
-    def set_(self: Any, value: Any) -> None:
-        if isinstance(inherited, property):
-            inherited.__set__(self, value)
-        else:
-            self.__dict__[name] = value
-
-    return property(get, set_)
-
-
-def _on_grid(flavor: Flavor, layer: Any, variable: Any, name: str) -> Any:
-    """The kernel as the layer computes with it: on the grid, in the layer's compute dtype."""
-    tf = flavor.tf
-    weights = tf.convert_to_tensor(flavor.raw(variable))
-    if weights.dtype in (tf.float16, tf.bfloat16):
-        weights = tf.cast(weights, tf.float32)
-    axes, formats = kernel_of(layer, name).channel_axes, layer.quantization.scheme
-    if is_exporting() and formats.weights != "int8":  # no op that tf2onnx could fold: hand it the numbers
-        with tf.init_scope():
-            values = tf.cast(tf.convert_to_tensor(flavor.raw(variable)), tf.float32)
-            weights = quantize_weights(values, axes, formats.weights, formats.block).numpy()
-        return tf.constant(weights, layer.compute_dtype)
-    rounded = fake_quantize_weights(weights, axes, formats.weights, formats.block)
-    return tf.cast(rounded, layer.compute_dtype)

@@ -1,0 +1,55 @@
+"""Attention computes two products of activations; their four operands are quantised, softmax is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+
+OPERANDS = ("_query", "_key", "_probabilities", "_value")
+
+
+def attention(
+    flavor: Flavor,
+    layer: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    attention_mask: Any = None,
+    training: Any = None,
+    use_causal_mask: bool = False,
+) -> tuple[Any, Any]:
+    """What `_compute_attention` of an attention layer computes, with quantised operands.
+
+    Args:
+        flavor: The layer's Keras.
+        layer: The twin of a MultiHeadAttention or GroupedQueryAttention.
+        query: Projected queries, (batch, targets, heads, width).
+        key: Projected keys, (batch, sources, heads, width).
+        value: Projected values, (batch, sources, heads, width).
+        attention_mask: Boolean, broadcast to (batch, heads, targets, sources); False is not attended to.
+        training: Whether dropout is on.
+        use_causal_mask: Whether a causal mask is wanted where none is given (Keras 3 builds it late).
+
+    Returns:
+        The attended values, (batch, targets, heads, width), and the probabilities.
+    """
+    einsum = flavor.tf.einsum
+    quantize = dict(zip(OPERANDS, layer.inner_quantizers, strict=True))
+    if use_causal_mask and attention_mask is None:
+        attention_mask = layer._compute_causal_mask(query, value)
+    q = quantize["_query"](query * flavor.tf.cast(_scale(layer), query.dtype))
+    grouped = not hasattr(layer, "_key_dim")  # its equation takes the operands the other way round
+    k = quantize["_key"](key)
+    scores = einsum(layer._dot_product_equation, *((q, k) if grouped else (k, q)))
+    probabilities = layer._masked_softmax(scores, attention_mask)
+    kept = layer._dropout_layer(probabilities, training=training)
+    attended = einsum(layer._combine_equation, quantize["_probabilities"](kept), quantize["_value"](value))
+    return attended, probabilities
+
+
+def _scale(layer: Any) -> float:
+    """One over the square root of a head's width; the attribute that holds it differs."""
+    width = getattr(layer, "_key_dim", None) or layer.head_dim
+    return float(width) ** -0.5

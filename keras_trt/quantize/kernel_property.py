@@ -1,0 +1,70 @@
+"""Kernels that read as quantised while their layer computes, and as float variables otherwise."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from keras_trt._keras.exporting import is_exporting
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import kernel_of
+from keras_trt.quantize.fake_quant import fake_quantize_weights, quantize_weights
+
+_RUNNING = threading.local()  # strategies run replicas in threads: what runs is known per thread
+
+
+@contextmanager
+def running(*layers: Any) -> Iterator[None]:
+    """While open (in this thread), the layers' kernels read as quantised."""
+    stack = _RUNNING.__dict__.setdefault("layers", [])
+    stack.extend(layers)
+    try:
+        yield
+    finally:
+        del stack[len(stack) - len(layers) :]
+
+
+def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
+    """The property that stands for `layer.<name>` on the twin of `base`."""
+    inherited = getattr(base, name, None)
+
+    def get(self: Any) -> Any:
+        if isinstance(inherited, property):
+            variable = inherited.__get__(self)
+        elif name in self.__dict__:
+            variable = self.__dict__[name]
+        else:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if not _is_running(self) or name not in self.quantization.kernels:
+            return variable
+        return _on_grid(flavor, self, variable, name)
+
+    def set_(self: Any, value: Any) -> None:
+        if isinstance(inherited, property):
+            inherited.__set__(self, value)
+        else:
+            self.__dict__[name] = value
+
+    return property(get, set_)
+
+
+def _is_running(layer: Any) -> bool:
+    return any(other is layer for other in getattr(_RUNNING, "layers", ()))
+
+
+def _on_grid(flavor: Flavor, layer: Any, variable: Any, name: str) -> Any:
+    """The kernel as the layer computes with it: on the grid, in the layer's compute dtype."""
+    tf = flavor.tf
+    axes, formats = kernel_of(layer, name).channel_axes, layer.quantization.scheme
+    if is_exporting() and formats.weights != "int8":  # no op that tf2onnx could fold: hand it the numbers
+        with tf.init_scope():
+            values = tf.cast(tf.convert_to_tensor(flavor.raw(variable)), tf.float32)
+            rounded = quantize_weights(values, axes, formats.weights, formats.block).numpy()
+        return tf.constant(rounded, layer.compute_dtype)
+    weights = tf.convert_to_tensor(flavor.raw(variable))
+    if weights.dtype in (tf.float16, tf.bfloat16):
+        weights = tf.cast(weights, tf.float32)
+    rounded = fake_quantize_weights(weights, axes, formats.weights, formats.block)
+    return tf.cast(rounded, layer.compute_dtype)
