@@ -75,8 +75,11 @@ class NameTensorsPass(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Renames the tensors of the main graph."""
+        """Renames the tensors of the main graph; nodes that share a name get a suffix first."""
         graph = model.graph
+        names: set[str] = set()
+        for node in graph:
+            node.name = _unique(node.name or node.op_type, names)
         taken = {v.name for v in (*graph.inputs, *graph.outputs) if v.name is not None}
         constants = {name: value for name, value in graph.initializers.items() if name not in taken}
         for i, value in enumerate(constants.values()):  # first out of the way of each other
@@ -138,14 +141,21 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _resolver(paths: set[str], *, stripped_first: bool) -> Resolver:
+    # A layer's own name may hold slashes (`expanded_conv/depthwise` in tf_keras's MobileNetV3).
+    beginnings = {
+        "/".join(parts[:n]) for parts in (p.split("/") for p in paths) for n in range(1, len(parts) + 1)
+    }
+
     def resolve(scope: str) -> str | None:
-        path = ""
+        layer = begun = ""  # the innermost layer so far, and as much of the next one's path as was read
         for part in scope.split(":", maxsplit=1)[0].split("/"):
             names = [part, _SUFFIX.sub("", part)]
-            for name in reversed(names) if stripped_first else names:
-                if f"{path}{name}" in paths:
-                    path = f"{path}{name}/"
-                    break
-        return path.rstrip("/") or None
+            names = names[::-1] if stripped_first else names
+            read = [f"{start}{name}" for start in (begun, layer) for name in names]
+            path = next((path for path in read if path in beginnings), None)
+            if path is not None:
+                begun = f"{path}/"
+                layer = begun if path in paths else layer
+        return layer.rstrip("/") or None
 
     return resolve
