@@ -220,8 +220,7 @@ def _read_ranges(flavor: Flavor, model: Any, layers: dict[str, Any], found: Unwr
         if _is_quantize(layer):
             plain[node.outputs[0]] = plain[node.inputs[0]]
         else:
-            above, _, _ = node.path.rpartition("/")
-            path = "/".join([*above.split("/"), _inside(layer).name] if above else [_inside(layer).name])
+            path = node.path.removesuffix(layer.name) + _inside(layer).name
             plain.update((t, f"{path}{t.removeprefix(node.path)}") for t in node.outputs)
             if any(getattr(wrapper, "_weight_vars", None) for wrapper in _wrappers(layer)):
                 found.weights.add(path)

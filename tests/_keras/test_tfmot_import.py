@@ -24,7 +24,7 @@ qat.quantize_apply(qat.quantize_annotate_model(net), scheme=TensorRTQuantizeSche
 
 
 def run(code: str, setting: str | None) -> list[str]:
-    """Runs code in a fresh process; what it leaves of the variable, in it and its children, and of tf.keras."""
+    """What code in a fresh process leaves of the variable, in it and its children, and of `tf.keras`."""
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     if setting is not None:
         environment["TF_USE_LEGACY_KERAS"] = setting
@@ -65,7 +65,9 @@ def test_what_the_users_own_import_did_is_left_alone():
 
 def test_importing_the_public_module_loads_no_tfmot():
     code = "import sys, keras_trt; keras_trt.tfmot.TensorRTQuantizeScheme()\n"
-    code += "assert 'tensorflow_model_optimization' not in sys.modules\nassert 'tensorflow' not in sys.modules\n"
+    code += (
+        "assert 'tensorflow_model_optimization' not in sys.modules\nassert 'tensorflow' not in sys.modules\n"
+    )
     run(code, None)
 
 

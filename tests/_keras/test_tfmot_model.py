@@ -93,7 +93,9 @@ def test_the_users_model_is_left_as_it_was(quantized):
 
 def test_learned_ranges_are_read_off_every_kind_of_wrapper(quantized):
     found = unwrapped(quantized).ranges
-    inputs = quantized.get_layer(next(n.name for n in quantized.layers if n.name.startswith("quantize_layer")))
+    inputs = quantized.get_layer(
+        next(n.name for n in quantized.layers if n.name.startswith("quantize_layer"))
+    )
     assert found["input:0"].maximum == pytest.approx(float(inputs.quantizer_vars["max_var"].numpy()))
     assert found["input:0"].minimum == 0.0
     for tensor, name, held in (
