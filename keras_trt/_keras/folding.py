@@ -60,8 +60,7 @@ def _constant_nodes(graph_def: Any) -> set[str]:
             if node.op == "Const":
                 known[name] = True
                 continue
-            definition = op_def_registry.get(node.op)
-            if node.op in _NEVER or not node.input or definition is None or definition.is_stateful:
+            if node.op in _NEVER or not node.input or not _is_plain(op_def_registry.get(node.op)):
                 known[name] = False
                 continue
             parents = [_node_name(i) for i in node.input]
@@ -71,6 +70,16 @@ def _constant_nodes(graph_def: Any) -> set[str]:
                 continue
             known[name] = all(known[p] or nodes[p].op == "NoOp" for p in parents)
     return {name for name, is_constant in known.items() if is_constant}
+
+
+def _is_plain(definition: Any) -> bool:
+    """Whether an operator has no state and makes tensors (loops pass lists of tensors around)."""
+    import tensorflow as tf
+
+    opaque = (tf.variant.as_datatype_enum, tf.resource.as_datatype_enum)
+    if definition is None or definition.is_stateful:
+        return False
+    return not any(arg.type in opaque for arg in (*definition.input_arg, *definition.output_arg))
 
 
 def _node_name(tensor: str) -> str:

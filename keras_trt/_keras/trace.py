@@ -20,6 +20,7 @@ from keras_trt._keras.signature import (
     unique,
     zip_nests,
 )
+from keras_trt._keras.signed_zero import drop_signed_zero
 from keras_trt.errors import ExportError
 
 
@@ -201,6 +202,7 @@ def _frozen(tf: Any, concrete: Any, n_inputs: int) -> Any:
             node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     graph_def = _inlined(graph_def, concrete, n_inputs)
+    drop_signed_zero(graph_def)
     fold_constants(graph_def, [tensor.name for tensor in concrete.outputs])
     return graph_def
 

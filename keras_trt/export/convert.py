@@ -23,11 +23,15 @@ TF2ONNX_OPSET = 18
 _LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
 
 
-def convert(trace: Trace) -> ir.Model:
+def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
     """Converts a trace; inputs and outputs get the names and shapes Keras gave them.
 
     Weights stay out of TensorFlow's graph (tf2onnx's large-model way), and its optimisers work on one
     graph instead of on a copy each, so this is several times faster than `tf2onnx.convert`.
+
+    Args:
+        trace: The traced model.
+        opset: The opset asked for; the result has this one or tf2onnx's highest, if that is lower.
 
     Raises:
         ExportError: tf2onnx failed.
@@ -42,7 +46,7 @@ def convert(trace: Trace) -> ir.Model:
         try:
             converted = tfonnx.process_tf_graph(
                 graph,
-                opset=TF2ONNX_OPSET,
+                opset=min(opset, TF2ONNX_OPSET),
                 const_node_values=weights,
                 custom_op_handlers=custom,
                 input_names=list(trace.input_tensors),

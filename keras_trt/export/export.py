@@ -82,7 +82,7 @@ def export(
         compute_capabilities: GPU classes of a TensorRT-RTX plan, e.g. `["SM86", "SM89"]`.
         calibration_data: Data to calibrate activation ranges from, when the model has none yet.
         overwrite: Replace a bundle that is at `path` already.
-        opset: ONNX opset, 18 to 24; 19 by default, which every TensorRT 10 and 11 reads.
+        opset: ONNX opset, 17 to 24; 19 by default, which every TensorRT 10 and 11 reads.
         verify: Compare the exported model with Keras on a probe batch.
         verbose: 1 shows the stages, 0 nothing.
 
@@ -122,7 +122,7 @@ def export(
     with stages("trace"):
         traced = trace(model, input_shapes)
     with stages("convert"):
-        graph = convert(traced)
+        graph = convert(traced, job.opset)
     with stages("optimise"):
         kept = run_passes(
             graph,

@@ -33,7 +33,26 @@ def _erfc(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return _replace(ctx, node, name, build)
 
 
-HANDLERS: dict[str, tuple[Handler, list[Any]]] = {"Erfc": (_erfc, [])}
+def _bucketize(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """The number of boundaries not above `x`: Discretization."""
+    boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
+
+    def build(x: str) -> str:
+        real = ctx.make_node("Cast", [x], attr={"to": _FLOAT}, name=f"{name}/real").output[0]
+        last = ctx.make_const(f"{name}/axis", np.array([-1], np.int64)).output[0]
+        column = ctx.make_node("Unsqueeze", [real, last], name=f"{name}/Unsqueeze").output[0]
+        limits = ctx.make_const(f"{name}/boundaries", boundaries).output[0]
+        above = ctx.make_node("GreaterOrEqual", [column, limits], name=f"{name}/GreaterOrEqual").output[0]
+        ones = ctx.make_node("Cast", [above], attr={"to": _INT32}, name=f"{name}/ones").output[0]
+        return ctx.make_node(
+            "ReduceSum", [ones, last], attr={"keepdims": 0}, name=f"{name}/ReduceSum", dtypes=[_INT32]
+        ).output[0]
+
+    return _replace(ctx, node, name, build)
+
+
+_FLOAT, _INT32 = 1, 6  # onnx.TensorProto
+HANDLERS: dict[str, tuple[Handler, list[Any]]] = {"Erfc": (_erfc, []), "Bucketize": (_bucketize, [])}
 
 
 @contextmanager

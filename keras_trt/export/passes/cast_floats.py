@@ -16,7 +16,7 @@ from keras_trt.export.passes import _graph as g
 from keras_trt.export.passes.naming import layer_of
 
 LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
-MIN_OPSET = {"float32": 18, "fp16": 19, "bf16": 22}
+MIN_OPSET = {"float32": 17, "fp16": 19, "bf16": 22}
 """float16 scales came with opset 19, bfloat16 convolutions with opset 22."""
 
 # Control flow and random numbers stay as they are; the others lose too much, and NVIDIA's AutoCast agrees.

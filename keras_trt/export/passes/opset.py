@@ -7,7 +7,7 @@ import onnx_ir as ir
 from keras_trt.errors import ExportError, InputError
 
 DEFAULT_OPSET = 19
-OPSETS = range(18, 25)
+OPSETS = range(17, 25)
 
 # From 18 to 24 ONNX only added types and attributes with neutral defaults, except to these.
 _CHANGED = {"DFT": 20, "GridSample": 20, "GroupNormalization": 21}
@@ -17,7 +17,7 @@ class RaiseOpsetPass(ir.passes.InPlacePass):
     """Stamps the model with a higher opset.
 
     Args:
-        opset: 18 to 24.
+        opset: 17 to 24.
 
     Raises:
         InputError: Another number.
@@ -52,4 +52,4 @@ class RaiseOpsetPass(ir.passes.InPlacePass):
 
 
 # The IR version that came with each opset (ONNX "Versioning"); float16 scales etc. need no newer one.
-_IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12}
+_IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12}

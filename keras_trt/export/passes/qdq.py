@@ -58,32 +58,96 @@ class JoinPairsPass(ir.passes.InPlacePass):
 
 
 class HoistTransposePass(ir.passes.InPlacePass):
-    """`Q -> DQ -> Transpose` becomes `Transpose -> Q -> DQ`, so that the DQ feeds what follows directly."""
+    """Moves Transposes before quantisers, so that nothing stands between Q, DQ and the op they feed.
+
+    1. `Q -> Transpose -> DQ` and `Q -> DQ -> Transpose` become `Transpose -> Q -> DQ`.
+    2. `Pad -> Transpose` becomes `Transpose -> Pad`, so that the Pad can go into a Conv.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Walks the graph once."""
         modified = False
         for node in list(model.graph):
-            pair = _pair(node.inputs[0]) if node.op_type == "Transpose" else None
-            if pair is None or node.outputs[0].is_graph_output():
-                continue
-            q, dq = pair
-            moved = g.insert(
-                node,
-                "Transpose",
-                [q.inputs[0]],
-                dict(node.attributes),
-                like=node.outputs[0],
-                name=f"{node.name}_nchw",
-            )
-            g.replace(node, _repeat(node, moved, q, dq))
-            _drop_unused(dq, q)
-            modified = True
+            if (
+                node.op_type == "Transpose"
+                and not node.outputs[0].is_graph_output()
+                and node.graph is not None
+            ):
+                modified = _hoist(node) or modified
         return ir.passes.PassResult(model, modified)
 
 
+def _hoist(node: ir.Node) -> bool:
+    source = g.producer(node.inputs[0], "QuantizeLinear", "DequantizeLinear", "Pad")
+    if source is None or "perm" not in node.attributes:
+        return False
+    if source.op_type == "Pad":
+        return _swap_with_pad(node, source)
+    if g.scalar(source.inputs[1]) is None:
+        return False
+    # One step at a time: before a DQ first, then before its Q.
+    moved = g.insert(
+        node,
+        "Transpose",
+        [source.inputs[0]],
+        dict(node.attributes),
+        dtype=source.inputs[0].dtype,
+        name=node.name or "Transpose",
+    )
+    output = node.outputs[0]
+    moved.shape = None if output.shape is None else ir.Shape(output.shape)
+    again = g.insert(
+        node,
+        source.op_type,
+        [moved, *source.inputs[1:]],
+        dict(source.attributes),
+        like=output,
+        name=source.name or source.op_type,
+    )
+    g.replace(node, again)
+    _drop_unused(source)
+    if source.op_type == "DequantizeLinear":
+        _hoist(moved.producer())
+    return True
+
+
+def _swap_with_pad(node: ir.Node, pad: ir.Node) -> bool:
+    amounts, perm = g.constant(pad.inputs[1]), g.ints(node, "perm")
+    if amounts is None or perm is None or len(amounts) != 2 * len(perm) or len(pad.inputs) > 3:
+        return False
+    if g.sole_consumer(pad.outputs[0]) is None:
+        return False
+    begin, end = np.split(amounts, 2)
+    pads = g.add_constant(node.graph, np.concatenate([begin[perm], end[perm]]), f"{pad.name}/pads")
+    moved = g.insert(
+        node,
+        "Transpose",
+        [pad.inputs[0]],
+        dict(node.attributes),
+        dtype=pad.inputs[0].dtype,
+        name=node.name or "Transpose",
+    )
+    shape = pad.inputs[0].shape
+    moved.shape = None if shape is None else ir.Shape([shape[p] for p in perm])
+    padded = g.insert(
+        node,
+        "Pad",
+        [moved, pads, *pad.inputs[2:]],
+        dict(pad.attributes),
+        like=node.outputs[0],
+        name=pad.name or "Pad",
+    )
+    g.replace(node, padded)
+    _drop_unused(pad)
+    return True
+
+
 class FoldPadPass(ir.passes.InPlacePass):
-    """A zero `Pad` of the spatial axes before a `Conv` or its Q/DQ becomes the Conv's own padding."""
+    """A zero `Pad` of the spatial axes becomes padding of the op behind it.
+
+    1. Before a `Conv` or its Q/DQ.
+    2. Before a `MaxPool` of values that are never negative (its own padding counts as minus infinity).
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Walks the graph once."""
@@ -91,7 +155,46 @@ class FoldPadPass(ir.passes.InPlacePass):
         for node in list(model.graph):
             if node.op_type == "Conv" and not _auto_pad(node):
                 modified = _fold_pad(node) or modified
+            elif node.op_type == "MaxPool" and not _auto_pad(node) and len(node.outputs) == 1:
+                modified = _fold_pad_of_pool(node) or modified
         return ir.passes.PassResult(model, modified)
+
+
+def _fold_pad_of_pool(pool: ir.Node) -> bool:
+    pad = g.producer(pool.inputs[0], "Pad")
+    pads = _spatial_zero_pads(pad) if pad is not None else None
+    if pad is None or pads is None or not _never_negative(pad.inputs[0]):
+        return False
+    kernel = g.ints(pool, "kernel_shape") or []
+    total = [a + b for a, b in zip(g.ints(pool, "pads", [0] * len(pads)) or [], pads, strict=True)]
+    if any(n >= size for n, size in zip(total, kernel * 2, strict=True)):
+        return False  # a window of padding only would be minus infinity
+    pool.attributes["pads"] = ir.AttrInt64s("pads", total)
+    pool.replace_input_with(0, pad.inputs[0])
+    _drop_unused(pad)
+    return True
+
+
+def _never_negative(value: ir.Value) -> bool:
+    """Whether a tensor is known to hold no negative values."""
+    node = g.producer(value)
+    if node is None:
+        return False
+    if node.op_type in ("Relu", "Sigmoid", "Softmax", "Abs", "Exp", "Softplus"):
+        return True
+    if node.op_type == "Clip":
+        low = g.scalar(node.inputs[1]) if len(node.inputs) > 1 else None
+        return low is not None and low >= 0
+    if node.op_type in (
+        "MaxPool",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Transpose",
+        "Reshape",
+        "AveragePool",
+    ):
+        return _never_negative(node.inputs[0])
+    return False
 
 
 def _fold_pad(conv: ir.Node) -> bool:

@@ -15,6 +15,7 @@ class SimplifyPass(ir.passes.InPlacePass):
     2. `Cast` to the type a tensor already has is dropped.
     3. `Transpose` that permutes nothing is dropped; two in a row become one.
     4. `Reshape` gets a constant shape when all axes but one are known (needs inferred shapes).
+    5. Of two `Reshape` in a row only the second is kept.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -70,6 +71,16 @@ def _transpose(node: ir.Node) -> bool:
     return True
 
 
+def _reshape(node: ir.Node) -> bool:
+    before, target = g.producer(node.inputs[0], "Reshape"), g.constant(node.inputs[1])
+    if before is not None and target is not None and 0 not in target:  # 0 would copy a size of its input
+        node.replace_input_with(0, before.inputs[0])
+        if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
+            before.graph.remove(before, safe=True)
+        return True
+    return _constant_reshape(node)
+
+
 def _constant_reshape(node: ir.Node) -> bool:
     shape = node.outputs[0].shape
     if g.constant(node.inputs[1]) is not None or shape is None:
@@ -88,5 +99,5 @@ _RULES = {
     "Sub": _neutral,
     "Cast": _same_cast,
     "Transpose": _transpose,
-    "Reshape": _constant_reshape,
+    "Reshape": _reshape,
 }
