@@ -67,15 +67,13 @@ class LegacyKeras(Flavor):
         """Deleting the attribute is enough here."""
 
     def add_state(self, layer: Any, name: str, value: float, trainable: bool = False) -> Any:
-        tf, sync = self.tf, self.tf.VariableSynchronization
         return layer.add_weight(
             name=name,
             shape=(),
             dtype="float32",
             initializer=self.keras.initializers.Constant(value),
             trainable=trainable,
-            synchronization=sync.AUTO if trainable else sync.ON_READ,
-            aggregation=tf.VariableAggregation.MEAN,
+            aggregation=self.tf.VariableAggregation.MEAN,  # replicas agree after every step, not when saved
             experimental_autocast=False,
         )
 
