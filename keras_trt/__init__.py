@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from keras_trt import tfmot as tfmot
     from keras_trt.export import export as export
     from keras_trt.fuse import fuse_model as fuse_model
+    from keras_trt.fuse import merge_models as merge_models
     from keras_trt.models import load_model as load_model
     from keras_trt.models import report as report
     from keras_trt.models import save_model as save_model
@@ -41,6 +42,7 @@ __all__ = [
     "quantize_model",
     "prune_model",
     "fuse_model",
+    "merge_models",
     "calibrate",
     "strip",
     # Look before and after
@@ -64,6 +66,7 @@ _HOMES = {
     "quantize_model": "keras_trt.quantize",
     "prune_model": "keras_trt.prune",
     "fuse_model": "keras_trt.fuse",
+    "merge_models": "keras_trt.fuse",
     "calibrate": "keras_trt.quantize",
     "strip": "keras_trt.models",
     "plan": "keras_trt.quantize",

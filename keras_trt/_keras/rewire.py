@@ -117,3 +117,18 @@ class _Rewiring:
         inputs = nest.pack_sequence_as(model._nested_inputs, starts)
         outputs = nest.map_structure(lambda t: tensors[str(id(t))], model._nested_outputs)
         return keras.Model(inputs, outputs, name=model.name)
+
+
+def rename(flavor: Flavor, layer: Any, name: str) -> None:
+    """Gives a layer that is not yet part of a model another name."""
+    setattr(layer, "name" if flavor.name == "keras3" else "_name", name)
+
+
+def new_inputs(flavor: Flavor, model: Any, prefix: str = "") -> Any:
+    """Fresh inputs for calling a functional model, in its own nest; named as its inputs, after `prefix`."""
+
+    def fresh(tensor: Any) -> Any:
+        name = prefix + tensor._keras_history[0].name
+        return flavor.keras.Input(batch_shape=tuple(tensor.shape), dtype=tensor.dtype, name=name)
+
+    return flavor.tf.nest.map_structure(fresh, flavor.input_nest(model))
