@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from keras_trt.quantize import calibrate as calibrate
     from keras_trt.quantize import plan as plan
     from keras_trt.quantize import quantize_model as quantize_model
+    from keras_trt.quantize import sensitivity as sensitivity
     from keras_trt.runtime import load as load
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     # Look before and after
     "plan",
     "report",
+    "sensitivity",
     # To disk and back, as Keras models
     "save_model",
     "load_model",
@@ -70,6 +72,7 @@ _HOMES = {
     "calibrate": "keras_trt.quantize",
     "strip": "keras_trt.models",
     "plan": "keras_trt.quantize",
+    "sensitivity": "keras_trt.quantize",
     "report": "keras_trt.models",
     "save_model": "keras_trt.models",
     "load_model": "keras_trt.models",

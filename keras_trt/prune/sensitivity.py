@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model
+from keras_trt._keras.measure import inputs_and_targets, loss_against
 from keras_trt._keras.select import check_choices
 from keras_trt.errors import InputError
 from keras_trt.prune.pattern import parse_pattern
@@ -135,16 +136,12 @@ def sensitivity(
     levels = tuple(float(level) for level in levels)
     if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
         raise InputError(f"`levels` must rise between 0 and 1. Received: levels={levels}")
-    x, y = data if isinstance(data, tuple) else (data, None)
-    if metric is not None and y is None:
-        raise InputError(
-            "`metric` compares with targets: give `data=(inputs, targets)`. Received: no targets"
-        )
+    x, y = inputs_and_targets(data, metric)
     flavor = check_model(model)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     weights = find_weights(flavor, model, shape, only, skip)
-    loss = _loss_against(model, x, y, metric, batch_size)
+    loss = loss_against(model, x, y, metric, batch_size)
     known = _Cache(cache, model, shape.name, x, metric)
     losses: dict[str, tuple[float, ...]] = {}
     for weight in _progress(weights, verbose):
@@ -162,23 +159,6 @@ def sensitivity(
         losses[weight.name] = tuple(row)
         known.save()
     return Sensitivity(levels, losses, shape.name)
-
-
-def _loss_against(model: Any, x: Any, y: Any, metric: Any, batch_size: int) -> Callable[[], float]:
-    """A function that measures how much worse the model is than it is now."""
-
-    def predict() -> Any:
-        out = model.predict(x, batch_size=batch_size, verbose=0)
-        while isinstance(out, (list, tuple, dict)):
-            out = next(iter(out.values())) if isinstance(out, dict) else out[0]
-        return out
-
-    if metric is not None:
-        best = float(metric(y, predict()))
-        return lambda: best - float(metric(y, predict()))
-    reference = np.asarray(predict(), np.float64)
-    scale = max(float(reference.var()), 1e-12)
-    return lambda: float(np.mean((np.asarray(predict(), np.float64) - reference) ** 2)) / scale
 
 
 def _progress(weights: list[Any], verbose: int) -> Iterator[Any]:

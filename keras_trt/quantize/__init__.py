@@ -3,3 +3,5 @@
 from keras_trt.quantize.calibrate import calibrate as calibrate
 from keras_trt.quantize.quantize_model import plan as plan
 from keras_trt.quantize.quantize_model import quantize_model as quantize_model
+from keras_trt.quantize.sensitivity import SensitivityReport as SensitivityReport
+from keras_trt.quantize.sensitivity import sensitivity as sensitivity

@@ -24,7 +24,7 @@ def calibrate(
 ) -> Any:
     """Sets the activation ranges of a quantised model from one pass over data, in place.
 
-    The float model is run: what is measured is what quantisation will cut.
+    The model runs with rounded weights and float activations: what is measured is what will be cut.
 
     Args:
         model: A quantised Keras 3 or tf_keras model.

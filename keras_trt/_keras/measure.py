@@ -1,0 +1,52 @@
+"""How much worse a model has become: by a metric, or by how far its output has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_trt.errors import InputError
+
+Metric = Callable[[Any, Any], float]
+
+
+def inputs_and_targets(data: Any, metric: Metric | None) -> tuple[Any, Any]:
+    """(inputs, targets) of `data`, which is the inputs or both; targets may be None without a metric.
+
+    Raises:
+        InputError: A metric without targets.
+    """
+    x, y = data if isinstance(data, tuple) else (data, None)
+    if metric is not None and y is None:
+        raise InputError(
+            "`metric` compares with targets: give `data=(inputs, targets)`. Received: no targets"
+        )
+    return x, y
+
+
+def loss_against(model: Any, x: Any, y: Any, metric: Metric | None, batch_size: int) -> Callable[[], float]:
+    """A function that measures how much worse the model is than it is now.
+
+    Args:
+        model: A model with `predict`.
+        x: Inputs.
+        y: Targets, when there is a metric.
+        metric: `metric(targets, predictions) -> float`, higher is better; the loss is its fall. Without
+            it, the loss is the mean squared change of the first output over its variance.
+        batch_size: For `predict`.
+    """
+
+    def predict() -> Any:
+        out = model.predict(x, batch_size=batch_size, verbose=0)
+        while isinstance(out, (list, tuple, dict)):
+            out = next(iter(out.values())) if isinstance(out, dict) else out[0]
+        return out
+
+    if metric is not None:
+        best = float(metric(y, predict()))
+        return lambda: best - float(metric(y, predict()))
+    reference = np.asarray(predict(), np.float64)
+    scale = max(float(reference.var()), 1e-12)
+    return lambda: float(np.mean((np.asarray(predict(), np.float64) - reference) ** 2)) / scale

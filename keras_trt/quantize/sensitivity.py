@@ -1,0 +1,124 @@
+"""How much a model suffers from quantising each layer alone: which ones to leave float."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.kernels import kernel_of
+from keras_trt._keras.masking import value_of, variable_of
+from keras_trt._keras.measure import Metric, inputs_and_targets, loss_against
+from keras_trt.quantize.fake_quant import quantize_weights
+from keras_trt.quantize.inventory import quantizers_of, twins
+from keras_trt.quantize.quantize_model import quantize_model
+from keras_trt.report import Report
+
+
+@dataclass(frozen=True)
+class SensitivityReport:
+    """The measured loss of each layer, quantised alone.
+
+    Attributes:
+        losses: {layer path: loss}, worst first; 0 means no harm.
+        scheme: The scheme they were measured with.
+    """
+
+    losses: dict[str, float]
+    scheme: str
+
+    def worst(self, n: int) -> list[str]:
+        """The `n` layers that suffer most, to be given to `skip`."""
+        return list(self.losses)[:n]
+
+    def report(self) -> Report:
+        """One row per layer, worst first."""
+        rows = tuple({"layer": path, "loss": loss} for path, loss in self.losses.items())
+        return Report(f"Loss by layer, quantised alone ({self.scheme})", rows)
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+
+def sensitivity(
+    model: Any,
+    data: Any,
+    *,
+    metric: Metric | None = None,
+    scheme: Any = "int8",
+    method: Any = "max",
+    only: Any = None,
+    skip: Any = (),
+    batch_size: int = 32,
+    verbose: int = 1,
+) -> SensitivityReport:
+    """Measures how much a model suffers when each layer alone is quantised.
+
+    Args:
+        model: A built float Keras 3 or tf_keras model; it is not changed.
+        data: Inputs, or (inputs, targets), as arrays; also used to calibrate.
+        metric: `metric(targets, predictions) -> float`, higher is better; the loss is its fall. Without
+            it, the loss is the mean squared change of the first output over its variance.
+        scheme: As in `quantize_model`.
+        method: As in `calibrate`.
+        only: As in `quantize_model`.
+        skip: As in `quantize_model`.
+        batch_size: For calibration and prediction.
+        verbose: 1 shows progress.
+
+    Returns:
+        The layers, worst first.
+
+    Raises:
+        InputError: A metric without targets, or an argument that does not fit.
+
+    Example:
+        >>> found = sensitivity(model, x_val[:256])
+        >>> quantized = quantize_model(model, calibration_data=x_val, skip=found.worst(2))
+    """
+    x, y = inputs_and_targets(data, metric)
+    flavor = check_model(model)
+    copy = quantize_model(
+        model, scheme, calibration_data=x, method=method, only=only, skip=skip, verbose=verbose
+    )
+    layers = [(path, _Switch(flavor, layer)) for path, layer in twins(flavor, copy) if layer.quantization.own]
+    loss = loss_against(copy, x, y, metric, batch_size)  # every layer is float by now
+    bar = flavor.keras.utils.Progbar(len(layers), verbose=verbose, unit_name="layer")
+    losses = {}
+    for done, (path, switch) in enumerate(layers, start=1):
+        switch.on()
+        losses[path] = loss()
+        switch.off()
+        bar.update(done, finalize=done == len(layers))
+    ranked = dict(sorted(losses.items(), key=lambda item: -item[1]))
+    return SensitivityReport(ranked, str(getattr(scheme, "name", scheme)))
+
+
+class _Switch:
+    """Turns one twin's quantisation on and off by its variables, so that no step is traced again."""
+
+    def __init__(self, flavor: Flavor, layer: Any) -> None:
+        formats = layer.quantization.scheme
+        self.ranges = [(q, float(flavor.raw(q.amax).numpy())) for q in quantizers_of(layer)]
+        self.kernels = []
+        for name in layer.quantization.kernels:
+            row = kernel_of(layer, name)
+            variable = variable_of(layer, row)
+            float_values = value_of(variable)
+            tensor = flavor.tf.convert_to_tensor(float_values)
+            rounded = quantize_weights(tensor, row.channel_axes, formats.weights, formats.block).numpy()
+            self.kernels.append((variable, float_values, rounded))
+        layer.quantization = replace(layer.quantization, kernels=())  # the values carry it from now on
+        self.off()
+
+    def on(self) -> None:
+        for quantizer, amax in self.ranges:
+            quantizer.amax.assign(amax)
+        for variable, _, rounded in self.kernels:
+            variable.assign(rounded)
+
+    def off(self) -> None:
+        for quantizer, _ in self.ranges:
+            quantizer.amax.assign(0.0)  # lets floats through
+        for variable, float_values, _ in self.kernels:
+            variable.assign(float_values)

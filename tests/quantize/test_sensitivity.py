@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_trt.errors import InputError
+from keras_trt.quantize import quantize_model, sensitivity
+from tests.nets import images, residual_net
+
+
+@pytest.fixture
+def model(k):
+    k.utils.set_random_seed(0)
+    return residual_net(k)
+
+
+def test_every_quantised_layer_is_measured_alone_and_the_model_stays(model):
+    x, _ = images()
+    before = model.predict(x, verbose=0)
+    found = sensitivity(model, x, verbose=0)
+    assert set(found.losses) == {
+        "stem", "separable", "depthwise", "add", "strided", "average", "probabilities",
+    }  # fmt: skip
+    assert all(loss >= 0 for loss in found.losses.values())
+    assert list(found.losses.values()) == sorted(found.losses.values(), reverse=True)
+    assert np.array_equal(model.predict(x, verbose=0), before)
+
+
+def test_a_layers_loss_is_that_of_the_model_with_only_it_quantised(model):
+    x, _ = images()
+    found = sensitivity(model, x, verbose=0)
+    reference = model.predict(x, verbose=0).astype("float64")
+    for name in ("stem", "add"):
+        alone = quantize_model(model, calibration_data=x, only=name, verbose=0).predict(x, verbose=0)
+        loss = np.mean((alone - reference) ** 2) / reference.var()
+        # Not the same number: calibration saw the other layers' weights rounded.
+        assert found.losses[name] == pytest.approx(loss, rel=0.25)
+
+
+def test_the_layer_with_a_ruined_range_is_worst_and_can_be_skipped(k, model):
+    x, _ = images()
+    kernel, bias = model.get_layer("strided").get_weights()
+    kernel[0, 0, :, 0] *= 1e3  # one huge weight leaves the rest of its channel no levels
+    model.get_layer("strided").set_weights([kernel, bias])
+    found = sensitivity(model, x, only=[k.layers.Conv2D], verbose=0)
+    assert found.worst(1) == ["strided"]
+    assert "strided" in str(found)
+
+
+def test_a_metric_is_used_and_needs_targets(model):
+    x, y = images()
+
+    def accuracy(targets, predictions):
+        return float((predictions.argmax(-1) == targets).mean())
+
+    found = sensitivity(model, (x, y), metric=accuracy, verbose=0)
+    assert all(-1 <= loss <= 1 for loss in found.losses.values())
+    with pytest.raises(InputError, match="compares with targets"):
+        sensitivity(model, x, metric=accuracy, verbose=0)
