@@ -159,30 +159,11 @@ def predictions_unrounded(path: Path, x: np.ndarray) -> np.ndarray:
     """The same with the activations' Q/DQ taken out of the graph; the weights stay int8."""
     import onnxruntime
 
+    from keras_trt.export.numbers import without_rounding
+
     graph = without_rounding(onnx.load(path / "model.onnx"))
-    # Where only the weights are int8, optimisers (and OpenVINO) round activations on their own.
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     return log_probabilities(session.run(None, {graph.graph.input[0].name: x})[0])
-
-
-def without_rounding(proto: onnx.ModelProto) -> onnx.ModelProto:
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    came_from: dict[str, str] = {}
-    for node in proto.graph.node:
-        node.input[:] = [came_from.get(name, name) for name in node.input]
-        if node.op_type == "QuantizeLinear" or (
-            node.op_type == "DequantizeLinear" and node.input[0] not in weights
-        ):
-            came_from[node.output[0]] = node.input[0]
-    nodes = [node for node in proto.graph.node if node.output[0] not in came_from]
-    used = {name for node in nodes for name in node.input}
-    tensors = [tensor for tensor in proto.graph.initializer if tensor.name in used]
-    del proto.graph.node[:], proto.graph.initializer[:], proto.graph.value_info[:]
-    proto.graph.node.extend(nodes)
-    proto.graph.initializer.extend(tensors)
-    return proto
 
 
 def log_probabilities(p: np.ndarray) -> np.ndarray:

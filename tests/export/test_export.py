@@ -36,6 +36,7 @@ def randomised(model, seed=0):
 
 @pytest.fixture
 def quantized(k):
+    k.utils.set_random_seed(0)
     return quantize_model(randomised(residual_net(k)), calibration_data=images()[0], verbose=0)
 
 
@@ -275,3 +276,18 @@ def test_an_old_bundle_survives_a_failed_export(k, tmp_path, monkeypatch):
 def test_the_onnx_alone_builds_for_every_target(quantized, tmp_path):
     export(quantized, tmp_path / "net", engine=None, verbose=0)
     assert build(tmp_path / "net" / "model.onnx", targets=ALL_TARGETS).audit.precisions == {"int8": 6}
+
+
+def test_a_wrong_int8_weight_is_found_although_rounding_would_hide_it(k, tmp_path, monkeypatch):
+    from keras_trt.export.passes import weights
+
+    original = weights.to_grid
+
+    def off_by_a_percent(weight, axis, layer):
+        integers, scales = original(weight, axis, layer)
+        return integers, scales * np.float32(1.01)
+
+    monkeypatch.setattr(weights, "to_grid", off_by_a_percent)
+    model = quantize_model(randomised(residual_net(k)), calibration_data=images()[0], verbose=0)
+    with pytest.raises(ExportError, match="differs from Keras: output 'probabilities' by .*0.1% is allowed"):
+        export(model, tmp_path / "net", engine=None, verbose=0)
