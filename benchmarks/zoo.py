@@ -216,12 +216,12 @@ def main() -> None:
 
 
 def sweep(wanted: list[str], size: int | None, path: Path) -> None:
-    """Runs what has not passed yet; a line of results each."""
+    """Runs the wanted networks, or all that have not passed yet; a line of results each."""
     done = {key for key, row in read_rows(path).items() if not row["failed"]}
-    chosen = [
-        key for key in networks()
-        if (key not in done and not wanted) or f"{key[0]}:{key[1]}" in wanted or key[1] in wanted
-    ]  # fmt: skip
+    matching = [[key for key in networks() if name in (key[1], ":".join(key))] for name in wanted]
+    if [] in matching:
+        raise SystemExit(f"No network is called {wanted[matching.index([])]!r}.")
+    chosen = [key for keys in matching for key in keys] or [key for key in networks() if key not in done]
     for n, (keras_name, net) in enumerate(chosen, start=1):
         print(f"[{n}/{len(chosen)}] {keras_name}.{net} ...", end=" ", flush=True)
         start = time.perf_counter()
