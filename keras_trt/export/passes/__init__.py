@@ -7,13 +7,17 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from keras_trt.errors import ExportError
 from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
 from keras_trt.export.passes.layout import RemoveTransposesPass
-from keras_trt.export.passes.naming import NameNodesPass, NameTensorsPass
+from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
+from keras_trt.export.passes.order import OrderNodesPass
 from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, JoinPairsPass, RepeatQuantizersPass
 from keras_trt.export.passes.simplify import SimplifyPass
+from keras_trt.export.passes.tensor_names import NameTensorsPass
+from keras_trt.export.passes.trip_count import LimitTripsPass
 from keras_trt.export.passes.weights import QuantizeWeightsPass
 
 
@@ -38,9 +42,31 @@ def run_passes(
 
     Returns:
         Why nodes stayed in float32 although another type was asked for, by node name.
+
+    Raises:
+        ExportError: A pass failed or found a weight that cannot be int8.
     """
-    layers = tuple(layers)
+    try:
+        return _run(model, tuple(layers), opset, quantized, floats, keep_float32)
+    except ir.passes.PassError as e:
+        cause: BaseException = e
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ExportError(
+            f"The ONNX graph of model {model.graph.name!r} could not be prepared for TensorRT: {cause}"
+        ) from e
+
+
+def _run(
+    model: ir.Model,
+    layers: tuple[str, ...],
+    opset: int,
+    quantized: Mapping[str, int] | None,
+    floats: str,
+    keep_float32: Iterable[str],
+) -> dict[str, str]:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    OrderNodesPass()(model)
     NameNodesPass(layers)(model)
     common.ShapeInferencePass()(model)
     _REWRITE(model)
@@ -60,6 +86,7 @@ _REWRITE = ir.passes.PassManager(
     [
         common.IdentityEliminationPass(),
         SimplifyPass(),
+        LimitTripsPass(),
         FoldAffinePass(),
         RemoveTransposesPass(),
         JoinPairsPass(),
@@ -77,7 +104,7 @@ _FINISH = ir.passes.Sequential(
     common.DeduplicateInitializersPass(size_limit=1024),
     common.CommonSubexpressionEliminationPass(),
     common.RemoveUnusedNodesPass(),
-    common.TopologicalSortPass(),
+    OrderNodesPass(),
     NameTensorsPass(),
     common.ShapeInferencePass(),
 )

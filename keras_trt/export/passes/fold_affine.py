@@ -21,6 +21,8 @@ class FoldAffinePass(ir.passes.InPlacePass):
     2. `Mul` and `Div` by constants per channel go into the weights, `Add` and `Sub` into the bias.
     3. `MatMul` has no bias: a shift stays as its `Add`, and a scale behind that `Add` is moved before it.
     4. Two constant shifts (or scales) in a row become one.
+    5. A scale or shift behind a Squeeze (of a 1D convolution) or a Reshape (of a Dense on many axes) moves
+       before it, where the rules above find it.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -70,10 +72,11 @@ def _step(node: ir.Node) -> bool:
     before = g.producer(x)
     if array is None or before is None or not np.issubdtype(array.dtype, np.floating):
         return False
-    if not g.only_used_by(x, node) or len(before.outputs) != 1:
+    output_fits = not node.outputs[0].is_graph_output() or g.can_take_output(x)
+    if not g.only_used_by(x, node) or len(before.outputs) != 1 or not output_fits:
         return False
-    if node.outputs[0].is_graph_output() and not g.can_take_output(x):
-        return False
+    if before.op_type in ("Squeeze", "Reshape"):
+        return _move_before_shape(node, before, array)
     values = array.astype(np.float64)
     if node.op_type in ("Mul", "Div"):
         return _fold_scale(node, before, 1 / values if node.op_type == "Div" else values)
@@ -193,6 +196,47 @@ def _move_scale_before_shift(node: ir.Node, add: ir.Node, factor: np.ndarray) ->
     add.replace_input_with(1 - index, scaled)
     add.replace_input_with(index, shift)
     return True
+
+
+def _move_before_shape(node: ir.Node, shape: ir.Node, array: np.ndarray) -> bool:
+    """Rule 5: `op(squeeze(x), c)` becomes `squeeze(op(x, c'))`."""
+    x = shape.inputs[0]
+    if g.producer(x, *_LINEAR, "Mul", "Add") is None or not g.only_used_by(x, shape):
+        return False
+    constant = _unsqueezed(shape, array) if shape.op_type == "Squeeze" else _last_axis(shape, array)
+    if constant is None:
+        return False
+    name = node.name or node.op_type
+    moved = g.insert(
+        shape, node.op_type, [x, g.add_constant(node.graph, constant, f"{name}/constant")], like=x, name=name
+    )
+    shape.replace_input_with(0, moved)
+    g.replace(node, shape.outputs[0])
+    return True
+
+
+def _unsqueezed(squeeze: ir.Node, array: np.ndarray) -> np.ndarray | None:
+    """The constant with the axes that the Squeeze removes."""
+    n_axes = g.rank(squeeze.inputs[0])
+    axes = g.constant(squeeze.inputs[1]) if len(squeeze.inputs) > 1 else None
+    if n_axes is None or axes is None or array.ndim > n_axes - len(axes):
+        return None
+    full = array.reshape([1] * (n_axes - len(axes) - array.ndim) + list(array.shape))
+    return np.expand_dims(full, tuple(int(a) % n_axes for a in axes))
+
+
+def _last_axis(reshape: ir.Node, array: np.ndarray) -> np.ndarray | None:
+    """The constant as one number per element of the last axis, when the Reshape keeps that axis."""
+    product = g.producer(reshape.inputs[0])
+    while product is not None and product.op_type in ("Mul", "Add"):
+        product = g.producer(product.inputs[0])
+    weight = g.constant(product.inputs[1]) if product is not None and product.op_type == "MatMul" else None
+    target = g.constant(reshape.inputs[1])
+    if weight is None or target is None or int(target[-1]) != weight.shape[-1] or array.ndim > len(target):
+        return None
+    if array.size not in (1, weight.shape[-1]) or (array.size > 1 and array.shape[-1] != array.size):
+        return None
+    return array.reshape(-1)
 
 
 def _merge(node: ir.Node, before: ir.Node, op_type: str, values: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""Names every node after the Keras layer it comes from: `backbone/conv1/Conv`, and tensors after nodes."""
+"""Names every node after the Keras layer it comes from: `backbone/conv1/Conv`."""
 
 from __future__ import annotations
 
@@ -63,65 +63,8 @@ class NameNodesPass(ir.passes.InPlacePass):
         taken: set[str] = set()
         for node in nodes:
             path = paths[node]
-            node.name = _unique(f"{path}/{node.op_type}" if path else node.op_type, taken)
+            node.name = unique_name(f"{path}/{node.op_type}" if path else node.op_type, taken)
         return ir.passes.PassResult(model, modified=True)
-
-
-class NameTensorsPass(ir.passes.InPlacePass):
-    """Names each tensor after the node that makes it, each constant after the first node that uses it.
-
-    tf2onnx numbers names with a counter that runs through the process; without this pass the bytes of the
-    same model would differ from export to export. Inputs and outputs of the graph keep their names.
-    """
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Renames the tensors of the main graph; nodes that share a name get a suffix first."""
-        graph = model.graph
-        names: set[str] = set()
-        for node in graph:
-            node.name = _unique(node.name or node.op_type, names)
-        taken = {v.name for v in (*graph.inputs, *graph.outputs) if v.name is not None}
-        constants = {name: value for name, value in graph.initializers.items() if name not in taken}
-        for i, value in enumerate(constants.values()):  # first out of the way of each other
-            value.name = f"\0{i}"
-        named: set[ir.Value] = set()
-        for node in graph:
-            for i, value in enumerate(node.inputs):
-                if (
-                    value is not None
-                    and value.is_initializer()
-                    and value not in named
-                    and value.name not in taken
-                ):
-                    value.name = _unique(f"{node.name}/{_role(node, i)}", taken)
-                    named.add(value)
-            for i, value in enumerate(node.outputs):
-                if not value.is_graph_output():
-                    value.name = (
-                        _unique(node.name or node.op_type, taken)
-                        if i == 0
-                        else _unique(f"{node.name}:{i}", taken)
-                    )
-        return ir.passes.PassResult(model, modified=True)
-
-
-_ROLES = {
-    "Conv": ("x", "weight", "bias"),
-    "ConvTranspose": ("x", "weight", "bias"),
-    "MatMul": ("a", "weight"),
-    "Gemm": ("a", "weight", "bias"),
-    "QuantizeLinear": ("x", "scale", "zero_point"),
-    "DequantizeLinear": ("int8", "scale", "zero_point"),
-    "Reshape": ("x", "shape"),
-    "Clip": ("x", "min", "max"),
-    "Pad": ("x", "pads", "value"),
-}
-
-
-def _role(node: ir.Node, index: int) -> str:
-    """What an input is to its node."""
-    roles = _ROLES.get(node.op_type, ())
-    return roles[index] if index < len(roles) else f"constant_{index}"
 
 
 def _own_scopes(node: ir.Node) -> Iterator[str]:
@@ -131,7 +74,8 @@ def _own_scopes(node: ir.Node) -> Iterator[str]:
         yield node.inputs[1].name or ""  # equal constants are shared: others may bear another layer's name
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """`name`, or the first of `name_1`, `name_2`, ... that is not in `taken`; it is added there."""
     candidate, n = name, 0
     while candidate in taken:
         n += 1

@@ -102,7 +102,7 @@ def _hoist(node: ir.Node) -> bool:
         [moved, *source.inputs[1:]],
         dict(source.attributes),
         like=output,
-        name=source.name or source.op_type,
+        name=source.name if g.only_used_by(source.outputs[0], node) else f"{source.name}_nchw",
     )
     g.replace(node, again)
     _drop_unused(source)

@@ -16,6 +16,7 @@ class SimplifyPass(ir.passes.InPlacePass):
     3. `Transpose` that permutes nothing is dropped; two in a row become one.
     4. `Reshape` gets a constant shape when all axes but one are known (needs inferred shapes).
     5. Of two `Reshape` in a row only the second is kept.
+    6. A nearest `Resize` by whole factors uses the coordinates TensorRT has: all modes agree there.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -92,7 +93,33 @@ def _constant_reshape(node: ir.Node) -> bool:
     return True
 
 
+def _resize(node: ir.Node) -> bool:
+    mode = node.attributes.get("coordinate_transformation_mode")
+    nearest = "mode" not in node.attributes or node.attributes["mode"].as_string() == "nearest"
+    if not nearest or mode is None or mode.as_string() != "tf_half_pixel_for_nn":
+        return False
+    scales = g.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    factors = scales if scales is not None and scales.size else _factors(node)
+    if factors is None or np.any(factors < 1) or np.any(factors != np.rint(factors)):
+        return False
+    for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):
+        node.attributes[name] = ir.AttrString(name, value)
+    return True
+
+
+def _factors(node: ir.Node) -> np.ndarray | None:
+    """How much each axis grows, from the shapes; an axis that is unknown on both sides counts as kept."""
+    x, y = node.inputs[0].shape, node.outputs[0].shape
+    if x is None or y is None:
+        return None
+    known = [(a, b) for a, b in zip(x, y, strict=True) if isinstance(a, int) or isinstance(b, int)]
+    if any(not isinstance(a, int) or not isinstance(b, int) for a, b in known):
+        return None
+    return np.array([b / a for a, b in known])
+
+
 _RULES = {
+    "Resize": _resize,
     "Mul": _neutral,
     "Div": _neutral,
     "Add": _neutral,
