@@ -13,7 +13,7 @@ from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.tfmot_model import is_wrapped
 from keras_trt.engine import available_builders
 from keras_trt.errors import ModelError
-from keras_trt.prune import sensitivity
+from keras_trt.prune import sensitivity, sparsity_report
 from keras_trt.quantize.inventory import inventory
 from tests.nets import residual_net
 from tests.tfmot_models import (
@@ -75,7 +75,8 @@ def test_a_quantised_model_becomes_an_int8_engine_that_predicts_as_it_does(reque
     assert report.precision == "int8"
     assert report.int8_mac_share == 1.0
     assert [plan["compute_capabilities"] for plan in report.plans] == ([("SM89",)] if HAS_RTX else [])
-    assert "activation ranges of TF-MOT were made symmetric" in str(report)
+    said = "activation ranges of TF-MOT were made symmetric" in str(report)
+    assert said == (name == "stock")  # the scheme's ranges are symmetric already
     graph = onnx.load(tmp_path / "bundle" / "model.onnx").graph
     zero_points = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear"]
@@ -222,3 +223,21 @@ def test_the_users_model_can_go_on_training_in_tfmot(stock, tmp_path):
     losses = stock.fit(*quadrants(64), epochs=1, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert not all(np.array_equal(a, b) for a, b in zip(before, stock.get_weights(), strict=True))
+
+
+def test_merge_models_takes_wrapped_models(stock, sparse):
+    both = keras_trt.merge_models([stock, keras_trt.strip(sparse)])
+    outputs = both.predict(quadrants(8)[0], verbose=0)
+    assert [value.shape for value in outputs.values()] == [(8, 4)] * 2
+    assert inventory(both)
+
+
+def test_the_sparsity_report_names_the_layers_inside_the_wrappers(sparse):
+    rows = {row["weight"]: row for row in sparsity_report(sparse).rows}
+    assert rows["strided.kernel"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("callback", [keras_trt.callbacks.Quantize(), keras_trt.callbacks.Prune(0.5)])
+def test_callbacks_that_work_in_place_refuse_wrapped_models(stock, callback):
+    with pytest.raises(ModelError, match=r"Train `keras_trt.tfmot.from_tfmot\(model\)` instead"):
+        stock.fit(*quadrants(32), verbose=0, callbacks=[callback])

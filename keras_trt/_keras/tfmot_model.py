@@ -78,6 +78,20 @@ def is_wrapped(flavor: Flavor, model: Any) -> bool:
     return any(_is_tfmot(layer) for _, layer in flavor.walk(model))
 
 
+def refuse_wrapped(flavor: Flavor, model: Any) -> None:
+    """For what works on a model in place, where wrappers cannot be taken off.
+
+    Raises:
+        ModelError: TF-MOT has wrapped a layer of the model.
+    """
+    wrapped = [path for path, layer in flavor.walk(model) if _is_tfmot(layer)]
+    if wrapped:
+        raise ModelError(
+            f"TF-MOT has wrapped {len(wrapped)} layers of model {model.name!r}, the first is {wrapped[0]!r}; "
+            "nothing can be added to them in place. Train `keras_trt.tfmot.from_tfmot(model)` instead."
+        )
+
+
 def unwrap(flavor: Flavor, model: Any) -> Unwrapped:
     """The plain form of a model made by TF-MOT's `quantize_model`, `quantize_apply` or `prune_low_magnitude`.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import check_model, flavor_of
 from keras_trt._keras.select import check_choices
+from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import InputError
 from keras_trt.prune.pattern import NofM, parse_pattern
@@ -121,6 +122,7 @@ class Prune(Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the weights, so that errors come before any training."""
         flavor = check_model(self.model)
+        refuse_wrapped(flavor, self.model)
         check_choices(flavor.walk(self.model), self.only, self.skip)
         self._pruner = Pruner(self.model, self.pattern, self.strategy, self.only, self.skip)
         self._attached, self._last = False, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_trt._keras.flavor import check_model
+from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import InputError
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
@@ -88,6 +89,7 @@ class Quantize(Callback):
 
     def _convert(self) -> None:
         flavor = check_model(self.model)
+        refuse_wrapped(flavor, self.model)
         with flavor.strategy_scope(self.model):
             convert(flavor, self.model, self.scheme, self.only, self.skip)
             set_ranges(flavor, self.model, self.ranges or {})

@@ -10,6 +10,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.rewire import new_inputs, rename
 from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.from_tfmot import plain_model
 
 
 def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str | None = None) -> Any:
@@ -39,6 +40,7 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
     """
     models = list(models)
     flavor = _check(models)
+    models = [plain_model(model) for model in models]
     parts = [masking.rebind(flavor.clone(model)) for model in models]
     for part, unique in zip(parts, _unique([model.name for model in models]), strict=True):
         rename(flavor, part, unique)

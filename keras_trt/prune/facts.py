@@ -10,6 +10,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.kernels import Kernel
 from keras_trt.prune.masks import is_n_of_m
+from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.report import Report
 
 
@@ -25,6 +26,7 @@ def sparsity_report(model: Any) -> Report:
         the zeros, or why not).
     """
     flavor = check_model(model)
+    model = plain_model(model)
     rows = tuple(_row(flavor, path, kernel, v) for path, _, kernel, v in masking.weights_in(flavor, model))
     size = sum(row["size"] for row in rows)
     zeros = sum(row["size"] * row["sparsity"] for row in rows)

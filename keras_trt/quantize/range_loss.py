@@ -14,6 +14,7 @@ from keras_trt.quantize.from_tfmot import Conversion, QuantizedInput, from_tfmot
 from keras_trt.report import Report
 
 Metric = Callable[[Any, Any], float]
+_WORTH_SAYING = 1.001
 
 
 def range_report(
@@ -56,11 +57,11 @@ def range_report(
 
 
 def summary(conversion: Conversion) -> list[str]:
-    """The range loss in one sentence; none when nothing was quantised."""
+    """The range loss in one sentence; none when there is no loss, as with `TensorRTQuantizeScheme`."""
     known = [tensor for tensor in conversion.inputs if tensor.learned is not None]
-    if not known:
+    worst = max(known, key=_loss, default=None)
+    if worst is None or _loss(worst) < _WORTH_SAYING:
         return []
-    worst = max(known, key=_loss)
     return [
         f"{len(known)} activation ranges of TF-MOT were made symmetric: their steps grew "
         f"{np.median([_loss(tensor) for tensor in known]):.2f}x in the median, {_loss(worst):.2f}x at most "
@@ -80,7 +81,11 @@ def made_symmetric(model: Any, data: Any = None) -> tuple[Any, list[str]]:
         return model, []
     conversion = from_tfmot(model)
     notes = summary(conversion)
-    if notes and isinstance(getattr(data, "element_spec", None), tuple) and len(data.element_spec) > 1:
+    if (
+        conversion.inputs
+        and isinstance(getattr(data, "element_spec", None), tuple)
+        and len(data.element_spec) > 1
+    ):
         try:
             notes.append(accuracy_note(model, conversion.model, data))
         except InputError as e:

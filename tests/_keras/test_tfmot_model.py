@@ -10,6 +10,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.tfmot_model import LearnedRange, is_wrapped, unwrap
 from keras_trt.errors import ModelError
+from tests.nets import residual_net
 from tests.tfmot_models import (
     chain_net,
     fitted,
@@ -170,6 +171,17 @@ def test_nested_pruned_models_are_stripped():
     plain = unwrapped(wrapped).model
     assert masks(plain) == {"backbone/a.kernel": 0.5, "b.kernel": 0.5}
     assert np.array_equal(plain.predict(x, verbose=0), wrapped.predict(x, verbose=0))
+
+
+def test_pruned_models_in_mixed_precision_are_stripped():
+    tf_keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        wrapped = pruned(residual_net(tf_keras), epochs=1)
+        plain = unwrapped(wrapped).model
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    assert masks(plain)["strided.kernel"] == pytest.approx(0.5, abs=0.01)
+    assert np.array_equal(predict(plain), predict(wrapped))
 
 
 def test_prune_preserving_quantisation_keeps_the_zeros():
