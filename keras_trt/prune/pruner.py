@@ -69,7 +69,8 @@ class Pruner:
             value = masking.value_of(weight.variable)
             had = masking.constraint_of(self.flavor, weight.variable) is not None
             mask = value != 0 if had or keep_zeros else np.ones(value.shape, bool)
-            masking.set_mask(self.flavor, weight.layer, weight.kernel, mask)
+            if not had or not np.array_equal(masking.mask_of(self.flavor, weight.variable), mask):
+                masking.set_mask(self.flavor, weight.layer, weight.kernel, mask)
             new = new or not had
         masking.mark_containers(self.flavor, self.model)
         return new
@@ -78,7 +79,7 @@ class Pruner:
         """Zeroes masked weights that something other than an optimiser step has written."""
         for weight in self.weights:
             mask = masking.mask_of(self.flavor, weight.variable)
-            if mask is not None:
+            if mask is not None and masking.value_of(weight.variable)[~mask].any():
                 masking.set_mask(self.flavor, weight.layer, weight.kernel, mask)
 
     def sparsity(self) -> float:
