@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -10,11 +11,13 @@ from onnx_ir.passes import common
 from keras_trt.errors import ExportError
 from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
+from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.layout import RemoveTransposesPass
 from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
-from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, JoinPairsPass, RepeatQuantizersPass
+from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
+from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
 from keras_trt.export.passes.simplify import SimplifyPass
 from keras_trt.export.passes.tensor_names import NameTensorsPass
 from keras_trt.export.passes.trip_count import LimitTripsPass
@@ -27,6 +30,8 @@ def run_passes(
     *,
     opset: int,
     quantized: Mapping[str, int] | None = None,
+    weights: Mapping[str, Format] | None = None,
+    activations: Mapping[str, str] | None = None,
     floats: str = "float32",
     keep_float32: Iterable[str] = (),
 ) -> dict[str, str]:
@@ -37,6 +42,8 @@ def run_passes(
         layers: The paths of all Keras layers.
         opset: The opset asked for; raised when `floats` needs a newer one.
         quantized: How many quantised weights each layer has, by path; None when the model cannot say.
+        weights: The weight formats of layers that are not int8, by path.
+        activations: The activation formats of layers that are not int8, by path.
         floats: The type of the float part: `"float32"`, `"fp16"` or `"bf16"`.
         keep_float32: The paths of layers that compute in float32 anyway.
 
@@ -47,7 +54,8 @@ def run_passes(
         ExportError: A pass failed or found a weight that cannot be int8.
     """
     try:
-        return _run(model, tuple(layers), opset, quantized, floats, keep_float32)
+        forms = _Formats(quantized, weights or {}, activations or {})
+        return _run(model, tuple(layers), opset, forms, floats, keep_float32)
     except ir.passes.PassError as e:
         cause: BaseException = e
         while cause.__cause__ is not None:
@@ -57,11 +65,17 @@ def run_passes(
         ) from e
 
 
+class _Formats(NamedTuple):
+    quantized: Mapping[str, int] | None
+    weights: Mapping[str, Format]
+    activations: Mapping[str, str]
+
+
 def _run(
     model: ir.Model,
     layers: tuple[str, ...],
     opset: int,
-    quantized: Mapping[str, int] | None,
+    forms: _Formats,
     floats: str,
     keep_float32: Iterable[str],
 ) -> dict[str, str]:
@@ -70,8 +84,11 @@ def _run(
     NameNodesPass(layers)(model)
     common.ShapeInferencePass()(model)
     _REWRITE(model)
-    QuantizeWeightsPass(layers, quantized)(model)
-    RaiseOpsetPass(max(opset, MIN_OPSET[floats]))(model)
+    QuantizeWeightsPass(layers, forms.quantized, forms.weights)(model)
+    if forms.activations:
+        RetypeQuantizersPass(layers, forms.activations)(model)
+    used = [MIN_OPSET[floats], *(OPSETS[form.name] for form in forms.weights.values())]
+    RaiseOpsetPass(max(opset, *used))(model)
     kept: dict[str, str] = {}
     if floats != "float32":
         common.ShapeInferencePass()(model)  # every tensor's type must be known
@@ -89,8 +106,7 @@ _REWRITE = ir.passes.PassManager(
         LimitTripsPass(),
         FoldAffinePass(),
         RemoveTransposesPass(),
-        JoinPairsPass(),
-        HoistTransposePass(),
+        HoistLayoutPass(),
         FoldPadPass(),
         RepeatQuantizersPass(),
         common.DeduplicateInitializersPass(size_limit=1024),

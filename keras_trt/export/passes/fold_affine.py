@@ -226,17 +226,29 @@ def _unsqueezed(squeeze: ir.Node, array: np.ndarray) -> np.ndarray | None:
 
 
 def _last_axis(reshape: ir.Node, array: np.ndarray) -> np.ndarray | None:
-    """The constant as one number per element of the last axis, when the Reshape keeps that axis."""
+    """The constant as one number per output channel, when the Reshape makes the channels its last axis.
+
+    That is after a MatMul, and after a Conv whose output is one pixel.
+    """
     product = g.producer(reshape.inputs[0])
     while product is not None and product.op_type in ("Mul", "Add"):
         product = g.producer(product.inputs[0])
-    weight = g.constant(product.inputs[1]) if product is not None and product.op_type == "MatMul" else None
+    weight = g.constant(product.inputs[1]) if product is not None and product.op_type in _LAST else None
     target = g.constant(reshape.inputs[1])
-    if weight is None or target is None or int(target[-1]) != weight.shape[-1] or array.ndim > len(target):
+    if product is None or weight is None or target is None or array.ndim > len(target):
         return None
-    if array.size not in (1, weight.shape[-1]) or (array.size > 1 and array.shape[-1] != array.size):
+    channels = weight.shape[_output_axis(product)]
+    per_channel = array.size == 1 or array.shape[-1:] == (array.size,) == (channels,)
+    if int(target[-1]) != channels or not per_channel:
         return None
-    return array.reshape(-1)
+    if product.op_type == "MatMul":
+        return array.reshape(-1)
+    shape = reshape.inputs[0].shape
+    one_pixel = shape is not None and list(shape[2:]) == [1] * (weight.ndim - 2)
+    return array.reshape(1, -1, *[1] * (weight.ndim - 2)) if one_pixel else None
+
+
+_LAST = ("MatMul", "Conv")
 
 
 def _merge(node: ir.Node, before: ir.Node, op_type: str, values: np.ndarray) -> bool:

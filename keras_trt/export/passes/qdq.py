@@ -19,80 +19,44 @@ _MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pa
 """Ops between a DQ and a weighted op behind which Q/DQ is repeated, so that they run int8 themselves."""
 
 
-class JoinPairsPass(ir.passes.InPlacePass):
-    """`Q -> Reshape -> DQ`, as tf2onnx writes for axes of size one, becomes `Reshape -> Q -> DQ`."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Walks the graph once."""
-        modified = False
-        for node in list(model.graph):
-            q = (
-                g.producer(node.inputs[0], "QuantizeLinear")
-                if node.op_type in ("Reshape", "Transpose")
-                else None
-            )
-            dq = g.sole_consumer(node.outputs[0])
-            if q is None or dq is None or dq.op_type != "DequantizeLinear" or g.scalar(q.inputs[1]) is None:
-                continue
-            moved = g.insert(
-                node,
-                node.op_type,
-                [q.inputs[0], *node.inputs[1:]],
-                dict(node.attributes),
-                like=dq.outputs[0],
-                name=f"{node.name}_float",
-            )
-            dtype = q.outputs[0].dtype
-            quantized = g.insert(
-                node,
-                "QuantizeLinear",
-                [moved, *q.inputs[1:]],
-                like=moved,
-                dtype=dtype,
-                name=f"{q.name}_joined",
-            )
-            dq.replace_input_with(0, quantized)
-            _drop_unused(node, q)
-            modified = True
-        return ir.passes.PassResult(model, modified)
+_LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 
 
-class HoistTransposePass(ir.passes.InPlacePass):
-    """Moves Transposes before quantisers, so that nothing stands between Q, DQ and the op they feed.
+class HoistLayoutPass(ir.passes.InPlacePass):
+    """Moves layout changes before quantisers, so that nothing stands between Q, DQ and the op they feed.
 
-    1. `Q -> Transpose -> DQ` and `Q -> DQ -> Transpose` become `Transpose -> Q -> DQ`.
-    2. `Pad -> Transpose` becomes `Transpose -> Pad`, so that the Pad can go into a Conv.
+    1. `Q -> Transpose -> DQ` and `Q -> DQ -> Transpose` become `Transpose -> Q -> DQ`; when the pair has
+       other users, the Transpose gets a pair of its own.
+    2. Reshape, Squeeze and Unsqueeze likewise, when the pair has no other user.
+    3. `Pad -> Transpose` becomes `Transpose -> Pad`, so that the Pad can go into a Conv.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Walks the graph once."""
         modified = False
         for node in list(model.graph):
-            if (
-                node.op_type == "Transpose"
-                and not node.outputs[0].is_graph_output()
-                and node.graph is not None
-            ):
+            if node.op_type in _LAYOUT and node.graph is not None and not node.outputs[0].is_graph_output():
                 modified = _hoist(node) or modified
         return ir.passes.PassResult(model, modified)
 
 
 def _hoist(node: ir.Node) -> bool:
     source = g.producer(node.inputs[0], "QuantizeLinear", "DequantizeLinear", "Pad")
-    if source is None or "perm" not in node.attributes:
+    if source is None:
         return False
     if source.op_type == "Pad":
-        return _swap_with_pad(node, source)
-    if g.scalar(source.inputs[1]) is None:
+        return node.op_type == "Transpose" and _swap_with_pad(node, source)
+    alone = g.only_used_by(source.outputs[0], node)
+    if g.scalar(source.inputs[1]) is None or not (alone or node.op_type == "Transpose"):
         return False
     # One step at a time: before a DQ first, then before its Q.
     moved = g.insert(
         node,
-        "Transpose",
-        [source.inputs[0]],
+        node.op_type,
+        [source.inputs[0], *node.inputs[1:]],
         dict(node.attributes),
         dtype=source.inputs[0].dtype,
-        name=node.name or "Transpose",
+        name=node.name or node.op_type,
     )
     output = node.outputs[0]
     moved.shape = None if output.shape is None else ir.Shape(output.shape)
@@ -102,7 +66,7 @@ def _hoist(node: ir.Node) -> bool:
         [moved, *source.inputs[1:]],
         dict(source.attributes),
         like=output,
-        name=source.name if g.only_used_by(source.outputs[0], node) else f"{source.name}_nchw",
+        name=source.name if alone else f"{source.name}_nchw",
     )
     g.replace(node, again)
     _drop_unused(source)

@@ -115,3 +115,30 @@ def test_an_int8_grid_survives_a_negative_and_a_zero_factor():
     np.testing.assert_array_equal(back[1], -integers[1])
     np.testing.assert_array_equal(back[2], 0)
     assert (scales > 0).all()
+
+
+def test_batch_normalization_behind_the_squeeze_of_a_1d_convolution():
+    b = GraphBuilder(x=("batch", 3, 1, 8))
+    y = b("Squeeze", b("Conv", "x", floats(4, 3, 1, 3)), np.array([2], np.int64))
+    y = b("Add", b("Mul", y, floats(1, 4, 1, seed=1)), floats(1, 4, 1, seed=2))
+    check(b.finish(b("Relu", y)), ["Conv", "Squeeze", "Relu"], x=floats(2, 3, 1, 8))
+
+
+def test_batch_normalization_behind_the_reshape_of_a_dense_on_many_axes():
+    b = GraphBuilder(x=("batch", 6))
+    y = b("Reshape", b("MatMul", "x", floats(6, 4)), np.array([-1, 5, 4], np.int64))
+    y = b("Add", b("Mul", b("Add", y, floats(4, seed=3)), floats(4, seed=1)), floats(4, seed=2))
+    check(b.finish(b("Relu", y)), ["MatMul", "Add", "Reshape", "Relu"], x=floats(10, 6))
+
+
+def test_batch_normalization_behind_the_reshape_of_a_single_pixel():
+    b = GraphBuilder(x=("batch", 3, 3, 3))
+    y = b("Reshape", b("Conv", "x", floats(4, 3, 3, 3)), np.array([-1, 1, 1, 4], np.int64))
+    y = b("Add", b("Mul", y, floats(4, seed=1)), floats(1, 1, 1, 4, seed=2))
+    check(b.finish(b("Relu", y)), ["Conv", "Reshape", "Relu"], x=floats(2, 3, 3, 3))
+
+
+def test_a_factor_per_position_stays_behind_the_reshape():
+    b = GraphBuilder(x=("batch", 6))
+    y = b("Reshape", b("MatMul", "x", floats(6, 4)), np.array([-1, 5, 4], np.int64))
+    check(b.finish(b("Mul", y, floats(5, 4))), ["MatMul", "Reshape", "Mul"], x=floats(10, 6))

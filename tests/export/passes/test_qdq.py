@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx_ir.passes import common
 
-from keras_trt.export.passes.qdq import FoldPadPass, HoistTransposePass, JoinPairsPass, RepeatQuantizersPass
+from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
 from tests.export.onnx_tools import GraphBuilder, build_ir, floats, ops, run
 
 NHWC_TO_NCHW = [0, 3, 1, 2]
@@ -27,8 +27,41 @@ def test_a_transpose_moves_before_the_quantiser():
     b = GraphBuilder(x=("batch", 8, 8, 3))
     y = b("Transpose", b.qdq("x", 0.02), perm=NHWC_TO_NCHW)
     model = b.finish(b("Conv", y, floats(4, 3, 3, 3)))
-    found = apply(HoistTransposePass(), model, x=floats(2, 8, 8, 3))
+    found = apply(HoistLayoutPass(), model, x=floats(2, 8, 8, 3))
     assert found == ["Transpose", "QuantizeLinear", "DequantizeLinear", "Conv"]
+
+
+@pytest.mark.parametrize("between", ["Q and DQ", "DQ and Conv"])
+def test_a_reshape_moves_before_the_quantiser(between):
+    b = GraphBuilder(x=("batch", 12))
+    shape = np.array([-1, 3, 2, 2], np.int64)
+    if between == "Q and DQ":
+        q = b("Reshape", b("QuantizeLinear", "x", np.float32(0.02), np.int8(0)), shape)
+        y = b("DequantizeLinear", q, np.float32(0.02), np.int8(0))
+    else:
+        y = b("Reshape", b.qdq("x", 0.02), shape)
+    model = b.finish(b("Conv", y, floats(4, 3, 1, 1)))
+    found = apply(HoistLayoutPass(), model, x=floats(2, 12))
+    assert found == ["Reshape", "QuantizeLinear", "DequantizeLinear", "Conv"]
+
+
+def test_a_pad_moves_behind_a_transpose():
+    b = GraphBuilder(x=("batch", 8, 8, 3))
+    pads = np.array([0, 1, 2, 0, 0, 3, 1, 0], np.int64)
+    y = b("Transpose", b.qdq(b("Pad", "x", pads), 0.02), perm=NHWC_TO_NCHW)
+    model = b.finish(b("Conv", y, floats(4, 3, 3, 3)))
+    assert apply(HoistLayoutPass(), model, x=floats(2, 8, 8, 3))[0] == "Pad"
+    found = apply(HoistLayoutPass(), model, x=floats(2, 8, 8, 3))
+    assert found == ["Transpose", "Pad", "QuantizeLinear", "DequantizeLinear", "Conv"]
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_zero_pad_before_a_max_pool_is_folded_when_no_value_is_negative(positive):
+    b = GraphBuilder(x=("batch", 3, 8, 8))
+    y = b("Relu" if positive else "Tanh", "x")
+    model = b.finish(b("MaxPool", b("Pad", y, PADS), kernel_shape=[3, 3], strides=[2, 2]))
+    found = apply(FoldPadPass(), model, x=floats(2, 3, 8, 8) - 2)
+    assert ("Pad" in found) is not positive
 
 
 def test_a_quantiser_with_other_users_is_copied_for_the_transpose():
@@ -36,7 +69,7 @@ def test_a_quantiser_with_other_users_is_copied_for_the_transpose():
     dq = b.qdq("x", 0.02)
     conv = b("Conv", b("Transpose", dq, perm=NHWC_TO_NCHW), floats(4, 3, 1, 1))
     model = b.finish(conv, b("Relu", dq))
-    found = apply(HoistTransposePass(), model, x=floats(2, 8, 8, 3))
+    found = apply(HoistLayoutPass(), model, x=floats(2, 8, 8, 3))
     assert found.count("QuantizeLinear") == 2
     assert found.index("Transpose") < found.index("Conv")
 
@@ -45,7 +78,7 @@ def test_a_new_node_does_not_share_the_type_of_its_neighbour():
     b = GraphBuilder(x=("batch", 8, 8, 3))
     y = b("Transpose", b.qdq(b("Relu", "x"), 0.02), perm=NHWC_TO_NCHW)
     model = b.finish(b("Conv", y, floats(4, 3, 3, 3)))
-    HoistTransposePass()(model)
+    HoistLayoutPass()(model)
     common.CheckerPass(full_check=True)(model)
 
 
@@ -54,17 +87,17 @@ def test_a_reshape_between_the_two_moves_before_them():
     scale, zero = np.float32(0.02), np.int8(0)
     q = b("QuantizeLinear", b("Relu", "x"), scale, zero)
     dq = b("DequantizeLinear", b("Reshape", q, np.array([-1, 8, 1, 1], np.int64)), scale, zero)
-    found = apply(JoinPairsPass(), b.finish(b("Conv", dq, floats(4, 8, 1, 1))), x=floats(2, 1, 1, 8))
+    found = apply(HoistLayoutPass(), b.finish(b("Conv", dq, floats(4, 8, 1, 1))), x=floats(2, 1, 1, 8))
     assert found == ["Relu", "Reshape", "QuantizeLinear", "DequantizeLinear", "Conv"]
 
 
-def test_a_reshape_of_integers_that_others_read_stays():
+def test_a_reshape_of_integers_moves_before_the_quantiser_for_all_its_readers():
     b = GraphBuilder(x=("batch", 1, 1, 8))
     scale, zero = np.float32(0.02), np.int8(0)
     integers = b("Reshape", b("QuantizeLinear", "x", scale, zero), np.array([-1, 8], np.int64))
     outputs = [b("DequantizeLinear", integers, scale, zero) for _ in range(2)]
-    found = apply(JoinPairsPass(), b.finish(*outputs), x=floats(2, 1, 1, 8))
-    assert found == ["QuantizeLinear", "Reshape", "DequantizeLinear", "DequantizeLinear"]
+    found = apply(HoistLayoutPass(), b.finish(*outputs), x=floats(2, 1, 1, 8))
+    assert found == ["Reshape", "QuantizeLinear", "DequantizeLinear", "DequantizeLinear"]
 
 
 @pytest.mark.parametrize("where", ["before Q", "after DQ", "no Q/DQ"])
