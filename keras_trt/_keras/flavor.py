@@ -36,6 +36,11 @@ class Flavor:
         """Whether `obj` is a model of this Keras."""
         return isinstance(obj, self.keras.Model)
 
+    def is_cell(self, layer: Any) -> bool:
+        """Whether `layer` is the cell of a recurrent layer."""
+        cells = ("LSTMCell", "GRUCell", "SimpleRNNCell")
+        return isinstance(layer, tuple(getattr(self.keras.layers, name) for name in cells))
+
     def is_functional(self, model: Any) -> bool:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError

@@ -13,6 +13,7 @@ from onnx_ir.passes import common
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import ExportError, ModelError
 from keras_trt.export.passes import _graph as g
+from keras_trt.export.passes.grid import TOP
 from keras_trt.export.passes.naming import layer_of
 from keras_trt.quantize.inventory import QuantizedTensor
 
@@ -71,7 +72,7 @@ def check_graph(
         for t in inventory or ()
         if t.kind == "activation"
         and t.amax
-        and not any(np.isclose(t.amax / 127, s, rtol=5e-3) for s in scales)
+        and not any(np.isclose(t.amax / TOP[t.format], s, rtol=5e-3) for s in scales)
     ]
     if lost:
         raise ExportError(
@@ -116,7 +117,7 @@ def _check_quantizers(model: ir.Model, layers: tuple[str, ...]) -> list[float]:
                 f"Layer {layer!r}: `{node.name}` has a scale that is not positive; TensorRT refuses that. "
                 f"Received: {numbers.min()}. Calibrate the model on data that is not all zeros."
             )
-        if np.any(zero_point.astype(np.int32)) or zero_point.dtype == np.uint8:
+        if np.any(zero_point.astype(np.float32)) or zero_point.dtype == np.uint8:
             raise ExportError(
                 f"Layer {layer!r}: `{node.name}` is quantised asymmetrically (zero point "
                 f"{zero_point.reshape(-1)[0]}, {zero_point.dtype}); TensorRT takes int8 with zero point 0."

@@ -42,6 +42,7 @@ from keras_trt.export.numbers import (
     without_rounding,
 )
 from keras_trt.export.passes import run_passes
+from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stats import Product, int8_share, op_counts, products
@@ -135,7 +136,9 @@ def export(
             graph,
             traced.layers,
             opset=job.opset,
-            quantized=Counter(t.layer for t in found if t.kind == "weight") if found else None,
+            quantized=Counter(t.layer for t in found if t.stored) if found else None,
+            weights={t.layer: Format(t.format, t.block) for t in found if t.stored and t.format != "int8"},
+            activations={t.layer: t.format for t in found if t.kind == "activation" and t.format != "int8"},
             floats=precisions.float_type(job.precision),
             keep_float32=traced.normalizations,
         )
@@ -259,8 +262,10 @@ def _fill(
         onnx_bytes=sum((folder / f).stat().st_size for f in (manifest.onnx_file, *external)),
         operators=op_counts(graph),
         int8_layers=_layers(p for p in weighted if p.int8),
-        float_layers=_layers(p for p in weighted if not p.int8),
+        float_layers=_layers(p for p in weighted if p.computes == "float"),
         int8_mac_share=int8_share(weighted),
+        fp8_layers=_layers(p for p in weighted if p.computes == "fp8"),
+        weights=dict(Counter(t.format for t in found if t.stored)),
         sparse_layers=_layers(p for p in weighted if p.two_of_four),
         differences=tuple(asdict(d) for d in differences),
         verified_with=runner,
@@ -301,6 +306,7 @@ def _manifest(
         external_data=dict(external),
         axis_sizes=traced.axis_sizes,
         quantization={
+            "weights": dict(Counter(t.format for t in found if t.stored)),
             "int8_layers": list(_layers(p for p in weighted if p.int8)),
             "int8_mac_share": round(int8_share(weighted), 4),
             "ranges": {t.name: t.amax for t in found if t.kind == "activation"},
@@ -373,10 +379,11 @@ def _built(bundle: Bundle, job: _Job, weighted: list[Product]) -> Plan:
         verbose=job.verbose,
     )
     computes = {record.name: record.computes for record in plan.audit.weighted}
-    slow = [p for p in weighted if p.int8 and computes.get(p.node, "int8") != "int8"]
+    wanted = {"int8": "int8", "fp8": "float8_e4m3fn"}  # as the graph says, in TensorRT's words
+    slow = [p for p in weighted if p.computes in wanted and computes.get(p.node) != wanted[p.computes]]
     if slow:
         raise ExportError(
-            f"TensorRT would compute {len(slow)} int8 layers in {computes[slow[0].node]}: "
+            f"TensorRT would compute {len(slow)} quantised layers in {computes[slow[0].node]}: "
             f"{', '.join(p.layer for p in slow[:10])}. This is a fault of the export; please report it."
         )
     file = bundle.path / plan.stamp.file

@@ -24,6 +24,8 @@ class ExportReport:
         operators: How often each ONNX operator occurs.
         int8_layers: Layers whose convolutions and matrix products run in int8.
         float_layers: Layers with a convolution or matrix product that stayed float.
+        fp8_layers: Layers whose convolutions and matrix products run in fp8.
+        weights: How many weights are stored in each quantised format, e.g. `{"int8": 53}`.
         int8_mac_share: Share of the multiply-accumulates that run in int8, 0.0 to 1.0.
         sparse_layers: Layers whose weights have the 2:4 pattern.
         differences: Per output, worst first, how far it is from Keras; empty with `verify=False`.
@@ -44,6 +46,8 @@ class ExportReport:
     int8_layers: tuple[str, ...]
     float_layers: tuple[str, ...]
     int8_mac_share: float
+    fp8_layers: tuple[str, ...]
+    weights: dict[str, int]
     sparse_layers: tuple[str, ...]
     differences: tuple[dict[str, Any], ...] = ()
     verified_with: str | None = None
@@ -65,7 +69,9 @@ class ExportReport:
                 "int8 layers",
                 f"{len(self.int8_layers)} ({self.int8_mac_share:.1%} of the multiply-accumulates)",
             ],
+            *([["fp8 layers", _some(self.fp8_layers)]] if self.fp8_layers else []),
             ["float layers", _some(self.float_layers)],
+            ["quantised weights", ", ".join(f"{form} {n}" for form, n in self.weights.items()) or "0"],
             ["2:4 sparse layers", _some(self.sparse_layers)],
             ["operators", ", ".join(f"{op} {n}" for op, n in self.operators.items())],
             ["model.onnx", _size(self.onnx_bytes)],

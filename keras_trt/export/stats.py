@@ -22,7 +22,7 @@ class Product:
         node: The node's name.
         layer: The Keras layer's path, or the node's name.
         op_type: The ONNX operator.
-        int8: Whether both operands come out of a DequantizeLinear.
+        computes: `"int8"` or `"fp8"` when both operands come out of a DequantizeLinear, else `"float"`.
         macs: Multiply-accumulates for one sample; a dynamic axis other than the batch counts as 1.
         zeros: Share of exact zeros in the weight; None when both operands are activations.
         two_of_four: Whether every 4 input channels in a row hold at least 2 zeros.
@@ -31,10 +31,15 @@ class Product:
     node: str
     layer: str
     op_type: str
-    int8: bool
+    computes: str
     macs: int
     zeros: float | None
     two_of_four: bool
+
+    @property
+    def int8(self) -> bool:
+        """Whether it runs in int8."""
+        return self.computes == "int8"
 
 
 def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
@@ -48,11 +53,18 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
             node=node.name or "",
             layer=layer_of(node.name or "", layers) or node.name or node.op_type,
             op_type=node.op_type,
-            int8=all(g.producer(v, "DequantizeLinear") is not None for v in node.inputs[:2]),
+            computes=_computes(node),
             macs=_macs(node, weight),
             zeros=None if weight is None else float((weight == 0).mean()),
             two_of_four=weight is not None and has_two_of_four(weight, _input_axis(node)),
         )
+
+
+def _computes(node: ir.Node) -> str:
+    dequantizers = [g.producer(v, "DequantizeLinear") for v in node.inputs[:2]]
+    types = {None if d is None else d.inputs[0].dtype for d in dequantizers}
+    names = {ir.DataType.INT8: "int8", ir.DataType.FLOAT8E4M3FN: "fp8"}
+    return names.get(types.pop(), "float") if len(types) == 1 else "float"
 
 
 def op_counts(model: ir.Model) -> dict[str, int]:

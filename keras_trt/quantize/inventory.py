@@ -22,6 +22,8 @@ class QuantizedTensor:
             scales follow its values.
         format: `"int8"`, `"fp8"` or `"int4"`.
         block: Input channels per weight scale; None for one scale per output channel.
+        stored: Whether a weight is written in its format; recurrent weights stay float numbers on the grid,
+            since TensorRT's recurrent layers take no other.
     """
 
     layer: str
@@ -30,6 +32,7 @@ class QuantizedTensor:
     amax: float | None = None
     format: str = "int8"
     block: int | None = None
+    stored: bool = False
 
 
 def inventory(model: Any) -> list[QuantizedTensor]:
@@ -42,7 +45,8 @@ def inventory(model: Any) -> list[QuantizedTensor]:
             found.append(QuantizedTensor(path, "activation", quantizer.name, amax, quantizer.dtype_name))
         formats = layer.quantization.scheme
         for name in layer.quantization.kernels:
-            found.append(QuantizedTensor(path, "weight", name, None, formats.weights, formats.block))
+            stored = not flavor.is_cell(layer)
+            found.append(QuantizedTensor(path, "weight", name, None, formats.weights, formats.block, stored))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import ExportError
-from keras_trt.quantize.fake_quant import TINY, fake_quantize, quantize_dequantize
+from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, quantize_dequantize
 
 _OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt_observer", default=None)
 
@@ -67,8 +67,8 @@ def activation_quantizer(flavor: Flavor) -> type:
                 observer(self, x)
                 return x
             if is_exporting():
-                # fp8 is written as the int8 op too; the export turns it into fp8 by the layer's scheme.
-                amax = tf.constant(self.range(), tf.float32)
+                # fp8 is written as the int8 op of its scale; the export turns it into fp8.
+                amax = tf.constant(self.range() * TOP["int8"] / TOP[self.dtype_name], tf.float32)
                 return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), amax), x.dtype)
             if training:
                 return self._rounded(x, self._follow(x))

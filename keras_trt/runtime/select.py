@@ -8,7 +8,7 @@ from keras_trt import _deps
 from keras_trt.bundle.manifest import PlanStamp
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt, available_builders, build_plan, gpus
-from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError
+from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
 from keras_trt.runtime.onnxruntime import ONNXRuntimeRunner
 from keras_trt.runtime.openvino import OpenVINORunner
 from keras_trt.runtime.runner import Runner
@@ -160,9 +160,19 @@ def _rebuilt(
 
 
 def _on_cpu(bundle: Bundle, notes: list[str]) -> Runner:
+    failed: RunnerError | None = None
     for name, make in CPU_RUNNERS.items():
-        if _deps.available(name):
-            return _explained(make(bundle), "; ".join(notes))
+        if not _deps.available(name):
+            continue
+        try:
+            made = make(bundle)
+        except RunnerError as e:  # a graph it cannot read; another one may
+            failed = e
+            notes.append(f"{name} cannot run it")
+            continue
+        return _explained(made, "; ".join(notes))
+    if failed is not None:
+        raise failed
     raise MissingDependencyError(
         f"Nothing can run `{bundle.path}` here: {'; '.join(notes)}; no CPU runner is installed. "
         "Install one with: pip install openvino"
