@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keras_trt import errors as errors
     from keras_trt import keras as keras
     from keras_trt import tfmot as tfmot
-    from keras_trt.export import export as export
+    from keras_trt.export import export as export  # type: ignore[no-redef]  # its room has the same name
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
     from keras_trt.models import load_model as load_model

@@ -50,6 +50,6 @@ def require(module: str, *, install: str, minimum: str | None = None, why: str =
 
 
 def _distribution_version(module: str) -> str | None:
-    for name in metadata.packages_distributions().get(module.split(".")[0], []):
+    for name in metadata.packages_distributions().get(module.split(".", maxsplit=1)[0], []):
         return metadata.version(name)
     return None
