@@ -1,0 +1,107 @@
+"""Which Keras a model belongs to, and what each flavour does its own way."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.graph import layer_graph
+from keras_trt.errors import ModelError
+from tests.nets import residual_net
+
+
+def test_the_flavour_is_that_of_the_object(k):
+    expected = "keras3" if k.__name__ == "keras" else "legacy"
+    model = residual_net(k)
+    assert flavor_of(model).name == expected
+    assert flavor_of(model.get_layer("stem")).name == expected
+    assert flavor_of(k.layers.Dense).name == expected
+    assert flavor_of(model).keras is k
+
+
+def test_models_of_users_own_classes_have_the_flavour_of_their_base(k):
+    class Mine(k.Model):
+        pass
+
+    assert flavor_of(Mine()) is flavor_of(k.layers.ReLU())
+
+
+def test_both_kerases_live_in_one_process():
+    import keras
+    import tf_keras
+
+    assert flavor_of(residual_net(keras)) is not flavor_of(residual_net(tf_keras))
+
+
+def test_other_objects_and_unbuilt_models_are_refused(k):
+    with pytest.raises(ModelError, match="A Keras 3 or tf_keras model is needed. Received: 3 .of type int"):
+        flavor_of(3)
+    with pytest.raises(ModelError, match="has no weights yet"):
+        check_model(k.Sequential([k.layers.Dense(2)]))
+    with pytest.raises(ModelError, match="not a single layer. Received: layer 'd'"):
+        check_model(k.layers.Dense(2, name="d"))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "jax", "torch"])
+def test_a_keras_3_model_on_another_backend_is_refused_with_the_way_out(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed; the openvino backend runs the same check")
+    if backend == "openvino" and not importlib.util.find_spec("keras.src.backend.openvino"):
+        pytest.skip("this Keras has no openvino backend")
+    code = (
+        f"import os; os.environ['KERAS_BACKEND'] = '{backend}'; import keras, keras_trt\n"
+        "model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
+        "for function in (keras_trt.quantize_model, lambda m: keras_trt.prune_model(m, 0.5),\n"
+        "                 keras_trt.fuse_model, lambda model: keras_trt.export(model, 'never.bundle')):\n"
+        "    try: function(model)\n"
+        "    except keras_trt.errors.ModelError as e: print(e)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    lines = run.stdout.splitlines()
+    assert len(lines) == 4
+    assert all(f"a model on the '{backend}' backend" in line for line in lines)
+    assert all("KERAS_BACKEND=tensorflow" in line for line in lines)
+
+
+def test_walking_gives_every_layer_once_with_its_path(k):
+    inputs = k.Input((8, 8, 3))
+    shared = k.layers.Dense(4, name="shared")
+    x = k.layers.GlobalAveragePooling2D(name="pool")(k.layers.Conv2D(4, 3, name="c")(inputs))
+    inner = k.Model(inputs, shared(x), name="inner")
+    outer_inputs = k.Input((8, 8, 3))
+    model = k.Model(outer_inputs, shared(inner(outer_inputs)))
+    paths = [path for path, _ in flavor_of(model).walk(model)]
+    assert {"inner", "inner/c", "inner/pool", "shared"} <= set(paths) | {"shared"}
+    assert sum(path.endswith("shared") for path in paths) == 1
+
+
+def test_the_graph_of_a_nested_model_is_flat(k):
+    inputs = k.Input((8, 8, 3))
+    inner = k.Model(inputs, k.layers.ReLU(name="r")(k.layers.Conv2D(4, 3, name="c")(inputs)), name="inner")
+    outer = k.Input((8, 8, 3))
+    model = k.Model(outer, k.layers.Flatten(name="f")(inner(outer)))
+    graph = layer_graph(flavor_of(model), model)
+    assert [(n.path, n.kind) for n in graph.nodes] == [
+        ("inner/c", "Conv2D"), ("inner/r", "ReLU"), ("f", "Flatten"),
+    ]  # fmt: skip
+    assert graph.nodes[0].inputs == graph.inputs
+    assert graph.nodes[2].outputs == graph.outputs
+    assert graph.producer(graph.nodes[2].inputs[0]).path == "inner/r"
+    assert graph.nodes[0].kernels == ("kernel",)
+
+
+def test_cloning_keeps_predictions_and_flags_and_shares_nothing(k):
+    model = residual_net(k)
+    model.get_layer("strided").trainable = False
+    flavor = flavor_of(model)
+    copy = flavor.clone(model)
+    x = np.random.default_rng(0).random((4, 8, 8, 3), dtype=np.float32)
+    assert np.array_equal(model.predict(x, verbose=0), copy.predict(x, verbose=0))
+    assert not copy.get_layer("strided").trainable
+    copy.get_layer("stem").set_weights([np.zeros_like(w) for w in copy.get_layer("stem").get_weights()])
+    assert np.abs(model.get_layer("stem").get_weights()[0]).max() > 0
