@@ -37,6 +37,9 @@ LEGACY_FAMILIES = {
 # These begin with layers of preprocessing and take pixels from 0 to 255.
 _TAKE_PIXELS = ("MobileNetV3", "EfficientNet", "ConvNeXt", "RegNet", "ResNetRS")
 
+# These leave height and width open unless told.
+_OPEN_INPUT = {"MobileNetV3Small": 224, "MobileNetV3Large": 224}
+
 # The networks whose own input would need too much memory or time for one training step on a CPU.
 SMALLER_INPUT = {
     "NASNetLarge": 224,
@@ -67,7 +70,7 @@ def build(keras_name: str, net: str, size: int | None = None) -> Any:
     """The whole network, classifier included, untrained; see `enliven`."""
     keras = importlib.import_module(keras_name)
     keras.utils.set_random_seed(0)
-    size = size or SMALLER_INPUT.get(net)
+    size = size or SMALLER_INPUT.get(net) or _OPEN_INPUT.get(net)
     options = {} if size is None else {"input_shape": (size, size, 3)}
     return getattr(keras.applications, net)(weights=None, **options)
 
