@@ -107,11 +107,17 @@ def constraint_of(flavor: Flavor, variable: Any) -> Any:
 
 def mask_of(flavor: Flavor, variable: Any) -> np.ndarray | None:
     """The variable's mask (False where pruned), or None when it is not pruned."""
-    constraint = constraint_of(flavor, variable)
-    if constraint is None:
+    if constraint_of(flavor, variable) is None:
         return None
-    mask = constraint.mask_for(variable)
-    return np.asarray(value_of(variable) != 0) if mask is None else mask.numpy()
+    bound = bound_mask(flavor, variable)
+    return value_of(variable) != 0 if bound is None else bound
+
+
+def bound_mask(flavor: Flavor, variable: Any) -> np.ndarray | None:
+    """The mask that training would apply now; None without one, or before `rebind` after loading."""
+    constraint = constraint_of(flavor, variable)
+    mask = None if constraint is None else constraint.mask_for(variable)
+    return None if mask is None else np.asarray(mask.numpy())
 
 
 def value_of(variable: Any) -> np.ndarray:
@@ -135,8 +141,7 @@ def set_mask(
     constraint = constraint_of(flavor, variable)
     if constraint is None:
         constraint = mask_class(flavor.keras)(inner=variable.constraint)
-    if info is not None:
-        constraint.info = dict(info)
+    constraint.info.update(info or {})
     constraint.bind(variable, mask)
     variable.assign(np.where(mask, value_of(variable), 0))
     _constrain(flavor, layer, kernel, variable, constraint)

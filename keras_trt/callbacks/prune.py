@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import InputError
 from keras_trt.prune.pattern import NofM, parse_pattern
 from keras_trt.prune.pruner import Pruner
-from keras_trt.prune.schedule import parse_schedule
+from keras_trt.prune.schedule import Schedule, parse_schedule
 from keras_trt.prune.search import Search
 from keras_trt.prune.strategy import parse_strategy
 
@@ -24,7 +26,8 @@ class Prune(Callback):
     are read off the zeros of the weights and the step off the optimiser.
 
     Args:
-        schedule: The final sparsity as a number, a `keras_trt.prune.Schedule`, one of TF-MOT's schedules
+        schedule: Left out for a model that has its own, from `prune_model(schedule=...)`. Else the final
+            sparsity as a number, a `keras_trt.prune.Schedule`, one of TF-MOT's schedules
             (`PolynomialDecay`, `ConstantSparsity`), or a callable `step -> sparsity`. For `"n:m"` it only
             says when; leave it out to prune at `begin_step`.
         begin_step: First step at which weights are pruned; only with a number.
@@ -87,26 +90,19 @@ class Prune(Callback):
         steps = {"begin_step": begin_step, "end_step": end_step, "frequency": frequency}
         given = {name: value for name, value in steps.items() if value is not None}
         self.search: Search | None = None
-        if monitor is None:
-            self.schedule = parse_schedule(self._amount(schedule), **given)
-        else:
+        self.schedule: Any = None
+        if monitor is not None:
             self.search = _search(schedule, given, self.pattern, monitor, mode, max_drop, patience)
+        elif schedule is None and isinstance(self.pattern, NofM):
+            self.schedule = parse_schedule(1 - self.pattern.n / self.pattern.m, **given)
+        elif schedule is not None:
+            self.schedule = parse_schedule(schedule, **given)
         self.step = 0
         self._next = 0  # counted here when the model has no optimiser that counts
         self._pruner: Any = None
         self._attached = False
         self._last: float | None = None
         self._accepted: list[Any] | None = None
-
-    def _amount(self, schedule: Any) -> Any:
-        if schedule is None and isinstance(self.pattern, NofM):
-            return 1 - self.pattern.n / self.pattern.m
-        if schedule is None:
-            raise InputError(
-                "Say how much to prune: `Prune(0.8)`, a schedule, or `Prune(monitor='val_accuracy')`. "
-                "Received: schedule=None"
-            )
-        return schedule
 
     @property
     def sparsity(self) -> float:
@@ -124,6 +120,8 @@ class Prune(Callback):
         flavor = check_model(self.model)
         refuse_wrapped(flavor, self.model)
         check_choices(flavor.walk(self.model), self.only, self.skip)
+        if self.schedule is None and self.search is None:
+            self._take_schedule_of_the_model()
         self._pruner = Pruner(self.model, self.pattern, self.strategy, self.only, self.skip)
         self._attached, self._last = False, None
 
@@ -182,6 +180,25 @@ class Prune(Callback):
         if self.search is not None and self._accepted is not None and not self.search.done:
             self._restore()  # the last level was never judged good
         self._pruner.reapply()  # averaged weights (EMA) may just have been written over the zeros
+
+    def _take_schedule_of_the_model(self) -> None:
+        """Follows what `prune_model(schedule=...)` has written into the masks."""
+        flavor = flavor_of(self.model)
+        found = [
+            masking.constraint_of(flavor, variable) for *_, variable in masking.weights_in(flavor, self.model)
+        ]
+        info = next((c.info for c in found if c is not None and c.info.get("schedule")), None)
+        if info is None:
+            raise InputError(
+                "Say how much to prune: `Prune(0.8)`, a schedule, `Prune(monitor='val_accuracy')`, or give "
+                "the model a schedule with `prune_model(model, schedule=...)`. Received: schedule=None"
+            )
+        self.schedule, self.strategy = Schedule(**info["schedule"]), info["strategy"]
+        self.pattern = parse_pattern(info["pattern"])
+        masked = {id(c) for c in found if c is not None}
+        self.only = lambda layer: any(
+            id(masking.variable_of(layer, kernel).constraint) in masked for kernel in kernels_of(layer)
+        )
 
     def _prune(self, sparsity: float, when: str) -> None:
         self._pruner.prune(sparsity)

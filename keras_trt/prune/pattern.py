@@ -72,8 +72,8 @@ class Block:
 
     @property
     def name(self) -> str:
-        """As reports write it, e.g. `"4x1"`."""
-        return f"{self.rows}x{self.cols}"
+        """As reports write it, e.g. `"4x1"`, or `"4x1 max"` for pooling by the maximum."""
+        return f"{self.rows}x{self.cols}" + (" max" if self.pooling == "max" else "")
 
     def unfit(self, shape: tuple[int, ...], kernel: Kernel, *, by_hand: bool) -> str | None:
         """Why the pattern cannot be used on a variable, or None."""
@@ -119,6 +119,8 @@ def parse_pattern(pattern: Any, pooling: str = "avg") -> Pattern:
                 f'`pattern="n:m"` keeps n of every m weights, so 0 < n < m. Received: pattern={pattern!r}'
             )
         return NofM(n, m)
+    if isinstance(pattern, str) and (found := re.fullmatch(r"(\d+)x(\d+)( max)?", pattern)):
+        pattern, pooling = (int(found[1]), int(found[2])), "max" if found[3] else pooling
     if isinstance(pattern, (tuple, list)) and len(pattern) == 2:
         if all(isinstance(size, int) and size > 0 for size in pattern):
             return Block(pattern[0], pattern[1], pooling.lower())

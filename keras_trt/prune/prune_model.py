@@ -12,6 +12,7 @@ from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
+from keras_trt.prune.schedule import Schedule, as_numbers
 from keras_trt.prune.shrink import remove_channels
 from keras_trt.prune.strategy import parse_strategy
 from keras_trt.quantize.from_tfmot import plain_model
@@ -24,6 +25,7 @@ def prune_model(
     threshold: float | None = None,
     pattern: Any = "unstructured",
     pooling: str = "avg",
+    schedule: Any = None,
     strategy: Any = "uniform",
     only: Any = None,
     skip: Any = (),
@@ -46,6 +48,9 @@ def prune_model(
             `ChannelPattern`): whole channels of a Functional or Sequential model are removed and its
             tensors shrink, the channels tied by Add and the like together.
         pooling: What makes a block important, `"avg"` or `"max"` of its magnitudes.
+        schedule: Instead of an amount: a `Schedule`, or `PolynomialDecay` or `ConstantSparsity` of TF-MOT,
+            that `callbacks.Prune()` follows during `fit` and that is saved with the model. Until then,
+            and without the callback, the model is pruned to where the schedule begins.
         strategy: How `sparsity` is shared out: `"uniform"`, every layer the same; `"global"`, the smallest
             magnitudes of the whole model go; or the result of `keras_trt.prune.sensitivity`.
         only: Prune only these layers: names, classes, regular expression or callable.
@@ -67,14 +72,38 @@ def prune_model(
         amount = check_amount(sparsity, threshold, shrunk)
         return remove_channels(plain_model(model), amount or 0.0, shrunk, strategy, only, skip)
     shape = parse_pattern(pattern, pooling)
-    sparsity = check_amount(sparsity, threshold, shape)
+    if schedule is None:
+        sparsity, plan = check_amount(sparsity, threshold, shape), None
+    else:
+        plan = saved_schedule(schedule, sparsity, threshold, strategy)
+        sparsity = plan.initial
     flavor = check_model(model)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     parse_strategy(strategy, shape)
     copy = masking.rebind(flavor.clone(model))
-    Pruner(copy, shape, strategy, only, skip).prune(sparsity, threshold)
+    pruner = Pruner(copy, shape, strategy, only, skip)
+    if plan is None:
+        pruner.prune(sparsity, threshold)
+    else:
+        pruner.follow(plan)
     return copy
+
+
+def saved_schedule(schedule: Any, sparsity: float | None, threshold: float | None, strategy: Any) -> Schedule:
+    """The schedule as numbers that can be saved.
+
+    Raises:
+        InputError: It is a function, or an amount is given beside it.
+    """
+    if sparsity is not None or threshold is not None:
+        raise InputError(
+            "`schedule` says how much to prune; leave the amount out. "
+            f"Received: sparsity={sparsity}, threshold={threshold}, schedule={schedule!r}"
+        )
+    if not isinstance(strategy, str):
+        raise InputError("A measured sensitivity is not saved with the model: give it to `callbacks.Prune`.")
+    return as_numbers(schedule)
 
 
 def check_amount(

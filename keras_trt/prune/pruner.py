@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import flavor_of
 from keras_trt.prune.pattern import NofM, Pattern
+from keras_trt.prune.schedule import Schedule
 from keras_trt.prune.strategy import share_out
 from keras_trt.prune.weights import find_weights, new_mask
 
@@ -48,12 +50,25 @@ class Pruner:
     def prune(self, sparsity: float | None, threshold: float | None = None) -> None:
         """Zeroes the least important weights; what is masked already stays masked."""
         info = {"pattern": self.pattern.name, "sparsity": sparsity, "threshold": threshold}
-        for weight, mask in zip(self.weights, self.masks(sparsity, threshold), strict=True):
+        for weight, new in zip(self.weights, self.masks(sparsity, threshold), strict=True):
             old = masking.mask_of(self.flavor, weight.variable)
-            masking.set_mask(
-                self.flavor, weight.layer, weight.kernel, mask if old is None else mask & old, info
-            )
+            mask = new if old is None else new & old
+            masking.set_mask(self.flavor, weight.layer, weight.kernel, mask, info)
         masking.mark_containers(self.flavor, self.model)
+
+    def follow(self, schedule: Schedule) -> None:
+        """Puts on masks that know the schedule, for `callbacks.Prune()` to find, pruned to its beginning."""
+        self.attach(keep_zeros=False)
+        if schedule.initial:
+            self.prune(schedule.initial)
+        for weight in self.weights:
+            info = masking.constraint_of(self.flavor, weight.variable).info
+            info.update(
+                pattern=self.pattern.name,
+                sparsity=schedule.final,
+                strategy=self.strategy,
+                schedule=asdict(schedule),
+            )
 
     def attach(self, *, keep_zeros: bool) -> bool:
         """Puts masks on weights that have none yet, and reads the others off the weights again.
@@ -69,7 +84,8 @@ class Pruner:
             value = masking.value_of(weight.variable)
             had = masking.constraint_of(self.flavor, weight.variable) is not None
             mask = value != 0 if had or keep_zeros else np.ones(value.shape, bool)
-            if not had or not np.array_equal(masking.mask_of(self.flavor, weight.variable), mask):
+            bound = masking.bound_mask(self.flavor, weight.variable)
+            if bound is None or not np.array_equal(bound, mask):
                 masking.set_mask(self.flavor, weight.layer, weight.kernel, mask)
             new = new or not had
         masking.mark_containers(self.flavor, self.model)

@@ -65,6 +65,32 @@ class Schedule:
         ) ** self.power
 
 
+def as_numbers(schedule: Any) -> Schedule:
+    """A `Schedule` or one of TF-MOT's two schedules as a `Schedule`.
+
+    Raises:
+        InputError: It is something else, whose numbers are not known.
+    """
+    if isinstance(schedule, Schedule):
+        return schedule
+    kind = type(schedule).__name__
+    if kind == "ConstantSparsity":
+        return Schedule(schedule.target_sparsity, schedule.begin_step, frequency=schedule.frequency)
+    if kind == "PolynomialDecay":
+        return Schedule(
+            schedule.final_sparsity,
+            schedule.begin_step,
+            schedule.end_step,
+            schedule.frequency,
+            schedule.initial_sparsity,
+            schedule.power,
+        )
+    raise InputError(
+        "A schedule that is saved with the model must be a keras_trt.prune.Schedule, or PolynomialDecay or "
+        f"ConstantSparsity of TF-MOT; give others to `callbacks.Prune`. Received: schedule={schedule!r}"
+    )
+
+
 def parse_schedule(schedule: Any, **options: Any) -> Callable[[int], tuple[bool, float]]:
     """A function from a step to (prune now?, sparsity), from anything a user may give.
 

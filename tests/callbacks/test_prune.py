@@ -9,6 +9,7 @@ import pytest
 from keras_trt._keras.masking import value_of
 from keras_trt.callbacks.prune import Prune
 from keras_trt.errors import InputError, ModelError
+from keras_trt.prune import prune_model
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.schedule import Schedule
 
@@ -190,6 +191,15 @@ def test_training_resumes_from_a_file_with_masks_and_step(k, tmp_path):
     assert (value_of(loaded.get_layer("conv").kernel) == 0)[start].all()
 
 
+def test_a_file_loaded_by_keras_alone_resumes_in_eager_steps(k, tmp_path):
+    model = compiled(k, run_eagerly=True)
+    fit(model, Prune(0.5))
+    model.save(tmp_path / "m.keras")
+    loaded = compiled(k, k.models.load_model(tmp_path / "m.keras", compile=False), run_eagerly=True)
+    fit(loaded, Prune(0.5))
+    assert zeros(loaded) == 0.5
+
+
 def test_training_resumes_from_a_checkpoint_of_weights(k, tmp_path):
     model = compiled(k)
     fit(model, Prune(0.7))
@@ -262,7 +272,6 @@ def test_a_wrong_layer_name_is_an_error_before_training(k):
 @pytest.mark.parametrize(
     "arguments,message",
     [
-        ({}, "Say how much to prune"),
         ({"schedule": Schedule(0.5), "end_step": 9}, "`end_step` go with a number"),
         ({"schedule": 0.5, "monitor": "loss", "end_step": 9}, "the metric decides"),
         ({"monitor": "loss", "mode": "up"}, "mode='up'"),
@@ -273,6 +282,26 @@ def test_a_wrong_layer_name_is_an_error_before_training(k):
 def test_arguments_that_contradict_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Prune(**arguments)
+
+
+def test_a_schedule_given_to_prune_model_is_followed_and_saved_with_the_model(k, tmp_path):
+    plan = Schedule(0.75, end_step=12, frequency=4, initial=0.25)
+    model = prune_model(net(k), schedule=plan, pattern=(2, 2), pooling="max", only="conv")
+    assert zeros(model) == 0.25
+    fit(compiled(k, model), Prune())
+    model.save(tmp_path / "m.keras")
+    loaded = k.models.load_model(tmp_path / "m.keras")
+    assert 0.25 < zeros(loaded) < 0.75
+    prune = Prune()
+    fit(loaded, prune)
+    assert zeros(loaded) == 0.75
+    assert zeros(loaded, "head") == 0
+    assert (prune.schedule, prune.pattern.name) == (plan, "2x2 max")
+
+
+def test_without_any_schedule_it_says_what_to_give(k):
+    with pytest.raises(InputError, match=r"prune_model\(model, schedule=...\)"):
+        fit(compiled(k), Prune())
 
 
 def test_no_model_is_an_error():

@@ -10,7 +10,7 @@ from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.masking import mask_of, value_of, weights_in
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models import strip
-from keras_trt.prune import prune_model, rebind
+from keras_trt.prune import Schedule, prune_model, rebind
 from keras_trt.prune.masks import is_n_of_m
 
 RNG = np.random.default_rng(0)
@@ -249,6 +249,8 @@ def test_mask_of_is_none_for_weights_that_are_not_pruned(k):
         ({"pattern": "diagonal"}, "Received: pattern='diagonal'"),
         ({"sparsity": 0.5, "pattern": (0, 4)}, "positive integers"),
         ({"sparsity": 0.5, "pattern": (4, 4), "pooling": "min"}, "Received: pooling='min'"),
+        ({"sparsity": 0.5, "schedule": Schedule(0.5)}, "leave the amount out"),
+        ({"schedule": lambda step: 0.5}, "give others to `callbacks.Prune`"),
         ({"sparsity": 0.5, "only": "cnv"}, "Close names: conv"),
     ],
 )

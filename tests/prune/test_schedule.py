@@ -3,7 +3,7 @@
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.prune.schedule import Schedule, parse_schedule
+from keras_trt.prune.schedule import Schedule, as_numbers, parse_schedule
 
 
 def test_a_number_prunes_from_the_begin_step_on():
@@ -36,6 +36,12 @@ def test_it_equals_the_polynomial_decay_of_tfmot(tfmot_schedules):
 def test_constant_sparsity_of_tfmot_is_taken_as_it_is(tfmot_schedules):
     schedule = parse_schedule(tfmot_schedules.ConstantSparsity(0.5, begin_step=4, end_step=8, frequency=2))
     assert [step for step in range(12) if schedule(step)[0]] == [4, 6, 8]
+
+
+def test_schedules_of_tfmot_can_be_written_as_numbers(tfmot_schedules):
+    theirs = tfmot_schedules.PolynomialDecay(0.1, 0.9, 5, 45, power=2, frequency=10)
+    assert as_numbers(theirs) == Schedule(0.9, 5, 45, 10, 0.1, 2)
+    assert as_numbers(tfmot_schedules.ConstantSparsity(0.5, 7)) == Schedule(0.5, 7)
 
 
 def test_a_plain_function_is_asked_at_every_step():
