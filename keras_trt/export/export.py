@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 
-from keras_trt._deps import available
 from keras_trt._keras.flavor import check_model
-from keras_trt._keras.trace import Trace, run, trace
-from keras_trt.bundle import (
-    Bundle,
-    Manifest,
-    TensorSpec,
-    check_target,
-    sha256_of,
-    write_bundle,
-    write_manifest,
-)
+from keras_trt._keras.trace import Trace, trace
+from keras_trt.bundle import Bundle, check_target, write_bundle, write_manifest
 from keras_trt.engine import Plan, available_builders, build_plan
 from keras_trt.engine.profile import sizes_of
-from keras_trt.errors import ExportError, InputError, ModelError, RunnerError
+from keras_trt.errors import ExportError, InputError, ModelError
 from keras_trt.export import precision as precisions
 from keras_trt.export.check import check_graph, check_ranges, check_weights
+from keras_trt.export.comparison import Comparison, compare_with_keras
 from keras_trt.export.convert import convert
-from keras_trt.export.numbers import (
-    Difference,
-    check_numbers,
-    compare,
-    probe,
-    without_bfloat16,
-    without_rounding,
-)
+from keras_trt.export.importable import check_importable, obstacles
+from keras_trt.export.manifest import layers_of, manifest_of
 from keras_trt.export.passes import run_passes
 from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.export.report import ExportReport
+from keras_trt.export.stages import Stages
 from keras_trt.export.stats import Product, int8_share, op_counts, products
 from keras_trt.export.write import write_onnx
 from keras_trt.quantize.inventory import QuantizedTensor, inventory
 from keras_trt.quantize.range_loss import made_symmetric
 
 _ROUTES = ("onnx", "tf-trt")
+_BUILDER = "pip install 'keras-trt[rtx]'"
 _ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
 
 
@@ -114,7 +97,7 @@ def export(
     flavor = check_model(model)
     model, notes = made_symmetric(model, calibration_data)
     check_weights(flavor, model)
-    stages = _Stages(verbose)
+    stages = Stages(verbose)
     model = _quantized(model, precision, calibration_data, stages)
     found = inventory(model)
     check_ranges(found)
@@ -143,6 +126,8 @@ def export(
             keep_float32=traced.normalizations,
         )
         check_graph(graph, traced.layers, found)
+        if job.engine is not None:
+            check_importable(graph, traced.layers)
     with write_bundle(target, overwrite) as folder:
         report = _fill(folder, target, model, traced, graph, kept, found, job, stages)
     return replace(report, notes=(*notes, *report.notes))
@@ -161,24 +146,6 @@ class _Job:
     verbose: int
 
 
-@dataclass
-class _Stages:
-    """Times the stages and shows them as they pass."""
-
-    verbose: int
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        if self.verbose:
-            print(f"{name:>12} ...", end="", flush=True)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        if self.verbose:
-            print(f"\r{name:>12} {self.seconds[name]:7.2f} s", flush=True)
-
-
 def _check_arguments(route: str, engine: str | None, opset: int | None) -> None:
     if route not in _ROUTES:
         raise InputError(f"`route` must be one of {list(_ROUTES)}. Received: route={route!r}")
@@ -190,7 +157,7 @@ def _check_arguments(route: str, engine: str | None, opset: int | None) -> None:
         )
 
 
-def _quantized(model: Any, precision: str | None, data: Any, stages: _Stages) -> Any:
+def _quantized(model: Any, precision: str | None, data: Any, stages: Stages) -> Any:
     """The model, or a quantised and calibrated copy when that was asked for."""
     from keras_trt.quantize import calibrate, quantize_model
 
@@ -225,34 +192,41 @@ def _fill(
     kept: dict[str, str],
     found: list[QuantizedTensor],
     job: _Job,
-    stages: _Stages,
+    stages: Stages,
 ) -> ExportReport:
     """Writes everything into the bundle's working folder."""
     opset = graph.opset_imports[""]
     with stages("write"):
         external = write_onnx(graph, folder)
         weighted = list(products(graph, traced.layers))
-        manifest = _manifest(folder, traced, weighted, found, job, opset, external)
+        manifest = manifest_of(
+            folder,
+            traced,
+            weighted,
+            found,
+            batch=job.batch,
+            precision=job.precision,
+            opset=opset,
+            external=external,
+        )
         write_manifest(folder, manifest)
     bundle = Bundle(folder, manifest)
-    notes: list[str] = []
-    differences: list[Difference] = []
-    runner = None
+    compared = Comparison()
     if job.verify:
         with stages("verify"):
-            differences, runner = _verified(model, traced, bundle, job, notes)
+            compared = compare_with_keras(model, traced, bundle)
     plans: list[dict[str, Any]] = []
+    refused = obstacles(graph, traced.layers)
+    notes = compared.notes + tuple(f"TensorRT: layer {o.layer!r}: {o.operator}: {o.problem}" for o in refused)
     if job.engine is not None:
         with stages("build"):
             plan = _built(bundle, job, weighted)
         manifest = replace(manifest, plans=(plan.stamp,))
         write_manifest(folder, manifest)
         plans.append({**asdict(plan.stamp), "computes": plan.audit.precisions})
-        notes += plan.warnings
+        notes = (*notes, *plan.warnings)
     elif not available_builders():
-        notes.append(
-            "No TensorRT builder is installed, so the bundle holds no plan. pip install 'keras-trt[rtx]'"
-        )
+        notes = (*notes, "The bundle holds no plan: no TensorRT builder is installed. " + _BUILDER)
     return ExportReport(
         path=target,
         name=traced.name,
@@ -261,110 +235,19 @@ def _fill(
         opset=opset,
         onnx_bytes=sum((folder / f).stat().st_size for f in (manifest.onnx_file, *external)),
         operators=op_counts(graph),
-        int8_layers=_layers(p for p in weighted if p.int8),
-        float_layers=_layers(p for p in weighted if p.computes == "float"),
+        int8_layers=layers_of(p for p in weighted if p.int8),
+        float_layers=layers_of(p for p in weighted if p.computes == "float"),
         int8_mac_share=int8_share(weighted),
-        fp8_layers=_layers(p for p in weighted if p.computes == "fp8"),
+        fp8_layers=layers_of(p for p in weighted if p.computes == "fp8"),
         weights=dict(Counter(t.format for t in found if t.stored)),
-        sparse_layers=_layers(p for p in weighted if p.two_of_four),
-        differences=tuple(asdict(d) for d in differences),
-        verified_with=runner,
+        sparse_layers=layers_of(p for p in weighted if p.two_of_four),
+        differences=tuple(asdict(d) for d in compared.differences),
+        verified_with=compared.runner,
         plans=tuple(plans),
         kept_float32=kept,
         seconds=stages.seconds,
-        notes=tuple(notes),
+        notes=notes,
     )
-
-
-def _layers(found: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(p.layer for p in found))
-
-
-def _manifest(
-    folder: Path,
-    traced: Trace,
-    weighted: list[Product],
-    found: list[QuantizedTensor],
-    job: _Job,
-    opset: int,
-    external: Mapping[str, str],
-) -> Manifest:
-    static = next((i.shape[0] for i in traced.inputs if i.shape and isinstance(i.shape[0], int)), None)
-    zeros = {p.layer: round(p.zeros, 4) for p in weighted if p.zeros}
-    return Manifest(
-        name=traced.name,
-        keras_trt_version=_version(),
-        keras=traced.flavor,
-        inputs=tuple(TensorSpec(i.name, i.shape, i.dtype) for i in traced.inputs),
-        outputs=tuple(TensorSpec(o.name, o.shape, o.dtype) for o in traced.outputs),
-        input_structure=traced.input_structure,
-        output_structure=traced.output_structure,
-        batch=job.batch if static is None else (static, static, static),
-        precision=job.precision,
-        opset=opset,
-        onnx_sha256=sha256_of(folder / "model.onnx"),
-        external_data=dict(external),
-        axis_sizes=traced.axis_sizes,
-        quantization={
-            "weights": dict(Counter(t.format for t in found if t.stored)),
-            "int8_layers": list(_layers(p for p in weighted if p.int8)),
-            "int8_mac_share": round(int8_share(weighted), 4),
-            "ranges": {t.name: t.amax for t in found if t.kind == "activation"},
-        },
-        sparsity={"2:4": list(_layers(p for p in weighted if p.two_of_four)), "zeros": zeros},
-    )
-
-
-def _verified(
-    model: Any, traced: Trace, bundle: Bundle, job: _Job, notes: list[str]
-) -> tuple[list[Difference], str | None]:
-    """Runs Keras and the ONNX file on a probe batch."""
-    from keras_trt.runtime.select import CPU_RUNNERS
-
-    low, _, high = bundle.manifest.batch
-    feeds = probe(traced, max(low, min(2, high)))
-    refusals = []
-    with ExitStack() as stack:
-        if job.precision == "int8+bf16":
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
-            bundle = replace(bundle, path=folder)
-            notes.append(
-                "Compared with Keras in float32 arithmetic: no CPU runner computes int8 with bfloat16."
-            )
-        for name in (name for name in CPU_RUNNERS if available(name)):
-            try:
-                found = stack.enter_context(CPU_RUNNERS[name](bundle)).run(feeds)
-            except RunnerError as e:  # ONNX Runtime has no bfloat16 on the CPU, for one
-                refusals.append(f"{name}: {e}")
-                continue
-            expected = run(model, traced, feeds)
-            differences = compare(expected, found)
-            rounding: dict[str, float] = {}
-            if precisions.is_int8(job.precision):
-                unrounded = _unrounded(model, traced, bundle, CPU_RUNNERS[name], feeds, job.precision)
-                rounding = {d.output: d.relative for d in compare(unrounded, expected)}
-            check_numbers(differences, job.precision, rounding)
-            return differences, name
-    reason = "; ".join(refusals) or "no CPU runner is installed (pip install openvino)"
-    notes.append(f"Not compared with Keras: {reason}")
-    return [], None
-
-
-def _unrounded(
-    model: Any, traced: Trace, bundle: Bundle, runner: Any, feeds: Mapping[str, Any], precision: str
-) -> dict[str, Any]:
-    """Compares with the activations in float on both sides, to float precision; returns Keras's outputs."""
-    from keras_trt.quantize.quantizer import observing
-
-    with observing(lambda quantizer, tensor: None):
-        expected = run(model, traced, feeds)
-    with tempfile.TemporaryDirectory() as folder:
-        graph = without_rounding(onnx.load(bundle.onnx_path))
-        onnx.save(graph, Path(folder) / bundle.manifest.onnx_file)
-        with runner(replace(bundle, path=Path(folder))) as running:
-            check_numbers(compare(expected, running.run(feeds)), precisions.float_type(precision))
-    return expected
 
 
 def _built(bundle: Bundle, job: _Job, weighted: list[Product]) -> Plan:
@@ -390,10 +273,3 @@ def _built(bundle: Bundle, job: _Job, weighted: list[Product]) -> Plan:
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(plan.data)
     return plan
-
-
-def _version() -> str:
-    try:
-        return metadata.version("keras-trt")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "0+checkout"

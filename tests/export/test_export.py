@@ -283,8 +283,8 @@ def test_a_wrong_int8_weight_is_found_although_rounding_would_hide_it(k, tmp_pat
 
     original = weights.to_grid
 
-    def off_by_a_percent(weight, axis, layer):
-        integers, scales = original(weight, axis, layer)
+    def off_by_a_percent(weight, axis, layer, form):
+        integers, scales = original(weight, axis, layer, form)
         return integers, scales * np.float32(1.01)
 
     monkeypatch.setattr(weights, "to_grid", off_by_a_percent)

@@ -21,7 +21,9 @@ def stock_tfmot(monkeypatch):
     import tensorflow as tf
 
     assert tf.keras.__name__  # touched first, it stays what it is
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", os.environ.get("TF_USE_LEGACY_KERAS", "0"))  # restored afterwards
+    monkeypatch.setenv(
+        "TF_USE_LEGACY_KERAS", os.environ.get("TF_USE_LEGACY_KERAS", "0")
+    )  # restored afterwards
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_model_optimization

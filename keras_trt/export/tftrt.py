@@ -1,0 +1,248 @@
+"""`export(..., route="tf-trt")`: a SavedModel whose parts run in TensorRT inside TensorFlow.
+
+TF-TRT is TensorFlow's own bridge, built into TensorFlow up to 2.17. Its converter is
+`tensorflow.python.compiler.tensorrt.trt_convert.TrtGraphConverterV2`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_trt._keras.trace import Trace, run
+from keras_trt.bundle.manifest import MANIFEST_FILE
+from keras_trt.bundle.write import write_bundle
+from keras_trt.errors import ExportError, InputError, MissingDependencyError
+from keras_trt.export.numbers import check_numbers, compare, probe
+from keras_trt.export.tftrt_graph import write_saved_model
+
+if TYPE_CHECKING:
+    from keras_trt.quantize.inventory import QuantizedTensor
+
+FOLDER = "saved_model"
+_PROFILES = ("Range", "Optimal", "Range+Optimal")
+_MODES = {"float32": "FP32", "fp16": "FP16", "int8": "INT8", "int8+fp16": "INT8"}
+
+
+@dataclass(frozen=True)
+class TFTRTOptions:
+    """What TF-TRT can be told; `export(..., route=TFTRTOptions(...))`. The precision is export's own.
+
+    Attributes:
+        minimum_segment_size: Fewest TensorFlow ops that are worth an engine.
+        max_workspace_size_bytes: GPU memory that one engine may use for scratch.
+        use_dynamic_shape: One engine for a range of shapes; else one for each shape.
+        profile_strategy: `"Range"`, `"Optimal"` or `"Range+Optimal"`: what dynamic engines are tuned for.
+        maximum_cached_engines: How many engines one part of the model may hold.
+        input_fn: Makes the representative inputs that engines are built with: a function without arguments
+            that gives dicts of arrays by input name. None: one probe for each size in export's `batch`.
+    """
+
+    minimum_segment_size: int = 3
+    max_workspace_size_bytes: int = 1 << 30
+    use_dynamic_shape: bool = True
+    profile_strategy: str = "Range"
+    maximum_cached_engines: int = 16
+    input_fn: Callable[[], Iterable[dict[str, Any]]] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("minimum_segment_size", "max_workspace_size_bytes", "maximum_cached_engines"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise InputError(f"`{name}` must be a whole number >= 1. Received: {name}={value!r}")
+        if self.profile_strategy not in _PROFILES:
+            raise InputError(
+                f"`profile_strategy` must be one of {list(_PROFILES)}. "
+                f"Received: profile_strategy={self.profile_strategy!r}"
+            )
+        if self.input_fn is not None and not callable(self.input_fn):
+            raise InputError(
+                "`input_fn` must be a function that gives dicts of arrays by input name. "
+                f"Received: input_fn={self.input_fn!r}"
+            )
+
+
+@dataclass(frozen=True)
+class TFTRTReport:
+    """What `export(..., route="tf-trt")` wrote.
+
+    Attributes:
+        path: The folder; the SavedModel is `path / "saved_model"`.
+        name: The Keras model's name.
+        keras: `"keras3"` or `"legacy"`.
+        precision_mode: TF-TRT's: `"FP32"`, `"FP16"` or `"INT8"`.
+        engines: How many parts of the graph became engines.
+        built: Whether engines were built for this GPU; else TensorFlow builds them at the first run.
+        tensorflow_ops: How often each op occurs that stayed with TensorFlow.
+        differences: Per output, worst first, how far it is from Keras; empty with `verify=False`.
+        notes: Sentences worth reading.
+    """
+
+    path: Path
+    name: str
+    keras: str
+    precision_mode: str
+    engines: int
+    built: bool
+    tensorflow_ops: dict[str, int]
+    differences: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        engines = f"{self.engines} engines, {'built' if self.built else 'to be built at the first run'}"
+        return "\n".join([f"{self.name} -> {self.path / FOLDER}: {self.precision_mode}, {engines}", *self.notes])
+
+
+def precision_mode(precision: str) -> str:
+    """TF-TRT's word for a resolved precision.
+
+    Raises:
+        InputError: TF-TRT does not know it.
+    """
+    if precision not in _MODES:
+        raise InputError(
+            f"TF-TRT knows the precisions {list(_MODES)}. Received: precision={precision!r}. "
+            'For bfloat16 use route="onnx".'
+        )
+    return _MODES[precision]
+
+
+def open_converter(options: TFTRTOptions, mode: str = "FP32", folder: Path | None = None) -> Any:
+    """The `TrtGraphConverterV2` for a SavedModel, or, without a folder, the check that there can be one.
+
+    Raises:
+        MissingDependencyError: This TensorFlow has no TF-TRT, finds no TensorRT, or sees no GPU.
+    """
+    import tensorflow as tf
+
+    try:
+        from tensorflow.python.compiler.tensorrt import trt_convert
+
+        converter = trt_convert.TrtGraphConverterV2(
+            input_saved_model_dir=None if folder is None else str(folder),
+            precision_mode=mode,
+            minimum_segment_size=options.minimum_segment_size,
+            max_workspace_size_bytes=options.max_workspace_size_bytes,
+            maximum_cached_engines=options.maximum_cached_engines,
+            use_calibration=False,  # ranges are in the model, as Q/DQ
+            use_dynamic_shape=options.use_dynamic_shape,
+            dynamic_shape_profile_strategy=options.profile_strategy if options.use_dynamic_shape else None,
+        )
+    except (ImportError, RuntimeError) as e:
+        raise MissingDependencyError(_needs(tf, str(e))) from e
+    if not tf.config.list_physical_devices("GPU"):
+        raise MissingDependencyError(_needs(tf, "TensorFlow sees no GPU"))
+    return converter
+
+
+def _needs(tf: Any, reason: str) -> str:
+    has = "with" if tf.sysconfig.get_build_info().get("is_tensorrt_build") else "without"
+    return (
+        f'route="tf-trt" cannot be used here: {reason}. Installed: TensorFlow {tf.__version__}, built {has} '
+        "TensorRT. It needs a TensorFlow built with TensorRT, 2.17 or older, the TensorRT libraries it was "
+        "built for (pip's TensorFlow 2.17: TensorRT 8.6.1) where the loader finds them, and an NVIDIA GPU. "
+        'route="onnx" works with this TensorFlow today: keras_trt.export(model, path, route="onnx").'
+    )
+
+
+def export_tftrt(
+    model: Any,
+    traced: Trace,
+    found: list[QuantizedTensor],
+    target: Path,
+    *,
+    options: TFTRTOptions,
+    precision: str,
+    batch: tuple[int, int, int],
+    build: bool = True,
+    verify: bool = True,
+    overwrite: bool = False,
+) -> TFTRTReport:
+    """Writes `target / "saved_model"`, whole or not at all.
+
+    Args:
+        model: The model that was traced.
+        traced: Its trace.
+        found: What is quantised in it.
+        target: The folder to write.
+        options: For TF-TRT.
+        precision: As resolved by export.
+        batch: (min, opt, max) of the representative inputs.
+        build: Build the engines now, for this machine's GPU.
+        verify: Run the saved model and compare it with Keras.
+        overwrite: Replace an older export at `target`.
+
+    Raises:
+        MissingDependencyError: TF-TRT cannot be used here.
+        InputError: TF-TRT does not know the precision or the number formats.
+        ExportError: TF-TRT failed, or its model differs from Keras.
+    """
+    mode = precision_mode(precision)
+    with write_bundle(target, overwrite, check=_check_written) as folder:
+        with tempfile.TemporaryDirectory() as plain:
+            notes = write_saved_model(traced, found, Path(plain))
+            converter = open_converter(options, mode, Path(plain))
+            with _reported(traced.name):
+                function = converter.convert()
+                if build:
+                    converter.build(options.input_fn or _probes(traced, batch))
+                converter.save(str(folder / FOLDER))
+        ops = Counter(node.op for node in function.graph.as_graph_def().node)
+        engines = ops.pop("TRTEngineOp", 0)
+        if not engines:
+            notes.append("TF-TRT made no engine: every op stays with TensorFlow. Try route=\"onnx\".")
+        report = TFTRTReport(
+            path=target,
+            name=traced.name,
+            keras=traced.flavor,
+            precision_mode=mode,
+            engines=engines,
+            built=build,
+            tensorflow_ops=dict(ops.most_common()),
+            differences=_verified(model, traced, folder, precision, batch) if verify else (),
+            notes=tuple(notes),
+        )
+        facts = {**asdict(report), "route": "tf-trt", "path": FOLDER}
+        (folder / MANIFEST_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def _probes(traced: Trace, batch: tuple[int, int, int]) -> Callable[[], Iterator[dict[str, Any]]]:
+    return lambda: (probe(traced, size) for size in sorted(set(batch)))
+
+
+def _verified(
+    model: Any, traced: Trace, folder: Path, precision: str, batch: tuple[int, int, int]
+) -> tuple[dict[str, Any], ...]:
+    import tensorflow as tf
+
+    feeds = probe(traced, max(batch[0], min(2, batch[2])))
+    serve = tf.saved_model.load(str(folder / FOLDER)).signatures["serving_default"]
+    outputs = serve(**{name: tf.constant(value) for name, value in feeds.items()})
+    expected = run(model, traced, feeds)
+    differences = compare(expected, {name: value.numpy() for name, value in outputs.items()})
+    check_numbers(differences, precision)
+    return tuple(asdict(d) for d in differences)
+
+
+@contextmanager
+def _reported(name: str) -> Iterator[None]:
+    """TF-TRT raises what comes up: its own ValueErrors and AssertionErrors, and TensorFlow's errors."""
+    try:
+        yield
+    except Exception as e:
+        raise ExportError(
+            f"TF-TRT could not convert model {name!r}: {type(e).__name__}: {e}. "
+            'Try keras_trt.export(model, path, route="onnx").'
+        ) from e
+
+
+def _check_written(folder: Path) -> None:
+    if not (folder / FOLDER / "saved_model.pb").is_file():
+        raise ExportError(f"TF-TRT wrote no SavedModel. The folder holds: {sorted(p.name for p in folder.iterdir())}")
