@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from keras_trt import callbacks as callbacks
     from keras_trt import errors as errors
     from keras_trt import keras as keras
+    from keras_trt import prune as prune
+    from keras_trt import schemes as schemes
     from keras_trt import tfmot as tfmot
+    from keras_trt._keras.kernels import register_layer as register_layer
     from keras_trt.export import export as export  # type: ignore[no-redef]  # its room has the same name
+    from keras_trt.export import verify as verify
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
     from keras_trt.models import load_model as load_model
@@ -46,6 +50,7 @@ __all__ = [
     "merge_models",
     "calibrate",
     "strip",
+    "register_layer",
     # Look before and after
     "plan",
     "report",
@@ -55,11 +60,14 @@ __all__ = [
     "load_model",
     # To an engine and back
     "export",
+    "verify",
     "load",
     # Modules
     "callbacks",
     "errors",
     "keras",
+    "prune",
+    "schemes",
     "tfmot",
 ]
 
@@ -71,12 +79,14 @@ _HOMES = {
     "merge_models": "keras_trt.fuse",
     "calibrate": "keras_trt.quantize",
     "strip": "keras_trt.models",
+    "register_layer": "keras_trt._keras.kernels",
     "plan": "keras_trt.quantize",
     "sensitivity": "keras_trt.quantize",
     "report": "keras_trt.models",
     "save_model": "keras_trt.models",
     "load_model": "keras_trt.models",
     "export": "keras_trt.export",
+    "verify": "keras_trt.export",
     "load": "keras_trt.runtime",
 }
 
