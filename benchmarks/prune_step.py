@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import keras_trt
+from benchmarks.page import environment, table, write_section
 from keras_trt.callbacks import Prune
 from keras_trt.callbacks.base import Callback
 from keras_trt.report import Report
@@ -97,7 +98,7 @@ def measure(fits: list[tuple[str, Fit]], rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Measures, prints the table and writes it to docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=8)
@@ -120,6 +121,11 @@ def main() -> None:
                 }
             )
     print(Report(f"ResNet-50, {arguments.size} px, batch {arguments.batch}", tuple(rows)))
+    lines = [[f"{r['step']} ({r['Keras']})", str(r["CPU ms"]), f"{r['ratio']:.3f}x"] for r in rows]
+    about = f"ResNet-50, {arguments.size} px, batch {arguments.batch}, CPU seconds per training step."
+    facts = f"Measured on: {environment('tensorflow', 'keras', 'tf_keras', 'tensorflow-model-optimization')}."
+    found = table(["step", "CPU ms", "to plain"], lines)
+    write_section("prune_step", f"{facts}\n\n{about}\n\n{found}")
 
 
 if __name__ == "__main__":
