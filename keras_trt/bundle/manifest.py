@@ -210,6 +210,11 @@ def _check_sizes(sizes: tuple[int, int, int], name: str) -> None:
 
 
 def _check_format(data: dict[str, Any]) -> None:
+    if data.get("route") == "tf-trt":
+        raise BundleError(
+            'This is an export with route="tf-trt": TensorFlow runs it, keras_trt does not. '
+            'Load it with: tf.saved_model.load(path + "/saved_model").signatures["serving_default"]'
+        )
     version = data.get("format_version")
     if type(version) is not int or version < 1:
         raise fields.wrong("format_version", "a whole number >= 1", version)

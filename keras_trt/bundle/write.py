@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,7 +44,9 @@ def check_target(path: str | Path, overwrite: bool = False) -> Path:
 
 
 @contextmanager
-def write_bundle(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def write_bundle(
+    path: str | Path, overwrite: bool = False, *, check: Callable[[Path], object] = read_bundle
+) -> Iterator[Path]:
     """Yields an empty folder to fill; at the end of the `with` it becomes the bundle at `path` in one step.
 
     When the body raises, or the process is killed at any moment, `path` stays what it was.
@@ -52,6 +54,7 @@ def write_bundle(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Args:
         path: The bundle's folder to be.
         overwrite: Replace an older bundle there.
+        check: Called with the filled folder; raises what is wrong with it.
 
     Raises:
         BundleExistsError: Something is there already, also when another process put it there meanwhile.
@@ -66,7 +69,7 @@ def write_bundle(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         with working_folder(target) as folder:
             yield folder
-            read_bundle(folder)
+            check(folder)
             sync_tree(folder)
             try:
                 swap_in(folder, target, overwrite=overwrite)

@@ -28,11 +28,11 @@ from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stages import Stages
 from keras_trt.export.stats import Product, int8_share, op_counts, products
+from keras_trt.export.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
 from keras_trt.export.write import write_onnx
 from keras_trt.quantize.inventory import QuantizedTensor, inventory
 from keras_trt.quantize.range_loss import made_symmetric
 
-_ROUTES = ("onnx", "tf-trt")
 _BUILDER = "pip install 'keras-trt[rtx]'"
 _ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
 
@@ -44,7 +44,7 @@ def export(
     precision: str | None = None,
     batch: int | Sequence[int] = (1, 8, 32),
     input_shapes: Any = None,
-    route: str = "onnx",
+    route: str | TFTRTOptions = "onnx",
     engine: str | None = "auto",
     compute_capabilities: Sequence[str] | None = None,
     calibration_data: Any = None,
@@ -52,7 +52,7 @@ def export(
     opset: int | None = None,
     verify: bool = True,
     verbose: int = 1,
-) -> ExportReport:
+) -> ExportReport | TFTRTReport:
     """Writes a model as a bundle: `model.onnx`, TensorRT plans and a manifest. Load it with `load(path)`.
 
     Inputs and outputs are named after Keras's: an input after its `Input` layer, an output after the layer
@@ -67,7 +67,9 @@ def export(
         batch: The batch sizes of the engine: a number or (min, opt, max).
         input_shapes: Fixes axes that the model leaves open: a shape with its batch axis, or a list or dict
             of shapes; an entry is a size, None, a name for a dynamic axis or its (min, opt, max).
-        route: `"onnx"`, or `"tf-trt"` for TensorFlow's own TensorRT bridge (TensorFlow <= 2.17).
+        route: `"onnx"`, or `"tf-trt"` (or a `TFTRTOptions`) for TensorFlow's own TensorRT bridge, with
+            TensorFlow <= 2.17; then `path` gets a `saved_model` folder, and engine=None leaves its engines
+            to be built at the first run.
         engine: `"auto"` builds a plan with what is installed, `"tensorrt"` and `"tensorrt_rtx"` with that,
             None writes ONNX only.
         compute_capabilities: GPU classes of a TensorRT-RTX plan, e.g. `["SM86", "SM89"]`.
@@ -78,7 +80,7 @@ def export(
         verbose: 1 shows the stages, 0 nothing.
 
     Returns:
-        What was written, printable as a table.
+        What was written, printable as a table; a `TFTRTReport` from `route="tf-trt"`.
 
     Raises:
         ModelError: The model is not built, has weights that are NaN, or quantisers without a range.
@@ -86,13 +88,17 @@ def export(
         BundleExistsError: Something is at `path` already.
         ExportError: The model cannot be converted, or the result differs from Keras.
         EngineError: TensorRT refused the graph.
+        MissingDependencyError: route="tf-trt" without a TensorFlow that has TF-TRT, TensorRT and a GPU.
 
     Example:
         >>> report = export(model, "digits.bundle")  # doctest: +SKIP
         >>> report.int8_mac_share  # doctest: +SKIP
         0.998
     """
-    _check_arguments(route, engine, opset)
+    _check_arguments(engine, opset)
+    tftrt = options_of(route)
+    if tftrt is not None:
+        check_usable(tftrt, opset=opset, compute_capabilities=compute_capabilities)
     target = check_target(path, overwrite)
     flavor = check_model(model)
     model, notes = made_symmetric(model, calibration_data)
@@ -112,6 +118,20 @@ def export(
     )
     with stages("trace"):
         traced = trace(model, input_shapes)
+    if tftrt is not None:
+        return export_tftrt(
+            model,
+            traced,
+            found,
+            target,
+            options=tftrt,
+            precision=job.precision,
+            batch=job.batch,
+            build=engine is not None,
+            verify=verify,
+            overwrite=overwrite,
+            notes=notes,
+        )
     with stages("convert"):
         graph = convert(traced, job.opset)
     with stages("optimise"):
@@ -146,9 +166,7 @@ class _Job:
     verbose: int
 
 
-def _check_arguments(route: str, engine: str | None, opset: int | None) -> None:
-    if route not in _ROUTES:
-        raise InputError(f"`route` must be one of {list(_ROUTES)}. Received: route={route!r}")
+def _check_arguments(engine: str | None, opset: int | None) -> None:
     if engine not in _ENGINES:
         raise InputError(f"`engine` must be one of {list(_ENGINES)}. Received: engine={engine!r}")
     if opset is not None and opset not in OPSETS:

@@ -106,8 +106,10 @@ def quantize_kernels(graph_def: Any, layers: tuple[str, ...], quantized: set[str
 def _takes_kernel(node: Any, nodes: dict[str, Any]) -> bool:
     if node.op not in _CHANNELS_LAST or nodes.get(node.input[1], node).op != "Const":
         return False
-    transposed = node.attr["transpose_b"].b or node.attr["adj_y"].b
-    return not transposed and not node.attr["data_format"].s.startswith(b"NC")
+    # Reading an absent attribute would add it.
+    given = {key: node.attr[key] for key in ("transpose_b", "adj_y", "data_format") if key in node.attr}
+    transposed = any(given[key].b for key in given if key != "data_format")
+    return not transposed and not ("data_format" in given and given["data_format"].s.startswith(b"NC"))
 
 
 def _value(node: Any) -> np.ndarray:
@@ -133,16 +135,15 @@ def _split(graph_def: Any, node: Any, kernel: np.ndarray, layer: str) -> None:
         quantize.attr[attribute].b = value
     quantize.attr["num_bits"].i, quantize.attr["axis"].i = 8, -1
     quantize.attr["round_mode"].s = b"HALF_TO_EVEN"
-    quantize.attr["T"].type = node.attr["T"].type
+    quantize.attr["T"].CopyFrom(node.attr["T"])
     product = graph_def.node.add()
     product.CopyFrom(node)
     product.name = f"{name}/product"
     product.input[1] = quantize.name
-    attributes = node.attr["T"].type
     node.Clear()
     node.name, node.op = name, "Mul"
     node.input.extend([product.name, f"{name}/scales"])
-    node.attr["T"].type = attributes
+    node.attr["T"].CopyFrom(product.attr["T"])
 
 
 def _constant(graph_def: Any, name: str, value: np.ndarray) -> None:

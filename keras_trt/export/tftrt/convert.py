@@ -1,8 +1,4 @@
-"""`export(..., route="tf-trt")`: a SavedModel whose parts run in TensorRT inside TensorFlow.
-
-TF-TRT is TensorFlow's own bridge, built into TensorFlow up to 2.17. Its converter is
-`tensorflow.python.compiler.tensorrt.trt_convert.TrtGraphConverterV2`.
-"""
+"""Runs TF-TRT's converter, `TrtGraphConverterV2`, and writes what it makes."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,52 +16,13 @@ from keras_trt.bundle.manifest import MANIFEST_FILE
 from keras_trt.bundle.write import write_bundle
 from keras_trt.errors import ExportError, InputError, MissingDependencyError
 from keras_trt.export.numbers import check_numbers, compare, probe
-from keras_trt.export.tftrt_graph import write_saved_model
+from keras_trt.export.tftrt.options import TFTRTOptions, precision_mode
+from keras_trt.export.tftrt.saved_model import write_saved_model
 
 if TYPE_CHECKING:
     from keras_trt.quantize.inventory import QuantizedTensor
 
 FOLDER = "saved_model"
-_PROFILES = ("Range", "Optimal", "Range+Optimal")
-_MODES = {"float32": "FP32", "fp16": "FP16", "int8": "INT8", "int8+fp16": "INT8"}
-
-
-@dataclass(frozen=True)
-class TFTRTOptions:
-    """What TF-TRT can be told; `export(..., route=TFTRTOptions(...))`. The precision is export's own.
-
-    Attributes:
-        minimum_segment_size: Fewest TensorFlow ops that are worth an engine.
-        max_workspace_size_bytes: GPU memory that one engine may use for scratch.
-        use_dynamic_shape: One engine for a range of shapes; else one for each shape.
-        profile_strategy: `"Range"`, `"Optimal"` or `"Range+Optimal"`: what dynamic engines are tuned for.
-        maximum_cached_engines: How many engines one part of the model may hold.
-        input_fn: Makes the representative inputs that engines are built with: a function without arguments
-            that gives dicts of arrays by input name. None: one probe for each size in export's `batch`.
-    """
-
-    minimum_segment_size: int = 3
-    max_workspace_size_bytes: int = 1 << 30
-    use_dynamic_shape: bool = True
-    profile_strategy: str = "Range"
-    maximum_cached_engines: int = 16
-    input_fn: Callable[[], Iterable[dict[str, Any]]] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("minimum_segment_size", "max_workspace_size_bytes", "maximum_cached_engines"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"`{name}` must be a whole number >= 1. Received: {name}={value!r}")
-        if self.profile_strategy not in _PROFILES:
-            raise InputError(
-                f"`profile_strategy` must be one of {list(_PROFILES)}. "
-                f"Received: profile_strategy={self.profile_strategy!r}"
-            )
-        if self.input_fn is not None and not callable(self.input_fn):
-            raise InputError(
-                "`input_fn` must be a function that gives dicts of arrays by input name. "
-                f"Received: input_fn={self.input_fn!r}"
-            )
 
 
 @dataclass(frozen=True)
@@ -92,25 +49,32 @@ class TFTRTReport:
     built: bool
     tensorflow_ops: dict[str, int]
     differences: tuple[dict[str, Any], ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         engines = f"{self.engines} engines, {'built' if self.built else 'to be built at the first run'}"
-        return "\n".join([f"{self.name} -> {self.path / FOLDER}: {self.precision_mode}, {engines}", *self.notes])
+        return "\n".join(
+            [f"{self.name} -> {self.path / FOLDER}: {self.precision_mode}, {engines}", *self.notes]
+        )
 
 
-def precision_mode(precision: str) -> str:
-    """TF-TRT's word for a resolved precision.
+def check_usable(options: TFTRTOptions, **given: Any) -> None:
+    """Tells before any work whether TF-TRT can be used.
+
+    Args:
+        options: For TF-TRT.
+        **given: Arguments of export that only the other route has; each must be None.
 
     Raises:
-        InputError: TF-TRT does not know it.
+        InputError: One of them was given.
+        MissingDependencyError: See `open_converter`.
     """
-    if precision not in _MODES:
-        raise InputError(
-            f"TF-TRT knows the precisions {list(_MODES)}. Received: precision={precision!r}. "
-            'For bfloat16 use route="onnx".'
-        )
-    return _MODES[precision]
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f'`{name}` is for route="onnx" only. Received: {name}={value!r} with route="tf-trt"'
+            )
+    open_converter(options)
 
 
 def open_converter(options: TFTRTOptions, mode: str = "FP32", folder: Path | None = None) -> Any:
@@ -135,7 +99,7 @@ def open_converter(options: TFTRTOptions, mode: str = "FP32", folder: Path | Non
             dynamic_shape_profile_strategy=options.profile_strategy if options.use_dynamic_shape else None,
         )
     except (ImportError, RuntimeError) as e:
-        raise MissingDependencyError(_needs(tf, str(e))) from e
+        raise MissingDependencyError(_needs(tf, str(e).rstrip("."))) from e
     if not tf.config.list_physical_devices("GPU"):
         raise MissingDependencyError(_needs(tf, "TensorFlow sees no GPU"))
     return converter
@@ -163,6 +127,7 @@ def export_tftrt(
     build: bool = True,
     verify: bool = True,
     overwrite: bool = False,
+    notes: Iterable[str] = (),
 ) -> TFTRTReport:
     """Writes `target / "saved_model"`, whole or not at all.
 
@@ -177,6 +142,7 @@ def export_tftrt(
         build: Build the engines now, for this machine's GPU.
         verify: Run the saved model and compare it with Keras.
         overwrite: Replace an older export at `target`.
+        notes: For the report.
 
     Raises:
         MissingDependencyError: TF-TRT cannot be used here.
@@ -186,7 +152,7 @@ def export_tftrt(
     mode = precision_mode(precision)
     with write_bundle(target, overwrite, check=_check_written) as folder:
         with tempfile.TemporaryDirectory() as plain:
-            notes = write_saved_model(traced, found, Path(plain))
+            notes = [*notes, *write_saved_model(traced, found, Path(plain))]
             converter = open_converter(options, mode, Path(plain))
             with _reported(traced.name):
                 function = converter.convert()
@@ -196,7 +162,7 @@ def export_tftrt(
         ops = Counter(node.op for node in function.graph.as_graph_def().node)
         engines = ops.pop("TRTEngineOp", 0)
         if not engines:
-            notes.append("TF-TRT made no engine: every op stays with TensorFlow. Try route=\"onnx\".")
+            notes.append('TF-TRT made no engine: every op stays with TensorFlow. Try route="onnx".')
         report = TFTRTReport(
             path=target,
             name=traced.name,
@@ -245,4 +211,6 @@ def _reported(name: str) -> Iterator[None]:
 
 def _check_written(folder: Path) -> None:
     if not (folder / FOLDER / "saved_model.pb").is_file():
-        raise ExportError(f"TF-TRT wrote no SavedModel. The folder holds: {sorted(p.name for p in folder.iterdir())}")
+        raise ExportError(
+            f"TF-TRT wrote no SavedModel. The folder holds: {sorted(p.name for p in folder.iterdir())}"
+        )
