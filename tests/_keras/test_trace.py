@@ -18,7 +18,9 @@ def several(k, nest):
     dense = k.layers.Dense(3, name="dense")
     shared = dense(a)
     other = k.layers.Embedding(5, 2, name="embedding")(b)
-    return k.Model([a, b] if nest == "list" else {"b": b, "a": a}, {"second": other, "first": [shared, shared]})
+    return k.Model(
+        [a, b] if nest == "list" else {"b": b, "a": a}, {"second": other, "first": [shared, shared]}
+    )
 
 
 @pytest.mark.parametrize("nest", ["list", "dict"])

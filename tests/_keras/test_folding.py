@@ -1,0 +1,93 @@
+"""The constant part of a graph is computed once; what it computes stays the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_trt._keras.folding import fold_constants
+from keras_trt._keras.signed_zero import drop_signed_zero
+
+
+def frozen(function, *specs):
+    import tensorflow as tf
+
+    concrete = tf.function(function).get_concrete_function(*specs)
+    return concrete.graph.as_graph_def(), [t.name for t in concrete.inputs], concrete.outputs[0].name
+
+
+def evaluate(graph_def, output, feeds):
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        with tf.compat.v1.Session(graph=graph) as session:
+            return session.run(output, feeds)
+
+
+def test_constant_arithmetic_becomes_one_constant():
+    import tensorflow as tf
+
+    def function(x):
+        weight = tf.identity(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+        return x @ (tf.round(weight * 3.0) / tf.sqrt(tf.reduce_max(weight)))
+
+    graph_def, inputs, output = frozen(function, tf.TensorSpec([None, 2], tf.float32))
+    x = np.float32([[1, -1]])
+    before = evaluate(graph_def, output, {inputs[0]: x})
+    fold_constants(graph_def, [output])
+    kinds = [n.op for n in graph_def.node]
+    assert sorted(set(kinds)) == ["Const", "Identity", "MatMul", "Placeholder"]
+    assert kinds.count("Const") == 1
+    np.testing.assert_array_equal(evaluate(graph_def, output, {inputs[0]: x}), before)
+
+
+def test_a_large_fill_is_not_written_out():
+    import tensorflow as tf
+
+    graph_def, _, output = frozen(lambda x: x + tf.fill([2048, 2048], 1.0), tf.TensorSpec([], tf.float32))
+    fold_constants(graph_def, [output])
+    assert graph_def.ByteSize() < 10_000
+
+
+def test_placeholders_and_random_numbers_are_not_constants():
+    import tensorflow as tf
+
+    graph_def, _, output = frozen(lambda x: x + tf.random.uniform([2]), tf.TensorSpec([2], tf.float32))
+    fold_constants(graph_def, [output])
+    assert "RandomUniform" in [n.op for n in graph_def.node]
+
+
+def test_a_constant_output_survives():
+    import tensorflow as tf
+
+    graph_def, _, output = frozen(
+        lambda x: tf.identity(tf.constant(2.0) * 3.0), tf.TensorSpec([], tf.float32)
+    )
+    fold_constants(graph_def, [output])
+    assert evaluate(graph_def, output, {}) == 6.0
+
+
+def test_argmax_reads_no_bits_any_more():
+    import keras
+    import tensorflow as tf
+
+    graph_def, inputs, output = frozen(
+        lambda x: keras.ops.argmax(x, axis=-1), tf.TensorSpec([None, 3], tf.float32)
+    )
+    drop_signed_zero(graph_def)
+    fold_constants(graph_def, [output])
+    assert "Bitcast" not in [n.op for n in graph_def.node]
+    x = np.float32([[1, 3, 2], [-1, -0.0, -2]])
+    np.testing.assert_array_equal(evaluate(graph_def, output, {inputs[0]: x}), [1, 1])
+
+
+def test_another_bitcast_is_left_alone():
+    import tensorflow as tf
+
+    def function(x):
+        return tf.where(tf.logical_and(x > 0, tf.bitcast(x, tf.int32) > 0), 1.0, x)
+
+    graph_def, _, _ = frozen(function, tf.TensorSpec([3], tf.float32))
+    before = [n.op for n in graph_def.node]
+    drop_signed_zero(graph_def)
+    assert [n.op for n in graph_def.node].count("Bitcast") == before.count("Bitcast")
