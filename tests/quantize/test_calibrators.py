@@ -54,6 +54,13 @@ def test_entropy_clips_a_heavy_tail_but_keeps_a_uniform_whole(normal):
     assert Entropy().amax(seen(uniform)) == pytest.approx(1.0, rel=0.02)
 
 
+def test_entropy_keeps_the_range_of_a_relu_whatever_the_share_of_its_zeros(normal):
+    positive = np.abs(normal)
+    zeros = np.zeros(20 * normal.size, np.float32)
+    amax = Entropy().amax(seen(positive, zeros))
+    assert amax == Entropy().amax(seen(positive)) > np.percentile(positive, 99)
+
+
 def test_std_is_k_standard_deviations_about_the_mean(normal):
     assert Std(3.0).amax(seen(normal)) == pytest.approx(3.0, rel=0.01)
 

@@ -72,6 +72,25 @@ def test_gradients_pass_inside_the_range_only(dtype):
     assert tape.gradient(y, x).numpy().tolist() == [0, 1, 1, 1, 0]
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("amax", [1e-6, 0.37, 3.0, 1e6])
+def test_gradients_pass_up_to_the_last_float_inside_the_range(jit_compile, amax):
+    import tensorflow as tf
+
+    amax = np.float32(amax)
+    beyond = np.nextafter(amax, np.float32(np.inf))
+    x = tf.constant([amax, -amax, beyond, -beyond, 0.0, -0.0, np.inf])
+
+    @tf.function(jit_compile=jit_compile)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = fake_quantize(x, tf.constant(amax))
+        return tape.gradient(y, x)
+
+    assert gradient(x).numpy().tolist() == [1, 1, 0, 0, 1, 1, 0]
+
+
 def test_a_learned_range_grows_when_clipped_values_should_be_larger():
     import tensorflow as tf
 
