@@ -2,3 +2,5 @@
 
 from keras_trt.export.export import export as export
 from keras_trt.export.report import ExportReport as ExportReport
+from keras_trt.export.tftrt import TFTRTOptions as TFTRTOptions
+from keras_trt.export.tftrt import TFTRTReport as TFTRTReport
