@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
     from keras_trt.export import export as export  # type: ignore[no-redef]  # its room has the same name
-    from keras_trt.export import verify as verify
+    from keras_trt.export import verify as verify  # type: ignore[no-redef]
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
     from keras_trt.models import load_model as load_model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,39 @@ def batches(
     Raises:
         InputError: No data, or a shape that does not fit; the message names the input.
     """
+    return (x for x, _ in _pairs(flavor, model, _raw(data, batch_size), steps))
+
+
+def batches_with_targets(
+    flavor: Flavor, model: Any, data: Any, batch_size: int = 32, steps: int | None = None
+) -> Iterator[tuple[Any, Any]]:
+    """Yields (inputs, targets); targets are None where the data holds none.
+
+    Args:
+        flavor: The model's Keras.
+        model: Its inputs' shapes are checked against the first batch.
+        data: As for `batches`, but a tuple of arrays is (inputs, targets).
+        batch_size: Used for arrays.
+        steps: The most batches to take; needed for endless generators.
+
+    Raises:
+        InputError: As `batches`.
+    """
+    if isinstance(data, tuple) and _arrays(data):
+        return _pairs(flavor, model, (tuple(part) for part in _raw(list(data), batch_size)), steps)
+    return _pairs(flavor, model, _raw(data, batch_size), steps)
+
+
+def _pairs(flavor: Flavor, model: Any, items: Iterable[Any], steps: int | None) -> Iterator[tuple[Any, Any]]:
     count = 0
-    for batch in _raw(data, batch_size):
+    for batch in items:
         if steps is not None and count == steps:
             return
         x = batch[0] if isinstance(batch, tuple) else batch
+        y = batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
         if count == 0:
             _check(flavor, model, x)
-        yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x))
+        yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)), y
         count += 1
     if count == 0:
         raise InputError("The data holds no batch. Received: an empty data set.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
@@ -107,12 +107,25 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
     )
 
 
-def run(model: Any, trace: Trace, feeds: Mapping[str, Any]) -> dict[str, Any]:
+class Endpoints(Protocol):
+    """The inputs and outputs of a traced model by name; a `Trace` and a bundle's manifest have them."""
+
+    @property
+    def inputs(self) -> Sequence[Any]: ...
+    @property
+    def outputs(self) -> Sequence[Any]: ...
+    @property
+    def input_structure(self) -> Nest: ...
+    @property
+    def output_structure(self) -> Nest: ...
+
+
+def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any]) -> dict[str, Any]:
     """What Keras itself computes at inference, in float32 as in the trace.
 
     Args:
         model: The model that was traced.
-        trace: Its trace.
+        trace: Its trace, or the manifest of its bundle.
         feeds: One array per input name.
 
     Returns:

@@ -79,11 +79,21 @@ def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray])
                 f"Output {name!r} of the exported model is NaN or infinite where Keras's is finite. "
                 "A value overflows the chosen precision; export with precision=None or 'bf16'."
             )
-        gap = np.where(np.isfinite(b), a - b, 0.0)
-        norm = float(np.linalg.norm(np.where(np.isfinite(b), b, 0.0)))
-        relative = float(np.linalg.norm(gap)) / max(norm, 1e-6)
-        differences.append(Difference(name, relative, float(np.abs(gap).max(initial=0.0))))
+        differences.append(Difference(name, *distance(b, a)))
     return sorted(differences, key=lambda d: -d.relative)
+
+
+def distance(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """(relative, largest absolute) difference of two arrays of one shape, as in `Difference`.
+
+    Values that are not finite in `expected` do not count; where only `found` is not, both are infinite.
+    """
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    if not np.isfinite(a[np.isfinite(b)]).all():
+        return float("inf"), float("inf")
+    gap = np.subtract(a, b, out=np.zeros_like(b), where=np.isfinite(b))
+    norm = float(np.linalg.norm(np.where(np.isfinite(b), b, 0.0)))
+    return float(np.linalg.norm(gap)) / max(norm, 1e-6), float(np.abs(gap).max(initial=0.0))
 
 
 def check_numbers(

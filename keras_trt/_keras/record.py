@@ -1,0 +1,74 @@
+"""Listens to the layers of a model while it runs: what each was given and what it made."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one layer.
+
+    Attributes:
+        path: The layer's path.
+        inputs: The tensors it was given, flattened; the very objects, so that `is` tells who made them.
+        outputs: The tensors it made.
+    """
+
+    path: str
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+
+
+@contextmanager
+def recorded(flavor: Flavor, model: Any) -> Iterator[list[Call]]:
+    """Fills a list with the calls of all layers of a model, inner ones first, while it runs eagerly.
+
+    Works for every kind of model, since it listens to the layers and not to a graph of them. The layers are
+    as they were afterwards.
+
+    Args:
+        flavor: The model's Keras.
+        model: Any built model.
+
+    Example:
+        >>> with recorded(flavor, model) as calls:  # doctest: +SKIP
+        ...     model(x)
+        >>> calls[0].path  # doctest: +SKIP
+        'conv1'
+    """
+    calls: list[Call] = []
+    with ExitStack() as stack:
+        for path, layer in flavor.walk(model):
+            own = vars(layer).get("call")
+            object.__setattr__(layer, "call", _listening(flavor, path, layer.call, calls))
+            stack.callback(_restore, layer, own)
+        yield calls
+
+
+def _restore(layer: Any, own: Callable[..., Any] | None) -> None:
+    if own is None:
+        object.__delattr__(layer, "call")
+    else:
+        object.__setattr__(layer, "call", own)
+
+
+def _listening(flavor: Flavor, path: str, call: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def listening(*args: Any, **options: Any) -> Any:
+        outputs = call(*args, **options)
+        if flavor.tf.executing_eagerly():  # tensors of a function's graph have no values
+            calls.append(Call(path, _tensors(flavor, (args, options)), _tensors(flavor, outputs)))
+        return outputs
+
+    return listening
+
+
+def _tensors(flavor: Flavor, nest: Any) -> tuple[Any, ...]:
+    return tuple(leaf for leaf in flavor.tf.nest.flatten(nest) if flavor.tf.is_tensor(leaf))

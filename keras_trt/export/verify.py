@@ -1,0 +1,286 @@
+"""Compares a bundle with its Keras model on data: per runner, per output, per layer, and by a metric."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from keras_trt._deps import available
+from keras_trt._keras.batches import batches_with_targets, length
+from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.measure import Metric
+from keras_trt._keras.trace import run
+from keras_trt.bundle import Bundle, Manifest, read_bundle, sha256_of
+from keras_trt.bundle.manifest import BATCH_AXIS
+from keras_trt.engine import gpus
+from keras_trt.errors import InputError, KerasTRTError, RunnerError
+from keras_trt.export.layerwise import compare_layers
+from keras_trt.export.numbers import distance, without_bfloat16
+from keras_trt.export.precision import is_int8
+from keras_trt.export.verify_report import LayerDifference, OutputDifference, VerifyReport
+from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.runtime.engine_model import EngineModel
+from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
+from keras_trt.runtime.predict import fill, join, run_rows
+from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
+
+_SHOWING_LAYERS = ("onnxruntime", "openvino")
+LAYER_ROWS = 4
+"""Rows of the first batch on which layers are compared."""
+
+
+def verify(
+    model: Any,
+    path: str | Path,
+    data: Any,
+    *,
+    metric: Metric | None = None,
+    batch_size: int = 32,
+    steps: int | None = None,
+    verbose: int = 1,
+) -> VerifyReport:
+    """Compares a bundle with the Keras model it was exported from, on every runner that is here.
+
+    ONNX Runtime and OpenVINO run the ONNX file on the CPU when they are installed; TensorRT runs a plan when
+    a GPU is here that it fits. Keras computes in float32, as the export does, whatever its mixed policy.
+
+    Args:
+        model: The Keras 3 or tf_keras model; it is left as it was.
+        path: The folder that `export` wrote.
+        data: An array, a list or dict of arrays, (inputs, targets), a `tf.data.Dataset`, a `PyDataset` or
+            `Sequence`, or a generator of batches.
+        metric: `metric(targets, predictions) -> float`; called once per runner with all rows.
+        batch_size: Rows at a time, for arrays.
+        steps: The most batches to take; needed for endless generators.
+        verbose: 1 shows progress, 0 nothing.
+
+    Returns:
+        The differences, printable as a table; `first_divergence` is the first Keras layer at fault.
+
+    Raises:
+        BundleError: No whole bundle at `path`.
+        InputError: Data that does not fit, a metric without targets, or a bundle of another model.
+        RunnerError: No runner can run the bundle here.
+
+    Example:
+        >>> found = verify(model, "digits.bundle", (x_test, y_test), metric=accuracy)  # doctest: +SKIP
+        >>> found.metrics  # doctest: +SKIP
+        {'keras': 0.983, 'onnxruntime': 0.983, 'openvino': 0.983}
+    """
+    flavor = check_model(model)
+    model = plain_model(model)
+    bundle = read_bundle(path, verify=False)
+    notes = _changed(bundle)
+    with ExitStack() as stack:
+        on_cpu = _for_cpu(bundle, stack, notes)
+        engines = _engines(bundle, on_cpu, stack, notes)
+        job = _Comparison(model, engines, metric is not None)
+        batches = batches_with_targets(flavor, model, data, batch_size, steps)
+        bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
+        for done, (x, y) in enumerate(batches, start=1):
+            if metric is not None and y is None:
+                raise InputError(
+                    "`metric` compares with targets: give `data=(inputs, targets)`. Received: no targets"
+                )
+            job.add(x, y)
+            bar.update(done)
+        layers, first = _layers(flavor, model, on_cpu, engines, job.probe, notes)
+    return VerifyReport(
+        path=bundle.path,
+        name=bundle.manifest.name,
+        precision=bundle.manifest.precision,
+        rows=job.rows,
+        runners=tuple(engines),
+        differences=job.differences(),
+        layers=tuple(layers),
+        first_divergence=first,
+        metrics={} if metric is None else job.measured(flavor, metric),
+        notes=tuple(notes),
+    )
+
+
+def _changed(bundle: Bundle) -> list[str]:
+    if sha256_of(bundle.onnx_path) == bundle.manifest.onnx_sha256:
+        return []
+    return [f"`{bundle.onnx_path.name}` is not the file that was exported: its SHA-256 has changed."]
+
+
+def _for_cpu(bundle: Bundle, stack: ExitStack, notes: list[str]) -> Bundle:
+    """The bundle, or one with its graph in float32 when no CPU runner computes its types."""
+    if bundle.manifest.precision != "int8+bf16":
+        return bundle
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
+    notes.append("On the CPU in float32 arithmetic: no CPU runner computes int8 with bfloat16.")
+    return replace(bundle, path=folder)
+
+
+def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack, notes: list[str]) -> dict[str, EngineModel]:
+    """Everything here that can run the bundle, by name; notes say why others cannot."""
+    engines = {}
+    if not gpus():
+        notes.append("TensorRT did not run: no NVIDIA GPU or driver here.")
+    names = [*sorted(CPU_RUNNERS), *(GPU_RUNNERS if gpus() else ())]
+    for name in (name for name in names if available(name)):
+        held = on_cpu if name in CPU_RUNNERS else bundle
+        try:
+            runner = select_runner(held, name, verbose=0)
+        except KerasTRTError as e:
+            notes.append(f"{name} did not run: {e}")
+            continue
+        engines[name] = stack.enter_context(EngineModel(held, runner))
+    if not engines:
+        raise RunnerError(
+            f"Nothing can run `{bundle.path}` here: {' '.join(notes)} Install a runner with: "
+            "pip install openvino"
+        )
+    return engines
+
+
+def _layers(
+    flavor: Flavor,
+    model: Any,
+    bundle: Bundle,
+    engines: Mapping[str, EngineModel],
+    feeds: Feeds,
+    notes: list[str],
+) -> tuple[list[LayerDifference], str | None]:
+    """The layers on the first CPU runner that can show them, and the first that diverges."""
+    for name in (name for name in _SHOWING_LAYERS if name in engines):
+        try:
+            # OpenVINO moves scales through an int8 graph, and shows tensors as they are in between.
+            rounded = name != "openvino"
+            found, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
+        except RunnerError as e:
+            notes.append(f"Layers were not compared on {name}: {e}")
+            continue
+        if not rounded and is_int8(bundle.manifest.precision):
+            notes.append("Layers were compared with the rounding of activations taken out on both sides.")
+        return found, first
+    return [], None
+
+
+class _KerasRunner(Runner):
+    """Keras itself, run like any other runner."""
+
+    name = "keras"
+
+    def __init__(self, model: Any, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self.model, self.manifest = model, manifest
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return run(self.model, self.manifest, feeds)
+
+
+class _Comparison:
+    """Adds up batch by batch how far every runner is from Keras."""
+
+    def __init__(self, model: Any, engines: Mapping[str, EngineModel], keep: bool) -> None:
+        first = next(iter(engines.values()))
+        self.manifest, self.inputs, self.outputs = first.bundle.manifest, first.inputs, first.outputs
+        self.keras = _KerasRunner(model, self.manifest)
+        self.runners = {name: engine.runner for name, engine in engines.items()}
+        self.sums = {(name, spec.name): _Sums() for name in engines for spec in self.outputs}
+        self.keep = keep
+        self.kept: dict[str, list[Feeds]] = {name: [] for name in ("keras", *engines)}
+        self.targets: list[Any] = []
+        self.rows = 0
+        self.probe: Feeds = {}
+
+    def add(self, x: Any, y: Any) -> None:
+        """Runs one batch everywhere."""
+        feeds = name_arrays(x, self.manifest.input_structure, self.inputs)
+        found = {
+            name: run_rows(runner, feeds, self.inputs, self.outputs)
+            for name, runner in {"keras": self.keras, **self.runners}.items()
+        }
+        for (name, output), sums in self.sums.items():
+            sums.add(output, found["keras"][output], found[name][output])
+        if self.keep:
+            self.targets.append(y)
+            for name, outputs in found.items():
+                self.kept[name].append(outputs)
+        if not self.rows:
+            self.probe = self._few(feeds)
+        self.rows += batch_of(feeds, self.inputs)
+
+    def differences(self) -> tuple[OutputDifference, ...]:
+        """One per runner and output."""
+        return tuple(
+            OutputDifference(runner, output, sums.relative, sums.largest, sums.agreement)
+            for (runner, output), sums in self.sums.items()
+        )
+
+    def measured(self, flavor: Flavor, metric: Metric) -> dict[str, float]:
+        """The metric's value per runner, Keras first."""
+
+        def joined(*parts: Any) -> np.ndarray:
+            return np.concatenate([np.asarray(part) for part in parts])
+
+        targets = flavor.tf.nest.map_structure(joined, *self.targets)
+        return {
+            name: float(metric(targets, fill(self.manifest.output_structure, self._joined(parts))))
+            for name, parts in self.kept.items()
+        }
+
+    def _joined(self, parts: list[Feeds]) -> Feeds:
+        return {spec.name: join([part[spec.name] for part in parts], spec.shape) for spec in self.outputs}
+
+    def _few(self, feeds: Feeds) -> Feeds:
+        """The first rows, as many as a fixed batch needs."""
+        rows = batch_of(feeds, self.inputs)
+        _, high = self.keras.batch_range
+        taken = np.arange(high or min(rows, LAYER_ROWS)) % max(rows, 1)
+        few = {
+            s.name: feeds[s.name][taken] if s.shape[:1] == (BATCH_AXIS,) else feeds[s.name]
+            for s in self.inputs
+        }
+        return cast(few, self.inputs)
+
+
+@dataclass
+class _Sums:
+    """The parts of an `OutputDifference`, summed over batches."""
+
+    gap: float = 0.0
+    norm: float = 0.0
+    largest: float = 0.0
+    rows: int = 0
+    agreeing: int = 0
+
+    def add(self, output: str, expected: np.ndarray, found: np.ndarray) -> None:
+        """Adds one batch."""
+        if found.shape != expected.shape:
+            raise InputError(
+                f"Output {output!r} of the bundle has shape {found.shape}, Keras's {expected.shape}. Was the "
+                "bundle exported from another model?"
+            )
+        relative, largest = distance(expected, found)
+        finite = np.where(np.isfinite(expected), expected, 0.0).astype(np.float64)
+        square = float((finite**2).sum())
+        self.norm += square
+        self.gap += relative**2 * max(square, 1e-12)  # `distance` divides by 1e-6 at least
+        self.largest = max(self.largest, largest)
+        if expected.ndim > 1 and expected.shape[-1] > 1 and expected.dtype.kind == "f":
+            same = expected.argmax(-1) == found.argmax(-1)
+            self.rows += same.size
+            self.agreeing += int(same.sum())
+
+    @property
+    def relative(self) -> float:
+        """Over all batches."""
+        return (self.gap / max(self.norm, 1e-12)) ** 0.5
+
+    @property
+    def agreement(self) -> float | None:
+        """Over all rows; None for outputs without classes."""
+        return self.agreeing / self.rows if self.rows else None
