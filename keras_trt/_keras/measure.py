@@ -26,7 +26,7 @@ def inputs_and_targets(data: Any, metric: Metric | None) -> tuple[Any, Any]:
     return x, y
 
 
-def loss_against(model: Any, x: Any, y: Any, metric: Metric | None, batch_size: int) -> Callable[[], float]:
+def loss_against(model: Any, x: Any, y: Any, metric: Metric | None, batch_size: int) -> Callable[..., float]:
     """A function that measures how much worse the model is than it is now.
 
     Args:
@@ -36,17 +36,22 @@ def loss_against(model: Any, x: Any, y: Any, metric: Metric | None, batch_size: 
         metric: `metric(targets, predictions) -> float`, higher is better; the loss is its fall. Without
             it, the loss is the mean squared change of the first output over its variance.
         batch_size: For `predict`.
+
+    Returns:
+        A function without arguments; given another model, it measures that one instead.
     """
 
-    def predict() -> Any:
-        out = model.predict(x, batch_size=batch_size, verbose=0)
+    def predict(other: Any = None) -> Any:
+        out = (model if other is None else other).predict(x, batch_size=batch_size, verbose=0)
         while isinstance(out, (list, tuple, dict)):
             out = next(iter(out.values())) if isinstance(out, dict) else out[0]
         return out
 
     if metric is not None:
         best = float(metric(y, predict()))
-        return lambda: best - float(metric(y, predict()))
+        return lambda other=None: best - float(metric(y, predict(other)))
     reference = np.asarray(predict(), np.float64)
     scale = max(float(reference.var()), 1e-12)
-    return lambda: float(np.mean((np.asarray(predict(), np.float64) - reference) ** 2)) / scale
+    return lambda other=None: (
+        float(np.mean((np.asarray(predict(other), np.float64) - reference) ** 2)) / scale
+    )

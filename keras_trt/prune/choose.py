@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from keras_trt.prune.channels import Channels
+from keras_trt.prune.table import Sensitivity
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,18 @@ class Group:
     keep: np.ndarray
     reason: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The layers, as reports and sensitivity tables name the group."""
+        return ", ".join(self.paths)
+
 
 def choose(
     channels: Channels,
     scores: dict[int, float],
     sparsity: float,
     *,
-    globally: bool,
+    strategy: Any,
     multiple_of: int,
     chosen: Callable[[str], bool],
 ) -> list[Group]:
@@ -44,28 +51,37 @@ def choose(
         channels: The channels of the model.
         scores: Importance of each root.
         sparsity: Fraction of channels to remove.
-        globally: Whether the least important channels of the model go, wherever they are, rather than
-            the same fraction of each group.
+        strategy: `"uniform"`, the same fraction of each group; `"global"`, the least important channels of
+            the model, wherever they are; a `Sensitivity`; or {group name: fraction}.
         multiple_of: The channels left in a group are rounded up to a multiple of this.
         chosen: Whether a layer was selected by the user.
     """
     groups = [_group(channels, paths, chosen) for paths in channels.groups()]
     usable = [group for group in groups if group.reason is None]
-    limit = np.inf
-    if globally and usable:
-        free = np.sort([scores[root] for group in usable for root in group.roots[group.free].tolist()])
-        count = round(sparsity * sum(len(group.roots) for group in usable))
-        limit = free[min(count, len(free)) - 1] if count else -np.inf
-    done = []
-    for group in groups:
-        if group.reason is not None:
-            done.append(group)
-            continue
-        values = np.array([scores[root] for root in group.roots.tolist()])
-        below = int((values[group.free] <= limit).sum())
-        wanted = below if globally else min(round(sparsity * len(values)), below)
-        done.append(replace(group, keep=_keep(values, group.free, wanted, multiple_of)))
-    return done
+    values = [np.array([scores[root] for root in group.roots.tolist()]) for group in usable]
+    counts = _counts(strategy, sparsity, usable, values)
+    keep = {
+        group.name: _keep(value, group.free, min(count, int(group.free.sum())), multiple_of)
+        for group, value, count in zip(usable, values, counts, strict=True)
+    }
+    return [replace(group, keep=keep.get(group.name, group.keep)) for group in groups]
+
+
+def _counts(strategy: Any, sparsity: float, groups: list[Group], values: list[np.ndarray]) -> list[int]:
+    """How many channels of each group go."""
+    names, sizes = [group.name for group in groups], [len(group.roots) for group in groups]
+    if strategy == "global" and groups:
+        free = np.sort(np.concatenate([v[group.free] for v, group in zip(values, groups, strict=True)]))
+        count = min(round(sparsity * sum(sizes)), len(free))
+        limit = free[count - 1] if count else -np.inf
+        return [int((v[group.free] <= limit).sum()) for v, group in zip(values, groups, strict=True)]
+    if isinstance(strategy, Sensitivity):
+        shares = strategy.share_out(sparsity, names, sizes)
+    elif isinstance(strategy, dict):
+        shares = [strategy.get(name, 0.0) for name in names]
+    else:
+        shares = [sparsity] * len(names)
+    return [round(share * size) for share, size in zip(shares, sizes, strict=True)]
 
 
 def _group(channels: Channels, paths: list[str], chosen: Callable[[str], bool]) -> Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,82 +16,17 @@ from keras_trt._keras.flavor import check_model
 from keras_trt._keras.measure import inputs_and_targets, loss_against
 from keras_trt._keras.select import check_choices
 from keras_trt.errors import InputError
-from keras_trt.prune.pattern import parse_pattern
-from keras_trt.prune.weights import find_weights, new_mask
+from keras_trt.prune.importance import ChannelPattern
+from keras_trt.prune.pattern import Pattern, parse_pattern
+from keras_trt.prune.shrink import plan_channels, remove_channels
+from keras_trt.prune.table import Sensitivity
+from keras_trt.prune.weights import Weight, find_weights, new_mask
 from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.report import Report
+
+Trial = tuple[str, Callable[[float], float]]
+"""What is pruned alone, and the loss by sparsity."""
 
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """The measured loss of each variable at each level of sparsity.
-
-    Attributes:
-        levels: Sparsities tried, rising.
-        losses: {`path.kernel`: loss at each level}; 0 means no harm.
-        pattern: The pattern they were measured with.
-    """
-
-    levels: tuple[float, ...]
-    losses: dict[str, tuple[float, ...]]
-    pattern: str
-
-    def share_out(self, sparsity: float, names: Sequence[str], sizes: Sequence[int]) -> list[float]:
-        """Sparsity per variable: level by level where a pruned weight costs least, up to the budget.
-
-        Raises:
-            InputError: A variable was not measured.
-        """
-        missing = [name for name in names if name not in self.losses]
-        if missing:
-            raise InputError(
-                f"The sensitivity was measured without {', '.join(missing[:5])}. Measure it again with the "
-                "same `only` and `skip`."
-            )
-        levels = [0.0, *self.levels, 1.0]
-        budget, at = sparsity * sum(sizes), [0] * len(names)
-        for i, start, size in self._cheapest(names, sizes):
-            step = (levels[start + 1] - levels[start]) * size
-            if budget < step:
-                done = [levels[level] for level in at]
-                done[i] = levels[start] + budget / size
-                return done
-            budget, at[i] = budget - step, start + 1
-        return [levels[level] for level in at]
-
-    def _cheapest(self, names: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-        """(variable, level it leaves, its size), the next one always the least loss per weight."""
-        levels = [0.0, *self.levels, 1.0]
-        curves = [self._curve(name) for name in names]
-        at = [0] * len(names)
-        while any(level < len(levels) - 1 for level in at):
-
-            def cost(i: int) -> float:
-                width = (levels[at[i] + 1] - levels[at[i]]) * sizes[i]
-                return (curves[i][at[i] + 1] - curves[i][at[i]]) / max(width, 1e-12)
-
-            open_ = [i for i, level in enumerate(at) if level < len(levels) - 1]
-            best = min(open_, key=cost)
-            yield best, at[best], sizes[best]
-            at[best] += 1
-
-    def _curve(self, name: str) -> list[float]:
-        """Loss at 0, at each level, and at 1; never falling, and steep at the end."""
-        measured = np.maximum.accumulate([0.0, *self.losses[name]])
-        return [*measured.tolist(), float(measured[-1]) + 1e6]
-
-    def report(self) -> Report:
-        """One row per variable, one column per level."""
-        rows = tuple(
-            {"weight": name, **{f"{level:g}": loss for level, loss in zip(self.levels, losses, strict=True)}}
-            for name, losses in self.losses.items()
-        )
-        return Report(f"Loss by sparsity ({self.pattern})", rows)
-
-    def __str__(self) -> str:
-        return str(self.report())
 
 
 def sensitivity(
@@ -115,7 +50,8 @@ def sensitivity(
         metric: `metric(targets, predictions) -> float`, higher is better; the loss is its fall. Without
             it, the loss is the mean squared change of the first output over its variance.
         levels: Sparsities to try.
-        pattern: As in `prune_model`, not `"n:m"`, whose sparsity is fixed.
+        pattern: As in `prune_model`, not `"n:m"`, whose sparsity is fixed. With `"channel"`, each group of
+            tied layers is measured without its least important channels.
         only: As in `prune_model`.
         skip: As in `prune_model`.
         cache: A JSON file; what it already holds for these weights is not measured again.
@@ -132,7 +68,6 @@ def sensitivity(
         >>> table = keras_trt.prune.sensitivity(model, x_val[:512])
         >>> pruned = keras_trt.prune_model(model, 0.8, strategy=table)
     """
-    shape = parse_pattern(pattern)
     levels = tuple(float(level) for level in levels)
     if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
         raise InputError(f"`levels` must rise between 0 and 1. Received: levels={levels}")
@@ -140,33 +75,57 @@ def sensitivity(
     flavor = check_model(model)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
-    weights = find_weights(flavor, model, shape, only, skip)
     loss = loss_against(model, x, y, metric, batch_size)
+    shape = ChannelPattern() if pattern == "channel" else pattern
+    if isinstance(shape, ChannelPattern):
+        trials = _channel_trials(model, shape, only, skip, loss)
+    else:
+        shape = parse_pattern(pattern)
+        trials = _weight_trials(find_weights(flavor, model, shape, only, skip), shape, loss)
     known = _Cache(cache, model, shape.name, x, metric)
     losses: dict[str, tuple[float, ...]] = {}
-    for weight in _progress(weights, verbose):
-        original = masking.value_of(weight.variable)
-        row = []
+    for name, trial in _progress(trials, verbose):
         for level in levels:
-            key = f"{weight.name}@{level:g}"
-            if key not in known:
-                weight.variable.assign(original * new_mask(weight, shape, level, None))
-                try:
-                    known[key] = loss()
-                finally:
-                    weight.variable.assign(original)
-            row.append(known[key])
-        losses[weight.name] = tuple(row)
+            if f"{name}@{level:g}" not in known:
+                known[f"{name}@{level:g}"] = trial(level)
+        losses[name] = tuple(known[f"{name}@{level:g}"] for level in levels)
         known.save()
     return Sensitivity(levels, losses, shape.name)
 
 
-def _progress(weights: list[Any], verbose: int) -> Iterator[Any]:
+def _weight_trials(weights: list[Weight], pattern: Pattern, loss: Callable[..., float]) -> list[Trial]:
+    """Per variable: masks it alone, measures, and puts it back."""
+
+    def trial(weight: Weight, level: float) -> float:
+        original = masking.value_of(weight.variable)
+        weight.variable.assign(original * new_mask(weight, pattern, level, None))
+        try:
+            return loss()
+        finally:
+            weight.variable.assign(original)
+
+    return [(weight.name, partial(trial, weight)) for weight in weights]
+
+
+def _channel_trials(
+    model: Any, pattern: ChannelPattern, only: Any, skip: Any, loss: Callable[..., float]
+) -> list[Trial]:
+    """Per group of tied layers: measures a copy without some of its channels."""
+    groups = plan_channels(model, 0.0, pattern, "uniform", only, skip)[1]
+    names = [group.name for group in groups if group.reason is None]
+
+    def trial(name: str, level: float) -> float:
+        return loss(remove_channels(model, level, pattern, {name: level}, only, skip))
+
+    return [(name, partial(trial, name)) for name in names]
+
+
+def _progress(trials: list[Trial], verbose: int) -> Iterator[Trial]:
     if not verbose:
-        return iter(weights)
+        return iter(trials)
     from rich.progress import track
 
-    return iter(track(weights, description="Sensitivity"))
+    return iter(track(trials, description="Sensitivity"))
 
 
 class _Cache(dict[str, float]):

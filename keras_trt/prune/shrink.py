@@ -16,6 +16,7 @@ from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels import Channels
 from keras_trt.prune.choose import Group, choose
 from keras_trt.prune.importance import ChannelPattern, importance
+from keras_trt.prune.table import Sensitivity
 from keras_trt.report import Report
 
 Kept = dict[int, bool]  # by root: whether the channels behind it stay
@@ -25,7 +26,7 @@ def remove_channels(
     model: Any,
     sparsity: float,
     pattern: ChannelPattern,
-    strategy: str = "uniform",
+    strategy: Any = "uniform",
     only: Any = None,
     skip: Any = (),
 ) -> Any:
@@ -34,7 +35,7 @@ def remove_channels(
     Args:
         model: A built Functional or Sequential model; it is not changed.
         sparsity: Fraction of the channels of each group of tied layers (`strategy="uniform"`) or of the
-            model (`"global"`) to remove.
+            model (else) to remove.
         pattern: How channels are chosen.
         strategy: How the sparsity is shared out.
         only: As in `prune_model`.
@@ -45,9 +46,9 @@ def remove_channels(
         ModelError: The layer graph cannot be read, or no channel can go.
     """
     flavor = check_model(model)
-    channels, groups = _plan(model, sparsity, pattern, strategy, only, skip)
+    channels, groups = plan_channels(model, sparsity, pattern, strategy, only, skip)
     if all(group.reason is not None for group in groups):
-        listed = "\n  ".join(f"{', '.join(group.paths)}: {group.reason}" for group in groups[:10])
+        listed = "\n  ".join(f"{group.name}: {group.reason}" for group in groups[:10])
         raise ModelError(f"No channel of model {model.name!r} can be removed:\n  {listed or 'it makes none'}")
     kept: Kept = {root: bool(k) for g in groups for root, k in zip(g.roots.tolist(), g.keep, strict=True)}
 
@@ -82,7 +83,7 @@ def channel_report(
     sparsity: float,
     *,
     pattern: ChannelPattern | None = None,
-    strategy: str = "uniform",
+    strategy: Any = "uniform",
     only: Any = None,
     skip: Any = (),
 ) -> Report:
@@ -92,17 +93,17 @@ def channel_report(
         model: As in `prune_model`.
         sparsity: As in `prune_model`.
         pattern: How channels are chosen.
-        strategy: `"uniform"` or `"global"`.
+        strategy: As in `prune_model`.
         only: As in `prune_model`.
         skip: As in `prune_model`.
 
     Returns:
         One row per group of tied layers: `layers`, `channels`, `kept`, `reason`.
     """
-    _, groups = _plan(model, sparsity, pattern or ChannelPattern(), strategy, only, skip)
+    _, groups = plan_channels(model, sparsity, pattern or ChannelPattern(), strategy, only, skip)
     rows: tuple[dict[str, Any], ...] = tuple(
         {
-            "layers": ", ".join(group.paths),
+            "layers": group.name,
             "channels": len(group.keep),
             "kept": int(group.keep.sum()),
             "reason": group.reason,
@@ -113,12 +114,16 @@ def channel_report(
     return Report(f"Channels of {model.name}: {left} of {total} stay", rows)
 
 
-def _plan(
-    model: Any, sparsity: float, pattern: ChannelPattern, strategy: str, only: Any, skip: Any
+def plan_channels(
+    model: Any, sparsity: float, pattern: ChannelPattern, strategy: Any, only: Any, skip: Any
 ) -> tuple[Channels, list[Group]]:
+    """The channels of a model, and its groups of tied layers with what stays at a sparsity."""
     flavor = check_model(model)
-    if strategy not in ("uniform", "global"):
-        raise InputError(f'Channels are shared out "uniform" or "global". Received: strategy={strategy!r}')
+    if strategy not in ("uniform", "global") and not isinstance(strategy, Sensitivity | dict):
+        raise InputError(
+            '`strategy` must be "uniform", "global" or the result of keras_trt.prune.sensitivity(model, '
+            f'data, pattern="channel"). Received: strategy={strategy!r}'
+        )
     check_choices(flavor.walk(model), only, skip)
     graph = layer_graph(flavor, model)
     if graph is None:
@@ -132,7 +137,7 @@ def _plan(
         channels,
         importance(channels, layers, pattern.by),
         sparsity,
-        globally=strategy == "global",
+        strategy=strategy,
         multiple_of=pattern.multiple_of,
         chosen=lambda path: selected(path, layers[path], only, skip),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from keras_trt.errors import InputError
 from keras_trt.prune.masks import magnitude_mask
 from keras_trt.prune.pattern import NofM, Pattern
-from keras_trt.prune.sensitivity import Sensitivity
+from keras_trt.prune.table import Sensitivity
 
 _ACCEPTED = '"uniform", "global", or the result of keras_trt.prune.sensitivity(model, data)'
 

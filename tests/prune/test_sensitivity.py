@@ -7,7 +7,7 @@ import pytest
 
 from keras_trt.errors import InputError
 from keras_trt.prune import prune_model, sensitivity
-from keras_trt.prune.sensitivity import Sensitivity
+from keras_trt.prune.table import Sensitivity
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 16)).astype("float32")
@@ -63,6 +63,20 @@ def test_the_cache_saves_measuring_again_but_not_for_other_weights(k, tmp_path):
     model.get_layer("useful").kernel.assign(RNG.normal(size=(16, 8)))
     assert sensitivity(model, data, **options) != first
     assert json.loads(file.read_text())
+
+
+def test_channels_are_removed_where_their_group_loses_least(k):
+    inputs = k.Input((16,))
+    branches = [k.layers.Dense(20, activation="relu", name=name)(inputs) for name in ("useful", "useless")]
+    model = k.Model(inputs, k.layers.Dense(4, name="out")(k.layers.Concatenate()(branches)))
+    kernel = model.get_layer("out").kernel.numpy()
+    kernel[20:] *= 1e-4  # what `useless` makes hardly counts
+    model.get_layer("out").kernel.assign(kernel)
+    table = sensitivity(model, X, pattern="channel", levels=(0.4, 0.8), verbose=0)
+    assert set(table.losses) == {"useful", "useless"}
+    assert max(table.losses["useless"]) < 1e-5 < min(table.losses["useful"])
+    small = prune_model(model, 0.4, pattern="channel", strategy=table)
+    assert (small.get_layer("useful").units, small.get_layer("useless").units) == (20, 4)
 
 
 def test_the_table_prints():
