@@ -15,7 +15,7 @@ from keras_trt._keras.trace import Trace, trace
 from keras_trt.bundle import Bundle, check_target, write_bundle, write_manifest
 from keras_trt.engine import Plan, available_builders, build_plan
 from keras_trt.engine.profile import sizes_of
-from keras_trt.errors import ExportError, InputError, ModelError
+from keras_trt.errors import InputError, ModelError
 from keras_trt.export import precision as precisions
 from keras_trt.export.check import check_graph, check_ranges, check_weights
 from keras_trt.export.comparison import Comparison, compare_with_keras
@@ -25,6 +25,7 @@ from keras_trt.export.manifest import layers_of, manifest_of
 from keras_trt.export.passes import run_passes
 from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
+from keras_trt.export.reached import check_reached
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stages import Stages
 from keras_trt.export.stats import Product, int8_share, op_counts, products
@@ -238,7 +239,7 @@ def _fill(
     notes = compared.notes + tuple(f"TensorRT: layer {o.layer!r}: {o.operator}: {o.problem}" for o in refused)
     if job.engine is not None:
         with stages("build"):
-            plan = _built(bundle, job, weighted)
+            plan = _built(bundle, job, weighted, kept)
         manifest = replace(manifest, plans=(plan.stamp,))
         write_manifest(folder, manifest)
         plans.append({**asdict(plan.stamp), "computes": plan.audit.precisions})
@@ -268,7 +269,7 @@ def _fill(
     )
 
 
-def _built(bundle: Bundle, job: _Job, weighted: list[Product]) -> Plan:
+def _built(bundle: Bundle, job: _Job, weighted: list[Product], kept: dict[str, str]) -> Plan:
     """Builds a plan, makes sure it computes what the graph says, and writes it."""
     plan = build_plan(
         bundle.onnx_path,
@@ -280,13 +281,7 @@ def _built(bundle: Bundle, job: _Job, weighted: list[Product]) -> Plan:
         verbose=job.verbose,
     )
     computes = {record.name: record.computes for record in plan.audit.weighted}
-    wanted = {"int8": "int8", "fp8": "float8_e4m3fn"}  # as the graph says, in TensorRT's words
-    slow = [p for p in weighted if p.computes in wanted and computes.get(p.node) != wanted[p.computes]]
-    if slow:
-        raise ExportError(
-            f"TensorRT would compute {len(slow)} quantised layers in {computes[slow[0].node]}: "
-            f"{', '.join(p.layer for p in slow[:10])}. This is a fault of the export; please report it."
-        )
+    check_reached(weighted, computes, job.precision, kept)
     file = bundle.path / plan.stamp.file
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(plan.data)

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from keras_trt.export.passes import _graph as g
 from keras_trt.export.passes.naming import layer_of
+from keras_trt.export.passes.order import bodies
 
 LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 MIN_OPSET = {"float32": 17, "fp16": 19, "bf16": 22}
@@ -126,9 +127,21 @@ class CastFloatsPass(ir.passes.InPlacePass):
                 if node.op_type == "Cast" or value.dtype == wanted:
                     continue
                 node.replace_input_with(i, self._as(value, wanted, node, converted))
+            self._match_bodies(node, node, converted)
         for i, output in enumerate(graph.outputs):
             if output.dtype == self.low:
                 self._restore_output(graph, i, output)
+
+    def _match_bodies(
+        self, loop: ir.Node, node: ir.Node, converted: dict[tuple[ir.Value, ir.DataType], ir.Value]
+    ) -> None:
+        """Gives the body of a loop, which stays in float32, the tensors it reads from outside in float32."""
+        for body in bodies(node):
+            for inner in body:
+                for i, value in enumerate(inner.inputs):
+                    if value is not None and value.dtype == self.low:
+                        inner.replace_input_with(i, self._as(value, ir.DataType.FLOAT, loop, converted))
+                self._match_bodies(loop, inner, converted)
 
     def _as(
         self,

@@ -1,0 +1,70 @@
+"""A layer that TensorRT would compute in another type than asked for is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from keras_trt.errors import ExportError
+from keras_trt.export import export
+from keras_trt.export.reached import check_reached
+from keras_trt.export.stats import Product
+from keras_trt.quantize import quantize_model
+from tests.nets import images, residual_net
+
+
+def product(node, computes):
+    return Product(node, node.split("/")[0], "Conv", computes, 1, None, False)
+
+
+@pytest.mark.parametrize(
+    ("computes", "precision", "found"),
+    [
+        ("int8", "int8", "float32"),
+        ("int8", "int8+fp16", "float16"),
+        ("int8", "int8", None),
+        ("float", "fp16", "float32"),
+        ("float", "int8+bf16", "float32"),
+        ("fp8", "int8", "float32"),
+    ],
+)
+def test_a_layer_in_another_type_is_named(computes, precision, found):
+    audit = {} if found is None else {"conv/Conv": found}
+    with pytest.raises(ExportError, match="in 1 layers: conv in "):
+        check_reached([product("conv/Conv", computes)], audit, precision)
+
+
+@pytest.mark.parametrize(
+    ("computes", "precision", "found"),
+    [
+        ("int8", "int8", "int8"),
+        ("float", "int8", "float32"),
+        ("float", "fp16", "float16"),
+        ("float", "float32", "float32"),
+        ("fp8", "float32", "float8_e4m3fn"),
+    ],
+)
+def test_a_layer_in_the_type_asked_for_passes(computes, precision, found):
+    check_reached([product("conv/Conv", computes)], {"conv/Conv": found}, precision)
+
+
+@pytest.mark.parametrize("kept", ["gru/Loop", "gru/Loop/MatMul"])
+def test_nodes_left_in_float32_on_purpose_pass(kept):
+    check_reached([product("gru/Loop/MatMul", "float")], {"gru/Loop/MatMul": "float32"}, "fp16", [kept])
+
+
+def recurrent_net(k):
+    return k.Sequential([k.Input((5, 4), name="x"), k.layers.GRU(6), k.layers.Dense(3)])
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_recurrent_net_reaches_the_precision_around_its_loop(k, precision, tmp_path):
+    report = export(
+        recurrent_net(k), tmp_path / "net", precision=precision, compute_capabilities=["SM89"], verbose=0
+    )
+    assert any("Loop" in node for node in report.kept_float32)
+
+
+def test_a_real_plan_reaches_int8_with_float16_around_it(k, tmp_path):
+    model = quantize_model(residual_net(k), calibration_data=images()[0], skip=["strided"], verbose=0)
+    report = export(model, tmp_path / "net", precision="fp16", compute_capabilities=["SM89"], verbose=0)
+    assert report.plans[0]["computes"] == {"int8": 5, "float16": 1}
