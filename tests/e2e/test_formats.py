@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from keras_trt.errors import ExportError
+from keras_trt.errors import ExportError, RunnerError
 from keras_trt.export import export
 from keras_trt.export.passes.grid import Format, to_grid
 from keras_trt.quantize import quantize_model
@@ -130,3 +130,13 @@ def test_weights_on_a_grid_are_read_back_exactly(name, block):
     np.testing.assert_allclose(values.astype("float32") * full, on_grid, rtol=1e-6, atol=1e-8)
     with pytest.raises(ExportError, match=rf"layer 'layer' are not on an {name} grid"):
         to_grid(weight, 0 if block else 1, "layer", Format(name, block))
+
+
+def test_int8_with_bfloat16_is_refused_where_it_would_be_computed_wrongly(tmp_path):
+    import keras
+
+    x, _ = images()
+    model = quantize_model(residual_net(keras), calibration_data=x, verbose=0)
+    report = export(model, tmp_path / "b", precision="int8+bf16", **SM89)
+    with pytest.raises(RunnerError, match=r"bfloat16 around it wrongly.*int8\+fp16"):
+        load(report.path, runner="openvino", verbose=0)
