@@ -12,11 +12,22 @@ from typing import Any
 import onnx_ir as ir
 
 from keras_trt.errors import ExportError
+from keras_trt.export.import_rules import DOUBTS, REFUSALS
 from keras_trt.export.passes import _graph as g
 from keras_trt.export.passes.naming import layer_of
 
-_TOPK_LIMIT = 3840
-_INPUT_TYPES = ("FLOAT", "FLOAT16", "BFLOAT16", "INT32", "INT64", "BOOL", "UINT8", "INT8", "DOUBLE")
+_UNKNOWN_TYPES = ("STRING", "COMPLEX64", "COMPLEX128", "INT16", "UINT16", "UINT32", "UINT64")
+_MOST_AXES = 8
+_LISTED_AS = {  # quantised types are reached through Q and DQ only, and not listed
+    "FLOAT": "FP32",
+    "DOUBLE": "FP32",
+    "FLOAT16": "FP16",
+    "BFLOAT16": "BF16",
+    "INT32": "INT32",
+    "INT64": "INT64",
+    "UINT8": "UINT8",
+    "BOOL": "BOOL",
+}
 
 
 @dataclass(frozen=True)
@@ -27,11 +38,13 @@ class Obstacle:
         layer: The Keras layer's path, or the node's name.
         operator: The ONNX operator.
         problem: What is wrong, and what to do.
+        refused: Whether no TensorRT takes it; otherwise the one at hand may.
     """
 
     layer: str
     operator: str
     problem: str
+    refused: bool = True
 
 
 @functools.cache
@@ -42,17 +55,14 @@ def operator_table() -> dict[str, Any]:
 
 
 def obstacles(model: ir.Model, layers: Iterable[str]) -> list[Obstacle]:
-    """The inputs and nodes of a finished graph that TensorRT cannot import."""
+    """The inputs, outputs and nodes of a finished graph that TensorRT cannot import, or may not."""
     layers = tuple(layers)
-    found = [
-        Obstacle(value.name or "", "input", f"inputs of type {value.dtype.name.lower()} are not supported")
-        for value in model.graph.inputs
-        if value.dtype is not None and value.dtype.name not in _INPUT_TYPES
-    ]
+    found = [*_ends(model.graph.inputs, "input"), *_ends(model.graph.outputs, "output")]
     for node in model.graph.all_nodes():
         layer = layer_of(node.name or "", layers) or node.name or node.op_type
-        found += [Obstacle(layer, node.op_type, problem) for problem in _problems(node)]
-    return found
+        found += [Obstacle(layer, node.op_type, problem) for problem in _refusals(node)]
+        found += [Obstacle(layer, node.op_type, doubt, refused=False) for doubt in _doubts(node)]
+    return list(dict.fromkeys(found))
 
 
 def check_importable(model: ir.Model, layers: Iterable[str]) -> None:
@@ -61,7 +71,7 @@ def check_importable(model: ir.Model, layers: Iterable[str]) -> None:
     Raises:
         ExportError: It cannot; every layer at fault is listed.
     """
-    found = obstacles(model, layers)
+    found = [obstacle for obstacle in obstacles(model, layers) if obstacle.refused]
     if found:
         raise ExportError(
             f"TensorRT cannot import {len(found)} operations of model {model.graph.name!r}:\n"
@@ -70,48 +80,45 @@ def check_importable(model: ir.Model, layers: Iterable[str]) -> None:
         )
 
 
-def _problems(node: ir.Node) -> Iterator[str]:
+def _ends(values: Iterable[ir.Value], role: str) -> Iterator[Obstacle]:
+    for value in values:
+        name = value.dtype.name if value.dtype is not None else "FLOAT"
+        if name in _UNKNOWN_TYPES:
+            problem = (
+                f"{role}s of type {name.lower()} are not supported; look words up, or cast, outside the model"
+            )
+            yield Obstacle(value.name or "", role, problem)
+        elif name == "DOUBLE":
+            yield Obstacle(value.name or "", role, "float64 is computed in float32", refused=False)
+
+
+def _refusals(node: ir.Node) -> Iterator[str]:
     if node.op_type not in operator_table():
         yield "TensorRT has no such operator"
         return
-    rule = _RULES.get(node.op_type)
-    if rule is not None:
-        yield from rule(node)
+    for value in node.outputs:
+        name = value.dtype.name if value.dtype is not None else "FLOAT"
+        if name in _UNKNOWN_TYPES:
+            yield f"tensors of type {name.lower()} are not supported; cast to int32 or float32 before"
+        elif name == "UINT8" and not value.is_graph_output():
+            yield "uint8 is supported for inputs and outputs of the model only; cast to int32 or float32"
+        if (g.rank(value) or 0) > _MOST_AXES:
+            yield f"tensors of {g.rank(value)} axes are not supported, up to {_MOST_AXES} are; reshape"
+    if node.op_type in REFUSALS:
+        yield from REFUSALS[node.op_type](node)
 
 
-def _resize(node: ir.Node) -> Iterator[str]:
-    if g.integer(node, "antialias", 0):
-        yield "antialiasing is not supported; use antialias=False"
-    if _text(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
-        yield "crop and resize is not supported; crop first"
-
-
-def _top_k(node: ir.Node) -> Iterator[str]:
-    k = g.scalar(node.inputs[1])
-    if k is not None and k > _TOPK_LIMIT:
-        yield f"k must be at most {_TOPK_LIMIT}, it is {int(k)}"
-
-
-def _pooling(node: ir.Node) -> Iterator[str]:
-    if any(d != 1 for d in g.ints(node, "dilations", []) or []):
-        yield "dilated pooling is not supported"
-    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
-        yield "the positions of the maxima are not supported; use the values only"
-
-
-def _scatter(node: ir.Node) -> Iterator[str]:
-    if _text(node, "reduction", "none") != "none":
-        yield "scattering with a reduction is not supported"
-
-
-def _text(node: ir.Node, name: str, default: str) -> str:
-    return node.attributes[name].as_string() if name in node.attributes else default
-
-
-_RULES = {
-    "Resize": _resize,
-    "TopK": _top_k,
-    "MaxPool": _pooling,
-    "AveragePool": _pooling,
-    "ScatterND": _scatter,
-}
+def _doubts(node: ir.Node) -> Iterator[str]:
+    row = operator_table().get(node.op_type)
+    if row is None:
+        return
+    if "since" in row:
+        yield f"needs TensorRT {row['since']} or newer"
+    position = 1 if node.op_type == "Where" else 0
+    value = node.inputs[position] if len(node.inputs) > position else None
+    name = value.dtype.name if value is not None and value.dtype is not None else None
+    listed = _LISTED_AS.get(name or "")
+    if listed is not None and listed not in row["types"]:
+        yield f"{str(name).lower()} is not among the types it is listed with ({', '.join(row['types'])})"
+    if node.op_type in DOUBTS:
+        yield from DOUBTS[node.op_type](node)
