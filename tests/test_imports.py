@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "export": _ALL_MODEL_ROOMS | _RUN_ROOMS,
     "callbacks": _ALL_MODEL_ROOMS | _RUN_ROOMS | {"export"},
     "keras": {"quantize", "prune", "fuse"},
+    "schemes": {"quantize"},
     "tfmot": _ALL_MODEL_ROOMS,
 }
 # For users who have Keras too: `EngineModel.as_layer` and Keras's losses and metrics.
