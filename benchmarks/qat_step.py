@@ -122,7 +122,9 @@ def document(results: dict[str, Any]) -> str:
         ]
         for name, row in results["rows"].items()
     ]
-    return f"Measured on: {results['environment']}.\n\n{results['setting']}; medians.\n\n{table(head, rows)}"
+    parts = [f"Measured on: {results['environment']}.", f"{results['setting']}; medians.",
+             results.get("note", ""), table(head, rows)]  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
 
 
 def main() -> None:
@@ -134,6 +136,7 @@ def main() -> None:
     parser.add_argument(
         "--jit", action="store_true", help="compile the steps with XLA (minutes each on a CPU)"
     )
+    parser.add_argument("--note", default="", help="a sentence for the page, such as what else was running")
     parser.add_argument("--table", action="store_true", help="run nothing, write docs/benchmarks.md")
     parser.add_argument("--dry", action="store_true", help="print the table, write nothing")
     options = parser.parse_args()
@@ -142,6 +145,8 @@ def main() -> None:
     else:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         results = measure(options.size, options.batch, options.turns, options.repeats, options.jit)
+    if options.note:
+        results["note"] = options.note
     if options.dry:
         print(document(results))
         return
