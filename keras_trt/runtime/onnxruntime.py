@@ -24,7 +24,11 @@ class ONNXRuntimeRunner(Runner):
         options.log_severity_level = 3  # errors only
         try:
             self._session = ort.InferenceSession(
-                str(bundle.onnx_path), options, providers=["CPUExecutionProvider"]
+                str(bundle.onnx_path),
+                options,
+                providers=["CPUExecutionProvider"],
+                # It takes zeros around a MaxPool for the pool's own padding, which is -inf (1.31, ResNetV2).
+                disabled_optimizers=["Pad_Fusion"],
             )
         except Exception as e:  # its exception classes share no base but Exception
             raise RunnerError(f"ONNX Runtime cannot load `{bundle.onnx_path}`: {e}") from e

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from keras_trt import _deps
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.runtime.select import CPU_RUNNERS
-from tests.small_onnx import conv_model, manifest_of, save_bundle, two_in_two_out
+from tests.small_onnx import conv_model, manifest_of, model_of, save_bundle, two_in_two_out
 
 MANIFEST = manifest_of(conv_model(), "0" * 64)
 
@@ -49,6 +49,20 @@ def test_numbers_are_those_of_numpy(tmp_path, runner_class, int8):
         y = runner.run({"x": x})["y"]
     assert y.dtype == np.float32
     np.testing.assert_allclose(y, reference(x, int8), atol=1e-4)
+
+
+def test_zeros_around_a_max_pool_count(tmp_path, runner_class):
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("MaxPool", ["padded"], ["y"], kernel_shape=[3, 3], strides=[2, 2]),
+    ]
+    shape = ["batch", 1, 4, 4]
+    model = model_of(nodes, {"x": shape}, {"y": ["batch", 1, 2, 2]}, {"pads": pads})
+    x = -np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
+    with runner_class(read_bundle(save_bundle(tmp_path / "b", model))) as runner:
+        y = runner.run({"x": x})["y"]
+    np.testing.assert_array_equal(y[0, 0], [[0, 0], [0, -6]])
 
 
 def test_int8_weights_are_computed_in_int8(tmp_path):
