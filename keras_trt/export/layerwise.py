@@ -39,6 +39,9 @@ Arrays = Mapping[str, np.ndarray]
 _PASSED = ("QuantizeLinear", "DequantizeLinear", "Cast")
 """Operators behind which a tensor is still the same, but for its type."""
 
+_LAYOUT = (*_PASSED, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+"""A layer of these alone computes nothing, and channels may come first in what it makes."""
+
 
 def compare_layers(
     flavor: Flavor,
@@ -88,8 +91,9 @@ def compare_layers(
         for layer, f in compared.items()
     ]
     goes_on = {d.layer for d in differences if not d.relative <= d.allowed * _FADED}
-    goes_on |= {o for o, y in outputs.items() if not distance(y, found[o])[0] <= tolerance * _FADED}
-    first = next((d.layer for d in differences if d.diverges and shown.reaches(d.layer, goes_on)), None)
+    wrong = {o for o, y in outputs.items() if not distance(y, found[o])[0] <= tolerance * _FADED}
+    suspects = [d.layer for d in differences if d.diverges and wrong]
+    first = next((layer for layer in suspects if shown.reaches(layer, goes_on | wrong)), None)
     return differences, first
 
 
@@ -100,9 +104,10 @@ class _Shown:
         self.model = model
         self.owner = {node: layer_of(node.name or "", paths) for node in model.graph}
         self.layers = {layer for layer in self.owner.values() if layer}
+        making = {layer for node, layer in self.owner.items() if layer and node.op_type not in _LAYOUT}
         self.leaving: dict[str, list[ir.Value]] = {}
         for node, layer in self.owner.items():
-            if layer is None or node.op_type in _PASSED:
+            if layer not in making or node.op_type in _PASSED:
                 continue
             values = [v for v in node.outputs if _is_float(v) and self._leaves(v, layer)]
             if values:
@@ -182,6 +187,8 @@ def _fit(
     layer: str, tensors: list[np.ndarray], calls: list[Call], unrounded: list[Call] | None, named: set[str]
 ) -> _Fit | None:
     """The worst over a layer's calls of the best fit; None when nothing has the shape."""
+    if sum(call.path == layer for call in calls) > len(tensors):
+        return None  # called on its own output, which does not leave its nodes
     fits = []
     for start, call in enumerate(calls):
         if call.path != layer:

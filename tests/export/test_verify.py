@@ -113,6 +113,22 @@ def test_layers_of_nested_and_subclassed_models_are_named_by_their_path(k, tmp_p
     assert keras_trt.verify(model, path, x, verbose=0).first_divergence == "backbone/hidden"
 
 
+def test_layers_whose_axes_or_calls_cannot_be_told_apart_do_not_diverge(k, tmp_path):
+    k.utils.set_random_seed(0)
+    steps = k.Input((8, 3))
+    x = k.layers.Flatten(name="flatten")(k.layers.Conv1D(4, 3, name="conv")(steps))
+    dense = k.layers.Dense(24, "tanh", name="dense")
+    model = k.Model(steps, k.layers.Dense(2, name="head")(dense(dense(x))))
+    data = RNG.normal(size=(5, 8, 3)).astype("float32")
+    model = keras_trt.quantize_model(model, calibration_data=data, verbose=0)
+    found = keras_trt.verify(
+        model, exported(model, tmp_path / "b", precision="int8+bf16", verify=False), data, verbose=0
+    )
+    assert found.first_divergence is None
+    assert [d.layer for d in found.layers if d.diverges] == []
+    assert any("float32 arithmetic" in note for note in found.notes)
+
+
 def test_the_metric_shows_what_a_corrupted_weight_costs(k, tmp_path):
     model = conv_net(k)
     labels = model.predict(X, verbose=0).argmax(-1)
