@@ -249,7 +249,7 @@ def document(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
         f"|{'---|' * len(head)}",
         *(f"| {' | '.join(_cells(row))} |" for row in found),
     ]
-    return "\n".join([*lines, *_below_share(found)]) + "\n"
+    return "\n".join([*lines, *_failures(found), *_below_share(found)]) + "\n"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -272,6 +272,15 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def _failures(found: list[dict[str, Any]]) -> list[str]:
+    failed = [row for row in found if row["failed"]]
+    lines = [
+        f"* {row['keras']} {row['net']}, {row['failed']}: {row['error'].partition(chr(10))[0]}"
+        for row in failed
+    ]
+    return ["", "What failed, when it was last run:", "", *lines] if lines else []
+
+
 def _below_share(found: list[dict[str, Any]]) -> list[str]:
     nets = sorted({row["net"] for row in found if row["net"] in BELOW_SHARE})
     return (
@@ -283,8 +292,9 @@ def _below_share(found: list[dict[str, Any]]) -> list[str]:
 
 _HEAD = """# The networks of `keras.applications` and `tf_keras.applications`
 
-{passed} of the {run} networks run so far pass; there are {all} in all. `python -m benchmarks.zoo` runs the
-others and writes this page, `tox -e sweep` runs the same as tests.
+{passed} of the {run} networks run so far pass; there are {all} in all. Each row is from the last run of its
+network, which may be older than the code beside it. `python -m benchmarks.zoo` runs the failed and the
+missing ones and writes this page, `tox -e sweep` runs the same as tests.
 
 Each network is built untrained (`weights=None`) with its classifier, its normalisations set to statistics of
 random images, quantised with `quantize_model`, calibrated on four images, trained for one step, and exported
@@ -300,7 +310,7 @@ images with OpenVINO.
 * *rounded*: how far the whole int8 bundle is from the quantised Keras model, in units of the column before;
   {rounded} is allowed. Rounding is chaotic: a difference in the last bit of a value next to a border becomes
   one step, and after a few layers two runners are as far from each other as either is from the float model.
-* *input*: the network's own, except where one training step would need too much memory.
+* *input*: the network's own, or a smaller one to save memory or time.
 """
 
 

@@ -38,4 +38,5 @@ def test_the_table_shows_only_networks_that_were_run():
     text = document({("keras", "VGG16"): failed, ("tf_keras", "VGG16"): passed})
     assert "1 of the 2 networks" in text
     assert "| keras | VGG16 |" in text and "fails: export |" in text
+    assert "* keras VGG16, export: no" in text
     assert "98.1 %" in text and "ResNet50" not in text
