@@ -29,6 +29,7 @@ class OpenVINORunner(Runner):
         openvino = _deps.require("openvino", install="openvino>=2024.6", why="runner='openvino'")
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else it rounds activations where only weights are int8
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:

@@ -50,7 +50,8 @@ def test_int8_weights_alone(k, tmp_path):
     assert types_of(report.path) == [TensorProto.INT8] * 6
     assert report.weights == {"int8": 6}
     assert report.int8_layers == ()
-    agrees(model, report.path, x)
+    ours = load(report.path, runner="openvino", verbose=0).predict(x, verbose=0)
+    np.testing.assert_allclose(ours, model.predict(x, verbose=0), atol=1e-5)  # activations are not rounded
 
 
 def test_int4_weights_in_blocks(k, tmp_path):
