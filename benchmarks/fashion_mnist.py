@@ -195,9 +195,9 @@ def document(results: dict[str, Any]) -> str:
     head = ["network", "parameters", "float", "PTQ, best", "QAT", "QAT - float", "exported", "same decision",
             "TF-MOT's QAT"]  # fmt: skip
     rows, by_method, refused = [], [], []
-    for row in results["rows"].values():
-        if not row.keys() >= set(Road.STAGES):
-            continue
+    complete = [row for row in results["rows"].values() if row.keys() >= set(Road.STAGES)]
+    missing = [f"`{net}`" for net in NETS if net not in {row["net"] for row in complete}]
+    for row in complete:
         name, ptq, qat, tfmot = f"{row['net']} ({row['keras']})", row["ptq"], row["qat"], row["tfmot"]
         best, start = max(ptq, key=ptq.__getitem__), row["float"]["accuracy"]
         if "refused" in tfmot:
@@ -214,6 +214,7 @@ def document(results: dict[str, Any]) -> str:
         "Per cent of the 10,000 test images; one seed. The standard error of 91 % on so many is 0.3 points.",
         table(head, rows),
         *refused,
+        *([f"Not measured yet: {', '.join(missing)}."] if missing else []),
         "Post-training quantisation by calibration method:",
         table(["network", "float", *METHODS], by_method),
     ]

@@ -133,9 +133,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--turns", type=int, default=15, help="steps to time of each model")
     parser.add_argument("--repeats", type=int, default=3, help="how often to time quantize_model")
-    parser.add_argument(
-        "--jit", action="store_true", help="compile the steps with XLA (minutes each on a CPU)"
-    )
+    parser.add_argument("--jit", action="store_true", help="compile the steps with XLA (about a minute each)")
     parser.add_argument("--note", default="", help="a sentence for the page, such as what else was running")
     parser.add_argument("--table", action="store_true", help="run nothing, write docs/benchmarks.md")
     parser.add_argument("--dry", action="store_true", help="print the table, write nothing")
