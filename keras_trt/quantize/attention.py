@@ -35,18 +35,23 @@ def attention(
     Returns:
         The attended values, (batch, targets, heads, width), and the probabilities.
     """
-    einsum = flavor.tf.einsum
+    tf = flavor.tf
     quantize = dict(zip(OPERANDS, layer.inner_quantizers, strict=True))
     if use_causal_mask and attention_mask is None:
         attention_mask = layer._compute_causal_mask(query, value)
-    q = quantize["_query"](query * flavor.tf.cast(_scale(layer), query.dtype))
-    grouped = not hasattr(layer, "_key_dim")  # its equation takes the operands the other way round
-    k = quantize["_key"](key)
-    scores = einsum(layer._dot_product_equation, *((q, k) if grouped else (k, q)))
+    q = quantize["_query"](query * tf.cast(_scale(layer), query.dtype))
+    k, v = quantize["_key"](key), quantize["_value"](value)
+    heads_first = len(q.shape) == 4  # plain matrix products: einsum's conversion to ONNX hides them
+    if heads_first:
+        q, k, v = (tf.transpose(x, (0, 2, 1, 3)) for x in (q, k, v))
+        scores = tf.matmul(q, k, transpose_b=True)
+    else:
+        scores = tf.einsum(layer._dot_product_equation, k, q)
     probabilities = layer._masked_softmax(scores, attention_mask)
-    kept = layer._dropout_layer(probabilities, training=training)
-    attended = einsum(layer._combine_equation, quantize["_probabilities"](kept), quantize["_value"](value))
-    return attended, probabilities
+    p = quantize["_probabilities"](layer._dropout_layer(probabilities, training=training))
+    if heads_first:
+        return tf.transpose(tf.matmul(p, v), (0, 2, 1, 3)), probabilities
+    return tf.einsum(layer._combine_equation, p, v), probabilities
 
 
 def _scale(layer: Any) -> float:

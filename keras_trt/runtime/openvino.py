@@ -23,7 +23,7 @@ class OpenVINORunner(Runner):
         if bundle.manifest.precision == "int8+bf16":
             # Seen with OpenVINO 2026.4: an int8 convolution with a bfloat16 bias gives garbage, no error.
             raise RunnerError(
-                f"OpenVINO computes int8 with bfloat16 around it wrongly, so `{bundle.path}` is not run on it. "
+                f"OpenVINO computes int8 with bfloat16 around it wrongly; it does not run `{bundle.path}`. "
                 "Run it on a GPU, or export with precision='int8' or 'int8+fp16' for CPUs."
             )
         openvino = _deps.require("openvino", install="openvino>=2024.6", why="runner='openvino'")

@@ -16,7 +16,7 @@ def test_the_old_example_quantises_prunes_fuses_trains_and_evaluates(k):
     layers = {row["layer"]: row for row in keras_trt.report(model).rows}
     convolutions = [row for row in layers.values() if row["kind"] == "Conv2D"]
     assert len(convolutions) == 53
-    assert all(row["int8"] for row in convolutions)
+    assert all(row["quantised"] for row in convolutions)
     assert not [row for row in layers.values() if row["kind"] == "BatchNormalization"]
     # threshold=0.5 zeroes |w| < 0.5 std; a uniform kernel (Glorot) has 0.5/sqrt(3) = 28.9% of those.
     kernel = np.asarray(model.get_layer("conv5_block3_2_conv").kernel)

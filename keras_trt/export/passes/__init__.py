@@ -17,6 +17,7 @@ from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
 from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
+from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
 from keras_trt.export.passes.simplify import SimplifyPass
 from keras_trt.export.passes.tensor_names import NameTensorsPass
@@ -107,6 +108,7 @@ _REWRITE = ir.passes.PassManager(
         FoldAffinePass(),
         RemoveTransposesPass(),
         HoistLayoutPass(),
+        DropRepeatedPairsPass(),
         FoldPadPass(),
         RepeatQuantizersPass(),
         common.DeduplicateInitializersPass(size_limit=1024),
