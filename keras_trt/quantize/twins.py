@@ -17,9 +17,11 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.kernels import rows_of
 from keras_trt.quantize.attention import OPERANDS, attention
+from keras_trt.quantize.einsum_dense import as_product
 from keras_trt.quantize.kernel_property import kernel_property, running
 from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.schemes import Scheme
@@ -114,6 +116,10 @@ def _call(flavor: Flavor, base: Any) -> Any:
         with running(self, *below):
             if self.quantization.inner and not hasattr(base, "_compute_attention"):
                 return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
+            if is_exporting() and hasattr(self, "equation"):
+                product = as_product(flavor, self, args[0] if args else kwargs["inputs"])
+                if product is not None:
+                    return product
             return base.call(self, *args, **kwargs)
 
     call.__signature__ = inspect.signature(base.call)  # type: ignore[attr-defined]
