@@ -136,19 +136,7 @@ def export(
     with stages("convert"):
         graph = convert(traced, job.opset)
     with stages("optimise"):
-        kept = run_passes(
-            graph,
-            traced.layers,
-            opset=job.opset,
-            quantized=Counter(t.layer for t in found if t.stored) if found else None,
-            weights={t.layer: Format(t.format, t.block) for t in found if t.stored and t.format != "int8"},
-            activations={t.layer: t.format for t in found if t.kind == "activation" and t.format != "int8"},
-            floats=precisions.float_type(job.precision),
-            keep_float32=traced.normalizations,
-        )
-        check_graph(graph, traced.layers, found)
-        if job.engine is not None:
-            check_importable(graph, traced.layers)
+        kept = _optimised(graph, traced, found, job)
     with write_bundle(target, overwrite) as folder:
         report = _fill(folder, target, model, traced, graph, kept, found, job, stages)
     return replace(report, notes=(*notes, *report.notes))
@@ -165,6 +153,25 @@ class _Job:
     compute_capabilities: Sequence[str] | None
     verify: bool
     verbose: int
+
+
+def _optimised(graph: ir.Model, traced: Trace, found: list[QuantizedTensor], job: _Job) -> dict[str, str]:
+    """Runs the passes on a converted graph, in place, and checks it; why nodes stayed in float32."""
+    stored = [t for t in found if t.stored]
+    kept = run_passes(
+        graph,
+        traced.layers,
+        opset=job.opset,
+        quantized=Counter(t.layer for t in stored) if found else None,
+        weights={t.layer: Format(t.format, t.block) for t in stored if t.format != "int8"},
+        activations={t.layer: t.format for t in found if t.kind == "activation" and t.format != "int8"},
+        floats=precisions.float_type(job.precision),
+        keep_float32=traced.normalizations,
+    )
+    check_graph(graph, traced.layers, found)
+    if job.engine is not None:
+        check_importable(graph, traced.layers)
+    return kept
 
 
 def _check_arguments(engine: str | None, opset: int | None) -> None:
