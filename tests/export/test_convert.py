@@ -6,6 +6,7 @@ import copy
 import logging
 
 import numpy as np
+import pytest
 
 from keras_trt._keras.trace import trace
 from keras_trt.export.convert import convert
@@ -66,5 +67,9 @@ def test_inputs_and_outputs_bear_keras_names_even_where_the_graph_uses_them(k):
 
 def test_an_input_that_nothing_reads_stays(k):
     x, unused = k.Input((3,), name="x"), k.Input((2,), name="unused")
-    model = convert(trace(k.Model([x, unused], k.layers.ReLU(name="y")(x))))
+    try:
+        keras_model = k.Model([x, unused], k.layers.ReLU(name="y")(x))
+    except ValueError as e:
+        pytest.skip(f"this Keras refuses such a model: {e}")
+    model = convert(trace(keras_model))
     assert [v.name for v in model.graph.inputs] == ["x", "unused"]
