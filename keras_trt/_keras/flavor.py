@@ -102,7 +102,9 @@ class Flavor:
 
     def rebuild_steps(self, model: Any) -> None:
         """Makes a compiled model trace its train, test and predict steps anew; `fit` may be running."""
-        raise NotImplementedError
+        model.test_function = model.predict_function = None
+        if model.train_function is not None:
+            model.make_train_function(force=True)
 
     def strategy_scope(self, model: Any) -> Any:
         """The context in which the model's variables live."""

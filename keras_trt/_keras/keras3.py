@@ -65,11 +65,6 @@ class Keras3(Flavor):
     def makers(self, layer_class: Any) -> list[str]:
         return ["_post_build"]  # runs after `build`, whose own signature Keras inspects
 
-    def rebuild_steps(self, model: Any) -> None:
-        model.test_function = model.predict_function = None
-        if model.train_function is not None:
-            model.make_train_function(force=True)
-
     def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
         layer._layers[:] = [other for other in layer._layers if all(other is not s for s in sublayers)]
 

@@ -58,11 +58,6 @@ class LegacyKeras(Flavor):
         late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
         return late if default else ["build", *late]
 
-    def rebuild_steps(self, model: Any) -> None:
-        model.test_function = model.predict_function = None
-        if model.train_function is not None:
-            model.make_train_function(force=True)
-
     def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
         """Deleting the attribute is enough here."""
 
