@@ -102,7 +102,8 @@ def test_the_int8_model_is_built_for_three_gpu_generations(quantized, tmp_path):
 @pytest.mark.parametrize("precision", [None, "fp16", "bf16"])
 def test_a_float_model_computes_in_the_precision_asked_for(k, precision, tmp_path):
     model = randomised(residual_net(k))
-    report = export(model, tmp_path / "net", precision=precision, compute_capabilities=["SM89"], verbose=0)
+    report = export(model, tmp_path / "net", precision=precision, compute_capabilities=ALL_TARGETS, verbose=0)
+    assert report.plans[0]["compute_capabilities"] == ALL_TARGETS
     name = {None: "float32", "fp16": "float16", "bf16": "bfloat16"}[precision]
     assert report.plans[0]["computes"] == {name: 6}
     _, proto = written(tmp_path / "net")
