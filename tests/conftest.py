@@ -11,14 +11,10 @@ import pytest
 
 @pytest.fixture(params=["keras3", "legacy"])
 def k(request):
-    """The Keras namespace under test: `keras` or `tf_keras`."""
-    if request.param == "keras3":
-        import keras
-
-        return keras
-    import tf_keras
-
-    return tf_keras
+    """The Keras namespace under test: `keras` or `tf_keras`, its initial weights the same in every run."""
+    keras = importlib.import_module("keras" if request.param == "keras3" else "tf_keras")
+    keras.utils.set_random_seed(0)
+    return keras
 
 
 def _tfmot(module: str) -> ModuleType:

@@ -19,7 +19,7 @@ def net(k):
     useful = k.layers.Dense(8, name="useful")(inputs)
     useless = k.layers.Dense(8, name="useless")(inputs)
     model = k.Model(inputs, k.layers.Add()([useful, useless]))
-    model.get_layer("useless").kernel.assign(RNG.normal(size=(16, 8)) * 1e-4)
+    model.get_layer("useless").kernel.assign(RNG.normal(size=(16, 8)) * 1e-8)
     return model
 
 
