@@ -6,13 +6,14 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from keras_trt._keras.flavor import check_model, keras3, legacy
-from keras_trt._keras.kernels import kernels_of
-from keras_trt._keras.masking import mask_class, rebind, unmask, value_of, variable_of
+from keras_trt._keras.masking import mask_class, rebind, unmask
 from keras_trt.errors import InputError, ModelError
+from keras_trt.prune.facts import layer_facts, total_sparsity
 from keras_trt.quantize.containers import check_adopted
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
@@ -31,12 +32,14 @@ def report(model: Any) -> Report:
 
     Returns:
         A report with the columns layer, kind, quantised, amax (the activation ranges; empty while
-        unknown), sparsity (share of zeros in the kernels), scheme and reason.
+        unknown), scheme, reason (why it is not quantised) and sparsity (share of zeros in the kernels).
+        With zeros in the model also pattern and target (what was asked for) and tensorrt (whether
+        TensorRT can use the zeros, or why not).
     """
     flavor = check_model(model)
     model, notes = made_symmetric(model)
     decisions = decide(flavor, model)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path, layer in flavor.walk(model):
         decision, twin = decisions[path], is_twin(layer) and layer.quantization.own
         ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
@@ -46,13 +49,19 @@ def report(model: Any) -> Report:
                 "kind": decision.kind,
                 "quantised": _quantised(layer) if twin else "",
                 "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
-                "sparsity": _sparsity(layer),
                 "scheme": layer.quantization.scheme.name if twin else "",
                 "reason": decision.reason if twin else left_float(flavor, layer, decision),
+                **layer_facts(flavor, layer),
             }
         )
     quantized = sum(bool(row["quantised"]) for row in rows)
-    return Report(f"{model.name}: {quantized} of {len(rows)} layers quantised", tuple(rows), tuple(notes))
+    title = f"{model.name}: {quantized} of {len(rows)} layers quantised"
+    if any(row["pattern"] or row["sparsity"] for row in rows):
+        title += f", {total_sparsity(model):.1%} zeros"
+    else:
+        for row, column in product(rows, ("pattern", "target", "tensorrt")):
+            del row[column]  # nothing to say about a model without zeros
+    return Report(title, tuple(rows), tuple(notes))
 
 
 def strip(model: Any) -> Any:
@@ -120,13 +129,6 @@ def _quantised(layer: Any) -> str:
     scheme = layer.quantization
     inputs = [f"input {i}" if len(scheme.inputs) > 1 or i else "input" for i in scheme.inputs]
     return ", ".join([*inputs, *scheme.kernels, *(["products inside"] if scheme.inner else [])])
-
-
-def _sparsity(layer: Any) -> float | None:
-    """The share of exact zeros in a layer's kernels; None for a layer without any."""
-    values = [value_of(v) for kernel in kernels_of(layer) if (v := variable_of(layer, kernel)) is not None]
-    total = sum(value.size for value in values)
-    return sum(int((value == 0).sum()) for value in values) / total if total else None
 
 
 def _keras_file(path: Any) -> Path:

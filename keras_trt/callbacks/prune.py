@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model, flavor_of
-from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import InputError
+from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.pattern import NofM, parse_pattern
 from keras_trt.prune.pruner import Pruner
+from keras_trt.prune.saved import saved_plan
 from keras_trt.prune.schedule import Schedule, parse_schedule
 from keras_trt.prune.search import Search
 from keras_trt.prune.strategy import parse_strategy
@@ -26,10 +26,11 @@ class Prune(Callback):
     are read off the zeros of the weights and the step off the optimiser.
 
     Args:
-        schedule: Left out for a model that has its own, from `prune_model(schedule=...)`. Else the final
-            sparsity as a number, a `keras_trt.prune.Schedule`, one of TF-MOT's schedules
-            (`PolynomialDecay`, `ConstantSparsity`), or a callable `step -> sparsity`. For `"n:m"` it only
-            says when; leave it out to prune at `begin_step`.
+        schedule: Left out for a model that remembers its own, from `prune_model(schedule=...)` or from an
+            earlier training, which also says pattern, strategy and layers. Else the final sparsity as a
+            number, a `keras_trt.prune.Schedule`, one of TF-MOT's schedules (`PolynomialDecay`,
+            `ConstantSparsity`), or a callable `step -> sparsity`. For `"n:m"` it only says when; leave it
+            out to prune at `begin_step`.
         begin_step: First step at which weights are pruned; only with a number.
         end_step: Step at which the final sparsity is reached; without it, all at `begin_step`.
         frequency: Steps between two prunings.
@@ -83,6 +84,12 @@ class Prune(Callback):
         verbose: int = 0,
     ) -> None:
         super().__init__()
+        if pattern == "channel" or isinstance(pattern, ChannelPattern):
+            raise InputError(
+                "Removing channels changes the model's shape, which cannot be done while `fit` trains it. "
+                'Call `prune_model(model, 0.4, pattern="channel")`, then compile and fit '
+                f"what it returns. Received: pattern={pattern!r}"
+            )
         self.pattern = parse_pattern(pattern, pooling)
         self.strategy = parse_strategy(strategy, self.pattern)
         self.only, self.skip = only, skip
@@ -97,6 +104,11 @@ class Prune(Callback):
             self.schedule = parse_schedule(1 - self.pattern.n / self.pattern.m, **given)
         elif schedule is not None:
             self.schedule = parse_schedule(schedule, **given)
+        self._follows_model = self.schedule is None and self.search is None
+        if self._follows_model:
+            _refuse_beside_a_saved_schedule(
+                **given, pattern=self.pattern.name, strategy=strategy, only=only, skip=skip
+            )
         self.step = 0
         self._next = 0  # counted here when the model has no optimiser that counts
         self._pruner: Any = None
@@ -111,8 +123,9 @@ class Prune(Callback):
 
     def set_model(self, model: Any) -> None:
         """Takes the model to prune; called by `fit`."""
-        if model is not self.model:
-            self._pruner = None
+        if self.model is not None and model is not self.model:  # nothing learned on another model counts
+            self._pruner, self._accepted, self._next = None, None, 0
+            self.search = self.search and self.search.anew()
         super().set_model(model)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -120,9 +133,12 @@ class Prune(Callback):
         flavor = check_model(self.model)
         refuse_wrapped(flavor, self.model)
         check_choices(flavor.walk(self.model), self.only, self.skip)
-        if self.schedule is None and self.search is None:
-            self._take_schedule_of_the_model()
-        self._pruner = Pruner(self.model, self.pattern, self.strategy, self.only, self.skip)
+        only = self.only
+        if self._follows_model:
+            plan = saved_plan(self.model)
+            self.schedule, self.pattern, self.strategy = plan.schedule, plan.pattern, plan.strategy
+            only = plan.covers
+        self._pruner = Pruner(self.model, self.pattern, self.strategy, only, self.skip)
         self._attached, self._last = False, None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -181,27 +197,9 @@ class Prune(Callback):
             self._restore()  # the last level was never judged good
         self._pruner.reapply()  # averaged weights (EMA) may just have been written over the zeros
 
-    def _take_schedule_of_the_model(self) -> None:
-        """Follows what `prune_model(schedule=...)` has written into the masks."""
-        flavor = flavor_of(self.model)
-        found = [
-            masking.constraint_of(flavor, variable) for *_, variable in masking.weights_in(flavor, self.model)
-        ]
-        info = next((c.info for c in found if c is not None and c.info.get("schedule")), None)
-        if info is None:
-            raise InputError(
-                "Say how much to prune: `Prune(0.8)`, a schedule, `Prune(monitor='val_accuracy')`, or give "
-                "the model a schedule with `prune_model(model, schedule=...)`. Received: schedule=None"
-            )
-        self.schedule, self.strategy = Schedule(**info["schedule"]), info["strategy"]
-        self.pattern = parse_pattern(info["pattern"])
-        masked = {id(c) for c in found if c is not None}
-        self.only = lambda layer: any(
-            id(masking.variable_of(layer, kernel).constraint) in masked for kernel in kernels_of(layer)
-        )
-
     def _prune(self, sparsity: float, when: str) -> None:
-        self._pruner.prune(sparsity)
+        remembered = self.schedule if isinstance(self.schedule, Schedule) else None
+        self._pruner.prune(sparsity, schedule=remembered)
         if self.verbose:
             print(f"Prune: {when}: sparsity {self._pruner.sparsity():.4f}")
 
@@ -210,6 +208,22 @@ class Prune(Callback):
         if self._accepted is not None:
             self.model.set_weights(self._accepted)
             self._pruner.attach(keep_zeros=True)
+
+
+def _refuse_beside_a_saved_schedule(**given: Any) -> None:
+    """Without an amount, `Prune()` follows the model's own schedule, which says all the rest.
+
+    Raises:
+        InputError: Something else was given.
+    """
+    usual = {"pattern": "unstructured", "strategy": "uniform", "only": None, "skip": ()}
+    said = {name: value for name, value in given.items() if name not in usual or value != usual[name]}
+    if said:
+        raise InputError(
+            "Say how much to prune: `Prune(0.8, ...)` or a schedule. `Prune()` alone follows the schedule of "
+            "`prune_model(model, schedule=...)`, which takes these arguments itself. "
+            f"Received: {', '.join(f'{name}={value!r}' for name, value in said.items())}"
+        )
 
 
 def _search(

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.kernels import Kernel
+from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.report import Report
@@ -31,6 +31,28 @@ def sparsity_report(model: Any) -> Report:
     size = sum(row["size"] for row in rows)
     zeros = sum(row["size"] * row["sparsity"] for row in rows)
     return Report(f"Sparsity of {model.name}: {zeros / max(size, 1):.2%} of {size} weights", rows)
+
+
+def layer_facts(flavor: Flavor, layer: Any) -> dict[str, Any]:
+    """The columns of `sparsity_report` for one layer, its weight variables taken together.
+
+    Args:
+        flavor: The flavour of `layer`.
+        layer: A layer; its sub-layers are not looked into.
+
+    Returns:
+        `pattern`, `target`, `sparsity` and `tensorrt`. Where the variables of a layer (a recurrent cell's, a
+        separable convolution's) differ, each is named; without variables all are None.
+    """
+    variables = [(kernel, masking.variable_of(layer, kernel)) for kernel in kernels_of(layer)]
+    rows = {k.name: _row(flavor, layer.name, k, v) for k, v in variables if v is not None}
+    size = sum(row["size"] for row in rows.values())
+    return {
+        "pattern": _together(rows, "pattern"),
+        "target": _together(rows, "target"),
+        "sparsity": sum(row["size"] * row["sparsity"] for row in rows.values()) / size if size else None,
+        "tensorrt": _together(rows, "tensorrt"),
+    }
 
 
 def total_sparsity(model: Any) -> float:
@@ -64,14 +86,28 @@ def _row(flavor: Flavor, path: str, kernel: Kernel, variable: Any) -> dict[str, 
     constraint = masking.constraint_of(flavor, variable)
     info = {} if constraint is None else constraint.info
     value = masking.value_of(variable)
-    target = info.get("sparsity")
-    if info.get("threshold") is not None:
-        target = f"|w| < {info['threshold']:g} std"
     return {
         "weight": f"{path}.{kernel.name}",
         "size": value.size,
         "pattern": info.get("pattern"),
-        "target": target,
+        "target": _target(info),
         "sparsity": float((value == 0).mean()),
         "tensorrt": tensorrt_use(value, kernel),
     }
+
+
+def _target(info: dict[str, Any]) -> float | str | None:
+    """What was asked of one variable, from what its mask remembers."""
+    if info.get("threshold") is not None:
+        return f"|w| < {info['threshold']:g} std"
+    if info.get("schedule") and info.get("strategy") == "uniform":
+        return float(info["schedule"]["final"])  # the share reached so far is on the way there
+    return info.get("sparsity")
+
+
+def _together(rows: dict[str, dict[str, Any]], column: str) -> Any:
+    """One value where all variables agree, else each one's with its name."""
+    values = [row[column] for row in rows.values()]
+    if all(value == values[0] for value in values):
+        return values[0] if values else None
+    return ", ".join(f"{name}: {row[column]}" for name, row in rows.items() if row[column] not in (None, ""))

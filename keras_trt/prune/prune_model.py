@@ -33,9 +33,10 @@ def prune_model(
     """A copy of a model with its smallest weights set to zero; training keeps them there.
 
     The masks are constraints on the weight variables: no wrapper layer, no callback, the same
-    `summary()` and weight names. Pruning a pruned model adds to its zeros. Without `only`, the weights
-    of Dense, EinsumDense, convolution and recurrent layers are pruned; depthwise kernels (one input
-    channel, little to gain) and embeddings are left alone.
+    `summary()` and weight names. Pruning a pruned model adds to its zeros, and a new amount replaces a
+    schedule that its layers remember. Without `only`, the weights of Dense, EinsumDense, convolution and
+    recurrent layers are pruned; depthwise kernels (one input channel, little to gain) and embeddings are
+    left alone.
 
     Args:
         model: A built Keras 3 or tf_keras model, quantised or not. It is not changed.
@@ -69,6 +70,11 @@ def prune_model(
     """
     if pattern == "channel" or isinstance(pattern, ChannelPattern):
         shrunk = ChannelPattern() if pattern == "channel" else pattern
+        if schedule is not None:
+            raise InputError(
+                "Channels are removed at once, not on a schedule, for the shape changes. Give `sparsity`. "
+                f"Received: pattern={shrunk.name!r}, schedule={schedule!r}"
+            )
         amount = check_amount(sparsity, threshold, shrunk)
         return remove_channels(plain_model(model), amount or 0.0, shrunk, strategy, only, skip)
     shape = parse_pattern(pattern, pooling)

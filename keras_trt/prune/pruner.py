@@ -36,39 +36,54 @@ class Pruner:
         self.model, self.pattern, self.strategy = model, pattern, strategy
         self.weights = find_weights(self.flavor, model, pattern, only, skip)
 
-    def masks(self, sparsity: float | None, threshold: float | None = None) -> list[np.ndarray]:
-        """New masks from the weights as they are now; nothing is changed."""
-        shares: list[float | None] = [sparsity] * len(self.weights)
-        if sparsity is not None and self.strategy != "uniform" and not isinstance(self.pattern, NofM):
-            values = [masking.value_of(w.variable) for w in self.weights]
-            shares = [*share_out(self.strategy, sparsity, [w.name for w in self.weights], values)]
-        return [
-            new_mask(weight, self.pattern, share, threshold)
-            for weight, share in zip(self.weights, shares, strict=True)
-        ]
+    def shares(self, sparsity: float) -> list[float]:
+        """The sparsity of each weight variable, so that all together reach `sparsity`."""
+        if self.strategy == "uniform" or isinstance(self.pattern, NofM):
+            return [sparsity] * len(self.weights)
+        values = [masking.value_of(w.variable) for w in self.weights]
+        return [*share_out(self.strategy, sparsity, [w.name for w in self.weights], values)]
 
-    def prune(self, sparsity: float | None, threshold: float | None = None) -> None:
-        """Zeroes the least important weights; what is masked already stays masked."""
-        info = {"pattern": self.pattern.name, "sparsity": sparsity, "threshold": threshold}
-        for weight, new in zip(self.weights, self.masks(sparsity, threshold), strict=True):
+    def prune(
+        self, sparsity: float | None, threshold: float | None = None, *, schedule: Schedule | None = None
+    ) -> None:
+        """Zeroes the least important weights; what is masked already stays masked.
+
+        Args:
+            sparsity: As in `prune_model`.
+            threshold: As in `prune_model`.
+            schedule: What is being followed, remembered by the masks. Without it they forget any other.
+        """
+        shares = [None] * len(self.weights) if sparsity is None else self.shares(sparsity)
+        masks = [new_mask(w, self.pattern, s, threshold) for w, s in zip(self.weights, shares, strict=True)]
+        for weight, new, share in zip(self.weights, masks, shares, strict=True):  # no error comes any more
             old = masking.mask_of(self.flavor, weight.variable)
             mask = new if old is None else new & old
-            masking.set_mask(self.flavor, weight.layer, weight.kernel, mask, info)
+            masking.set_mask(
+                self.flavor, weight.layer, weight.kernel, mask, self._info(share, threshold, schedule)
+            )
         masking.mark_containers(self.flavor, self.model)
 
     def follow(self, schedule: Schedule) -> None:
         """Puts on masks that know the schedule, for `callbacks.Prune()` to find, pruned to its beginning."""
         self.attach(keep_zeros=False)
         if schedule.initial:
-            self.prune(schedule.initial)
+            self.prune(schedule.initial, schedule=schedule)
         for weight in self.weights:
             info = masking.constraint_of(self.flavor, weight.variable).info
-            info.update(
-                pattern=self.pattern.name,
-                sparsity=schedule.final,
-                strategy=self.strategy,
-                schedule=asdict(schedule),
-            )
+            info.update(self._info(schedule.final, None, schedule))
+
+    def _info(
+        self, sparsity: float | None, threshold: float | None, schedule: Schedule | None
+    ) -> dict[str, Any]:
+        """What a mask remembers of how it was made, in numbers and words that a file can hold."""
+        saved = schedule if isinstance(self.strategy, str) else None
+        return {
+            "pattern": self.pattern.name,
+            "sparsity": sparsity,
+            "threshold": threshold,
+            "strategy": None if saved is None else self.strategy,
+            "schedule": None if saved is None else asdict(saved),
+        }
 
     def attach(self, *, keep_zeros: bool) -> bool:
         """Puts masks on weights that have none yet, and reads the others off the weights again.

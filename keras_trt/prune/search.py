@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keras_trt.errors import InputError
 
@@ -33,12 +33,19 @@ class Search:
     trying: float = field(default=0.0, init=False)
     done: bool = field(default=False, init=False)
     _failures: int = field(default=0, init=False)
+    _start: tuple[float, float | None] = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.max_drop >= 0:
             raise InputError(f"`max_drop` must be a number >= 0. Received: max_drop={self.max_drop}")
         if not 0 < self.final < 1:
             raise InputError(f"The highest sparsity must lie between 0 and 1. Received: {self.final}")
+        self._start = self.step, self.baseline
+
+    def anew(self) -> Search:
+        """The same search, told nothing yet."""
+        step, baseline = self._start
+        return replace(self, step=step, baseline=baseline)
 
     def tell(self, metric: float) -> str:
         """Takes the metric reached at `trying` and moves on.

@@ -9,7 +9,7 @@ import pytest
 from keras_trt._keras.masking import value_of
 from keras_trt.callbacks.prune import Prune
 from keras_trt.errors import InputError, ModelError
-from keras_trt.prune import prune_model
+from keras_trt.prune import ChannelPattern, prune_model
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.schedule import Schedule
 
@@ -297,6 +297,82 @@ def test_a_schedule_given_to_prune_model_is_followed_and_saved_with_the_model(k,
     assert zeros(loaded) == 0.75
     assert zeros(loaded, "head") == 0
     assert (prune.schedule, prune.pattern.name) == (plan, "2x2 max")
+
+
+def test_a_later_amount_counts_and_the_old_schedule_no_longer_drives(k, tmp_path):
+    model = prune_model(net(k), schedule=Schedule(0.75, end_step=12, frequency=4, initial=0.25))
+    fit(compiled(k, model), Prune())  # 8 of 12 steps
+    model.save(tmp_path / "m.keras")
+    later = compiled(k, prune_model(k.models.load_model(tmp_path / "m.keras"), 0.8))
+    assert zeros(later) == round(0.8 * 2304) / 2304
+    with pytest.raises(InputError, match="Say how much to prune"):
+        fit(later, Prune())
+    later.fit(X, Y, batch_size=8, epochs=2, verbose=0)
+    assert zeros(later) == round(0.8 * 2304) / 2304
+    assert 0.25 < zeros(model) < 0.75  # the argument is not changed
+    fit(model, Prune())  # and goes on where it was
+    assert zeros(model) == 0.75
+
+
+def test_an_amount_for_one_layer_leaves_the_others_their_schedule(k):
+    model = prune_model(net(k), schedule=Schedule(0.75, end_step=4, frequency=2))
+    later = prune_model(model, 0.5, only="conv")
+    fit(compiled(k, later), Prune())
+    assert (zeros(later), zeros(later, "head")) == (0.5, 0.75)
+
+
+def test_an_amount_after_a_callback_counts_for_the_next_training(k):
+    model = compiled(k)
+    fit(model, Prune(0.25, end_step=4, frequency=2))
+    later = compiled(k, prune_model(model, 0.5))
+    later.fit(X, Y, batch_size=8, verbose=0)
+    assert zeros(later) == zeros(later, "head") == 0.5
+    fit(later, Prune(0.75, end_step=4, frequency=2))
+    assert zeros(later) == 0.75
+
+
+def test_a_schedule_of_the_callback_is_remembered_by_the_model(k, tmp_path):
+    model = compiled(k)
+    fit(model, Prune(0.75, end_step=12, frequency=4, only="conv"))
+    model.save(tmp_path / "m.keras")
+    loaded = k.models.load_model(tmp_path / "m.keras")
+    fit(loaded, Prune())
+    assert (zeros(loaded), zeros(loaded, "head")) == (0.75, 0)
+
+
+def test_several_remembered_schedules_are_refused_with_their_layers(k):
+    model = prune_model(net(k), schedule=Schedule(0.5), only="conv")
+    model = compiled(k, prune_model(model, schedule=Schedule(0.75), only="head"))
+    with pytest.raises(InputError, match=r"several schedules, e.g. for 'conv.kernel' and 'head.kernel'"):
+        fit(model, Prune())
+
+
+def test_one_callback_serves_several_models_afresh(k):
+    prune = Prune()
+    for final in (0.25, 0.75):
+        model = compiled(k, prune_model(net(k), schedule=Schedule(final, end_step=4, frequency=2)))
+        fit(model, prune)
+        assert zeros(model) == final
+    search = Prune(0.9, monitor="loss", max_drop=100.0)
+    for _ in range(2):
+        model = compiled(k)
+        fit(model, search, epochs=3)
+        assert search.search.accepted == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("pattern", ["channel", ChannelPattern(by="batchnorm")])
+def test_channels_are_not_removed_during_fit_and_it_says_where(pattern):
+    message = r"changes the model's shape.*`prune_model\(model, 0.4, pattern=.channel.\)`"
+    with pytest.raises(InputError, match=message):
+        Prune(0.4, pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"only": "conv"}, {"pattern": (2, 2)}, {"strategy": "global"}, {"end_step": 9}]
+)
+def test_arguments_without_an_amount_are_refused_rather_than_ignored(arguments):
+    with pytest.raises(InputError, match=rf"Say how much to prune.*Received: {next(iter(arguments))}="):
+        Prune(**arguments)
 
 
 def test_without_any_schedule_it_says_what_to_give(k):

@@ -6,7 +6,7 @@ import pytest
 from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.kernels import kernels_of
 from keras_trt.errors import InputError, ModelError
-from keras_trt.prune import ChannelPattern, channel_report, prune_model
+from keras_trt.prune import ChannelPattern, Schedule, channel_report, prune_model
 
 RNG = np.random.default_rng(0)
 X = RNG.random((3, 16, 16, 3), dtype="float32")
@@ -235,6 +235,7 @@ def test_a_model_with_nothing_to_remove_says_why(k):
     [
         ({"sparsity": 1.5}, "Received: sparsity=1.5"),
         ({"threshold": 0.5}, "nor a pattern"),
+        ({"sparsity": 0.4, "schedule": Schedule(0.4)}, "not on a schedule, for the shape changes"),
         ({"sparsity": 0.5, "strategy": "best"}, "strategy='best'"),
     ],
 )
