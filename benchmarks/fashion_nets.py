@@ -70,12 +70,12 @@ class _Blocks:
         return self.keras.Model(image, probabilities, name=name)
 
 
-def resnet(keras: ModuleType) -> Any:
+def resnet(keras: ModuleType, width: int = 16) -> Any:
     """Residual blocks with and without projection, ReLU."""
     blocks = _Blocks(keras)
     image = keras.Input(SHAPE, name="image")
-    x = blocks.relu(blocks.convolution(image, 16, 3, strides=2))
-    for filters, strides in ((16, 1), (32, 2), (32, 1), (64, 2)):
+    x = blocks.relu(blocks.convolution(image, width, 3, strides=2))
+    for filters, strides in ((width, 1), (2 * width, 2), (2 * width, 1), (4 * width, 2)):
         x = blocks.residual(x, filters, strides)
     return blocks.model(image, x, "resnet")
 
