@@ -46,6 +46,9 @@ class Obstacle:
     problem: str
     refused: bool = True
 
+    def __str__(self) -> str:
+        return f"layer {self.layer!r}: {self.operator}: {self.problem}"
+
 
 @functools.cache
 def operator_table() -> dict[str, Any]:
@@ -75,7 +78,7 @@ def check_importable(model: ir.Model, layers: Iterable[str]) -> None:
     if found:
         raise ExportError(
             f"TensorRT cannot import {len(found)} operations of model {model.graph.name!r}:\n"
-            + "\n".join(f"  layer {o.layer!r}: {o.operator}: {o.problem}" for o in found[:20])
+            + "\n".join(f"  {obstacle}" for obstacle in found[:20])
             + "\nChange these layers, or export with engine=None to run the ONNX file on another runner."
         )
 

@@ -69,7 +69,7 @@ def compare_layers(
         RunnerError: The runner cannot run the graph.
     """
     precision = bundle.manifest.precision
-    graph = ir.load(bundle.onnx_path)
+    graph = ir.external_data.load_to_model(ir.load(bundle.onnx_path))
     if not rounded:
         graph = ir.from_proto(without_rounding(ir.to_proto(graph)))
         precision = precisions.float_type(precision)

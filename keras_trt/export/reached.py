@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_trt.errors import ExportError
 from keras_trt.export.precision import float_type
 from keras_trt.export.stats import Product
 
@@ -13,10 +12,10 @@ _QUANTIZED = {"int8": "int8", "fp8": "float8_e4m3fn"}
 _FLOATS = {"fp16": "float16", "bf16": "bfloat16"}
 
 
-def check_reached(
+def unreached(
     products: Iterable[Product], computes: Mapping[str, str], precision: str, kept: Collection[str] = ()
-) -> None:
-    """Makes sure that no convolution or matrix product runs in another type than the graph's.
+) -> str:
+    """Which convolutions and matrix products TensorRT would compute in another type than the graph's.
 
     Args:
         products: Those of the ONNX graph.
@@ -24,8 +23,8 @@ def check_reached(
         precision: What the export was asked for, resolved.
         kept: The names of nodes that were left in float32 on purpose; a loop's name stands for its body.
 
-    Raises:
-        ExportError: Some do; names the Keras layers.
+    Returns:
+        A sentence that names the Keras layers; empty when there are none.
     """
     wrong = []
     for product in products:
@@ -37,9 +36,10 @@ def check_reached(
         lost = product.computes in _QUANTIZED and found is None
         if wanted is not None and not on_purpose and (lost or found not in (None, wanted)):
             wrong.append((product.layer, found or "an unknown type", wanted))
-    if wrong:
-        layers = ", ".join(f"{layer} in {found} instead of {wanted}" for layer, found, wanted in wrong[:10])
-        raise ExportError(
-            f"TensorRT would not reach precision {precision!r} in {len(wrong)} layers: {layers}. "
-            "This is a fault of the export; please report it."
-        )
+    if not wrong:
+        return ""
+    layers = ", ".join(f"{layer} in {found} instead of {wanted}" for layer, found, wanted in wrong[:10])
+    return (
+        f"TensorRT would not reach precision {precision!r} in {len(wrong)} layers: {layers}. "
+        "This is a fault of the export; please report it."
+    )

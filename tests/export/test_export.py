@@ -10,10 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
+import keras_trt
 from keras_trt.bundle import read_bundle
-from keras_trt.errors import BundleExistsError, ExportError, InputError, ModelError
+from keras_trt.errors import BundleError, BundleExistsError, ExportError, InputError, ModelError
 from keras_trt.export import export
 from keras_trt.quantize import quantize_model
+from keras_trt.runtime import load
 from tests.export.onnx_tools import build, run
 from tests.nets import images, residual_net
 
@@ -144,6 +146,37 @@ def test_the_same_model_gives_the_same_bytes(quantized, tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+def test_weights_go_beside_the_graph_on_request(quantized, tmp_path):
+    x = images(4)[0]
+    for name, external in (("inside", None), ("beside", True), ("again", True), ("forced", False)):
+        options = {"external_data": external, "compute_capabilities": ["SM89"], "verbose": 0}
+        report = export(quantized, tmp_path / name, **options)
+        held = [p.name for p in (tmp_path / name).iterdir() if p.is_file()]
+        assert ("model.onnx.data" in held) is (external is True)
+        assert report.onnx_bytes == sum((tmp_path / name / f).stat().st_size for f in held if "onnx" in f)
+        assert report.plans[0]["computes"] == {"int8": 6}
+    moved = (tmp_path / "beside").rename(tmp_path / "moved")
+    assert set(read_bundle(moved).manifest.external_data) == {"model.onnx.data"}
+    for file in ("model.onnx", "model.onnx.data"):
+        assert (moved / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+    assert (moved / "model.onnx").stat().st_size < (tmp_path / "inside" / "model.onnx").stat().st_size
+    expected = load(tmp_path / "inside", verbose=0).predict(x, verbose=0)
+    np.testing.assert_array_equal(load(moved, verbose=0).predict(x, verbose=0), expected)
+    found = keras_trt.verify(quantized, moved, x, verbose=0)
+    assert found.first_divergence is None
+    assert {d.runner for d in found.layers} == {"onnxruntime"}
+    assert found.first_divergence is None
+    assert {d.runner for d in found.layers} == {"onnxruntime"}
+
+
+def test_damaged_weights_beside_the_graph_are_found(quantized, tmp_path):
+    export(quantized, tmp_path / "net", external_data=True, engine=None, verbose=0)
+    weights = tmp_path / "net" / "model.onnx.data"
+    weights.write_bytes(weights.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(BundleError, match="`model.onnx.data` is not the file that was exported"):
+        load(tmp_path / "net", verbose=0)
+
+
 @pytest.mark.parametrize("opset", [17, 20, 24])
 def test_the_opset_can_be_chosen(k, opset, tmp_path):
     report = export(residual_net(k), tmp_path / "net", opset=opset, compute_capabilities=["SM89"], verbose=0)
@@ -237,6 +270,7 @@ def test_an_existing_bundle_is_kept_unless_told_otherwise(k, tmp_path):
         ({"route": "tflite"}, "`route` must be one of"),
         ({"engine": "cudnn"}, "`engine` must be one of"),
         ({"opset": 12}, "`opset` must be a number from 17 to 24"),
+        ({"external_data": "yes"}, "`external_data` must be None, True or False"),
         ({"batch": (4, 2, 1)}, "`batch` must be a whole number or"),
         ({"input_shapes": (None, 9, 9, 3)}, "Input 'image' has shape"),
     ],
@@ -245,6 +279,11 @@ def test_wrong_arguments_name_themselves(k, arguments, message, tmp_path):
     with pytest.raises(InputError, match=message):
         export(residual_net(k), tmp_path / "net", verbose=0, **arguments)
     assert not any(tmp_path.iterdir())
+
+
+def test_the_precision_may_be_written_in_capitals(k, tmp_path):
+    options = {"precision": "INT8", "calibration_data": images()[0], "engine": None, "verbose": 0}
+    assert export(residual_net(k), tmp_path / "net", **options).int8_mac_share == 1.0
 
 
 def test_int8_of_a_float_model_needs_data(k, tmp_path):

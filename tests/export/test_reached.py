@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 
 from keras_trt.errors import ExportError
 from keras_trt.export import export
-from keras_trt.export.reached import check_reached
+from keras_trt.export.reached import unreached
 from keras_trt.export.stats import Product
 from keras_trt.quantize import quantize_model
 from tests.nets import images, residual_net
@@ -29,8 +30,7 @@ def product(node, computes):
 )
 def test_a_layer_in_another_type_is_named(computes, precision, found):
     audit = {} if found is None else {"conv/Conv": found}
-    with pytest.raises(ExportError, match="in 1 layers: conv in "):
-        check_reached([product("conv/Conv", computes)], audit, precision)
+    assert "in 1 layers: conv in " in unreached([product("conv/Conv", computes)], audit, precision)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,13 @@ def test_a_layer_in_another_type_is_named(computes, precision, found):
     ],
 )
 def test_a_layer_in_the_type_asked_for_passes(computes, precision, found):
-    check_reached([product("conv/Conv", computes)], {"conv/Conv": found}, precision)
+    assert unreached([product("conv/Conv", computes)], {"conv/Conv": found}, precision) == ""
 
 
 @pytest.mark.parametrize("kept", ["gru/Loop", "gru/Loop/MatMul"])
 def test_nodes_left_in_float32_on_purpose_pass(kept):
-    check_reached([product("gru/Loop/MatMul", "float")], {"gru/Loop/MatMul": "float32"}, "fp16", [kept])
+    loop = product("gru/Loop/MatMul", "float")
+    assert unreached([loop], {"gru/Loop/MatMul": "float32"}, "fp16", [kept]) == ""
 
 
 def recurrent_net(k):
@@ -68,3 +69,28 @@ def test_a_real_plan_reaches_int8_with_float16_around_it(k, tmp_path):
     model = quantize_model(residual_net(k), calibration_data=images()[0], skip=["strided"], verbose=0)
     report = export(model, tmp_path / "net", precision="fp16", compute_capabilities=["SM89"], verbose=0)
     assert report.plans[0]["computes"] == {"int8": 5, "float16": 1}
+
+
+def lost_casts(monkeypatch):
+    """An export whose float16 casts come to nothing, so that TensorRT computes in float32."""
+    from keras_trt.export.passes import CastFloatsPass
+
+    monkeypatch.setattr(CastFloatsPass, "call", lambda self, model: ir.passes.PassResult(model, False))
+
+
+def test_a_precision_that_is_not_reached_is_an_error_that_names_the_layer(k, tmp_path, monkeypatch):
+    lost_casts(monkeypatch)
+    options = {"precision": "fp16", "compute_capabilities": ["SM89"], "verbose": 0}
+    with pytest.raises(ExportError, match=r"in 6 layers: stem in float32 instead of float16.*strict=False"):
+        export(residual_net(k), tmp_path / "net", **options)
+    assert not any(tmp_path.iterdir())
+
+
+def test_strict_false_makes_it_a_warning_at_the_call(k, tmp_path, monkeypatch):
+    lost_casts(monkeypatch)
+    options = {"precision": "fp16", "compute_capabilities": ["SM89"], "verbose": 0}
+    with pytest.warns(UserWarning, match="in 6 layers: stem in float32 instead of float16") as caught:
+        report = export(residual_net(k), tmp_path / "net", strict=False, **options)
+    assert caught[0].filename == __file__
+    assert any("instead of float16" in note for note in report.notes)
+    assert report.plans[0]["computes"] == {"float32": 6}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import onnx_ir as ir
@@ -35,6 +35,7 @@ def run_passes(
     activations: Mapping[str, str] | None = None,
     floats: str = "float32",
     keep_float32: Iterable[str] = (),
+    find_overflow: Callable[[ir.Model], Mapping[str, str]] | None = None,
 ) -> dict[str, str]:
     """Runs every pass on a freshly converted model, in place.
 
@@ -47,6 +48,7 @@ def run_passes(
         activations: The activation formats of layers that are not int8, by path.
         floats: The type of the float part: `"float32"`, `"fp16"` or `"bf16"`.
         keep_float32: The paths of layers that compute in float32 anyway.
+        find_overflow: Asked with the float32 graph which layers float16 cannot hold, and why.
 
     Returns:
         Why nodes stayed in float32 although another type was asked for, by node name.
@@ -56,7 +58,7 @@ def run_passes(
     """
     try:
         forms = _Formats(quantized, weights or {}, activations or {})
-        return _run(model, tuple(layers), opset, forms, floats, keep_float32)
+        return _run(model, tuple(layers), opset, forms, floats, keep_float32, find_overflow)
     except ir.passes.PassError as e:
         cause: BaseException = e
         while cause.__cause__ is not None:
@@ -79,6 +81,7 @@ def _run(
     forms: _Formats,
     floats: str,
     keep_float32: Iterable[str],
+    find_overflow: Callable[[ir.Model], Mapping[str, str]] | None,
 ) -> dict[str, str]:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     OrderNodesPass()(model)
@@ -93,7 +96,8 @@ def _run(
     kept: dict[str, str] = {}
     if floats != "float32":
         common.ShapeInferencePass()(model)  # every tensor's type must be known
-        cast = CastFloatsPass(floats, layers, keep_float32)
+        overflowing = find_overflow(model) if floats == "fp16" and find_overflow is not None else {}
+        cast = CastFloatsPass(floats, layers, keep_float32, overflowing)
         cast(model)
         kept = cast.kept
     _FINISH(model)

@@ -6,7 +6,7 @@ the borders, and Q/DQ scales have the low type too, since that is the type betwe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx.defs
@@ -24,6 +24,7 @@ MIN_OPSET = {"float32": 17, "fp16": 19, "bf16": 22}
 _CONTROL = ("If", "Loop", "Scan")
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "EyeLike")
 _HIGH_OPS = (*_CONTROL, *_RANDOM, "Celu", "NonMaxSuppression", "Upsample", "CumSum", "Range")
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _FLOAT16_MAX = 65504.0
 _FLOAT16_NORMAL = 6.104e-05  # smallest value with full precision
 
@@ -32,32 +33,40 @@ class CastFloatsPass(ir.passes.InPlacePass):
     """Converts every float32 tensor inside the graph; inputs and outputs stay float32.
 
     A node stays in float32 when its operator does not take the low type, when it belongs to a layer in
-    `keep`, or when one of its constants would overflow, or lose its precision as a scale.
+    `keep` or `overflowing`, or when one of its constants would overflow, or lose its precision as a scale.
 
     Args:
         precision: `"fp16"` or `"bf16"`.
         layers: The paths of all Keras layers.
         keep: The paths of layers that stay in float32.
+        overflowing: Why layers stay in float32, by path (nodes of no layer by name).
 
     Attributes:
         kept: Why nodes stayed in float32, by node name.
     """
 
-    def __init__(self, precision: str, layers: Iterable[str] = (), keep: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        precision: str,
+        layers: Iterable[str] = (),
+        keep: Iterable[str] = (),
+        overflowing: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.low = LOW[precision]
         self.layers = tuple(layers)
         self.keep = set(keep)
+        self.overflowing = overflowing or {}
         self.kept: dict[str, str] = {}
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Converts the main graph."""
         graph, opset = model.graph, model.opset_imports[""]
         nodes = list(graph)
+        reasons = self._reasons(nodes, opset)
         for node in nodes:
-            reason = self._reason(node, opset)
-            if reason:
-                self.kept[node.name or node.op_type] = reason
+            if reasons[node]:
+                self.kept[node.name or node.op_type] = reasons[node]
             else:
                 self._convert(node, opset)
         self._match_types(graph, nodes, opset)
@@ -66,6 +75,17 @@ class CastFloatsPass(ir.passes.InPlacePass):
                 del graph.initializers[value.name]
         return ir.passes.PassResult(model, modified=True)
 
+    def _reasons(self, nodes: list[ir.Node], opset: int) -> dict[ir.Node, str]:
+        """Why each node stays in float32.
+
+        One scale that float16 cannot hold keeps its whole layer: a Cast between Q/DQ and the convolution
+        behind would cost the layer its int8.
+        """
+        reasons = {node: self._reason(node, opset) for node in nodes}
+        layers = {node: layer_of(node.name or "", self.layers) for node in nodes}
+        scales = {layers[n]: reasons[n] for n in nodes if reasons[n] and n.op_type in _QUANTIZERS}
+        return {n: reasons[n] or (scales.get(layers[n], "") if layers[n] else "") for n in nodes}
+
     def _reason(self, node: ir.Node, opset: int) -> str:
         """Why the node stays in float32; empty when it does not."""
         if node.op_type in _HIGH_OPS:
@@ -73,6 +93,9 @@ class CastFloatsPass(ir.passes.InPlacePass):
         layer = layer_of(node.name or "", self.layers)
         if layer in self.keep:
             return f"layer {layer!r} stays in float32"
+        owner = layer or node.name or ""
+        if owner in self.overflowing:
+            return self.overflowing[owner]
         for i, value in enumerate(node.inputs):
             array = g.constant(value)
             if array is None or array.dtype != np.float32 or not _takes(node, i, opset, self.low):
@@ -89,7 +112,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
         largest = float(np.abs(finite).max(initial=0.0))
         if largest > _FLOAT16_MAX:
             return f"a constant of {largest:.3g} overflows float16"
-        is_scale = node.op_type in ("QuantizeLinear", "DequantizeLinear") and index == 1
+        is_scale = node.op_type in _QUANTIZERS and index == 1
         if is_scale and float(finite.min(initial=1.0)) < _FLOAT16_NORMAL:
             return f"a scale of {float(finite.min()):.3g} is too small for float16"
         if array.size == 1 and 0 < largest < _FLOAT16_NORMAL:
@@ -156,9 +179,27 @@ class CastFloatsPass(ir.passes.InPlacePass):
                 made = g.add_constant(user.graph, array.astype(dtype.numpy()), f"{value.name}__low")
                 made.type, made.shape = ir.TensorType(dtype), ir.Shape(array.shape)
             else:
-                made = self._cast(value, dtype, user)
+                made = self._dequantized(value, dtype) or self._cast(value, dtype, user)
             converted[value, dtype] = made
         return converted[value, dtype]
+
+    def _dequantized(self, value: ir.Value, dtype: ir.DataType) -> ir.Value | None:
+        """What a second DequantizeLinear makes, if the first makes `value` and the type can hold its scale.
+
+        Behind a Cast, TensorRT would not compute in int8.
+        """
+        maker = g.producer(value, "DequantizeLinear")
+        scale = None if maker is None else g.constant(maker.inputs[1])
+        if maker is None or scale is None or (dtype == self.low and self._too_far(maker, 1, scale)):
+            return None
+        name = f"{maker.name}/{dtype.name.lower()}"
+        converted = g.add_constant(maker.graph, scale.astype(dtype.numpy()), f"{name}/scale")
+        inputs = [maker.inputs[0], converted, *maker.inputs[2:]]
+        node = ir.Node("", maker.op_type, inputs, maker.attributes.values(), name=name)
+        maker.graph.insert_after(maker, node)
+        made = node.outputs[0]
+        made.name, made.type, made.shape = f"{name}:0", ir.TensorType(dtype), value.shape
+        return made
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, user: ir.Node) -> ir.Value:
         """A Cast right behind the node that makes `value`, so that all later users can share it."""

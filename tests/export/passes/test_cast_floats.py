@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes import common
 
+from keras_trt.export.numbers import distance
 from keras_trt.export.passes.cast_floats import CastFloatsPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from tests.export.onnx_tools import GraphBuilder, build_ir, floats, run
@@ -83,3 +84,45 @@ def test_casts_and_filled_tensors_take_the_type():
     before = next(iter(run(model, x=x).values()))
     lowered(model)
     np.testing.assert_array_equal(next(iter(run(model, x=x).values())), before)
+
+
+def int8_conv(b, x, name, scales):
+    weight = np.random.default_rng(0).integers(-127, 128, (4, 4, 3, 3)).astype(np.int8)
+    scales = np.full(4, scales, np.float32)
+    dq = b("DequantizeLinear", weight, scales, np.zeros(4, np.int8), axis=0, name=f"{name}/Weight")
+    return b("Conv", x, dq, name=f"{name}/Conv")
+
+
+def two_readers(scales):
+    """Two int8 convolutions that read one Q/DQ; the second one's weights have the scales."""
+    b = GraphBuilder(x=("batch", 4, 8, 8))
+    q = b("QuantizeLinear", "x", np.float32(0.05), np.int8(0), name="a/Q")
+    x = b("DequantizeLinear", q, np.float32(0.05), np.int8(0), name="a/DQ")
+    return b.finish(b("Add", int8_conv(b, x, "a", 0.01), int8_conv(b, x, "b", scales), name="sum/Add"))
+
+
+def test_a_scale_too_small_for_float16_costs_its_layer_no_int8(tmp_path):
+    model, x = two_readers(1e-6), floats(2, 4, 8, 8)
+    before = next(iter(run(model, x=x).values()))
+    kept = lowered(model, layers=["a", "b", "sum"]).kept
+    assert set(kept) == {"b/Weight", "b/Conv"}
+    assert "too small for float16" in kept["b/Conv"]
+    relative, _ = distance(before, next(iter(run(model, x=x).values())))
+    assert relative < 0.01  # float16 rounds some inputs to the neighbouring integer
+    assert build_ir(model, tmp_path).audit.precisions == {"int8": 2}
+
+
+@pytest.mark.parametrize("kept", ["a", "b"])
+def test_layers_that_read_one_quantiser_in_two_types_both_stay_int8(kept, tmp_path):
+    model, x = two_readers(0.01), floats(2, 4, 8, 8)
+    before = next(iter(run(model, x=x).values()))
+    lowered(model, layers=["a", "b", "sum"], overflowing={kept: "it is loud"})
+    relative, _ = distance(before, next(iter(run(model, x=x).values())))
+    assert relative < 0.01  # float16 rounds some inputs to the neighbouring integer
+    assert build_ir(model, tmp_path).audit.precisions == {"int8": 2}
+
+
+def test_a_reason_for_a_layer_is_that_of_its_nodes(tmp_path):
+    model = net()
+    kept = lowered(model, layers=["conv", "dense"], overflowing={"dense": "dense is loud"}).kept
+    assert kept == {"dense/MatMul": "dense is loud"}
