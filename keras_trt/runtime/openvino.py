@@ -10,6 +10,7 @@ import numpy as np
 from keras_trt import _deps
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
+from keras_trt.runtime.openvino_model import join_pairs, moves_scales
 from keras_trt.runtime.runner import Runner
 
 
@@ -33,7 +34,12 @@ class OpenVINORunner(Runner):
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            self._compiled = openvino.Core().compile_model(str(bundle.onnx_path), "CPU", options)
+            core = openvino.Core()
+            model = core.read_model(str(bundle.onnx_path))
+            join_pairs(model, openvino)
+            if moves_scales(model):
+                options["LP_TRANSFORMS_MODE"] = "NO"  # int8 rounding, float arithmetic
+            self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as e:
             raise RunnerError(f"OpenVINO cannot load `{bundle.onnx_path}`: {e}") from e
         # An infer request serves one call at a time. Thread-local ones would die with TensorFlow's threads,

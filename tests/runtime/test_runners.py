@@ -1,7 +1,6 @@
 """Every CPU runner against numpy: one body for all."""
 
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +64,74 @@ def test_zeros_around_a_max_pool_count(tmp_path, runner_class):
     np.testing.assert_array_equal(y[0, 0], [[0, 0], [0, -6]])
 
 
+def concatenating(between, place):
+    """An int8 convolution of two concatenated inputs: Q/DQ behind the Concat or in front of it."""
+    rng = np.random.default_rng(0)
+    kernel = rng.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8)
+    tensors = {"kernel": kernel, "kernel_scale": np.full(8, 0.01, np.float32), "scale": np.float32(0.02)}
+    tensors |= {"zero": np.int8(0), "kernel_zero": np.zeros(8, np.int8)}
+    nodes = []
+
+    def add(operator, *inputs, **attributes):
+        nodes.append(helper.make_node(operator, inputs, [f"t{len(nodes)}"], **attributes))
+        return nodes[-1].output[0]
+
+    def pair(x):
+        return add("DequantizeLinear", add("QuantizeLinear", x, "scale", "zero"), "scale", "zero")
+
+    parts = ["a", "b"] if place == "behind" else [pair("a"), pair("b")]
+    joined = add("Concat", *parts, axis=1)
+    joined = joined if between is None else add(between, joined)
+    data = pair(joined) if place == "behind" else joined
+    weight = add("DequantizeLinear", "kernel", "kernel_scale", "kernel_zero", axis=0)
+    nodes.append(helper.make_node("Conv", [data, weight], ["y"]))
+    shape = ["batch", 4, 6, 6]
+    return kernel, model_of(nodes, {"a": shape, "b": shape}, {"y": ["batch", 8, 6, 6]}, tensors)
+
+
+@pytest.mark.parametrize(
+    ("between", "place"), [(None, "behind"), ("Relu", "behind"), (None, "in front"), ("Relu", "in front")]
+)
+def test_an_int8_convolution_of_concatenated_tensors(tmp_path, runner_class, between, place):
+    """OpenVINO's own reading of the pairs loses the scale of such an input."""
+    kernel, model = concatenating(between, place)
+    a, b = np.random.default_rng(1).normal(size=(2, 3, 4, 6, 6)).astype(np.float32)
+    with runner_class(read_bundle(save_bundle(tmp_path / "b", model))) as runner:
+        y = runner.run({"a": a, "b": b})["y"]
+    x = np.clip(np.round(np.concatenate([a, b], axis=1) / np.float32(0.02)), -128, 127) * 0.02
+    x = x if between is None else np.maximum(x, 0)
+    np.testing.assert_allclose(y, np.einsum("bchw,oc->bohw", x, kernel[:, :, 0, 0] * 0.01), atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [3, 4])
+def test_an_int8_product_without_bias_whose_rows_are_split(tmp_path, runner_class, columns):
+    """OpenVINO's int8 passes scale the wrong axis of 3 columns, and cannot load 4."""
+    kernel = np.random.default_rng(0).integers(-127, 128, (8, columns)).astype(np.int8)
+    tensors = {
+        "kernel": kernel,
+        "kernel_scale": np.linspace(0.005, 0.01, columns, dtype=np.float32),
+        "kernel_zero": np.zeros(columns, np.int8),
+        "scale": np.float32(0.02),
+        "zero": np.int8(0),
+        "rows": np.array([-1, 8]),
+        "split": np.array([-1, 6, columns]),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["dq"]),
+        helper.make_node("Reshape", ["dq", "rows"], ["flat"]),
+        helper.make_node("DequantizeLinear", ["kernel", "kernel_scale", "kernel_zero"], ["w"], axis=1),
+        helper.make_node("MatMul", ["flat", "w"], ["product"]),
+        helper.make_node("Reshape", ["product", "split"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": ["batch", 6, 8]}, {"y": ["batch", 6, columns]}, tensors)
+    x = np.random.default_rng(1).normal(size=(2, 6, 8)).astype(np.float32)
+    with runner_class(read_bundle(save_bundle(tmp_path / "b", model))) as runner:
+        y = runner.run({"x": x})["y"]
+    rounded = np.clip(np.round(x / np.float32(0.02)), -128, 127) * 0.02
+    np.testing.assert_allclose(y, rounded @ (kernel * tensors["kernel_scale"]), atol=1e-4)
+
+
 def test_int8_weights_are_computed_in_int8(tmp_path):
     if not _deps.available("openvino"):
         pytest.skip("openvino is not installed")
@@ -77,10 +144,10 @@ def test_int8_weights_are_computed_in_int8(tmp_path):
     assert types["Convolution"] in ("u8", "i8")
 
 
-def test_openvino_computes_floats_in_float32():
+def test_openvino_computes_floats_in_float32(tmp_path):
     """On CPUs with AMX its default is bfloat16, with an error that a comparison with Keras shows."""
     openvino = pytest.importorskip("openvino")
-    bundle = SimpleNamespace(manifest=MANIFEST, onnx_path=None)
+    bundle = read_bundle(save_bundle(tmp_path / "b", conv_model()))
     seen = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
