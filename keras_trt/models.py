@@ -13,7 +13,7 @@ from typing import Any
 from keras_trt._keras.flavor import check_model, keras3, legacy
 from keras_trt._keras.masking import mask_class, rebind, unmask
 from keras_trt.errors import InputError, ModelError
-from keras_trt.prune.facts import layer_facts, total_sparsity
+from keras_trt.prune.facts import facts_by_layer, total_sparsity
 from keras_trt.quantize.containers import check_adopted
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
@@ -38,7 +38,7 @@ def report(model: Any) -> Report:
     """
     flavor = check_model(model)
     model, notes = made_symmetric(model)
-    decisions = decide(flavor, model)
+    decisions, pruning = decide(flavor, model), facts_by_layer(flavor, model)
     rows: list[dict[str, Any]] = []
     for path, layer in flavor.walk(model):
         decision, twin = decisions[path], is_twin(layer) and layer.quantization.own
@@ -51,7 +51,7 @@ def report(model: Any) -> Report:
                 "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
                 "scheme": layer.quantization.scheme.name if twin else "",
                 "reason": decision.reason if twin else left_float(flavor, layer, decision),
-                **layer_facts(flavor, layer),
+                **(pruning.get(path) or dict.fromkeys(("pattern", "target", "sparsity", "tensorrt"))),
             }
         )
     quantized = sum(bool(row["quantised"]) for row in rows)

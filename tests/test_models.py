@@ -36,7 +36,19 @@ def test_each_layer_tells_target_reached_sparsity_pattern_and_what_tensorrt_make
     assert (head["pattern"], head["target"]) == ("unstructured", 0.3)
     assert head["sparsity"] == pytest.approx(0.3, abs=0.01)
     assert head["tensorrt"] == 'no: the zeros do not have the 2:4 pattern; prune with pattern="2:4"'
-    assert [depthwise[column] for column in PRUNING] == [None, None, 0, ""]
+    assert [depthwise[column] for column in PRUNING[:3]] == [None, None, 0]
+    assert depthwise["tensorrt"].startswith(
+        "not pruned: depthwise kernels and embeddings are pruned only when"
+    )
+
+
+def test_layers_where_the_pattern_cannot_pay_say_so(k):
+    found = rows(prune_model(net(k), pattern="2:4", skip="separable"))
+    assert found["head"]["tensorrt"] == (
+        "not pruned: 2:4 pays only with input channels % 16 == 0 and output channels % 8 == 0, here 8 and 6; "
+        "name the layer in `only` to prune it all the same"
+    )
+    assert "pointwise_kernel: not pruned: left out by `only` or `skip`" in found["separable"]["tensorrt"]
 
 
 def test_the_printed_table_and_the_json_say_the_same(k, tmp_path):
@@ -63,7 +75,8 @@ def test_weights_of_one_layer_that_differ_are_named(k):
     row = rows(prune_model(net(k), 0.5))["separable"]
     assert (row["pattern"], row["target"]) == ("pointwise_kernel: unstructured", "pointwise_kernel: 0.5")
     assert row["sparsity"] == 64 / (9 * 16 + 16 * 8)
-    assert row["tensorrt"].startswith("pointwise_kernel: no: the zeros do not have")
+    assert "depthwise_kernel: not pruned: depthwise kernels" in row["tensorrt"]
+    assert "; pointwise_kernel: no: the zeros do not have" in row["tensorrt"]
 
 
 def test_quantised_and_stripped_models_tell_their_zeros(k):

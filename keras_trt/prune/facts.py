@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.kernels import Kernel, kernels_of
+from keras_trt._keras.kernels import Kernel
 from keras_trt.prune.masks import is_n_of_m
+from keras_trt.prune.pattern import Unstructured, parse_pattern
+from keras_trt.prune.weights import Weight, examine
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.report import Report
 
@@ -23,35 +26,37 @@ def sparsity_report(model: Any) -> Report:
     Returns:
         One row per variable: `weight` (`path.kernel`), `size`, `pattern` and `target` (what was asked for;
         None when it was not pruned), `sparsity` (fraction of zeros), `tensorrt` (whether TensorRT can use
-        the zeros, or why not).
+        the zeros, or why not; of a variable without zeros in a pruned model, why it was not pruned).
     """
     flavor = check_model(model)
     model = plain_model(model)
-    rows = tuple(_row(flavor, path, kernel, v) for path, _, kernel, v in masking.weights_in(flavor, model))
+    rows = tuple({"weight": weight.name, **row} for weight, row in _facts(flavor, model))
     size = sum(row["size"] for row in rows)
-    zeros = sum(row["size"] * row["sparsity"] for row in rows)
-    return Report(f"Sparsity of {model.name}: {zeros / max(size, 1):.2%} of {size} weights", rows)
+    return Report(f"Sparsity of {model.name}: {_zeros(rows) / max(size, 1):.2%} of {size} weights", rows)
 
 
-def layer_facts(flavor: Flavor, layer: Any) -> dict[str, Any]:
-    """The columns of `sparsity_report` for one layer, its weight variables taken together.
+def facts_by_layer(flavor: Flavor, model: Any) -> dict[str, dict[str, Any]]:
+    """The columns of `sparsity_report` for each layer with weights, its variables taken together.
 
     Args:
-        flavor: The flavour of `layer`.
-        layer: A layer; its sub-layers are not looked into.
+        flavor: The flavour of `model`.
+        model: A built model without wrappers of TF-MOT.
 
     Returns:
-        `pattern`, `target`, `sparsity` and `tensorrt`. Where the variables of a layer (a recurrent cell's, a
-        separable convolution's) differ, each is named; without variables all are None.
+        {path: `pattern`, `target`, `sparsity` and `tensorrt`}. Where the variables of a layer (a recurrent
+        cell's, a separable convolution's) differ, each is named.
     """
-    variables = [(kernel, masking.variable_of(layer, kernel)) for kernel in kernels_of(layer)]
-    rows = {k.name: _row(flavor, layer.name, k, v) for k, v in variables if v is not None}
-    size = sum(row["size"] for row in rows.values())
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for weight, row in _facts(flavor, model):
+        rows.setdefault(weight.path, {})[weight.kernel.name] = row
     return {
-        "pattern": _together(rows, "pattern"),
-        "target": _together(rows, "target"),
-        "sparsity": sum(row["size"] * row["sparsity"] for row in rows.values()) / size if size else None,
-        "tensorrt": _together(rows, "tensorrt"),
+        path: {
+            "pattern": _together(found, "pattern"),
+            "target": _together(found, "target"),
+            "sparsity": _zeros(found.values()) / sum(row["size"] for row in found.values()),
+            "tensorrt": _together(found, "tensorrt"),
+        }
+        for path, found in rows.items()
     }
 
 
@@ -82,18 +87,33 @@ def tensorrt_use(weights: np.ndarray, kernel: Kernel) -> str:
     return 'no: the zeros do not have the 2:4 pattern; prune with pattern="2:4"'
 
 
-def _row(flavor: Flavor, path: str, kernel: Kernel, variable: Any) -> dict[str, Any]:
-    constraint = masking.constraint_of(flavor, variable)
-    info = {} if constraint is None else constraint.info
-    value = masking.value_of(variable)
-    return {
-        "weight": f"{path}.{kernel.name}",
-        "size": value.size,
-        "pattern": info.get("pattern"),
-        "target": _target(info),
-        "sparsity": float((value == 0).mean()),
-        "tensorrt": tensorrt_use(value, kernel),
-    }
+def _facts(flavor: Flavor, model: Any) -> Iterator[tuple[Weight, dict[str, Any]]]:
+    """Every weight variable of a model with its columns of the report."""
+    masks = [masking.constraint_of(flavor, variable) for *_, variable in masking.weights_in(flavor, model)]
+    names = {mask.info["pattern"] for mask in masks if mask is not None and mask.info.get("pattern")}
+    # With one pattern in the model, it says why a variable was left out.
+    pattern = parse_pattern(names.pop()) if len(names) == 1 else Unstructured()
+    for (weight, reason), mask in zip(examine(flavor, model, pattern, None, ()), masks, strict=True):
+        info = {} if mask is None else mask.info
+        value = masking.value_of(weight.variable)
+        use = tensorrt_use(value, weight.kernel)
+        if not use and mask is None and any(masks):
+            use = f"not pruned: {reason or 'left out by `only` or `skip`'}"
+        yield (
+            weight,
+            {
+                "size": value.size,
+                "pattern": info.get("pattern"),
+                "target": _target(info),
+                "sparsity": float((value == 0).mean()),
+                "tensorrt": use,
+            },
+        )
+
+
+def _zeros(rows: Iterable[dict[str, Any]]) -> float:
+    """How many zeros there are in the variables of these rows."""
+    return sum(row["size"] * row["sparsity"] for row in rows)
 
 
 def _target(info: dict[str, Any]) -> float | str | None:
@@ -110,4 +130,4 @@ def _together(rows: dict[str, dict[str, Any]], column: str) -> Any:
     values = [row[column] for row in rows.values()]
     if all(value == values[0] for value in values):
         return values[0] if values else None
-    return ", ".join(f"{name}: {row[column]}" for name, row in rows.items() if row[column] not in (None, ""))
+    return "; ".join(f"{name}: {row[column]}" for name, row in rows.items() if row[column] not in (None, ""))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from keras_trt import _deps
 from keras_trt.errors import InputError
 from keras_trt.report import Report
 
@@ -76,6 +78,32 @@ class Sensitivity:
             for name, losses in self.losses.items()
         )
         return Report(f"Loss by sparsity ({self.pattern})", rows)
+
+    def plot(self, path: Any = None) -> Any:
+        """Draws one curve per variable: the loss over the sparsity.
+
+        Args:
+            path: An image file to write, too; its suffix says the format.
+
+        Returns:
+            The `matplotlib.figure.Figure`; a notebook shows it.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
+
+        Example:
+            >>> keras_trt.prune.sensitivity(model, x_val).plot("sensitivity.png")
+        """
+        figures = _deps.require("matplotlib.figure", install="keras-trt[report]", why="Sensitivity.plot")
+        figure = figures.Figure(layout="constrained")
+        axes = figure.subplots()
+        for name, losses in self.losses.items():
+            axes.plot(self.levels, losses, marker=".", label=name)
+        axes.set(xlabel=f"sparsity ({self.pattern}) of this layer alone", ylabel="loss")
+        figure.legend(loc="outside right upper", fontsize="small")
+        if path is not None:
+            figure.savefig(path)
+        return figure
 
     def __str__(self) -> str:
         return str(self.report())

@@ -211,6 +211,45 @@ def test_training_resumes_from_a_checkpoint_of_weights(k, tmp_path):
     assert zeros(fresh) == zeros(model)
 
 
+def test_interrupted_training_goes_on_where_keras_backed_it_up(k, tmp_path):
+    class PowerCut(k.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    schedule = Schedule(0.8, end_step=24, frequency=4, power=1)
+    first = compiled(k)
+    backup = k.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(X, Y, batch_size=8, epochs=4, verbose=0, callbacks=[Prune(schedule), backup, PowerCut()])
+    second, prune, steps = compiled(k), Prune(schedule), []
+    watch = k.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: steps.append(prune.step))
+    backup = k.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+    second.fit(X, Y, batch_size=8, epochs=4, verbose=0, callbacks=[prune, backup, watch])
+    assert steps[0] >= 8
+    assert steps[-1] == 31
+    assert zeros(second) == round(0.8 * 2304) / 2304
+
+
+def test_masks_and_step_come_back_from_a_checkpoint_of_tensorflow(k, tmp_path):
+    import tensorflow as tf
+
+    schedule = Schedule(0.8, end_step=16, frequency=4, power=1)
+    first = compiled(k)
+    fit(first, Prune(schedule))
+    saved = tf.train.Checkpoint(model=first, optimizer=first.optimizer).save(str(tmp_path / "c"))
+    start = value_of(first.get_layer("conv").kernel) == 0
+    second = compiled(k)
+    fit(second, Prune(0.1))  # builds the optimiser; other zeros, another step
+    tf.train.Checkpoint(model=second, optimizer=second.optimizer).restore(saved)
+    prune = Prune(schedule)
+    fit(second, prune)
+    found = value_of(second.get_layer("conv").kernel) == 0
+    assert prune.step == 15
+    assert found[start].all()
+    assert 0.5 < found.mean() < 0.8
+
+
 MIRRORED = """
 import numpy as np, tensorflow as tf, keras, tf_keras
 cpu = tf.config.list_physical_devices("CPU")[0]

@@ -10,10 +10,11 @@ from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.masking import mask_of, value_of, weights_in
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models import strip
-from keras_trt.prune import Schedule, prune_model, rebind
+from keras_trt.prune import Schedule, prune_model, rebind, sparsity_report
 from keras_trt.prune.masks import is_n_of_m
 
 RNG = np.random.default_rng(0)
+FLAT = RNG.random((32, 4), dtype="float32")
 X, Y = RNG.random((32, 8, 8, 16), dtype="float32"), RNG.integers(0, 5, 32)
 
 
@@ -192,6 +193,56 @@ def test_nested_models_are_pruned(k):
     assert zeros(pruned)["backbone/inside.kernel"] == 0.75
 
 
+def subclassed(k):
+    @k.saving.register_keras_serializable(package="test_prune_model", name=f"Net_{k.__name__}")
+    class Net(k.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.hidden = k.layers.Dense(8, activation="relu", name="hidden")
+            self.body = k.Sequential([k.layers.Dense(8, name="inside")], name="body")
+            self.head = k.layers.Dense(5, activation="softmax", name="head")
+
+        def call(self, x):
+            return self.head(self.body(self.hidden(x)))
+
+    return Net
+
+
+def test_a_subclassed_model_is_pruned(k):
+    model = subclassed(k)()
+    model(FLAT[:1])
+    pruned = prune_model(model, 0.5)
+    assert zeros(model) == dict.fromkeys(zeros(model), 0.0)
+    assert zeros(pruned) == dict.fromkeys(zeros(pruned), 0.5)
+    pruned.compile("adam", "sparse_categorical_crossentropy")
+    pruned.fit(FLAT, Y, verbose=0)
+    assert zeros(pruned) == dict.fromkeys(["hidden.kernel", "body/inside.kernel", "head.kernel"], 0.5)
+
+
+def test_tied_embeddings_are_pruned_once_when_named(k):
+    class Tied(k.layers.Layer):
+        """Reads tokens and predicts them with the same table."""
+
+        def build(self, input_shape):
+            self.table = k.layers.Embedding(20, 8, name="table")
+            self.table.build(input_shape)
+            super().build(input_shape)
+
+        def call(self, tokens):
+            import tensorflow as tf
+
+            return tf.matmul(
+                self.table(tokens), tf.convert_to_tensor(self.table.embeddings), transpose_b=True
+            )
+
+    model = k.Sequential([k.Input((6,), dtype="int32"), Tied(name="tied"), k.layers.Dense(4, name="head")])
+    assert zeros(prune_model(model, 0.5)) == {"tied/table.embeddings": 0.0, "head.kernel": 0.5}
+    pruned = prune_model(model, 0.5, only="tied/table")
+    pruned.compile("adam", "mse")
+    pruned.fit(RNG.integers(0, 20, (8, 6)), RNG.random((8, 6, 4)), verbose=0)
+    assert zeros(pruned) == {"tied/table.embeddings": 0.5, "head.kernel": 0.0}
+
+
 def test_a_shared_layer_is_pruned_once(k):
     shared = k.layers.Dense(8, name="shared")
     a, b = k.Input((8,)), k.Input((8,))
@@ -272,6 +323,23 @@ def test_a_model_where_the_pattern_fits_nowhere_says_why(k):
     model = k.Sequential([k.Input((6,)), k.layers.Dense(8, name="d")])
     with pytest.raises(ModelError, match="d: 6 input channels are not a multiple of 4"):
         prune_model(model, pattern="2:4")
+
+
+def test_a_layer_too_small_for_its_pattern_is_left_alone_and_the_report_says_so(k):
+    layers = [k.layers.Dense(8, name="wide"), k.layers.Dense(2, name="narrow"), k.layers.Dense(1, name="one")]
+    model = k.Sequential([k.Input((8,)), *layers])
+    pruned = prune_model(model, 0.5, pattern=(4, 4))
+    assert zeros(pruned) == {"wide.kernel": 0.5, "narrow.kernel": 0.0, "one.kernel": 0.0}
+    found = {row["weight"]: row["tensorrt"] for row in sparsity_report(pruned).rows}
+    assert found["narrow.kernel"] == "not pruned: a 8x2 matrix is too small for 4x4 blocks"
+    with pytest.raises(ModelError, match="narrow: a 8x2 matrix is too small for 4x4 blocks"):
+        prune_model(model, 0.5, pattern=(4, 4), only="narrow")
+
+
+def test_tiny_layers_are_off_by_one_weight_at_most_and_keep_one(k):
+    layers = [k.layers.Dense(3, name="a"), k.layers.Dense(1, name="b"), k.layers.Dense(1, name="c")]
+    pruned = zeros(prune_model(k.Sequential([k.Input((2,)), *layers]), 0.9))
+    assert pruned == {"a.kernel": 5 / 6, "b.kernel": 2 / 3, "c.kernel": 0.0}
 
 
 def test_a_model_without_weights_says_so(k):

@@ -85,6 +85,15 @@ def test_the_table_prints():
     assert "0.9" in text
 
 
+def test_its_curves_can_be_drawn(tmp_path):
+    table = Sensitivity((0.5, 0.9), {"conv.kernel": (0.01, 0.2), "head.kernel": (0.0, 0.1)}, "unstructured")
+    (axes,) = table.plot(tmp_path / "curves.png").axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+    assert drawn["conv.kernel"] == [[0.5, 0.01], [0.9, 0.2]]
+    assert set(drawn) == set(table.losses)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_progress_is_shown_unless_quieted(capsys):
     import keras
 
