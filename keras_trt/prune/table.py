@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt import _deps
+from keras_trt._deps import require
 from keras_trt.errors import InputError
 from keras_trt.report import Report
 
@@ -94,7 +94,7 @@ class Sensitivity:
         Example:
             >>> keras_trt.prune.sensitivity(model, x_val).plot("sensitivity.png")
         """
-        figures = _deps.require("matplotlib.figure", install="keras-trt[report]", why="Sensitivity.plot")
+        figures = require("matplotlib.figure", install="keras-trt[report]", why="Sensitivity.plot")
         figure = figures.Figure(layout="constrained")
         axes = figure.subplots()
         for name, losses in self.losses.items():
