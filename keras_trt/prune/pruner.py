@@ -71,6 +71,7 @@ class Pruner:
         for weight in self.weights:
             info = masking.constraint_of(self.flavor, weight.variable).info
             info.update(self._info(schedule.final, None, schedule))
+        masking.mark_containers(self.flavor, self.model)
 
     def _info(
         self, sparsity: float | None, threshold: float | None, schedule: Schedule | None

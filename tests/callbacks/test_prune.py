@@ -9,7 +9,7 @@ import pytest
 from keras_trt._keras.masking import value_of
 from keras_trt.callbacks.prune import Prune
 from keras_trt.errors import InputError, ModelError
-from keras_trt.prune import ChannelPattern, prune_model
+from keras_trt.prune import ChannelPattern, prune_model, sparsity_report
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.schedule import Schedule
 
@@ -377,6 +377,21 @@ def test_a_schedule_of_the_callback_is_remembered_by_the_model(k, tmp_path):
     loaded = k.models.load_model(tmp_path / "m.keras")
     fit(loaded, Prune())
     assert (zeros(loaded), zeros(loaded, "head")) == (0.75, 0)
+
+
+def test_attention_and_recurrent_layers_bring_their_schedule_back_from_a_file(k, tmp_path):
+    inputs = k.Input((4, 8))
+    h = k.layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    h = k.layers.Bidirectional(k.layers.LSTM(4, name="lstm"), name="both")(h)
+    model = k.Model(inputs, k.layers.Dense(4, activation="softmax", name="head")(h))
+    model = prune_model(prune_model(model, 0.25), schedule=Schedule(0.75, end_step=6, frequency=2))
+    x, y = RNG.random((64, 4, 8)), RNG.integers(0, 4, 64)
+    model.save(tmp_path / "m.keras")
+    loaded = compiled(k, k.models.load_model(tmp_path / "m.keras", compile=False))
+    loaded.fit(x, y, batch_size=8, verbose=0, callbacks=[Prune()])
+    found = {row["weight"]: (row["target"], row["sparsity"]) for row in sparsity_report(loaded).rows}
+    assert len(found) == 9
+    assert found == dict.fromkeys(found, (0.75, 0.75))
 
 
 def test_several_remembered_schedules_are_refused_with_their_layers(k):
