@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
     from keras_trt.export import export as export  # type: ignore[no-redef]  # its room has the same name
+    from keras_trt.export import plan as plan  # type: ignore[no-redef]
     from keras_trt.export import verify as verify  # type: ignore[no-redef]
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from keras_trt.models import strip as strip
     from keras_trt.prune import prune_model as prune_model
     from keras_trt.quantize import calibrate as calibrate
-    from keras_trt.quantize import plan as plan
     from keras_trt.quantize import quantize_model as quantize_model
     from keras_trt.quantize import sensitivity as sensitivity
     from keras_trt.runtime import load as load
@@ -80,12 +80,12 @@ _HOMES = {
     "calibrate": "keras_trt.quantize",
     "strip": "keras_trt.models",
     "register_layer": "keras_trt._keras.kernels",
-    "plan": "keras_trt.quantize",
     "sensitivity": "keras_trt.quantize",
     "report": "keras_trt.models",
     "save_model": "keras_trt.models",
     "load_model": "keras_trt.models",
     "export": "keras_trt.export",
+    "plan": "keras_trt.export",
     "verify": "keras_trt.export",
     "load": "keras_trt.runtime",
 }

@@ -97,7 +97,7 @@ def _ends(values: Iterable[ir.Value], role: str) -> Iterator[Obstacle]:
 
 def _refusals(node: ir.Node) -> Iterator[str]:
     if node.op_type not in operator_table():
-        yield "TensorRT has no such operator"
+        yield "TensorRT has no such operator; write the layer with others, or run it outside the model"
         return
     for value in node.outputs:
         name = value.dtype.name if value.dtype is not None else "FLOAT"

@@ -1,7 +1,7 @@
 """Quantisation: placement, fake quantisation, quantised twins, calibration."""
 
 from keras_trt.quantize.calibrate import calibrate as calibrate
-from keras_trt.quantize.quantize_model import plan as plan
+from keras_trt.quantize.quantize_model import plan_quantization as plan_quantization
 from keras_trt.quantize.quantize_model import quantize_model as quantize_model
 from keras_trt.quantize.sensitivity import SensitivityReport as SensitivityReport
 from keras_trt.quantize.sensitivity import sensitivity as sensitivity

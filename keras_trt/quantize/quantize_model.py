@@ -13,7 +13,7 @@ from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
 from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.quantize.inventory import quantizers_of
+from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
 from keras_trt.quantize.placement import Decision, place, place_alone, under_scheme
 from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize_layer
@@ -42,8 +42,8 @@ def quantize_model(
         model: A built Keras 3 or tf_keras model; it is not changed.
         scheme: `"int8"`, `"int8-weights"`, `"fp8"`, `"int4-weights"`, a `Scheme`, or a mapping of layer
             choices (as for `only`) to schemes, of which the first that matches a layer counts.
-        calibration_data: Data to set the activation ranges from (see `calibrate`). Without it they come
-            from the first training batches.
+        calibration_data: Data to set the activation ranges from (see `calibrate`), where there are any.
+            Without it they come from the first training batches.
         method: How ranges are found from the data (see `calibrate`).
         only: Layers to quantise: names, paths, classes, regular expressions or callables. All, when None.
         skip: Layers to leave float, given the same way.
@@ -67,14 +67,14 @@ def quantize_model(
     copy = flavor.clone(plain_model(model))
     convert(flavor, copy, scheme, only, skip)
     set_ranges(flavor, copy, ranges or {})
-    if calibration_data is not None:
+    if calibration_data is not None and any(activation_quantizers(flavor, copy)):
         by_hand = dict(ranges or {})
         calibrate(copy, calibration_data, method, verbose=verbose)
         set_ranges(flavor, copy, by_hand)
     return copy
 
 
-def plan(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
+def plan_quantization(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
     Args:

@@ -11,7 +11,7 @@ import pytest
 from keras_trt._keras.flavor import flavor_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models import load_model, report, save_model, strip
-from keras_trt.quantize import calibrate, plan, quantize_model
+from keras_trt.quantize import calibrate, plan_quantization, quantize_model
 from keras_trt.quantize.inventory import inventory
 from keras_trt.quantize.twins import is_twin
 from tests.nets import compiled, images, residual_net
@@ -181,13 +181,13 @@ def test_ranges_set_by_hand_hold_through_calibration_and_training(float_model):
 
 
 def test_the_plan_is_what_quantize_model_does(float_model):
-    rows = {row["layer"]: row for row in plan(float_model).rows}
+    rows = {row["layer"]: row for row in plan_quantization(float_model).rows}
     assert {p for p, row in rows.items() if row["inputs"]} == quantized_paths(quantize_model(float_model))
     assert rows["add"] == {
         "layer": "add", "kind": "Add", "inputs": "0", "kernels": "", "scheme": "int8",
         "reason": "residual addition: every branch but the one from depthwise",
     }  # fmt: skip
-    assert "residual addition" in str(plan(float_model))
+    assert "residual addition" in str(plan_quantization(float_model))
 
 
 @pytest.mark.parametrize("method", ["max", "percentile", "entropy", "mse", "std"])

@@ -5,7 +5,7 @@ import pytest
 
 from keras_trt.errors import InputError
 from keras_trt.models import load_model, save_model
-from keras_trt.quantize import calibrate, plan, quantize_model
+from keras_trt.quantize import calibrate, plan_quantization, quantize_model
 from keras_trt.quantize.fake_quant import fake_quantize, quantize_weights
 from keras_trt.quantize.inventory import inventory
 from keras_trt.quantize.schemes import FP8, Int4Weights, Int8, Scheme, scheme_named, schemes_by_choice
@@ -143,20 +143,20 @@ def test_weight_only_schemes_quantise_no_activation(k):
 
 
 def test_schemes_say_what_they_leave_float(k):
-    rows = {row["layer"]: row for row in plan(residual_net(k), "int4-weights").rows}
+    rows = {row["layer"]: row for row in plan_quantization(residual_net(k), "int4-weights").rows}
     assert rows["stem"]["reason"] == "TensorRT takes int4 weights in matrix products only"
     assert rows["add"]["reason"] == "int4-weights quantises weights only"
-    rows = {row["layer"]: row for row in plan(residual_net(k), "fp8").rows}
+    rows = {row["layer"]: row for row in plan_quantization(residual_net(k), "fp8").rows}
     assert "fp8, no more" in rows["average"]["reason"]
     assert rows["add"]["scheme"] == "fp8"
-    rows = {row["layer"]: row for row in plan(dense_net(k, 40), "int4-weights").rows}
+    rows = {row["layer"]: row for row in plan_quantization(dense_net(k, 40), "int4-weights").rows}
     assert rows["a"]["reason"] == "its 40 inputs are no multiple of the block 32"
 
 
 def test_a_mapping_gives_each_layer_its_scheme(k):
     model = quantize_model(dense_net(k), {"b": FP8(), ".*": "int8"})
     assert {t.layer: t.format for t in inventory(model)} == {"a": "int8", "b": "fp8"}
-    rows = {row["layer"]: row for row in plan(dense_net(k), {"b": "fp8"}).rows}
+    rows = {row["layer"]: row for row in plan_quantization(dense_net(k), {"b": "fp8"}).rows}
     assert rows["a"]["reason"] == "no scheme is chosen for it"
     with pytest.raises(InputError, match="matches no layer"):
         quantize_model(dense_net(k), {"c": "int8"})
