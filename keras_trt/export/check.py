@@ -86,6 +86,19 @@ def check_graph(
         raise ExportError(f"The exported graph of model {model.graph.name!r} is not valid ONNX: {e}") from e
 
 
+_FIXED = "It can be converted for a fixed {}: pass it in `input_shapes`, or build the model with it."
+_OTHERWISE = (
+    "Rewrite the layer with other operations, or leave it out of the exported model and run it beside the "
+    "engine."
+)
+_ADVICE = {
+    **dict.fromkeys(("ResizeArea", "ScaleAndTranslate"), _FIXED.format("height and width")),
+    **dict.fromkeys(("Bincount", "DenseBincount"), _FIXED.format("number of bins")),
+    "RFFT": _FIXED.format("length, with its real or imaginary part or its magnitude taken"),
+}
+"""By operator what to do where a handler of ours could not convert it."""
+
+
 def _check_operators(model: ir.Model, layers: tuple[str, ...]) -> None:
     opset = model.opset_imports[""]
     for node in model.graph.all_nodes():
@@ -95,8 +108,7 @@ def _check_operators(model: ir.Model, layers: tuple[str, ...]) -> None:
             where = f"layer {layer!r}" if layer else f"model {model.graph.name!r} (node {node.name!r})"
             raise ExportError(
                 f"{where[0].upper()}{where[1:]} uses the TensorFlow operator `{node.op_type}`, which ONNX "
-                f"opset {opset} does not have. Rewrite the layer with other operations, or leave it out "
-                "of the exported model and run it beside the engine."
+                f"opset {opset} does not have. {_ADVICE.get(node.op_type, _OTHERWISE)}"
             )
 
 

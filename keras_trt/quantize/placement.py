@@ -52,6 +52,7 @@ FLOAT = {
     "GroupNormalization": "normalisation statistics need float range",
     "UnitNormalization": "normalisation statistics need float range",
     "Embedding": "a table look-up gains no speed from int8; name it in `only` to shrink its weights",
+    "ReversibleEmbedding": "rows of its table are looked up and columns multiplied: no one scale fits both",
 }
 
 

@@ -122,6 +122,24 @@ def test_embeddings_stay_float_with_the_reason(k):
     assert rows["table"].startswith("a table look-up gains no speed")
 
 
+def test_a_table_read_both_ways_stays_float_with_the_reason(tmp_path):
+    import keras
+
+    table = keras.layers.ReversibleEmbedding(20, 8, name="table")
+    inputs = keras.Input((6,), dtype="int32")
+    model = keras.Model(inputs, table(keras.layers.Dense(8, name="middle")(table(inputs)), reverse=True))
+    quantized = quantize_model(model, calibration_data=RNG.integers(0, 20, (16, 6)), verbose=0)
+    assert {t.layer for t in inventory(quantized)} == {"middle"}
+    rows = {row["layer"]: row["reason"] for row in report(quantized).rows}
+    assert "no one scale fits both" in rows["table"]
+
+
+def test_calibration_data_for_a_model_with_quantised_weights_only_is_not_needed(k):
+    model = k.Sequential([k.Input((6, 4)), k.layers.LSTM(5)])
+    quantized = quantize_model(model, calibration_data=data(8, 6, 4), verbose=0)
+    assert {t.kind for t in inventory(quantized)} == {"weight"}
+
+
 def test_grouped_convolution(k):
     inputs = k.Input((8, 8, 4))
     model = k.Model(inputs, k.layers.Conv2D(8, 3, groups=2)(inputs))

@@ -16,7 +16,10 @@ class SimplifyPass(ir.passes.InPlacePass):
     3. `Transpose` that permutes nothing is dropped; two in a row become one.
     4. `Reshape` gets a constant shape when all axes but one are known (needs inferred shapes).
     5. Of two `Reshape` in a row only the second is kept.
-    6. A nearest `Resize` by whole factors uses the coordinates TensorRT has: all modes agree there.
+    6. A nearest `Resize` uses the coordinates TensorRT has: `asymmetric` for whole factors, where all modes
+       agree, else `half_pixel`, rounded up at a half, which is the same as TensorFlow's without the shift.
+    7. A convolution with nothing but zeros is a tensor of zeros: tf_keras makes the first state of
+       ConvLSTM layers with one, which TensorRT-RTX 1.7 cannot put before a loop over one axis.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -100,9 +103,9 @@ def _resize(node: ir.Node) -> bool:
         return False
     scales = g.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
     factors = scales if scales is not None and scales.size else _factors(node)
-    if factors is None or np.any(factors < 1) or np.any(factors != np.rint(factors)):
-        return False
-    for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):
+    whole = factors is not None and np.all(factors >= 1) and np.all(factors == np.rint(factors))
+    modes = ("asymmetric", "floor") if whole else ("half_pixel", "round_prefer_ceil")
+    for name, value in zip(("coordinate_transformation_mode", "nearest_mode"), modes, strict=True):
         node.attributes[name] = ir.AttrString(name, value)
     return True
 
@@ -118,7 +121,28 @@ def _factors(node: ir.Node) -> np.ndarray | None:
     return np.array([b / a for a, b in known])
 
 
+def _zero_convolution(node: ir.Node) -> bool:
+    kernel, shape = g.constant(node.inputs[1]), node.outputs[0].shape
+    if len(node.inputs) > 2 or kernel is None or kernel.any() or shape is None:
+        return False
+    sizes = list(shape)[1:]
+    if not all(isinstance(size, int) for size in sizes) or node.outputs[0].is_graph_output():
+        return False
+    graph, name = node.graph, f"{node.name}/zeros"
+    rest = g.add_constant(graph, np.array(sizes, np.int64), f"{name}/sizes")
+    zero = g.add_constant(graph, np.zeros((), kernel.dtype), f"{name}/zero")
+    batch = g.insert(
+        node, "Shape", [node.inputs[0]], {"end": 1}, dtype=ir.DataType.INT64, name=f"{name}/batch"
+    )
+    target = g.insert(
+        node, "Concat", [batch, rest], {"axis": 0}, dtype=ir.DataType.INT64, name=f"{name}/shape"
+    )
+    g.replace(node, g.insert(node, "Expand", [zero, target], like=node.outputs[0], name=name))
+    return True
+
+
 _RULES = {
+    "Conv": _zero_convolution,
     "Resize": _resize,
     "Mul": _neutral,
     "Div": _neutral,

@@ -1,0 +1,54 @@
+"""tf2onnx handlers for the TensorFlow ops it leaves in the graph or gets wrong: one file a kind of op.
+
+They hold for one conversion only. A handler that cannot do its work leaves the node as it is;
+`check.check_graph` then names the Keras layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from keras_trt.export.handlers.counting import bucketize, dense_bincount
+from keras_trt.export.handlers.fake_quant import fake_quant
+from keras_trt.export.handlers.gelu import erfc
+from keras_trt.export.handlers.resizing import resize, resize_linear, resize_nearest
+from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
+from keras_trt.export.handlers.spectrum import real_spectrum
+
+Handler = Callable[[Any, Any, str, list[Any]], Any]
+
+HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
+    "Bucketize": (bucketize, []),
+    "DenseBincount": (dense_bincount, []),
+    "Erfc": (erfc, []),
+    "FakeQuantWithMinMaxArgs": (fake_quant, []),
+    "FakeQuantWithMinMaxVars": (fake_quant, []),
+    "ResizeArea": (resize, []),
+    "ResizeBicubic": (resize, []),
+    "ResizeBilinear": (resize_linear, []),
+    "ResizeNearestNeighbor": (resize_nearest, []),
+    "RFFT": (real_spectrum, []),
+    "ScaleAndTranslate": (resize, []),
+    "SparseMatMul": (sparse_product, []),
+    "SparseTensorDenseMatMul": (sparse_dense_product, []),
+}
+
+
+@contextmanager
+def handlers() -> Iterator[dict[str, tuple[Handler, list[Any]]]]:
+    """Yields the `custom_op_handlers` of one conversion and undoes what tf2onnx registers of them."""
+    from tf2onnx import constants
+    from tf2onnx.handler import tf_op
+
+    opsets = tf_op.get_opsets()
+    domain = constants.TENSORFLOW_OPSET.domain
+    before = [dict(version) for version in opsets[domain]] if domain in opsets else None
+    try:
+        yield dict(HANDLERS)
+    finally:
+        if before is None:
+            opsets.pop(domain, None)
+        else:
+            opsets[domain] = before
