@@ -184,6 +184,12 @@ def test_the_opset_can_be_chosen(k, opset, tmp_path):
     assert proto.opset_import[0].version == report.opset == opset
 
 
+@pytest.mark.parametrize(("precision", "needed"), [("float32", 17), ("fp16", 19), ("bf16", 22)])
+def test_the_opset_is_raised_where_the_precision_needs_it(k, precision, needed, tmp_path):
+    options = {"precision": precision, "opset": 17, "engine": None, "verbose": 0}
+    assert export(residual_net(k), tmp_path / "net", **options).opset == needed
+
+
 def test_nodes_are_named_after_keras_layers(quantized, tmp_path):
     export(quantized, tmp_path / "net", engine=None, verify=False, verbose=0)
     _, proto = written(tmp_path / "net")
