@@ -101,7 +101,9 @@ def test_wrong_options_are_refused(wrong, message):
         TFTRTOptions(**wrong)
 
 
-@pytest.mark.parametrize("argument", [{"opset": 19}, {"compute_capabilities": ["SM86"]}])
+@pytest.mark.parametrize(
+    "argument", [{"opset": 19}, {"compute_capabilities": ["SM86"]}, {"external_data": True}]
+)
 def test_arguments_of_the_other_route_are_refused(net, tmp_path, argument):
     with pytest.raises(InputError, match='is for route="onnx" only'):
         export(net, tmp_path / "net", route=TFTRTOptions(), **argument)
