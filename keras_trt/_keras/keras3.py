@@ -44,11 +44,20 @@ class Keras3(Flavor):
     def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
             # A Functional subclass with its own __init__ still has a readable graph.
-            with _uncompiled(model):
+            with _uncompiled(model), self._trusting():
                 copy = self.keras.models.clone_model(model)
         else:
             copy = rebuild.rebuild(self, model)
         return rebuild.copy_state(self, model, copy)
+
+    def _trusting(self) -> Any:
+        """While open, layers with code of their own (TFSMLayer) may be made from their configuration.
+
+        Keras forbids that for files of unknown origin; here it is the user's own layer in memory.
+        """
+        from keras.src.saving.serialization_lib import SafeModeScope
+
+        return SafeModeScope(False)
 
     @contextmanager
     def unlocked(self, layer: Any) -> Iterator[None]:

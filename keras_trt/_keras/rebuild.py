@@ -18,7 +18,10 @@ def rebuild(flavor: Flavor, model: Any) -> Any:
         file = Path(folder) / "model.keras"
         try:
             model.save(file)
-            return flavor.keras.models.load_model(file, compile=False, custom_objects=_classes(flavor, model))
+            # The file was written a line ago, so functions in it (Lambda) are the user's own.
+            return flavor.keras.models.load_model(
+                file, compile=False, safe_mode=False, custom_objects=_classes(flavor, model)
+            )
         except (TypeError, ValueError, NotImplementedError) as e:
             raise ModelError(
                 f"The subclassed model {model.name!r} ({type(model).__name__}) cannot be copied: {e}. "

@@ -31,3 +31,31 @@ def test_a_model_with_a_loss_of_its_own_is_quantised_and_pruned(k):
     model.compile("adam", loss=own_loss)
     assert keras_trt.quantize_model(model).get_weights()
     assert keras_trt.prune_model(model, sparsity=0.5).get_weights()
+
+
+def test_a_model_with_a_saved_model_inside_is_quantised(tmp_path):
+    import keras
+
+    inner = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    inner.export(tmp_path / "saved", verbose=False)
+    layer = keras.layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve")
+    model = keras.Sequential([keras.layers.Input((4,)), layer, keras.layers.Dense(2, name="head")])
+    x = np.ones((2, 4), np.float32)
+    clone = flavor_of(model).clone(model)
+    np.testing.assert_array_equal(clone(x), model(x))
+
+
+def test_a_subclassed_model_with_a_function_inside_is_cloned(k):
+    @k.saving.register_keras_serializable(f"test_clone_{k.__name__}")
+    class Net(k.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.double = k.layers.Lambda(lambda x: x * 2, name="double")
+            self.head = k.layers.Dense(2, name="head")
+
+        def call(self, x):
+            return self.head(self.double(x))
+
+    model, x = Net(), np.ones((2, 4), np.float32)
+    expected = np.asarray(model(x))
+    np.testing.assert_array_equal(np.asarray(flavor_of(model).clone(model)(x)), expected)
