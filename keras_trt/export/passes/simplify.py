@@ -18,6 +18,7 @@ class SimplifyPass(ir.passes.InPlacePass):
     5. Of two `Reshape` in a row only the second is kept.
     6. A nearest `Resize` uses the coordinates TensorRT has: `asymmetric` for whole factors, where all modes
        agree, else `half_pixel`, rounded up at a half, which is the same as TensorFlow's without the shift.
+       Its empty region of interest goes; TensorRT warns of it.
     7. A convolution with nothing but zeros is a tensor of zeros: tf_keras makes the first state of
        ConvLSTM layers with one, which TensorRT-RTX 1.7 cannot put before a loop over one axis.
     """
@@ -97,6 +98,9 @@ def _constant_reshape(node: ir.Node) -> bool:
 
 
 def _resize(node: ir.Node) -> bool:
+    region = g.constant(node.inputs[1])
+    if region is not None and not region.size:
+        node.replace_input_with(1, None)
     mode = node.attributes.get("coordinate_transformation_mode")
     nearest = "mode" not in node.attributes or node.attributes["mode"].as_string() == "nearest"
     if not nearest or mode is None or mode.as_string() != "tf_half_pixel_for_nn":
@@ -122,8 +126,11 @@ def _factors(node: ir.Node) -> np.ndarray | None:
 
 
 def _zero_convolution(node: ir.Node) -> bool:
-    kernel, shape = g.constant(node.inputs[1]), node.outputs[0].shape
-    if len(node.inputs) > 2 or kernel is None or kernel.any() or shape is None:
+    shape = node.outputs[0].shape
+    if len(node.inputs) > 2 or shape is None:
+        return False
+    kernel = g.constant(node.inputs[1])
+    if kernel is None or kernel.any():
         return False
     sizes = list(shape)[1:]
     if not all(isinstance(size, int) for size in sizes) or node.outputs[0].is_graph_output():
