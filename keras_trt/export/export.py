@@ -57,7 +57,8 @@ def export(
             `"int8+fp16"` is both. Inputs and outputs stay as in Keras.
         batch: The batch sizes of the engine: a number or (min, opt, max).
         input_shapes: Fixes axes that the model leaves open: a shape with its batch axis, or a list or dict
-            of shapes; an entry is a size, None, a name for a dynamic axis or its (min, opt, max).
+            of shapes; an entry is a size, None, a name for a dynamic axis or its (min, opt, max). A
+            subclassed model that was never called takes its signature here, e.g. of `tf.TensorSpec`s.
         route: `"onnx"`, or `"tf-trt"` (or a `TFTRTOptions`) for TensorFlow's own TensorRT bridge, with
             TensorFlow <= 2.17; then `path` gets a `saved_model` folder, and engine=None leaves its engines
             to be built at the first run.

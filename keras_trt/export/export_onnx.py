@@ -17,8 +17,9 @@ from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.trace import Trace
 from keras_trt.bundle import Bundle, write_bundle, write_manifest
 from keras_trt.engine import Plan, available_builders, build_plan
-from keras_trt.errors import ExportError, RunnerError
+from keras_trt.errors import ExportError, InputError, RunnerError
 from keras_trt.export import precision as precisions
+from keras_trt.export import write
 from keras_trt.export.check import check_graph
 from keras_trt.export.comparison import Comparison, compare_with_keras
 from keras_trt.export.convert import convert
@@ -31,7 +32,6 @@ from keras_trt.export.reached import unreached
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stages import Stages
 from keras_trt.export.stats import Product, int8_share, op_counts, products
-from keras_trt.export.write import write_onnx
 from keras_trt.quantize.inventory import QuantizedTensor
 
 _NO_BUILDER = (
@@ -135,9 +135,20 @@ def _optimise(graph: ir.Model, job: Job, notes: list[str]) -> dict[str, str]:
         find_overflow=partial(_overflowing, job, notes),
     )
     check_graph(graph, layers, job.found)
+    _check_size(graph, job.external_data)
     if job.engine is not None:
         check_importable(graph, layers)
     return kept
+
+
+def _check_size(graph: ir.Model, external_data: bool | None) -> None:
+    arrays = [value.const_value for value in graph.graph.initializers.values()]
+    size = sum(array.nbytes for array in arrays if array is not None)
+    if external_data is False and size > write.LIMIT:
+        raise InputError(
+            f"The weights take {size / 1e9:.1f} GB, and one ONNX file holds less than 2 GB. "
+            "Received: external_data=False. Leave it out, and they go beside the graph."
+        )
 
 
 def _overflowing(job: Job, notes: list[str], graph: ir.Model) -> dict[str, str]:
@@ -157,7 +168,7 @@ def _overflowing(job: Job, notes: list[str], graph: ir.Model) -> dict[str, str]:
 
 def _write(folder: Path, graph: ir.Model, weighted: list[Product], job: Job) -> Bundle:
     """The ONNX file and the manifest."""
-    external = write_onnx(graph, folder, external=job.external_data)
+    external = write.write_onnx(graph, folder, external=job.external_data)
     manifest = manifest_of(
         folder,
         job.traced,

@@ -5,36 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from keras_trt._deps import available
 from keras_trt._keras.batches import batches_with_targets, length
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.measure import Metric
-from keras_trt._keras.trace import run
-from keras_trt.bundle import Bundle, Manifest, read_bundle, sha256_of
-from keras_trt.bundle.manifest import BATCH_AXIS
+from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.engine import gpus
 from keras_trt.errors import InputError, KerasTRTError, RunnerError
 from keras_trt.export.layerwise import compare_layers
-from keras_trt.export.numbers import TOLERANCES, distance, without_bfloat16
+from keras_trt.export.numbers import TOLERANCES, without_bfloat16
+from keras_trt.export.outputwise import OutputComparison
 from keras_trt.export.precision import is_int8
-from keras_trt.export.verify_report import LayerDifference, OutputDifference, VerifyReport
+from keras_trt.export.verify_report import LayerDifference, VerifyReport
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.runtime.engine_model import EngineModel
-from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
-from keras_trt.runtime.predict import fill, join, run_rows
-from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.feeds import Feeds
 from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
 
 _SHOWING_LAYERS = ("onnxruntime", "openvino")
-LAYER_ROWS = 4
-"""Rows of the first batch on which layers are compared."""
 
 
 def verify(
@@ -82,7 +76,7 @@ def verify(
     with ExitStack() as stack:
         on_cpu = _for_cpu(bundle, stack, notes)
         engines = _engines(bundle, on_cpu, stack, notes)
-        job = _Comparison(model, engines, metric is not None)
+        job = OutputComparison(model, engines, metric is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
         for done, (x, y) in enumerate(batches, start=1):
@@ -175,121 +169,3 @@ def _layers(
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n", maxsplit=1)[0]
-
-
-class _KerasRunner(Runner):
-    """Keras itself, run like any other runner."""
-
-    name = "keras"
-
-    def __init__(self, model: Any, manifest: Manifest) -> None:
-        super().__init__(manifest)
-        self.model, self.manifest = model, manifest
-
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return run(self.model, self.manifest, feeds)
-
-
-class _Comparison:
-    """Adds up batch by batch how far every runner is from Keras."""
-
-    def __init__(self, model: Any, engines: Mapping[str, EngineModel], keep: bool) -> None:
-        first = next(iter(engines.values()))
-        self.manifest, self.inputs, self.outputs = first.bundle.manifest, first.inputs, first.outputs
-        self.keras = _KerasRunner(model, self.manifest)
-        self.runners = {name: engine.runner for name, engine in engines.items()}
-        self.sums = {(name, spec.name): _Sums() for name in engines for spec in self.outputs}
-        self.keep = keep
-        self.kept: dict[str, list[Feeds]] = {name: [] for name in ("keras", *engines)}
-        self.targets: list[Any] = []
-        self.rows = 0
-        self.probe: Feeds = {}
-
-    def add(self, x: Any, y: Any) -> None:
-        """Runs one batch everywhere."""
-        feeds = name_arrays(x, self.manifest.input_structure, self.inputs)
-        found = {
-            name: run_rows(runner, feeds, self.inputs, self.outputs)
-            for name, runner in {"keras": self.keras, **self.runners}.items()
-        }
-        for (name, output), sums in self.sums.items():
-            sums.add(output, found["keras"][output], found[name][output])
-        if self.keep:
-            self.targets.append(y)
-            for name, outputs in found.items():
-                self.kept[name].append(outputs)
-        if not self.rows:
-            self.probe = self._few(feeds)
-        self.rows += batch_of(feeds, self.inputs)
-
-    def differences(self) -> tuple[OutputDifference, ...]:
-        """One per runner and output."""
-        return tuple(
-            OutputDifference(runner, output, sums.relative, sums.largest, sums.agreement)
-            for (runner, output), sums in self.sums.items()
-        )
-
-    def measured(self, flavor: Flavor, metric: Metric) -> dict[str, float]:
-        """The metric's value per runner, Keras first."""
-
-        def joined(*parts: Any) -> np.ndarray:
-            return np.concatenate([np.asarray(part) for part in parts])
-
-        targets = flavor.tf.nest.map_structure(joined, *self.targets)
-        return {
-            name: float(metric(targets, fill(self.manifest.output_structure, self._joined(parts))))
-            for name, parts in self.kept.items()
-        }
-
-    def _joined(self, parts: list[Feeds]) -> Feeds:
-        return {spec.name: join([part[spec.name] for part in parts], spec.shape) for spec in self.outputs}
-
-    def _few(self, feeds: Feeds) -> Feeds:
-        """The first rows, as many as a fixed batch needs."""
-        rows = batch_of(feeds, self.inputs)
-        _, high = self.keras.batch_range
-        taken = np.arange(high or min(rows, LAYER_ROWS)) % max(rows, 1)
-        few = {
-            s.name: feeds[s.name][taken] if s.shape[:1] == (BATCH_AXIS,) else feeds[s.name]
-            for s in self.inputs
-        }
-        return cast(few, self.inputs)
-
-
-@dataclass
-class _Sums:
-    """The parts of an `OutputDifference`, summed over batches."""
-
-    gap: float = 0.0
-    norm: float = 0.0
-    largest: float = 0.0
-    rows: int = 0
-    agreeing: int = 0
-
-    def add(self, output: str, expected: np.ndarray, found: np.ndarray) -> None:
-        """Adds one batch."""
-        if found.shape != expected.shape:
-            raise InputError(
-                f"Output {output!r} of the bundle has shape {found.shape}, Keras's {expected.shape}. Was the "
-                "bundle exported from another model?"
-            )
-        relative, largest = distance(expected, found)
-        finite = np.where(np.isfinite(expected), expected, 0.0).astype(np.float64)
-        square = float((finite**2).sum())
-        self.norm += square
-        self.gap += relative**2 * max(square, 1e-12)  # `distance` divides by 1e-6 at least
-        self.largest = max(self.largest, largest)
-        if expected.ndim > 1 and expected.shape[-1] > 1 and expected.dtype.kind == "f":
-            same = expected.argmax(-1) == found.argmax(-1)
-            self.rows += same.size
-            self.agreeing += int(same.sum())
-
-    @property
-    def relative(self) -> float:
-        """Over all batches."""
-        return (self.gap / max(self.norm, 1e-12)) ** 0.5
-
-    @property
-    def agreement(self) -> float | None:
-        """Over all rows; None for outputs without classes."""
-        return self.agreeing / self.rows if self.rows else None

@@ -169,6 +169,17 @@ def test_weights_go_beside_the_graph_on_request(quantized, tmp_path):
     assert {d.runner for d in found.layers} == {"onnxruntime"}
 
 
+def test_weights_too_large_for_one_file_go_beside_it_unless_that_is_forbidden(k, tmp_path, monkeypatch):
+    from keras_trt.export import write
+
+    monkeypatch.setattr(write, "LIMIT", 1000)
+    export(residual_net(k), tmp_path / "net", engine=None, verbose=0)
+    assert set(read_bundle(tmp_path / "net").manifest.external_data) == {"model.onnx.data"}
+    with pytest.raises(InputError, match=r"The weights take 0.0 GB.*Received: external_data=False"):
+        export(residual_net(k), tmp_path / "other", external_data=False, engine=None, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
 def test_damaged_weights_beside_the_graph_are_found(quantized, tmp_path):
     export(quantized, tmp_path / "net", external_data=True, engine=None, verbose=0)
     weights = tmp_path / "net" / "model.onnx.data"
