@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.folding import fold_constants
+from keras_trt._keras.freezing import check_dense, freeze
 from keras_trt._keras.signature import (
     BATCH_AXIS,
     Nest,
@@ -20,7 +22,7 @@ from keras_trt._keras.signature import (
     unique,
     zip_nests,
 )
-from keras_trt._keras.signed_zero import drop_signed_zero
+from keras_trt._keras.weights import embed
 from keras_trt.errors import ExportError
 
 
@@ -31,7 +33,8 @@ class Trace:
     Attributes:
         name: The model's name.
         flavor: `"keras3"` or `"legacy"`.
-        graph_def: The graph; variables and captured tensors are `Const` nodes.
+        graph_def: The graph; small variables and captured tensors are `Const` nodes.
+        weights: The kernels of its layers, by the name of the `Placeholder` that stands for each.
         inputs: In Keras's order.
         outputs: In Keras's order.
         input_tensors: The graph's tensor name of each input, e.g. `"input_0:0"`.
@@ -46,6 +49,7 @@ class Trace:
     name: str
     flavor: str
     graph_def: Any
+    weights: dict[str, np.ndarray]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     input_tensors: tuple[str, ...]
@@ -55,6 +59,13 @@ class Trace:
     layers: tuple[str, ...]
     normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
+
+    def whole_graph(self) -> Any:
+        """A copy of the graph with all weights in it."""
+        graph_def = type(self.graph_def)()
+        graph_def.CopyFrom(self.graph_def)
+        embed(graph_def, self.weights)
+        return graph_def
 
 
 def trace(model: Any, input_shapes: Any = None) -> Trace:
@@ -86,7 +97,8 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
             concrete = function.get_concrete_function(*call.specs())
         except (TypeError, ValueError, NotImplementedError) as e:
             raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
-    graph_def = _frozen(flavor.tf, concrete, len(signature.inputs))
+    check_dense(flavor.tf, dict(zip(call.output_names, concrete.structured_outputs, strict=True)))
+    graph_def, weights = freeze(flavor.tf, concrete, len(signature.inputs))
     outputs = [
         _output_info(name, tensor, signature.inputs)
         for name, tensor in zip(call.output_names, concrete.outputs, strict=True)
@@ -95,6 +107,7 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         name=model.name,
         flavor=flavor.name,
         graph_def=graph_def,
+        weights=weights,
         inputs=signature.inputs,
         outputs=tuple(outputs),
         input_tensors=tuple(t.name for t in concrete.inputs[: len(signature.inputs)]),
@@ -189,57 +202,6 @@ def _named(outputs: Nest, taken: Any) -> Nest:
         return names[-1]
 
     return map_nest(name, outputs)
-
-
-def _frozen(tf: Any, concrete: Any, n_inputs: int) -> Any:
-    """The graph with variables and captured tensors (e.g. a Normalization's mean) as constants."""
-    from tf2onnx.tf_loader import convert_variables_to_constants_large_model
-
-    try:
-        graph_def = convert_variables_to_constants_large_model(concrete)
-    except ValueError as e:
-        raise ExportError(
-            f"TensorFlow could not freeze the model's variables: {e}. Layers that change their own state "
-            "at inference (stateful=True, counters) cannot be exported."
-        ) from e
-    values = {
-        inner.op.name: outer
-        for outer, inner in concrete.graph.captures
-        if outer.dtype not in (tf.resource, tf.variant)
-    }
-    for node in graph_def.node:
-        if node.op == "Placeholder" and node.name in values:
-            value = values[node.name].numpy()
-            node.op = "Const"
-            node.attr.clear()
-            node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    graph_def = _inlined(graph_def, concrete, n_inputs)
-    drop_signed_zero(graph_def)
-    fold_constants(graph_def, [tensor.name for tensor in concrete.outputs])
-    return graph_def
-
-
-def _inlined(graph_def: Any, concrete: Any, n_inputs: int) -> Any:
-    """The graph without calls to XLA-compiled functions (Keras 3 puts grouped convolutions in one)."""
-    if not any(node.op in ("PartitionedCall", "StatefulPartitionedCall") for node in graph_def.node):
-        return graph_def
-    for node in (*graph_def.node, *graph_def.library.function):
-        for attr in ("_XlaMustCompile", "_noinline"):
-            if attr in node.attr:
-                del node.attr[attr]
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-    from tensorflow.python.grappler import tf_optimizer
-
-    config = config_pb2.ConfigProto()
-    config.graph_options.rewrite_options.optimizers[:] = ["function"]
-    config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs are skipped otherwise
-    meta = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
-    fetched = meta_graph_pb2.CollectionDef()
-    for tensor in (*concrete.inputs[:n_inputs], *concrete.outputs):
-        fetched.node_list.value.append(tensor.name)
-    meta.collection_def["train_op"].CopyFrom(fetched)
-    return tf_optimizer.OptimizeGraph(config, meta)
 
 
 @contextmanager

@@ -1,9 +1,16 @@
-"""Writes the ONNX file; weights go beside it when protobuf's 2 GB would not hold them."""
+"""Writes the ONNX file; weights go beside it when protobuf's 2 GB would not hold them.
+
+Weights go from their arrays straight into the file: protobuf would copy them, all of them, three times.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import numpy as np
+import onnx
 import onnx_ir as ir
 
 from keras_trt.bundle import sha256_of
@@ -34,5 +41,98 @@ def write_onnx(model: ir.Model, folder: Path, *, external: bool | None = None) -
         ir.save(model, folder / ONNX_FILE, external_data=EXTERNAL_FILE)
         file = folder / EXTERNAL_FILE
         return {EXTERNAL_FILE: sha256_of(file)} if file.is_file() else {}
-    (folder / ONNX_FILE).write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    with (folder / ONNX_FILE).open("wb") as target:
+        _write(model, target)
     return {}
+
+
+def _write(model: ir.Model, file: BinaryIO) -> None:
+    """Writes a `ModelProto`, its fields in the order in which protobuf itself would write them."""
+    tensors = [_named(v) for v in model.graph.initializers.values() if v.const_value is not None]
+    proto = _without_weights(model)
+    model_head, model_tail = _around(proto, "graph")
+    graph_head, graph_tail = _around(proto.graph, "initializer")
+    heads = [_head(tensor) for tensor in tensors]
+    entry = _number(onnx.GraphProto, "initializer")
+    size = len(graph_head) + len(graph_tail)
+    for head, tensor in zip(heads, tensors, strict=True):
+        length = len(head) + _size(tensor)
+        size += len(_key(entry, length)) + length
+    file.write(model_head + _key(_number(onnx.ModelProto, "graph"), size) + graph_head)
+    for head, tensor in zip(heads, tensors, strict=True):
+        file.write(_key(entry, len(head) + _size(tensor)) + head)
+        if tensor.dtype != ir.DataType.STRING:
+            file.write(_content(tensor))
+    file.write(graph_tail + model_tail)
+
+
+def _named(value: ir.Value) -> ir.TensorProtocol:
+    assert value.const_value is not None  # the caller has looked
+    value.const_value.name = value.name
+    return value.const_value
+
+
+def _without_weights(model: ir.Model) -> onnx.ModelProto:
+    """The model without initializers; what is known of their types and shapes stays."""
+    graph = model.graph
+    weights = list(graph.initializers.values())
+    graph.initializers.clear()
+    try:
+        proto = ir.to_proto(model)
+    finally:
+        for value in weights:
+            graph.register_initializer(value)
+    others = proto.graph.value_info[:]
+    del proto.graph.value_info[:]
+    known = (v for v in weights if not v.is_graph_input() and (v.type is not None or v.shape is not None))
+    proto.graph.value_info.extend(ir.serde.serialize_value(value) for value in known)
+    proto.graph.value_info.extend(others)
+    return proto
+
+
+def _around(message: Any, field: str) -> tuple[bytes, bytes]:
+    """A message without one of its fields, in two: what comes before it, what comes after it."""
+    number, parts = _number(type(message), field), []
+    for later in (False, True):
+        part = type(message)()
+        part.CopyFrom(message)
+        for other, _ in message.ListFields():
+            if other.number == number or (other.number > number) != later:
+                part.ClearField(other.name)
+        parts.append(part.SerializeToString(deterministic=True))
+    return parts[0], parts[1]
+
+
+def _head(tensor: ir.TensorProtocol) -> bytes:
+    """A `TensorProto` up to the content; strings, which are not stored as such, whole."""
+    if tensor.dtype == ir.DataType.STRING:
+        return ir.serde.serialize_tensor(tensor).SerializeToString(deterministic=True)
+    proto = onnx.TensorProto(dims=tensor.shape.numpy(), data_type=tensor.dtype, name=tensor.name or "")
+    return proto.SerializeToString() + _key(_number(onnx.TensorProto, "raw_data"), tensor.nbytes)
+
+
+def _size(tensor: ir.TensorProtocol) -> int:
+    return 0 if tensor.dtype == ir.DataType.STRING else tensor.nbytes
+
+
+def _content(tensor: ir.TensorProtocol) -> bytes | memoryview:
+    """The bytes of a tensor, without a copy where they lie in order."""
+    if tensor.dtype.bitwidth < 8 or sys.byteorder != "little":  # ONNX packs the former, and swaps the latter
+        return tensor.tobytes()
+    return np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data
+
+
+def _number(message: Any, field: str) -> int:
+    return message.DESCRIPTOR.fields_by_name[field].number
+
+
+def _key(field: int, length: int) -> bytes:
+    """What stands before a field of `length` bytes: its number and the length, in protobuf's encoding."""
+    found = bytearray()
+    for number in (field << 3 | 2, length):  # 2: the wire type of strings, bytes and messages
+        rest = number
+        while rest > 127:
+            found.append(rest & 127 | 128)
+            rest >>= 7
+        found.append(rest)
+    return bytes(found)

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_trt._keras.folding import fold_constants
 from keras_trt._keras.signed_zero import drop_signed_zero
+from keras_trt._keras.weights import embed
 
 
 def frozen(function, *specs):
@@ -39,6 +40,27 @@ def test_constant_arithmetic_becomes_one_constant():
     assert sorted(set(kinds)) == ["Const", "Identity", "MatMul", "Placeholder"]
     assert kinds.count("Const") == 1
     np.testing.assert_array_equal(evaluate(graph_def, output, {inputs[0]: x}), before)
+
+
+def test_weights_outside_of_the_graph_are_computed_with_and_stay_outside():
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in ([None, 300], [300, 200], [200], [7])]
+    graph_def, inputs, output = frozen(
+        lambda x, kernel, other, unused: x @ (tf.round(kernel) * 2.0) + tf.reshape(other, (1, 200)), *specs
+    )
+    rng = np.random.default_rng(0)
+    x, kernel, other = (rng.normal(size=s).astype(np.float32) for s in ((2, 300), (300, 200), (200,)))
+    before = evaluate(graph_def, output, dict(zip(inputs, (x, kernel, other), strict=False)))
+    names = [name.split(":")[0] for name in inputs]
+    weights = {names[1]: kernel, names[2]: other, names[3]: np.zeros(7, np.float32)}
+    fold_constants(graph_def, [output], weights)
+    assert "Round" not in [n.op for n in graph_def.node] and len(weights) == 2
+    assert any(np.shares_memory(value, other) for value in weights.values())  # reshaped, not copied
+    feeds = {inputs[0]: x, **{f"{name}:0": value for name, value in weights.items()}}
+    np.testing.assert_allclose(evaluate(graph_def, output, feeds), before, rtol=1e-6)
+    embed(graph_def, weights)
+    np.testing.assert_allclose(evaluate(graph_def, output, {inputs[0]: x}), before, rtol=1e-6)
 
 
 def test_a_large_fill_is_not_written_out():

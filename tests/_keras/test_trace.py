@@ -101,12 +101,46 @@ def test_input_shapes_that_contradict_the_model_are_refused(k, shape):
         trace(open_net(k), shape)
 
 
-def test_weights_and_captured_tensors_become_constants(k):
+def test_captured_tensors_become_constants_and_kernels_stay_outside(k):
     """A Normalization's mean is a captured tensor; Keras's own ONNX export leaves it as an unfed input."""
     normalization = k.layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0])
-    traced = trace(k.Sequential([k.Input((2,)), normalization, k.layers.Dense(2)]))
-    assert ops(traced).count("Placeholder") == 1
+    dense = k.layers.Dense(2)
+    traced = trace(k.Sequential([k.Input((2,)), normalization, dense]))
+    assert [n.name for n in traced.graph_def.node if n.op == "Placeholder"] == ["input_0", *traced.weights]
+    np.testing.assert_array_equal(*traced.weights.values(), dense.kernel)
     assert "ReadVariableOp" not in ops(traced)
+    whole = traced.whole_graph()
+    assert [n.name for n in whole.node if n.op == "Placeholder"] == ["input_0"]
+
+
+def test_a_trace_shares_the_memory_of_the_weights_and_keeps_their_values(k):
+    model = k.Sequential([k.Input((64,)), k.layers.Dense(512), k.layers.Dense(8)])
+    variable = getattr(model.weights[0], "_value", model.weights[0])
+    traced = trace(model)
+    large = next(array for array in traced.weights.values() if array.shape == (64, 512))
+    before = large.copy()
+    assert np.shares_memory(large, np.asarray(variable.value()))
+    variable.assign(variable + 1.0)
+    np.testing.assert_array_equal(large, before)
+
+
+def test_nothing_of_a_trace_stays_in_memory(k):
+    """TensorFlow registers the gradient of `silu` for good, with the graph; every export left one behind."""
+    import gc
+
+    def graphs():
+        gc.collect()
+        return sum(type(o).__name__ == "FuncGraph" for o in gc.get_objects())
+
+    model = k.Sequential([k.Input((4,)), k.layers.Dense(3, activation="swish")])
+    before = graphs()
+    trace(model)
+    assert graphs() <= before
+
+
+def test_weights_in_loops_become_constants(k):
+    traced = trace(k.Sequential([k.Input((5, 4)), k.layers.LSTM(3), k.layers.Dense(2)]))
+    assert [array.shape for array in traced.weights.values()] == [(3, 2)]
 
 
 def test_grouped_convolutions_are_not_hidden_in_a_function(k):

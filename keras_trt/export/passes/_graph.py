@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,35 @@ def add_constant(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
     value = ir.val(candidate, const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def derive_constant(
+    node: ir.Node, index: int, change: Callable[[np.ndarray], np.ndarray], suffix: str
+) -> None:
+    """Replaces an initializer that the node reads by one of the same shape and type, computed from it.
+
+    The new values are computed whenever they are read, and not kept: weights are the bulk of a model.
+    """
+    old = node.inputs[index]
+    source = None if old is None else old.const_value
+    assert node.graph is not None and old is not None and source is not None  # the caller has read it
+    new = add_constant(node.graph, np.zeros(0), f"{old.name}{suffix}")
+    new.const_value = ir.LazyTensor(
+        lambda: ir.tensor(change(source.numpy())),
+        dtype=source.dtype,
+        shape=ir.Shape(source.shape),
+        name=new.name,
+    )
+    new.shape, new.type = ir.Shape(source.shape), ir.TensorType(source.dtype)
+    node.replace_input_with(index, new)
+    if not old.uses() and not old.is_graph_output():
+        del node.graph.initializers[old.name or ""]
+
+
+def constant_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of an initializer or of a `Constant` node's output, else None."""
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tuple(tensor.shape.numpy())
 
 
 def sole_consumer(value: ir.Value) -> ir.Node | None:

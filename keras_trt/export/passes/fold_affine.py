@@ -88,14 +88,10 @@ _STEPS = ("Mul", "Div", "Add", "Sub")
 
 def _fold_scale(node: ir.Node, before: ir.Node, factor: np.ndarray) -> bool:
     if before.op_type in _LINEAR:
-        weight = g.constant(before.inputs[1])
-        channels = None if weight is None else _per_channel(before, weight, factor)
-        if weight is None or channels is None:
+        channels = _per_channel(before, factor)
+        if channels is None:
             return False
-        axis = _output_axis(before)
-        shape = [1] * weight.ndim
-        shape[axis] = -1
-        _scale_weight(before, weight, channels, shape)
+        _scale_weight(before, channels)
         _set_bias(before, lambda bias: bias * channels, only_if_there=True)
         g.replace(node, before.outputs[0])
         return True
@@ -106,8 +102,7 @@ def _fold_scale(node: ir.Node, before: ir.Node, factor: np.ndarray) -> bool:
 
 def _fold_shift(node: ir.Node, before: ir.Node, shift: np.ndarray) -> bool:
     if before.op_type in (*_CONVS, "Gemm"):
-        weight = g.constant(before.inputs[1])
-        channels = None if weight is None else _per_channel(before, weight, shift)
+        channels = _per_channel(before, shift)
         if channels is None:
             return False
         _set_bias(before, lambda bias: bias + channels)
@@ -116,16 +111,28 @@ def _fold_shift(node: ir.Node, before: ir.Node, shift: np.ndarray) -> bool:
     return _merge(node, before, "Add", shift)
 
 
-def _scale_weight(before: ir.Node, weight: np.ndarray, channels: np.ndarray, shape: list[int]) -> None:
-    if before.op_type == "ConvTranspose" and g.integer(before, "group", 1) != 1:
-        groups = g.integer(before, "group", 1)  # weight (C, K/g, ...): output k of group i is row block i
-        by_group = channels.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
-        scaled = weight.reshape(groups, -1, *weight.shape[1:]) * by_group
-        scaled = scaled.reshape(weight.shape)
+def _scale_weight(before: ir.Node, channels: np.ndarray) -> None:
+    shape = g.constant_shape(before.inputs[1]) or ()
+    groups = g.integer(before, "group", 1)
+    if before.op_type == "ConvTranspose" and groups != 1:
+        # weight (C, K/g, ...): output k of group i is row block i
+        blocks: tuple[int, ...] = (groups, -1, *shape[1:])
+        factors = channels.reshape(groups, 1, -1, *[1] * (len(shape) - 2))
     else:
-        scaled = weight * channels.reshape(shape)
-    name = f"{before.inputs[1].name}__scaled"
-    before.replace_input_with(1, g.add_constant(before.graph, scaled.astype(np.float32), name))
+        blocks, factors = shape, np.expand_dims(channels, _other_axes(before, shape))
+
+    def scaled(weight: np.ndarray) -> np.ndarray:
+        # Multiplied as float64 and rounded once; with `out` that happens a few numbers at a time.
+        product = np.empty(shape, weight.dtype)
+        np.multiply(weight.reshape(blocks), factors, out=product.reshape(blocks), casting="same_kind")
+        return product
+
+    g.derive_constant(before, 1, scaled, "__scaled")
+
+
+def _other_axes(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of a weight but that of its output channels."""
+    return tuple(axis for axis in range(len(shape)) if axis != _output_axis(node) % len(shape))
 
 
 def _set_bias(before: ir.Node, change: object, *, only_if_there: bool = False) -> None:
@@ -150,12 +157,15 @@ def _output_axis(node: ir.Node) -> int:
     return {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}[node.op_type]
 
 
-def _per_channel(node: ir.Node, weight: np.ndarray, values: np.ndarray) -> np.ndarray | None:
+def _per_channel(node: ir.Node, values: np.ndarray) -> np.ndarray | None:
     """`values` as one number per output channel, or None when they are not constant per channel."""
-    n_axes = weight.ndim if node.op_type in _CONVS else g.rank(node.outputs[0]) or 2
-    if not _takes_constants(node, weight) or values.ndim > n_axes:
+    weight = g.constant_shape(node.inputs[1])
+    if weight is None or not _takes_constants(node, len(weight)):
         return None
-    channels = weight.shape[_output_axis(node)]
+    n_axes = len(weight) if node.op_type in _CONVS else g.rank(node.outputs[0]) or 2
+    if values.ndim > n_axes:
+        return None
+    channels = weight[_output_axis(node)]
     if node.op_type == "ConvTranspose":
         channels *= g.integer(node, "group", 1)
     if values.size == 1:
@@ -165,12 +175,12 @@ def _per_channel(node: ir.Node, weight: np.ndarray, values: np.ndarray) -> np.nd
     return full.reshape(-1) if full.size == channels == full.shape[axis] else None
 
 
-def _takes_constants(node: ir.Node, weight: np.ndarray) -> bool:
+def _takes_constants(node: ir.Node, weight_rank: int) -> bool:
     """Whether the node is one whose weight and bias can be rescaled."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and g.constant(bias) is None:
         return False
-    return {"Gemm": _plain_gemm(node), "MatMul": weight.ndim == 2}.get(node.op_type, True)
+    return {"Gemm": _plain_gemm(node), "MatMul": weight_rank == 2}.get(node.op_type, True)
 
 
 def _plain_gemm(node: ir.Node) -> bool:
@@ -183,10 +193,9 @@ def _move_scale_before_shift(node: ir.Node, add: ir.Node, factor: np.ndarray) ->
     index = 1 if g.constant(add.inputs[1]) is not None else 0
     x, bias = add.inputs[1 - index], g.constant(add.inputs[index])
     product = g.producer(x, "MatMul")
-    weight = g.constant(product.inputs[1]) if product is not None else None
-    if bias is None or product is None or weight is None or not g.only_used_by(x, add):
+    if bias is None or product is None or not g.only_used_by(x, add):
         return False
-    if _per_channel(product, weight, factor) is None:
+    if _per_channel(product, factor) is None:
         return False
     graph = node.graph
     scale = g.add_constant(graph, factor.astype(np.float32), f"{node.name}/scale")
@@ -233,19 +242,19 @@ def _last_axis(reshape: ir.Node, array: np.ndarray) -> np.ndarray | None:
     product = g.producer(reshape.inputs[0])
     while product is not None and product.op_type in ("Mul", "Add"):
         product = g.producer(product.inputs[0])
-    weight = g.constant(product.inputs[1]) if product is not None and product.op_type in _LAST else None
+    weight = g.constant_shape(product.inputs[1]) if product is not None and product.op_type in _LAST else None
     target = g.constant(reshape.inputs[1])
     if product is None or weight is None or target is None or array.ndim > len(target):
         return None
-    channels = weight.shape[_output_axis(product)]
+    channels = weight[_output_axis(product)]
     per_channel = array.size == 1 or array.shape[-1:] == (array.size,) == (channels,)
     if int(target[-1]) != channels or not per_channel:
         return None
     if product.op_type == "MatMul":
         return array.reshape(-1)
     shape = reshape.inputs[0].shape
-    one_pixel = shape is not None and list(shape[2:]) == [1] * (weight.ndim - 2)
-    return array.reshape(1, -1, *[1] * (weight.ndim - 2)) if one_pixel else None
+    one_pixel = shape is not None and list(shape[2:]) == [1] * (len(weight) - 2)
+    return array.reshape(1, -1, *[1] * (len(weight) - 2)) if one_pixel else None
 
 
 _LAST = ("MatMul", "Conv")

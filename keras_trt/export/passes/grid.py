@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import ml_dtypes
@@ -16,6 +17,7 @@ DTYPES = {
     "int4": np.dtype(ml_dtypes.int4),
 }
 
+_SLAB = 1 << 20  # numbers
 _TOLERANCE = 0.02
 """Largest distance from the grid, in steps. Float32 rounding moves a weight by about 1e-5 steps."""
 
@@ -55,13 +57,18 @@ def to_grid(
         ExportError: The weight is not on the grid.
     """
     parts, reduced = _parts(weight, axis, form.block)
-    scales = np.abs(parts).max(axis=reduced, keepdims=True).astype(np.float64) / TOP[form.name]
+    largest = np.maximum(parts.max(axis=reduced, keepdims=True), -parts.min(axis=reduced, keepdims=True))
+    scales = largest.astype(np.float64) / TOP[form.name]
     alive = scales > 0
     scales[~alive] = scales[alive].min() if alive.any() else 1 / TOP[form.name]
-    steps = parts / scales
-    values = steps.astype(DTYPES["fp8"]) if form.name == "fp8" else np.rint(steps)
-    step = np.maximum(np.abs(steps) / 8, 2**-9) if form.name == "fp8" else 1.0  # E4M3: 3 bits of mantissa
-    distance = float((np.abs(steps - values.astype(np.float64)) / step).max(initial=0.0))
+    values, distance = np.empty(parts.shape, DTYPES[form.name]), 0.0
+    spread = np.broadcast_to(scales, parts.shape)
+    for rows in _slabs(parts):
+        steps = parts[rows] / spread[rows]
+        rounded = steps.astype(DTYPES["fp8"]) if form.name == "fp8" else np.rint(steps)
+        step = np.maximum(np.abs(steps) / 8, 2**-9) if form.name == "fp8" else 1.0  # E4M3: 3 bits of mantissa
+        distance = max(distance, float((np.abs(steps - rounded.astype(np.float64)) / step).max()))
+        values[rows] = rounded.astype(DTYPES[form.name])
     if not distance <= _TOLERANCE:
         raise ExportError(
             f"The weights of layer {layer!r} are not on an {form.name} grid (up to {distance:.2g} steps "
@@ -70,7 +77,13 @@ def to_grid(
             f"quantize_model(model, skip=[{layer!r}])."
         )
     shape = scales.squeeze(reduced).shape
-    return values.astype(DTYPES[form.name]).reshape(weight.shape), scales.reshape(shape).astype(np.float32)
+    return values.reshape(weight.shape), scales.reshape(shape).astype(np.float32)
+
+
+def _slabs(parts: np.ndarray) -> Iterator[slice]:
+    """Parts of the first axis, so that the work in float64 on a large weight takes little memory."""
+    rows = max(1, _SLAB * len(parts) // parts.size)
+    return (slice(start, start + rows) for start in range(0, len(parts), rows))
 
 
 def _parts(weight: np.ndarray, axis: int, block: int | None) -> tuple[np.ndarray, tuple[int, ...]]:

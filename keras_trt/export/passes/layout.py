@@ -72,24 +72,23 @@ def _reduce(node: ir.Node) -> bool:
 
 
 def _flatten(node: ir.Node) -> bool:
-    weight = g.constant(node.inputs[1])
+    weight = g.constant_shape(node.inputs[1])
     reshape, chain = _through_quantizers(node.inputs[0])
-    if weight is None or weight.ndim != 2 or reshape is None:
+    if weight is None or len(weight) != 2 or reshape is None:
         return False
     found = _transpose_before(reshape.inputs[0])
     sizes = _flat_sizes(found[0].outputs[0]) if found is not None else None
     target = g.constant(reshape.inputs[1])
     if found is None or sizes is None or target is None or len(target) != 2 or found[1][0] != 0:
         return False
-    if int(np.prod(sizes)) != weight.shape[0] or int(target[1]) not in (-1, weight.shape[0]):
+    if int(np.prod(sizes)) != weight[0] or int(target[1]) not in (-1, weight[0]):
         return False
     if any(g.sole_consumer(v) is None for v in (found[0].outputs[0], reshape.outputs[0], *chain)):
         return False
     transpose, perm = found
     back = np.argsort([p - 1 for p in perm[1:]])
-    rows = np.arange(weight.shape[0]).reshape(sizes).transpose(back).reshape(-1)
-    value = g.add_constant(node.graph, weight[rows], f"{node.inputs[1].name}__nchw")
-    node.replace_input_with(1, value)
+    rows = np.arange(weight[0]).reshape(sizes).transpose(back).reshape(-1)
+    g.derive_constant(node, 1, lambda weight: weight[rows], "__nchw")
     reshape.replace_input_with(0, transpose.inputs[0])
     _remove_if_unused(transpose)
     return True

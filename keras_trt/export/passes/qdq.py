@@ -192,7 +192,7 @@ class RepeatQuantizersPass(ir.passes.InPlacePass):
             if node.op_type not in WEIGHTED:
                 continue
             for index, value in enumerate(list(node.inputs[:2])):
-                if g.constant(value) is not None or g.producer(value, *_MOVERS) is None:
+                if g.constant_shape(value) is not None or g.producer(value, *_MOVERS) is None:
                     continue
                 pair = _source_pair(value)
                 if pair is not None:

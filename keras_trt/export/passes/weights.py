@@ -54,21 +54,10 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
         Raises:
             ExportError: A weight is not on its grid, or a quantised layer has no op with a weight.
         """
-        reached: Counter[str] = Counter()
-        for node in list(model.graph):
-            weight = _float_weight(node) if node.op_type in WEIGHTED else None
-            if weight is None:
-                continue
-            layer = layer_of(node.name or "", self.layers)
-            if self.quantized is None:
-                wanted = g.producer(node.inputs[0], "DequantizeLinear") is not None
-            else:
-                wanted = layer in self.quantized
-            if wanted:
-                form = self.formats.get(layer or "", Format())
-                _quantize(node, weight, layer or node.name or node.op_type, form)
-                reached[layer or ""] += 1
-        missing = sorted(path for path, n in (self.quantized or {}).items() if reached[path] < n)
+        reached = self._quantize_nodes(model, {})
+        if missing := self._missing(reached):
+            reached += self._quantize_nodes(model, _wrapped(missing))
+        missing = self._missing(reached)
         if missing:
             raise ExportError(
                 f"The quantised weights of {len(missing)} layers were not found in the ONNX graph, so they "
@@ -77,12 +66,49 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
             )
         return ir.passes.PassResult(model, bool(reached))
 
+    def _quantize_nodes(self, model: ir.Model, wrapped: Mapping[str, str]) -> Counter[str]:
+        """Walks the graph once; `wrapped` are the layers whose ops bear the name of the layer around them."""
+        reached: Counter[str] = Counter()
+        for node in list(model.graph):
+            layer = layer_of(node.name or "", self.layers)
+            if wrapped:
+                layer = wrapped.get(layer or "")
+                if layer is None:
+                    continue
+            weight = _float_weight(node) if self._wants(node, layer) else None
+            if weight is not None:
+                form = self.formats.get(layer or "", Format())
+                _quantize(node, weight, layer or node.name or node.op_type, form)
+                reached[layer or ""] += 1
+        return reached
+
+    def _missing(self, reached: Mapping[str, int]) -> list[str]:
+        """The layers of which a weight was not found."""
+        return sorted(path for path, n in (self.quantized or {}).items() if reached.get(path, 0) < n)
+
+    def _wants(self, node: ir.Node, layer: str | None) -> bool:
+        if node.op_type not in WEIGHTED:
+            return False
+        if self.quantized is None:
+            return g.producer(node.inputs[0], "DequantizeLinear") is not None
+        return layer in self.quantized
+
+
+def _wrapped(paths: Iterable[str]) -> dict[str, str]:
+    """By wrapper the one layer inside it: Keras 3's TimeDistributed runs that layer under its own name."""
+    inside: dict[str, list[str]] = {}
+    for path in paths:
+        inside.setdefault(path.rpartition("/")[0], []).append(path)
+    return {wrapper: found[0] for wrapper, found in inside.items() if wrapper and len(found) == 1}
+
 
 def _float_weight(node: ir.Node) -> np.ndarray | None:
     weight = g.constant(node.inputs[1])
     if weight is None or not np.issubdtype(weight.dtype, np.floating):
         return None
-    return weight.astype(np.float32) if node.op_type.startswith("Conv") or weight.ndim == 2 else None
+    return (
+        weight.astype(np.float32, copy=False) if node.op_type.startswith("Conv") or weight.ndim == 2 else None
+    )
 
 
 def _quantize(node: ir.Node, weight: np.ndarray, layer: str, form: Format) -> None:
@@ -108,3 +134,5 @@ def _quantize(node: ir.Node, weight: np.ndarray, layer: str, form: Format) -> No
     )
     dq.shape = ir.Shape(weight.shape)
     node.replace_input_with(1, dq)
+    if value.is_initializer() and not value.uses():  # its memory can go
+        del graph.initializers[value.name]

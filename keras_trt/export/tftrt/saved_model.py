@@ -50,8 +50,7 @@ def write_saved_model(traced: Trace, found: list[QuantizedTensor], folder: Path)
             f"TF-TRT knows int8 only. Received: a model quantised to {', '.join(others)}. "
             'Export it with route="onnx".'
         )
-    graph_def = tf.compat.v1.GraphDef()
-    graph_def.CopyFrom(traced.graph_def)
+    graph_def = traced.whole_graph()
     left = quantize_kernels(graph_def, traced.layers, {t.layer for t in found if t.stored})
     if graph_def.ByteSize() > _LIMIT:
         raise ExportError(

@@ -1,0 +1,172 @@
+"""Freezes a traced function: one graph without variables, and its weights as arrays beside it.
+
+In the graph a weight would be copied by each step that reads, rewrites or imports it, several times over. As
+arrays they mostly share the memory of the model's own variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.branches import choose_branches, fill_in_sizes
+from keras_trt._keras.folding import fold_constants
+from keras_trt._keras.signed_zero import drop_signed_zero
+from keras_trt._keras.state import drop_updates
+from keras_trt._keras.tables import inline_tables
+from keras_trt._keras.weights import embed, hollow, make_weight, view
+from keras_trt.errors import ExportError
+
+# The operators whose kernel may be known to tf2onnx by its shape alone, and which input that is.
+_KERNELS = {
+    "Conv2D": 1,
+    "Conv3D": 1,
+    "DepthwiseConv2dNative": 1,
+    "Conv2DBackpropInput": 1,
+    "Conv3DBackpropInputV2": 1,
+    "MatMul": 1,
+    "BatchMatMulV2": 1,
+    "Einsum": 1,
+    "GatherV2": 0,
+}
+
+
+def freeze(tf: Any, concrete: Any, n_inputs: int) -> tuple[Any, dict[str, np.ndarray]]:
+    """The graph of a traced function and its weights.
+
+    Constant arithmetic is done, calls of functions are inlined.
+
+    Args:
+        tf: TensorFlow.
+        concrete: The traced function; its first inputs are those of the model.
+        n_inputs: How many those are.
+
+    Returns:
+        The `GraphDef`, and the kernels of its convolutions, products and embeddings by the name of the
+        placeholder that stands for them. All other variables and captured tensors are `Const` nodes.
+
+    Raises:
+        ExportError: The function changes variables.
+    """
+    concrete.graph.clear_collection("table_initializer")  # TensorFlow cannot serialise it and warns
+    values = _captured(concrete, (tf.resource, tf.variant))
+    try:
+        graph_def = _without_variables(concrete, values)
+    except ValueError as e:
+        raise ExportError(
+            f"TensorFlow could not freeze the model's variables: {e}. Layers that change their own state "
+            "at inference (stateful=True, counters) cannot be exported."
+        ) from e
+    for node in graph_def.node:
+        if node.name in values and node.op in ("Const", "Placeholder"):
+            make_weight(node, values[node.name])
+    outputs = [tensor.name for tensor in concrete.outputs]
+    drop_updates(graph_def, outputs)
+    inline_tables(graph_def, concrete)
+    graph_def = _inlined(graph_def, concrete, n_inputs)
+    drop_signed_zero(graph_def)
+    fold_constants(graph_def, outputs, values)
+    while fill_in_sizes(graph_def):
+        fold_constants(graph_def, outputs, values)
+        if choose_branches(graph_def, values):
+            graph_def = _inlined(graph_def, concrete, n_inputs)
+            fold_constants(graph_def, outputs, values)
+    kernels = _kernels(graph_def, values)
+    embed(graph_def, {name: value for name, value in values.items() if name not in kernels})
+    return graph_def, kernels
+
+
+def check_dense(tf: Any, outputs: Mapping[str, Any]) -> None:
+    """Makes sure that a traced function returns ordinary tensors.
+
+    Raises:
+        ExportError: One is sparse or ragged.
+    """
+    for name, output in outputs.items():
+        if not isinstance(output, tf.Tensor):
+            raise ExportError(
+                f"Output {name!r} is a {type(output).__name__}; TensorRT has dense tensors only. Build the "
+                "layer that makes it with `sparse=False` (or `ragged=False`), or make the output dense in "
+                "the model with `tf.sparse.to_dense` (or `.to_tensor()`)."
+            )
+
+
+def _captured(concrete: Any, opaque: Iterable[Any]) -> dict[str, np.ndarray]:
+    """The values of variables and of captured tensors (e.g. a Normalization's mean), by placeholder."""
+    variables = {id(variable.handle): variable for variable in concrete.graph.variables}
+    values = {}
+    for outer, inner in concrete.graph.captures:
+        if id(outer) in variables:
+            values[inner.op.name] = view(variables[id(outer)])
+        elif outer.dtype not in opaque:
+            values[inner.op.name] = np.asarray(outer)
+    return values
+
+
+def _without_variables(concrete: Any, values: dict[str, np.ndarray]) -> Any:
+    """The graph with hollow constants in the place of variables."""
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants as tf_convert
+
+    graph_def = concrete.graph.as_graph_def()
+    _forget_gradients(graph_def)
+    if graph_def.library.function:
+        graph_def = tf_convert._run_inline_graph_optimization(
+            concrete, lower_control_flow=False, aggressive_inlining=True
+        )
+    converter = tf_convert._ConverterData(graph_def)
+    for index, (_, inner) in enumerate(concrete.graph.captures):
+        if inner.op.name in values:
+            stand_in = hollow(values[inner.op.name])
+            dtype = tf.as_dtype(stand_in.dtype).as_datatype_enum
+            data = tf_convert._TensorData(numpy=stand_in, dtype=dtype, index=index)
+            converter.tensor_data[inner.op.name] = data
+    return tf_convert._replace_variables_by_constants(converter)[0]
+
+
+def _forget_gradients(graph_def: Any) -> None:
+    """Takes a graph's own gradient functions out of TensorFlow's register, which would keep it for good."""
+    from tensorflow.python.framework import ops
+
+    functions = (function.node_def for function in graph_def.library.function)
+    for node in chain(graph_def.node, *functions):
+        if "_gradient_op_type" in node.attr:
+            ops.gradient_registry._registry.pop(node.attr["_gradient_op_type"].s.decode(), None)
+
+
+def _inlined(graph_def: Any, concrete: Any, n_inputs: int) -> Any:
+    """The graph without calls to XLA-compiled functions (Keras 3 puts grouped convolutions in one)."""
+    if not any(node.op in ("PartitionedCall", "StatefulPartitionedCall") for node in graph_def.node):
+        return graph_def
+    for node in (*graph_def.node, *graph_def.library.function):
+        for attr in ("_XlaMustCompile", "_noinline"):
+            if attr in node.attr:
+                del node.attr[attr]
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+    from tensorflow.python.grappler import tf_optimizer
+
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.optimizers[:] = ["function"]
+    config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs are skipped otherwise
+    meta = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
+    fetched = meta_graph_pb2.CollectionDef()
+    for tensor in (*concrete.inputs[:n_inputs], *concrete.outputs):
+        fetched.node_list.value.append(tensor.name)
+    meta.collection_def["train_op"].CopyFrom(fetched)
+    graph_def = tf_optimizer.OptimizeGraph(config, meta)
+    for node in graph_def.node:
+        node.attr.pop("_class", None)  # a device next to that of another node, which may be folded away
+    return graph_def
+
+
+def _kernels(graph_def: Any, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights that only serve as kernels; some of the others tf2onnx wants to look into."""
+    uses: dict[str, bool] = {}
+    for node in graph_def.node:
+        for index, tensor in enumerate(node.input):
+            name = tensor.lstrip("^").split(":")[0]
+            uses[name] = uses.get(name, True) and _KERNELS.get(node.op) == index
+    return {name: value for name, value in values.items() if uses.get(name, False)}
