@@ -1,7 +1,8 @@
 """Takes every network of both Kerases' `applications` down the whole road and writes docs/zoo.md.
 
-Build it (untrained), quantise and calibrate it, train it for one step, export it, build a TensorRT-RTX plan
-for SM89, compare what the bundle predicts with what Keras does, count how much of it runs in int8. Each
+Build it (untrained), export it in float32, quantise and calibrate it, train it for one step, export it, build
+a TensorRT-RTX plan for SM89, compare what the bundles predict with what Keras does, count how much of it runs
+in int8. Each
 network runs in a process of its own; its result is a line of benchmarks/zoo.jsonl, and networks that have
 passed are skipped when the script is started again.
 
@@ -102,6 +103,9 @@ def _stages(road: _Road, size: int | None) -> None:
         x = images(row["net"], row["input"], 4, seed=0)
         unseen = images(row["net"], row["input"], 4, seed=1)
         enliven(model, x)
+    with tempfile.TemporaryDirectory() as folder, road.stage("float export"):
+        report = keras_trt.export(model, Path(folder) / "net", engine=None, verbose=0)
+        row["float_parity"] = max(d["relative"] for d in report.differences)
     with road.stage("quantise"):
         quantized = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
     del model
@@ -219,7 +223,7 @@ def main() -> None:
 
 def sweep(wanted: list[str], size: int | None, path: Path) -> None:
     """Runs the wanted networks, or all that have not passed yet; a line of results each."""
-    done = {key for key, row in read_rows(path).items() if not row["failed"]}
+    done = {key for key, row in read_rows(path).items() if not row["failed"] and "float_parity" in row}
     matching = [[key for key in networks() if name in (key[1], ":".join(key))] for name in wanted]
     if [] in matching:
         raise SystemExit(f"No network is called {wanted[matching.index([])]!r}.")
@@ -239,8 +243,8 @@ def document(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
     order = {key: n for n, key in enumerate(networks())}
     found = [rows[key] for key in sorted(rows, key=order.__getitem__)]
     passed = sum(not row["failed"] for row in found)
-    head = ["Keras", "network", "input", "parameters", "int8 layers", "int8 MACs", "against Keras",
-            "int8 against float", "rounded", "ONNX", "SM89 plan", "result"]  # fmt: skip
+    head = ["Keras", "network", "input", "parameters", "float32 against Keras", "int8 layers", "int8 MACs",
+            "against Keras", "int8 against float", "rounded", "ONNX", "SM89 plan", "result"]  # fmt: skip
     lines = [
         _HEAD.format(
             passed=passed, run=len(found), all=len(order), parity=WANTED_PARITY, rounded=WANTED_ROUNDED
@@ -261,6 +265,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["net"],
         cell("input", "{0:.0f} x {0:.0f}"),
         cell("parameters", "{:.1f} M", 1e-6),
+        cell("float_parity", "{:.0e}"),
         cell("int8_layers", "{:.0f}"),
         cell("mac_share", "{:.1f} %", 100),
         cell("parity", "{:.0e}"),
@@ -297,10 +302,11 @@ network, which may be older than the code beside it. `python -m benchmarks.zoo` 
 missing ones and writes this page, `tox -e sweep` runs the same as tests.
 
 Each network is built untrained (`weights=None`) with its classifier, its normalisations set to statistics of
-random images, quantised with `quantize_model`, calibrated on four images, trained for one step, and exported
-with a TensorRT-RTX plan for SM89 (built, not run: that needs such a GPU). Then the bundle predicts four other
-images with OpenVINO.
+random images, exported in float32 and compared with Keras on the CPU runner, quantised with `quantize_model`,
+calibrated on four images, trained for one step, and exported with a TensorRT-RTX plan for SM89 (built, not
+run: that needs such a GPU). Then the bundle predicts four other images with OpenVINO.
 
+* *float32 against Keras*: the largest relative difference of the float32 bundle's outputs.
 * *int8 MACs*: the share of the multiply-accumulates that the exported graph computes in int8.
 * *against Keras*: how far the bundle's logits are from those of the quantised Keras model, relative to how
   much the logits differ between images, when the rounding of the activations is taken out of both (the
