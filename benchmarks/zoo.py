@@ -185,8 +185,8 @@ def difference(expected: np.ndarray, found: np.ndarray) -> float:
 
 def train_one_step(model: Any, x: np.ndarray) -> float:
     """The loss of one small step, which must be a number and move the weights."""
-    # XLA would take minutes to compile the larger networks for one step.
-    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    # Tracing a graph would take most of the road's time, and XLA minutes, for one step.
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False, run_eagerly=True)
     model.optimizer.learning_rate = 1e-5
     before = [w.numpy().copy() for w in model.trainable_weights[:5]]
     loss = float(model.train_on_batch(x, np.arange(len(x))))
