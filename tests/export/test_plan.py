@@ -1,4 +1,4 @@
-"""A plan says on request what TensorRT does not import, layer by layer, and what to do."""
+"""A plan says what TensorRT does not import, layer by layer, and what to do."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ def cells(report):
 
 
 def test_without_the_check_a_plan_shows_quantisation_alone(k):
-    report = keras_trt.plan(residual_net(k))
+    report = keras_trt.plan(residual_net(k), check_import=False)
     assert report.columns == ("layer", "kind", "inputs", "kernels", "scheme", "reason")
     assert report.notes == ()
 
 
 def test_a_model_that_tensorrt_imports_has_no_obstacle(k):
-    report = keras_trt.plan(residual_net(k), check_import=True)
+    report = keras_trt.plan(residual_net(k))
     assert cells(report) == {}
     assert report.notes == ("TensorRT imports every operation of the model.",)
-    assert [{**row, "TensorRT": ""} for row in keras_trt.plan(residual_net(k)).rows] == list(report.rows)
+    assert [
+        {**row, "TensorRT": ""} for row in keras_trt.plan(residual_net(k), check_import=False).rows
+    ] == list(report.rows)
 
 
 def test_an_operation_that_tensorrt_lacks_stands_beside_its_layer_with_what_to_do(k):
-    report = keras_trt.plan(distinct_net(k), check_import=True)
+    report = keras_trt.plan(distinct_net(k))
     assert cells(report)["distinct"] == (
         "Unique: TensorRT has no such operator; write the layer with others, or run it outside the model"
     )
@@ -53,19 +55,31 @@ def lgamma_net(k):
 
 
 def test_an_operator_of_tensorflow_in_a_nested_model_is_named_by_its_path(k):
-    found = cells(keras_trt.plan(lgamma_net(k), check_import=True))
+    found = cells(keras_trt.plan(lgamma_net(k)))
     assert list(found) == ["inner/log_gamma"]
     assert found["inner/log_gamma"].startswith("Lgamma: TensorRT has no such operator")
 
 
 def test_a_doubt_is_told_from_a_refusal_and_inputs_are_looked_at(k):
-    x = k.Input((4, 4, 3), name="image")
-    large = k.layers.UpSampling2D(2, interpolation="bicubic", name="large")(x)
+    import tensorflow as tf
+
+    class Counted(k.layers.Layer):
+        def call(self, x):
+            return tf.cumsum(x, axis=1)
+
+        def compute_output_shape(self, shape):
+            return shape
+
+        def compute_output_spec(self, x):
+            return k.KerasTensor(x.shape, x.dtype)
+
+    steps = k.Input((4,), name="steps", dtype="int32")
     words = k.Input((2,), name="words", dtype="uint16")
-    model = k.Model([x, words], [large, k.layers.Embedding(9, 2, name="embedding")(words)])
-    report = keras_trt.plan(model, check_import=True)
-    found = cells(report)
-    assert "(some versions take it all the same)" in found["large"]
+    counted = Counted(name="counted", dtype="int32")(steps)
+    model = k.Model([steps, words], [counted, k.layers.Embedding(9, 2, name="embedding")(words)])
+    found = cells(keras_trt.plan(model))
+    assert "CumSum: int32 is not among the types it is listed with" in found["counted"]
+    assert "(some versions take it all the same)" in found["counted"]
     assert (
         "inputs of type uint16 are not supported; look words up, or cast, outside the model" in found["words"]
     )
@@ -76,7 +90,7 @@ def test_a_quantised_model_may_be_planned_again_and_stays_as_it_was(k, calibrate
     data = images()[0] if calibrated else None
     model = keras_trt.quantize_model(residual_net(k), calibration_data=data, verbose=0)
     before = [w.copy() for w in model.get_weights()]
-    report = keras_trt.plan(model, check_import=True)
+    report = keras_trt.plan(model)
     assert report.notes == ("TensorRT imports every operation of the model.",)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -94,10 +108,10 @@ def test_shapes_that_the_operations_need_can_be_given(k):
 
     x = k.Input((3, None), name="x")
     model = k.Model(x, Eye(name="eye")(x))
-    assert list(cells(keras_trt.plan(model, check_import=True))) in (["eye"], [])
-    assert cells(keras_trt.plan(model, check_import=True, input_shapes=(None, 3, 4))) == {}
+    assert list(cells(keras_trt.plan(model))) in (["eye"], [])
+    assert cells(keras_trt.plan(model, input_shapes=(None, 3, 4))) == {}
     with pytest.raises(InputError, match="Input 'x' has shape"):
-        keras_trt.plan(model, check_import=True, input_shapes=(None, 5, 4))
+        keras_trt.plan(model, input_shapes=(None, 5, 4))
 
 
 def test_a_model_that_cannot_be_traced_keeps_its_plan_and_says_why(k):
@@ -122,7 +136,22 @@ def test_a_model_that_cannot_be_traced_keeps_its_plan_and_says_why(k):
 
     model = Net()
     model(np.ones((1, 4), np.float32))
-    report = keras_trt.plan(model, check_import=True, input_shapes=(None, 4))
+    report = keras_trt.plan(model, input_shapes=(None, 4))
     assert "dense" in {row["layer"] for row in report.rows}
-    assert "The model cannot be exported as it is" in report.notes[0]
+    assert "Not checked for TensorRT: Model 'net' could not be traced" in report.notes[0]
     assert "eager only" in report.notes[0]
+
+
+def test_a_model_whose_inputs_are_not_known_keeps_its_plan_too(k):
+    class Net(k.Model):
+        def __init__(self):
+            super().__init__(name="net")
+            self.dense = k.layers.Dense(2, name="dense")
+            self.dense.build((None, 4))
+            self.built = True
+
+        def call(self, x):
+            return self.dense(x)
+
+    assert "never called" in keras_trt.plan(Net()).notes[0]
+    assert "TensorRT imports every" in keras_trt.plan(Net(), input_shapes=(None, 4)).notes[0]
