@@ -57,6 +57,24 @@ def test_two_of_four_survives_training_in_int8_in_either_order(k, tmp_path, orde
     assert set(manifest["sparsity"]["2:4"]) == {"conv", "pointwise", "head"}
 
 
+@pytest.mark.parametrize("pattern,flags", [("2:4", ["SPARSE_WEIGHTS"]), ("unstructured", [])])
+def test_the_engine_builder_is_told_of_two_of_four_and_of_nothing_else(
+    k, tmp_path, monkeypatch, pattern, flags
+):
+    from keras_trt.engine import _trt
+
+    seen, set_flag = [], _trt.set_flag
+    monkeypatch.setattr(
+        _trt, "set_flag", lambda trt, config, flag: (seen.append(flag), set_flag(trt, config, flag))
+    )
+    model = keras_trt.prune_model(net(k), 0.5, pattern=pattern)
+    quantised = keras_trt.quantize_model(model, calibration_data=X, verbose=0)
+    keras_trt.export(
+        quantised, tmp_path / "b", engine="tensorrt_rtx", compute_capabilities=["SM89"], verbose=0
+    )
+    assert seen == flags
+
+
 @pytest.mark.parametrize("order", ["prune first", "quantise first"])
 def test_unstructured_zeros_are_counted_on_the_exported_int8_weights(k, tmp_path, order):
     model = net(k)
