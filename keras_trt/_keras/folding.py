@@ -155,10 +155,11 @@ def _shared(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> np.
 
 
 def _unoptimized() -> Any:
-    """The settings of a session that runs its graph as it is: everything in it runs once."""
+    """The settings of a session that runs its graph as it is, in this thread: everything in it runs once."""
     import tensorflow as tf
 
     config = tf.compat.v1.ConfigProto()
+    config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = -1  # L0
     return config

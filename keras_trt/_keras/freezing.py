@@ -7,6 +7,7 @@ arrays they mostly share the memory of the model's own variables.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -34,15 +35,50 @@ _KERNELS = {
 }
 
 
-def freeze(tf: Any, concrete: Any, n_inputs: int) -> tuple[Any, dict[str, np.ndarray]]:
-    """The graph of a traced function and its weights.
+@dataclass(frozen=True)
+class TracedGraph:
+    """What freezing needs of a traced function, without TensorFlow's own graph, which can go before.
+
+    Attributes:
+        graph_def: The graph; variables, tables and captured tensors are placeholders.
+        values: The values of variables and captured tensors, by the name of the placeholder.
+        resources: The handles of tables, likewise.
+        inputs: The names of the model's input tensors.
+        outputs: The names of its output tensors.
+    """
+
+    graph_def: Any
+    values: dict[str, np.ndarray]
+    resources: dict[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def read_graph(tf: Any, concrete: Any, n_inputs: int) -> TracedGraph:
+    """The graph of a traced function; its first inputs are those of the model, and `n_inputs` in number."""
+    from tensorflow.python.framework import convert_to_constants as tf_convert
+
+    concrete.graph.clear_collection("table_initializer")  # TensorFlow cannot serialise it and warns
+    graph_def = concrete.graph.as_graph_def()
+    _forget_gradients(graph_def)
+    if graph_def.library.function:
+        graph_def = tf_convert._run_inline_graph_optimization(
+            concrete, lower_control_flow=False, aggressive_inlining=True
+        )
+    captures = concrete.graph.captures
+    return TracedGraph(
+        graph_def=graph_def,
+        values=_captured(concrete, (tf.resource, tf.variant)),
+        resources={inner.op.name: outer for outer, inner in captures if outer.dtype == tf.resource},
+        inputs=tuple(tensor.name for tensor in concrete.inputs[:n_inputs]),
+        outputs=tuple(tensor.name for tensor in concrete.outputs),
+    )
+
+
+def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray]]:
+    """The graph without variables, and its weights.
 
     Constant arithmetic is done, calls of functions are inlined.
-
-    Args:
-        tf: TensorFlow.
-        concrete: The traced function; its first inputs are those of the model.
-        n_inputs: How many those are.
 
     Returns:
         The `GraphDef`, and the kernels of its convolutions, products and embeddings by the name of the
@@ -51,10 +87,9 @@ def freeze(tf: Any, concrete: Any, n_inputs: int) -> tuple[Any, dict[str, np.nda
     Raises:
         ExportError: The function changes variables.
     """
-    concrete.graph.clear_collection("table_initializer")  # TensorFlow cannot serialise it and warns
-    values = _captured(concrete, (tf.resource, tf.variant))
+    values, outputs = dict(traced.values), traced.outputs
     try:
-        graph_def = _without_variables(concrete, values)
+        graph_def = _without_variables(traced.graph_def, values)
     except ValueError as e:
         raise ExportError(
             f"TensorFlow could not freeze the model's variables: {e}. Layers that change their own state "
@@ -63,16 +98,16 @@ def freeze(tf: Any, concrete: Any, n_inputs: int) -> tuple[Any, dict[str, np.nda
     for node in graph_def.node:
         if node.name in values and node.op in ("Const", "Placeholder"):
             make_weight(node, values[node.name])
-    outputs = [tensor.name for tensor in concrete.outputs]
     drop_updates(graph_def, outputs)
-    inline_tables(graph_def, concrete)
-    graph_def = _inlined(graph_def, concrete, n_inputs)
+    inline_tables(graph_def, traced.resources)
+    needed = (*traced.inputs, *outputs)
+    graph_def = _inlined(graph_def, needed)
     drop_signed_zero(graph_def)
     fold_constants(graph_def, outputs, values)
     while fill_in_sizes(graph_def):
         fold_constants(graph_def, outputs, values)
         if choose_branches(graph_def, values):
-            graph_def = _inlined(graph_def, concrete, n_inputs)
+            graph_def = _inlined(graph_def, needed)
             fold_constants(graph_def, outputs, values)
     kernels = _kernels(graph_def, values)
     embed(graph_def, {name: value for name, value in values.items() if name not in kernels})
@@ -106,24 +141,16 @@ def _captured(concrete: Any, opaque: Iterable[Any]) -> dict[str, np.ndarray]:
     return values
 
 
-def _without_variables(concrete: Any, values: dict[str, np.ndarray]) -> Any:
+def _without_variables(graph_def: Any, values: Mapping[str, np.ndarray]) -> Any:
     """The graph with hollow constants in the place of variables."""
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants as tf_convert
 
-    graph_def = concrete.graph.as_graph_def()
-    _forget_gradients(graph_def)
-    if graph_def.library.function:
-        graph_def = tf_convert._run_inline_graph_optimization(
-            concrete, lower_control_flow=False, aggressive_inlining=True
-        )
     converter = tf_convert._ConverterData(graph_def)
-    for index, (_, inner) in enumerate(concrete.graph.captures):
-        if inner.op.name in values:
-            stand_in = hollow(values[inner.op.name])
-            dtype = tf.as_dtype(stand_in.dtype).as_datatype_enum
-            data = tf_convert._TensorData(numpy=stand_in, dtype=dtype, index=index)
-            converter.tensor_data[inner.op.name] = data
+    for name, value in values.items():
+        dtype = tf.as_dtype(value.dtype).as_datatype_enum
+        data = tf_convert._TensorData(numpy=hollow(value), dtype=dtype, index=None)
+        converter.tensor_data[name] = data
     return tf_convert._replace_variables_by_constants(converter)[0]
 
 
@@ -137,7 +164,7 @@ def _forget_gradients(graph_def: Any) -> None:
             ops.gradient_registry._registry.pop(node.attr["_gradient_op_type"].s.decode(), None)
 
 
-def _inlined(graph_def: Any, concrete: Any, n_inputs: int) -> Any:
+def _inlined(graph_def: Any, needed: Iterable[str]) -> Any:
     """The graph without calls to XLA-compiled functions (Keras 3 puts grouped convolutions in one)."""
     if not any(node.op in ("PartitionedCall", "StatefulPartitionedCall") for node in graph_def.node):
         return graph_def
@@ -153,8 +180,7 @@ def _inlined(graph_def: Any, concrete: Any, n_inputs: int) -> Any:
     config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs are skipped otherwise
     meta = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     fetched = meta_graph_pb2.CollectionDef()
-    for tensor in (*concrete.inputs[:n_inputs], *concrete.outputs):
-        fetched.node_list.value.append(tensor.name)
+    fetched.node_list.value.extend(needed)
     meta.collection_def["train_op"].CopyFrom(fetched)
     graph_def = tf_optimizer.OptimizeGraph(config, meta)
     for node in graph_def.node:

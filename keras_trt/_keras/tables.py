@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,17 @@ import numpy as np
 from keras_trt._keras.weights import make_constant
 
 
-def inline_tables(graph_def: Any, concrete: Any) -> None:
+def inline_tables(graph_def: Any, tables: Mapping[str, Any]) -> None:
     """Replaces look-ups by `default + sum((x == keys) * (values - default))`, in place.
 
     Tables of strings stay: no later step can convert them, whatever their form.
 
     Args:
-        graph_def: The frozen graph of `concrete`.
-        concrete: The traced function, which holds the tables.
+        graph_def: A frozen graph.
+        tables: The handles of tables, by the name of the placeholder that stands for each.
     """
     import tensorflow as tf
 
-    tables = {inner.op.name: outer for outer, inner in concrete.graph.captures if outer.dtype == tf.resource}
     for node in [node for node in graph_def.node if node.op == "LookupTableFindV2"]:
         key_type, value_type = (tf.as_dtype(node.attr[key].type) for key in ("Tin", "Tout"))
         if node.input[0] not in tables or tf.string in (key_type, value_type):

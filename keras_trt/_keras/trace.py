@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.freezing import check_dense, freeze
+from keras_trt._keras.freezing import check_dense, freeze, read_graph
 from keras_trt._keras.signature import (
     BATCH_AXIS,
     Nest,
@@ -98,11 +99,14 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         except (TypeError, ValueError, NotImplementedError) as e:
             raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
     check_dense(flavor.tf, dict(zip(call.output_names, concrete.structured_outputs, strict=True)))
-    graph_def, weights = freeze(flavor.tf, concrete, len(signature.inputs))
     outputs = [
         _output_info(name, tensor, signature.inputs)
         for name, tensor in zip(call.output_names, concrete.outputs, strict=True)
     ]
+    graph = read_graph(flavor.tf, concrete, len(signature.inputs))
+    del function, concrete
+    gc.collect()  # TensorFlow's graph refers to itself; what follows can use its memory
+    graph_def, weights = freeze(graph)
     return Trace(
         name=model.name,
         flavor=flavor.name,
@@ -110,8 +114,8 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         weights=weights,
         inputs=signature.inputs,
         outputs=tuple(outputs),
-        input_tensors=tuple(t.name for t in concrete.inputs[: len(signature.inputs)]),
-        output_tensors=tuple(t.name for t in concrete.outputs),
+        input_tensors=graph.inputs,
+        output_tensors=graph.outputs,
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
         layers=tuple(path for path, _ in flavor.walk(model)),

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.weights import view
 from keras_trt.errors import ExportError, ModelError
 from keras_trt.export.passes import _graph as g
 from keras_trt.export.passes.grid import TOP
@@ -28,8 +29,10 @@ def check_weights(flavor: Flavor, model: Any) -> None:
     for path, layer in flavor.walk(model):  # inner layers come later and take over
         owners.update({id(weight): (path, weight) for weight in layer.weights})
     for path, weight in owners.values():
-        values = np.asarray(weight)
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        values = view(flavor.raw(weight))
+        if not np.issubdtype(values.dtype, np.floating) or not values.size:
+            continue
+        if not np.isfinite([values.min(), values.max()]).all():  # either is NaN when any value is
             bad = int((~np.isfinite(values)).sum())
             raise ModelError(
                 f"Layer {path!r}: weight {weight.name!r} holds {bad} values that are NaN or infinite, "
@@ -94,9 +97,10 @@ _OTHERWISE = (
 _ADVICE = {
     **dict.fromkeys(("ResizeArea", "ScaleAndTranslate"), _FIXED.format("height and width")),
     **dict.fromkeys(("Bincount", "DenseBincount"), _FIXED.format("number of bins")),
+    "SparseCross": "Run the layer before the model, e.g. with `dataset.map(layer)`.",
     "RFFT": _FIXED.format("length, with its real or imaginary part or its magnitude taken"),
 }
-"""By operator what to do where a handler of ours could not convert it."""
+"""By operator what to do where no handler could convert it."""
 
 
 def _check_operators(model: ir.Model, layers: tuple[str, ...]) -> None:

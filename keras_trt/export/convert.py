@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,8 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
         except Exception as e:  # tf2onnx raises whatever comes up
             raise ExportError(f"tf2onnx could not convert model {trace.name!r}: {e}") from e
         proto = converted.make_model(trace.name, producer_name="keras_trt", producer_version="")
+    del graph, converted
+    gc.collect()  # they refer to themselves; what follows can use their memory
     model = ir.serde.deserialize_model(proto)
     put_weights(model, {f"{name}:0": array for name, array in trace.weights.items()})
     for node in model.graph:

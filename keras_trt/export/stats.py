@@ -49,13 +49,14 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
         if node.op_type not in WEIGHTED:
             continue
         weight = _weight(node)
+        zeros = None if weight is None else 1 - np.count_nonzero(weight) / max(weight.size, 1)
         yield Product(
             node=node.name or "",
             layer=layer_of(node.name or "", layers) or node.name or node.op_type,
             op_type=node.op_type,
             computes=_computes(node),
             macs=_macs(node, weight),
-            zeros=None if weight is None else float((weight == 0).mean()),
+            zeros=zeros,
             two_of_four=weight is not None and has_two_of_four(weight, _input_axis(node)),
         )
 
@@ -81,7 +82,7 @@ def int8_share(found: Iterable[Product]) -> float:
 
 def has_two_of_four(weight: np.ndarray, axis: int) -> bool:
     """Whether a weight has NVIDIA's 2:4 pattern along `axis`, and any zeros at all."""
-    if weight.shape[axis] % 4:
+    if weight.shape[axis] % 4 or 2 * np.count_nonzero(weight) > weight.size:
         return False
     groups = np.moveaxis(weight, axis, -1).reshape(-1, 4)
     return bool(((groups == 0).sum(axis=1) >= 2).all())
