@@ -17,7 +17,7 @@ _TALK = ("Assert", "Print", "PrintV2", "StringFormat")  # these vanish
 
 
 def check_convertible(trace: Trace) -> None:
-    """Makes sure that a model works on numbers and keeps no state.
+    """Makes sure that a model works on numbers, keeps no state and holds no foreign program.
 
     Raises:
         ExportError: A layer does not; it is named.
@@ -37,6 +37,11 @@ def check_convertible(trace: Trace) -> None:
                 "(`initial_state=`) and an output (`return_state=True`) of the model."
             )
     for node in _computing(nodes, trace.output_tensors):
+        if node.op == "XlaCallModule":
+            raise ExportError(
+                f"{where(node)} is a compiled program of JAX, which no converter reads. Write it with layers "
+                "or operations of Keras, or leave it out of the exported model and run it beside the engine."
+            )
         if node.op not in ("Placeholder", "Const", *_TALK) and _holds_strings(node):
             raise ExportError(
                 f"{where(node)} works on strings (TensorFlow operator `{node.op}`), and TensorRT has none. "

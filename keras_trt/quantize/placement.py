@@ -35,6 +35,7 @@ ATTENTION = {"MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention
 ATTENTION_REASON = "attention: both operands of its two products; softmax stays float"
 CELLS = {"LSTMCell", "GRUCell", "SimpleRNNCell"}
 CELL_REASON = "recurrent weights only: TensorRT's recurrent layers compute in float"
+LOOP_REASON = "inside a recurrent layer's loop, which TensorRT computes in float"
 AVERAGE_POOLING = {
     "AveragePooling1D", "AveragePooling2D", "AveragePooling3D",
     "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",

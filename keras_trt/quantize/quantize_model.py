@@ -14,7 +14,7 @@ from keras_trt.quantize.calibrate import calibrate
 from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
-from keras_trt.quantize.placement import Decision, place, place_alone, under_scheme
+from keras_trt.quantize.placement import CELLS, LOOP_REASON, Decision, place, place_alone, under_scheme
 from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize_layer
 from keras_trt.report import Report
@@ -115,9 +115,12 @@ def decide(
     check_choices(layers, [choice for choice, _ in choices if choice is not None])
     graph = layer_graph(flavor, model)
     placed = place(graph) if graph is not None else {}
+    loops = tuple(f"{path}/" for path, layer in layers if isinstance(layer, flavor.keras.layers.RNN))
     decisions = {}
     for path, layer in layers:
         decision = placed.get(path) or _alone(flavor, path, layer)
+        if decision.quantized and path.startswith(loops) and decision.kind not in CELLS:
+            decision = Decision(path, decision.kind, reason=LOOP_REASON)
         if decision.quantized and not selected(path, layer, only, skip):
             decision = Decision(path, decision.kind, reason=LEFT_OUT)
         wanted = next((s for choice, s in choices if selected(path, layer, choice)), None)

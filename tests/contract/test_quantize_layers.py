@@ -140,6 +140,30 @@ def test_calibration_data_for_a_model_with_quantised_weights_only_is_not_needed(
     assert {t.kind for t in inventory(quantized)} == {"weight"}
 
 
+def test_layers_inside_a_cell_of_your_own_stay_float_with_the_reason(k):
+    @k.saving.register_keras_serializable(f"test_cells_{k.__name__}")
+    class Cell(k.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.state_size = self.output_size = 4
+            self.dense = k.layers.Dense(4, name="inner")
+
+        def build(self, shape):
+            self.dense.build(shape)
+            self.built = True
+
+        def call(self, x, states):
+            y = self.dense(x) + states[0]
+            return y, [y]
+
+    inputs = k.Input((6, 4))
+    y = k.layers.RNN(Cell(name="cell"), name="loop")(inputs)
+    model = quantize_model(k.Model(inputs, k.layers.Dense(2, name="head")(y)))
+    assert {t.layer for t in inventory(model)} == {"head"}
+    rows = {row["layer"]: row["reason"] for row in report(model).rows}
+    assert "which TensorRT computes in float" in rows["loop/cell/inner"]
+
+
 def test_grouped_convolution(k):
     inputs = k.Input((8, 8, 4))
     model = k.Model(inputs, k.layers.Conv2D(8, 3, groups=2)(inputs))

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from keras_trt._keras.trace import trace
 from keras_trt.errors import ExportError
 from keras_trt.export import export
+from keras_trt.export.convertible import check_convertible
 
 
 def of_strings(k, layer):
@@ -42,6 +44,17 @@ def test_a_state_between_calls_is_refused(k, name, tmp_path):
     with pytest.raises(ExportError, match="^Layer 'memory' keeps a state .* `stateful=False`"):
         export(model, tmp_path / "net", engine=None, verbose=0)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_program_of_jax_is_refused(k):
+    # Needs no JAX: the check looks at the operator alone.
+    traced = trace(k.Sequential([k.Input((4,)), k.layers.Dense(2, name="dense"), k.layers.ReLU(name="jax")]))
+    (node,) = (node for node in traced.graph_def.node if node.op == "Relu")
+    node.op = "XlaCallModule"
+    with pytest.raises(
+        ExportError, match="^Layer 'jax' is a compiled program of JAX, which no converter reads"
+    ):
+        check_convertible(traced)
 
 
 def test_an_assertion_with_a_text_is_no_string(k, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt.export import export
+from keras_trt.quantize import quantize_model
 from tests.export.onnx_tools import build
 
 
@@ -130,3 +131,17 @@ def test_an_operator_that_onnx_lacks_is_an_error_that_names_the_layer(k, tmp_pat
     with pytest.raises(ExportError, match="Layer 'log_gamma' uses the TensorFlow operator `Lgamma`"):
         export(model, tmp_path / "net", engine=None, verbose=0)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("inner", ["Conv2D", "Dense"])
+def test_a_quantised_layer_that_runs_under_its_wrapper_s_name_is_int8(k, inner, tmp_path):
+    layer = k.layers.Dense(3) if inner == "Dense" else k.layers.Conv2D(3, 3)
+    shape = (4, 5) if inner == "Dense" else (3, 6, 6, 2)
+    model = quantize_model(
+        sequential(k, shape, k.layers.TimeDistributed(layer)),
+        calibration_data=np.ones((2, *shape)),
+        verbose=0,
+    )
+    report = export(model, tmp_path / "net", engine=None, verbose=0)
+    assert report.int8_mac_share == 1.0
+    build(tmp_path / "net" / "model.onnx")

@@ -66,7 +66,7 @@ def resize(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     x, shape = node.input[0], _fixed_shape(ctx, node)
     if shape is None:
         return
-    _, height, width, channels = shape
+    height, width, channels = shape[1:]
     # One channel for each unit vector; the other axis has one entry, which no kernel changes.
     lines = _resized(node, [np.eye(size, dtype=np.float32)[:, None] for size in (height, width)])
     rows, columns = (line.reshape(-1, size) for line, size in zip(lines, (height, width), strict=True))

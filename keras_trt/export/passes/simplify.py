@@ -21,6 +21,8 @@ class SimplifyPass(ir.passes.InPlacePass):
        Its empty region of interest goes; TensorRT warns of it.
     7. A convolution with nothing but zeros is a tensor of zeros: tf_keras makes the first state of
        ConvLSTM layers with one, which TensorRT-RTX 1.7 cannot put before a loop over one axis.
+    8. One minus a boolean (tf_keras's attention masks) is its negation: OpenVINO 2026.4 takes the first for
+       a dequantisation and computes int8 attention wrongly.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -44,6 +46,25 @@ def _neutral(node: ir.Node) -> bool:
         if array.size == 1 and (array.ndim == 0 or (n_axes is not None and array.ndim <= n_axes)):
             return _drop(node, x)
     return False
+
+
+def _difference(node: ir.Node) -> bool:
+    cast = g.producer(node.inputs[1], "Cast")
+    if cast is None or cast.inputs[0].dtype != ir.DataType.BOOL or g.scalar(node.inputs[0]) != 1.0:
+        return _neutral(node)
+    dtype = cast.attributes["to"].as_int()
+    opposite = g.insert(node, "Not", [cast.inputs[0]], like=cast.inputs[0], name=f"{node.name}/Not")
+    number = g.insert(
+        node,
+        "Cast",
+        [opposite],
+        {"to": dtype},
+        like=node.outputs[0],
+        dtype=ir.DataType(dtype),
+        name=f"{node.name}/Cast",
+    )
+    g.replace(node, number)
+    return True
 
 
 def _drop(node: ir.Node, x: ir.Value) -> bool:
@@ -154,7 +175,7 @@ _RULES = {
     "Mul": _neutral,
     "Div": _neutral,
     "Add": _neutral,
-    "Sub": _neutral,
+    "Sub": _difference,
     "Cast": _same_cast,
     "Transpose": _transpose,
     "Reshape": _reshape,

@@ -84,3 +84,17 @@ def test_a_convolution_with_numbers_or_a_bias_stays(kernel):
     bias = [] if kernel is not None else [np.ones(3, np.float32)]
     y = b("Conv", "x", np.zeros((3, 2, 1), np.float32) if kernel is None else kernel, *bias)
     assert "Conv" in simplified(b.finish(b("Relu", y)), x=floats(2, 2, 8))
+
+
+def test_one_minus_a_boolean_is_its_negation():
+    b = GraphBuilder(x=("batch", 4))
+    mask = b("Cast", b("Greater", "x", np.float32(0.0)), to=1)
+    found = simplified(b.finish(b("Mul", b("Sub", np.float32(1.0), mask), np.float32(-9.0))), x=floats(2, 4))
+    assert "Sub" not in found and "Not" in found
+
+
+@pytest.mark.parametrize("minuend", [2.0, [1.0, 1.0, 1.0, 1.0]])
+def test_another_number_minus_a_boolean_stays(minuend):
+    b = GraphBuilder(x=("batch", 4))
+    mask = b("Cast", b("Greater", "x", np.float32(0.0)), to=1)
+    assert "Sub" in simplified(b.finish(b("Sub", np.array(minuend, np.float32), mask)), x=floats(2, 4))
