@@ -90,6 +90,9 @@ class CastFloatsPass(ir.passes.InPlacePass):
         """Why the node stays in float32; empty when it does not."""
         if node.op_type in _HIGH_OPS:
             return f"{node.op_type} stays in float32"
+        values = () if node.op_type in ("Shape", "Size") else (*node.inputs, *node.outputs)
+        if not any(v is not None and v.dtype == ir.DataType.FLOAT for v in values):
+            return ""  # shapes and masks have no type to keep
         layer = layer_of(node.name or "", self.layers)
         if layer in self.keep:
             return f"layer {layer!r} stays in float32"

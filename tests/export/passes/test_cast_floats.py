@@ -122,6 +122,17 @@ def test_layers_that_read_one_quantiser_in_two_types_both_stay_int8(kept, tmp_pa
     assert build_ir(model, tmp_path).audit.precisions == {"int8": 2}
 
 
+def test_shapes_and_masks_are_not_said_to_stay_in_float32():
+    b = GraphBuilder(x=("batch", 4))
+    shape = b("Shape", "x", name="loud/Shape")
+    ones = b("Expand", np.float32(1), shape, name="loud/Expand")
+    model = b.finish(b("Add", "x", ones, name="loud/Add"))
+    assert set(lowered(model, layers=["loud"], overflowing={"loud": "why"}).kept) == {
+        "loud/Add",
+        "loud/Expand",
+    }
+
+
 def test_a_reason_for_a_layer_is_that_of_its_nodes(tmp_path):
     model = net()
     kept = lowered(model, layers=["conv", "dense"], overflowing={"dense": "dense is loud"}).kept
