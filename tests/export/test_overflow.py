@@ -136,6 +136,23 @@ def test_a_loop_and_several_inputs_pass(k, tmp_path):
     assert "embedding" not in layers_kept(report)
 
 
+def test_the_mask_of_attention_keeps_its_softmax_in_float32(k, tmp_path):
+    """Its -1e9 would be -inf in float16, and NaN where a whole row is masked."""
+    steps, mask = k.Input((4, 8), name="steps"), k.Input((4, 4), name="mask", dtype="bool")
+    y = k.layers.MultiHeadAttention(2, 4, name="mha")(steps, steps, attention_mask=mask)
+    model = k.Model([steps, mask], k.layers.Dense(3, name="head")(y))
+    data = [RNG.normal(size=(3, 4, 8)).astype(np.float32), np.tril(np.ones((3, 4, 4), bool))]
+    data[1][0, 0] = False
+    options = {"precision": "fp16", "compute_capabilities": ["SM89"], "verbose": 0}
+    report = export(model, tmp_path / "net", calibration_data=data, **options)
+    kept = {node for node in report.kept_float32 if node.endswith("Softmax")}
+    assert len(kept) == 1
+    assert all(node.startswith("mha/") for node in report.kept_float32)
+    assert report.plans[0]["computes"]["float16"] >= 4
+    found = run(tmp_path / "net" / "model.onnx", steps=data[0], mask=data[1])["head"]
+    assert distance(np.asarray(model(data)), found)[0] < 1e-2
+
+
 def test_data_of_another_shape_is_refused_and_nothing_written(k, tmp_path):
     with pytest.raises(InputError, match="Input 'image' takes batches of shape"):
         export(loud_net(k), tmp_path / "net", precision="fp16", calibration_data=X[:, :5], verbose=0)
