@@ -208,8 +208,8 @@ def mark_containers(flavor: Flavor, model: Any) -> None:
         inside = [constraint_of(flavor, variable) for *_, variable in weights_in(flavor, layer)]
         info = next((constraint.info for constraint in inside if constraint is not None), None)
         for owner, attribute in _arguments(layer) if info is not None else ():
-            before: Any = getattr(owner, attribute)
-            inner = before.inner if isinstance(before, mask) else before
+            before = getattr(owner, attribute)
+            inner = getattr(before, "inner", None) if isinstance(before, mask) else before
             setattr(owner, attribute, mask(inner=inner, info=info))  # anew: what was asked for may differ
 
 
