@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.page import environment, table, write_section
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -40,7 +42,14 @@ OURS, CHECKED, KERAS = "keras_trt, verify=False", "keras_trt", "Keras"
 def network(name: str) -> Any:
     import keras
 
-    return encoder() if name == "encoder" else getattr(keras.applications, name)(weights=None)
+    return called(encoder() if name == "encoder" else getattr(keras.applications, name)(weights=None))
+
+
+def called(model: Any) -> Any:
+    """The model after one call, without which Keras does not export it."""
+    (given,) = model.inputs
+    model(np.zeros((1, *given.shape[1:]), given.dtype))
+    return model
 
 
 def encoder(depth: int = 12, width: int = 768, heads: int = 12, words: int = 30522, tokens: int = 128) -> Any:
@@ -61,7 +70,7 @@ def tiny(name: str) -> Any:
     import keras
 
     if name == "encoder":
-        return encoder(depth=1, width=8, heads=2, words=10, tokens=4)
+        return called(encoder(depth=1, width=8, heads=2, words=10, tokens=4))
     layers = keras.layers
     image = keras.Input((16, 16, 3))
     x = layers.Normalization()(layers.Rescaling(1 / 255)(image))
@@ -72,7 +81,7 @@ def tiny(name: str) -> Any:
     scale = layers.Conv2D(4, 1, activation="sigmoid")(layers.Conv2D(2, 1, activation="swish")(scale))
     x = layers.MaxPooling2D()(layers.Add()([x, layers.Multiply()([x, scale])]))
     y = layers.Dense(3, activation="softmax")(layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x)))
-    return keras.Model(image, y)
+    return called(keras.Model(image, y))
 
 
 def exporters(model: Any, folder: Path) -> dict[str, Callable[[], Any]]:
@@ -140,14 +149,16 @@ def measure(rounds: int) -> dict[str, Any]:
         peaks = {exporter: peak_elsewhere(name, exporter) for exporter in (OURS, CHECKED, KERAS)}
         print(name, peaks, flush=True)
         rows[name] = {"seconds": times(name, rounds), "peaks": peaks}
-    return {"environment": environment("tensorflow", "keras", "tf2onnx"), "rounds": rounds, "rows": rows}
+        results = {"environment": environment("tensorflow", "keras", "tf2onnx"), "rows": rows}
+        RESULTS.write_text(json.dumps(results) + "\n")
+    return results
 
 
 def document(results: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md."""
     head = ["export", "time", "to Keras", "peak memory", "to the weights"]
     parts = [
-        f"Measured on: {results['environment']}; medians of {results['rounds']} turns.",
+        f"Measured on: {results['environment']}; medians.",
         results.get("note", ""),
     ]
     for name, row in results["rows"].items():
@@ -159,7 +170,8 @@ def document(results: dict[str, Any]) -> str:
             cells = [f"{statistics.median(seconds):.1f} s", f"{ratio:.2f}", f"{used['peak']:.0f} MB"]
             lines.append([exporter, *cells, f"{used['peak'] / used['weights']:.2f}"])
         weights = row["peaks"][KERAS]["weights"]
-        parts += [f"{NETWORKS[name]}: {weights:.0f} MB of weights.", table(head, lines)]
+        turns = f"{len(keras)} turn{'s' if len(keras) > 1 else ''}"
+        parts += [f"{NETWORKS[name]}: {weights:.0f} MB of weights, {turns}.", table(head, lines)]
     return "\n\n".join(part for part in parts if part)
 
 
