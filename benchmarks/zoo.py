@@ -51,10 +51,13 @@ to a border is rounded up or down depends on its last bit, and a few layers furt
 runners have nothing in common: they are two samples of the same noise, sqrt(2) apart."""
 
 
-def run_apart(keras_name: str, net: str, size: int | None = None, timeout: float = 3600) -> dict[str, Any]:
+def run_apart(
+    keras_name: str, net: str, size: int | None = None, float_only: bool = False, timeout: float = 3600
+) -> dict[str, Any]:
     """One network's result, from a process of its own, which gives all its memory back."""
     command = [sys.executable, "-m", "benchmarks.zoo", "--child", f"{keras_name}:{net}"]
     command += ["--size", str(size)] if size else []
+    command += ["--float-only"] if float_only else []
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
@@ -80,11 +83,11 @@ class _Road:
         self.row["failed"] = ""
 
 
-def run(keras_name: str, net: str, size: int | None = None) -> dict[str, Any]:
+def run(keras_name: str, net: str, size: int | None = None, float_only: bool = False) -> dict[str, Any]:
     """Takes one network down the road, in this process; an error ends it and is part of the result."""
     road = _Road(keras_name, net)
     try:
-        _stages(road, size)
+        _stages(road, size, float_only)
     except Exception as e:
         road.row["error"] = f"{type(e).__name__}: {e}"
         traceback.print_exc()
@@ -92,7 +95,7 @@ def run(keras_name: str, net: str, size: int | None = None) -> dict[str, Any]:
     return road.row
 
 
-def _stages(road: _Road, size: int | None) -> None:
+def _stages(road: _Road, size: int | None, float_only: bool) -> None:
     import keras_trt
 
     row = road.row
@@ -106,6 +109,9 @@ def _stages(road: _Road, size: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder, road.stage("float export"):
         report = keras_trt.export(model, Path(folder) / "net", engine=None, verbose=0)
         row["float_parity"] = max(d["relative"] for d in report.differences)
+    row["float_only"] = float_only
+    if float_only:
+        return
     with road.stage("quantise"):
         quantized = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
     del model
@@ -209,22 +215,27 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, help="height and width of the images; default: the network's own")
     parser.add_argument("--rows", type=Path, default=ROWS, help="the file of results; default: %(default)s")
+    parser.add_argument("--float-only", action="store_true", help="end after the export in float32")
     parser.add_argument("--table", action="store_true", help="run nothing, write docs/zoo.md")
     parser.add_argument("--child", metavar="NET", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        print(json.dumps(run(*options.child.split(":"), options.size)))
+        print(json.dumps(run(*options.child.split(":"), options.size, options.float_only)))
         return
     if not options.table:
-        sweep(options.nets, options.size, options.rows)
+        sweep(options.nets, options.size, options.rows, options.float_only)
     if options.rows == ROWS:
         DOCUMENT.write_text(document(read_rows()))
 
 
-def sweep(wanted: list[str], size: int | None, path: Path) -> None:
+def sweep(wanted: list[str], size: int | None, path: Path, float_only: bool = False) -> None:
     """Runs the wanted networks, or all that have not passed yet; a line of results each."""
-    done = {key for key, row in read_rows(path).items() if not row["failed"] and "float_parity" in row}
+    done = {
+        key
+        for key, row in read_rows(path).items()
+        if not row["failed"] and "float_parity" in row and (float_only or not row.get("float_only"))
+    }
     matching = [[key for key in networks() if name in (key[1], ":".join(key))] for name in wanted]
     if [] in matching:
         raise SystemExit(f"No network is called {wanted[matching.index([])]!r}.")
@@ -232,7 +243,7 @@ def sweep(wanted: list[str], size: int | None, path: Path) -> None:
     for n, (keras_name, net) in enumerate(chosen, start=1):
         print(f"[{n}/{len(chosen)}] {keras_name}.{net} ...", end=" ", flush=True)
         start = time.perf_counter()
-        row = run_apart(keras_name, net, size)
+        row = run_apart(keras_name, net, size, float_only)
         with path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         result = f"FAILED at {row['failed']}: {row['error']}" if row["failed"] else "passed"
@@ -243,12 +254,18 @@ def document(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
     """docs/zoo.md."""
     order = {key: n for n, key in enumerate(networks())}
     found = [rows[key] for key in sorted(rows, key=order.__getitem__)]
-    passed = sum(not row["failed"] for row in found)
+    passed = sum(not row["failed"] and not row.get("float_only") for row in found)
+    float_only = sum(not row["failed"] and bool(row.get("float_only")) for row in found)
     head = ["Keras", "network", "input", "parameters", "float32 against Keras", "int8 layers", "int8 MACs",
             "against Keras", "int8 against float", "rounded", "ONNX", "SM89 plan", "result"]  # fmt: skip
     lines = [
         _HEAD.format(
-            passed=passed, run=len(found), all=len(order), parity=WANTED_PARITY, rounded=WANTED_ROUNDED
+            passed=passed,
+            float_only=float_only,
+            run=len(found),
+            all=len(order),
+            parity=WANTED_PARITY,
+            rounded=WANTED_ROUNDED,
         ),
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
@@ -274,8 +291,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
         cell("rounded", "{:.2f}"),
         cell("onnx_mb", "{:.1f} MB"),
         cell("plan_mb", "{:.1f} MB"),
-        f"fails: {row['failed']}" if row["failed"] else "passes",
+        _result(row),
     ]
+
+
+def _result(row: dict[str, Any]) -> str:
+    passes = "float32 passes" if row.get("float_only") else "passes"
+    return f"fails: {row['failed']}" if row["failed"] else passes
 
 
 def _failures(found: list[dict[str, Any]]) -> list[str]:
@@ -298,9 +320,10 @@ def _below_share(found: list[dict[str, Any]]) -> list[str]:
 
 _HEAD = """# The networks of `keras.applications` and `tf_keras.applications`
 
-{passed} of the {run} networks run so far pass; there are {all} in all. Each row is from the last run of its
-network, which may be older than the code beside it. `python -m benchmarks.zoo` runs the failed and the
-missing ones and writes this page, `tox -e sweep` runs the same as tests.
+Of the {all} networks {run} were run: {passed} pass the whole road, {float_only} were only exported in float32
+and pass. Each row is from the last run of its network, which may be older than the code beside it.
+`python -m benchmarks.zoo` runs the failed and the missing ones and writes this page, `tox -e sweep` runs the
+same as tests.
 
 Each network is built untrained (`weights=None`) with its classifier, its normalisations set to statistics of
 random images, exported in float32 and compared with Keras on the CPU runner, quantised with `quantize_model`,
