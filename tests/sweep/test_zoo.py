@@ -35,8 +35,11 @@ def test_the_images_of_a_seed_are_the_same_and_in_the_range_a_network_takes():
 def test_the_table_shows_only_networks_that_were_run():
     failed = {"keras": "keras", "net": "VGG16", "failed": "export", "error": "no"}
     passed = {"keras": "tf_keras", "net": "VGG16", "failed": "", "mac_share": 0.981, "input": 224}
-    text = document({("keras", "VGG16"): failed, ("tf_keras", "VGG16"): passed})
-    assert "1 of the 2 networks" in text
+    only = {"keras": "tf_keras", "net": "VGG19", "failed": "", "float_only": True, "float_parity": 2e-6}
+    rows = (failed, passed, only)
+    text = document({(row["keras"], row["net"]): row for row in rows})
+    assert "3 were run: 1 pass the whole road, 1 were only exported in float32" in text
+    assert "2e-06" in text and "float32 passes" in text
     assert "| keras | VGG16 |" in text and "fails: export |" in text
     assert "* keras VGG16, export: no" in text
     assert "98.1 %" in text and "ResNet50" not in text
