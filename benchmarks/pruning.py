@@ -6,9 +6,9 @@
 
 One trained network is fine-tuned for the same number of epochs dense, with 80 % zeros (`callbacks.Prune`;
 where the weights are smallest, and the same share in every layer), with 2:4 zeros, and with 40 % of its
-channels removed. Each is exported in float32 and timed on the CPU
-runner, the variants in turn; so is ResNet-50 with and without 40 % of its channels, untrained. Networks are
-kept in `--folder` and results in benchmarks/pruning.json, so a run that was stopped goes on where it was.
+channels removed. Each is exported in float32 and timed on the CPU runner, the variants in turn; so is
+ResNet-50 with and without 40 % of its channels, untrained. Networks are kept in `--folder` and results in
+benchmarks/pruning.json, so a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations

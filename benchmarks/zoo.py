@@ -321,7 +321,7 @@ def _below_share(found: list[dict[str, Any]]) -> list[str]:
 _HEAD = """# The networks of `keras.applications` and `tf_keras.applications`
 
 Of the {all} networks {run} were run: {passed} pass the whole road, {float_only} were only exported in float32
-and pass. Each row is from the last run of its network, which may be older than the code beside it.
+and pass that. Each row is from the last run of its network, which may be older than the code beside it.
 `python -m benchmarks.zoo` runs the failed and the missing ones and writes this page, `tox -e sweep` runs the
 same as tests.
 
@@ -340,7 +340,7 @@ run: that needs such a GPU). Then the bundle predicts four other images with Ope
 * *rounded*: how far the whole int8 bundle is from the quantised Keras model, in units of the column before;
   {rounded} is allowed. Rounding is chaotic: a difference in the last bit of a value next to a border becomes
   one step, and after a few layers two runners are as far from each other as either is from the float model.
-* *input*: the network's own, or a smaller one to save memory or time.
+* *input*: the size of the images; smaller than the network's own to save time.
 """
 
 
