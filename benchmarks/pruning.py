@@ -4,11 +4,11 @@
     python -m benchmarks.pruning               # Keras 3
     python -m benchmarks.pruning --legacy      # tf_keras
 
-One trained network is fine-tuned for the same number of epochs dense, with 80 % zeros (`callbacks.Prune`;
-where the weights are smallest, and the same share in every layer), with 2:4 zeros, and with 40 % of its
-channels removed. Each is exported in float32 and timed on the CPU runner, the variants in turn; so is
-ResNet-50 with and without 40 % of its channels, untrained. Networks are kept in `--folder` and results in
-benchmarks/pruning.json, so a run that was stopped goes on where it was.
+One trained network is fine-tuned for the same number of epochs dense, with 80 % zeros (`callbacks.Prune`,
+with each strategy), with 2:4 zeros, and with 40 % of its channels removed. Each is exported in float32 and
+timed on the CPU runner, the variants in turn; so is ResNet-50 with and without 40 % of its channels,
+untrained. Networks are kept in `--folder` and results in benchmarks/pruning.json, so a run that was stopped
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ def variants(steps: int) -> dict[str, Change]:
     schedule = Schedule(0.8, end_step=steps // 2, frequency=20)
     return {
         "dense": lambda model: (model, []),
-        "80 % zeros": lambda model: (model, [Prune(schedule, strategy="global")]),
-        "80 % zeros in every layer": lambda model: (model, [Prune(schedule)]),
+        "80 % zeros, global": lambda model: (model, [Prune(schedule, strategy="global")]),
+        "80 % zeros, uniform": lambda model: (model, [Prune(schedule)]),
         "2:4": lambda model: (keras_trt.prune_model(model, pattern="2:4"), []),
         CHANNELS: without_channels,
+        "80 % zeros, lamp": lambda model: (model, [Prune(schedule, strategy="lamp")]),
     }
 
 

@@ -90,10 +90,11 @@ def test_quantised_and_stripped_models_tell_their_zeros(k):
 def test_the_target_is_where_the_schedule_ends_and_what_a_layer_was_given(k):
     model = prune_model(net(k), schedule=Schedule(0.8, end_step=100, initial=0.2), only=["conv", "head"])
     assert (rows(model)["conv"]["target"], rows(model)["conv"]["sparsity"]) == (0.8, round(0.2 * 2304) / 2304)
-    shared = rows(prune_model(net(k), 0.5, strategy="global", only=["conv", "head"]))
-    for name in ("conv", "head"):
-        assert shared[name]["target"] == pytest.approx(shared[name]["sparsity"], abs=1e-6)
-    assert shared["conv"]["target"] != shared["head"]["target"]
+    for strategy in ("global", "lamp"):
+        shared = rows(prune_model(net(k), 0.5, strategy=strategy, only=["conv", "head"]))
+        for name in ("conv", "head"):
+            assert shared[name]["target"] == pytest.approx(shared[name]["sparsity"], abs=1e-6)
+        assert shared["conv"]["target"] != shared["head"]["target"]
 
 
 def test_a_callback_that_was_stopped_leaves_its_target(k):

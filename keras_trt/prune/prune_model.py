@@ -53,7 +53,8 @@ def prune_model(
             that `callbacks.Prune()` follows during `fit` and that is saved with the model. Until then,
             and without the callback, the model is pruned to where the schedule begins.
         strategy: How `sparsity` is shared out: `"uniform"`, every layer the same; `"global"`, the smallest
-            magnitudes of the whole model go; or the result of `keras_trt.prune.sensitivity`.
+            magnitudes of the whole model go; `"lamp"`, the same with magnitudes made comparable between
+            layers, often the most accurate; or the result of `keras_trt.prune.sensitivity`.
         only: Prune only these layers: names, classes, regular expression or callable.
         skip: Leave these layers as they are.
 

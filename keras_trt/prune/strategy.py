@@ -12,7 +12,7 @@ from keras_trt.prune.masks import magnitude_mask
 from keras_trt.prune.pattern import NofM, Pattern
 from keras_trt.prune.table import Sensitivity
 
-_ACCEPTED = '"uniform", "global", or the result of keras_trt.prune.sensitivity(model, data)'
+_ACCEPTED = '"uniform", "global", "lamp", or the result of keras_trt.prune.sensitivity(model, data)'
 
 
 def parse_strategy(strategy: Any, pattern: Pattern) -> Any:
@@ -26,7 +26,7 @@ def parse_strategy(strategy: Any, pattern: Pattern) -> Any:
             f'Pattern {pattern.name!r} fixes the sparsity of every layer; only `strategy="uniform"` goes '
             f"with it. Received: strategy={strategy!r}"
         )
-    if strategy in ("uniform", "global") or isinstance(strategy, Sensitivity):
+    if strategy in ("uniform", "global", "lamp") or isinstance(strategy, Sensitivity):
         return strategy
     raise InputError(f"`strategy` must be {_ACCEPTED}. Received: strategy={strategy!r}")
 
@@ -38,7 +38,8 @@ def share_out(
 
     Args:
         strategy: `"uniform"`: the same for each. `"global"`: the smallest magnitudes of the whole model
-            go, wherever they are. A `Sensitivity`: more where the measured loss is small.
+            go, wherever they are. `"lamp"`: the smallest `lamp_scores` go. A `Sensitivity`: more where the
+            measured loss is small.
         sparsity: Fraction of zeros over all the weights, in [0, 1).
         names: `path.kernel` of each variable.
         weights: Their values.
@@ -47,6 +48,20 @@ def share_out(
         return strategy.share_out(sparsity, names, [w.size for w in weights])
     if strategy == "uniform":
         return [sparsity] * len(weights)
-    mask = magnitude_mask(np.concatenate([np.abs(w).ravel() for w in weights]), sparsity)
+    scores = [lamp_scores(w) if strategy == "lamp" else np.abs(w).ravel() for w in weights]
+    mask = magnitude_mask(np.concatenate(scores), sparsity)
     parts = np.split(mask, np.cumsum([w.size for w in weights])[:-1])
     return [min(float(1 - part.mean()), 1 - 1 / part.size) for part in parts]
+
+
+def lamp_scores(weights: np.ndarray) -> np.ndarray:
+    """Each weight's square by the sum of the squares of its layer that are not smaller, in ascending order.
+
+    Comparable between layers of any scale, which magnitudes are not where a batch normalisation follows. The
+    largest weight of every layer has the score 1, so no layer is emptied.
+
+    Source: Lee et al. 2021, "Layer-adaptive sparsity for the Magnitude-based Pruning".
+    """
+    squares = np.sort(np.square(weights, dtype=np.float64), axis=None)
+    not_smaller = np.cumsum(squares[::-1])[::-1]
+    return squares / np.maximum(not_smaller, np.finfo(np.float64).tiny)

@@ -5,7 +5,7 @@ import pytest
 
 from keras_trt.errors import InputError
 from keras_trt.prune.pattern import parse_pattern
-from keras_trt.prune.strategy import parse_strategy, share_out
+from keras_trt.prune.strategy import lamp_scores, parse_strategy, share_out
 from keras_trt.prune.table import Sensitivity
 
 RNG = np.random.default_rng(0)
@@ -29,6 +29,26 @@ def test_global_takes_the_smallest_magnitudes_of_the_model():
 def test_global_never_empties_a_layer():
     shares = share_out("global", 0.95, ["a", "b"], [BIG * 1e-3, SMALL])
     assert shares[0] == 1 - 1 / 900
+
+
+def test_lamp_scores_are_those_of_the_paper():
+    scores = lamp_scores(np.array([[3.0, -1.0], [2.0, 0.0]]))
+    np.testing.assert_allclose(scores, [0, 1 / 14, 4 / 13, 1])
+    np.testing.assert_array_equal(lamp_scores(np.zeros(3)), np.zeros(3))
+
+
+def test_lamp_does_not_depend_on_the_scale_of_a_layer():
+    shares = share_out("lamp", 0.7, ["a", "b"], [BIG, SMALL])
+    assert total(shares) == pytest.approx(0.7)
+    assert share_out("lamp", 0.7, ["a", "b"], [BIG * 1e-4, SMALL]) == pytest.approx(shares)
+    assert share_out("global", 0.7, ["a", "b"], [BIG * 1e-4, SMALL]) != pytest.approx(shares)
+
+
+def test_lamp_leaves_every_layer_a_weight():
+    shares = share_out("lamp", 0.99, ["a", "b"], [BIG, SMALL])
+    assert total(shares) == pytest.approx(0.99)
+    assert max(shares[0], 1 - 1 / 900) == 1 - 1 / 900
+    assert shares[1] <= 1 - 1 / 100
 
 
 def test_sensitivity_spends_the_budget_where_it_costs_least():
