@@ -6,8 +6,9 @@ import importlib
 
 import pytest
 
-from benchmarks.zoo import document, run_apart
+from benchmarks.zoo import run_apart
 from benchmarks.zoo_nets import KERASES, images, networks
+from benchmarks.zoo_page import document
 
 
 @pytest.mark.slow
