@@ -39,8 +39,19 @@ def _classes(flavor: Flavor, model: Any) -> dict[str, Any]:
 def copy_state(flavor: Flavor, model: Any, copy: Any) -> Any:
     """Gives `copy` the weights and the per-layer `trainable` flags of `model`."""
     copy.set_weights(model.get_weights())
+    renew_derived(flavor, copy)
     flags = {path: layer.trainable for path, layer in flavor.walk(model)}
     for path, layer in flavor.walk(copy):
         if path in flags and layer.trainable != flags[path] and not flavor.children(layer):
             layer.trainable = flags[path]
     return copy
+
+
+def renew_derived(flavor: Flavor, model: Any) -> None:
+    """Makes layers compute with the weights they hold now; call it after `set_weights`.
+
+    A Normalization that has been adapted computes with constants made from its weights.
+    """
+    for layer in (model, *(layer for _, layer in flavor.walk(model))):
+        if isinstance(layer, flavor.keras.layers.Normalization):
+            layer.finalize_state()

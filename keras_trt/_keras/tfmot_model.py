@@ -16,6 +16,7 @@ import numpy as np
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
+from keras_trt._keras.rebuild import renew_derived
 from keras_trt._keras.rewire import rewire
 from keras_trt.errors import ModelError
 
@@ -113,6 +114,7 @@ def unwrap(flavor: Flavor, model: Any) -> Unwrapped:
     for old, new in made:
         _copy_weights(old, new)
         masks.update((id(variable), mask) for variable, mask in _masks(old, new))
+    renew_derived(flavor, found.model)
     for _, layer, kernel, variable in list(masking.weights_in(flavor, found.model)):
         if id(variable) in masks:
             masking.set_mask(flavor, layer, kernel, *masks[id(variable)])

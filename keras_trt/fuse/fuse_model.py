@@ -11,6 +11,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.rebuild import renew_derived
 from keras_trt._keras.rewire import copy_layer, copy_trainable, rewire
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
@@ -58,6 +59,7 @@ def fuse_model(model: Any) -> Any:
             _fold(flavor, old, new, folds[path])
         elif flavor.is_layer(new):
             new.set_weights(old.get_weights())
+    renew_derived(flavor, fused)
     copy_trainable(flavor, model, fused)
     _copy_masks(flavor, model, fused)
     return fused

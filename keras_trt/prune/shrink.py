@@ -10,6 +10,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.rebuild import renew_derived
 from keras_trt._keras.rewire import copy_layer, copy_trainable, rewire
 from keras_trt._keras.select import check_choices, selected
 from keras_trt.errors import InputError, ModelError
@@ -74,6 +75,7 @@ def remove_channels(
             for axis, keep in slices.get(id(old), ()):
                 value = np.compress(keep, value, axis=axis)
             variable.assign(value)
+    renew_derived(flavor, small)
     copy_trainable(flavor, model, small)
     return masking.rebind(small)
 

@@ -59,3 +59,22 @@ def test_a_subclassed_model_with_a_function_inside_is_cloned(k):
     model, x = Net(), np.ones((2, 4), np.float32)
     expected = np.asarray(model(x))
     np.testing.assert_array_equal(np.asarray(flavor_of(model).clone(model)(x)), expected)
+
+
+@pytest.mark.parametrize("change", ["clone", "fuse", "shrink"])
+def test_an_adapted_normalization_normalises_in_the_copy_too(k, change):
+    x = np.random.default_rng(0).normal(3, 5, (64, 4)).astype("float32")
+    norm = k.layers.Normalization(name="norm")
+    norm.adapt(x)
+    hidden = [k.layers.Dense(8, name="hidden"), k.layers.BatchNormalization(), k.layers.Dense(2, name="out")]
+    model = k.Sequential([k.layers.Input((4,)), norm, *hidden])
+    if change == "clone":
+        copy = keras_trt.strip(keras_trt.quantize_model(model))
+    elif change == "fuse":
+        copy = keras_trt.fuse_model(model)
+    else:
+        kernel = model.get_layer("hidden").kernel
+        kernel.assign(kernel * np.float32([1] * 4 + [0] * 4))
+        copy = keras_trt.prune_model(model, sparsity=0.5, pattern="channel")
+        assert copy.get_layer("hidden").units == 4
+    np.testing.assert_allclose(copy.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
