@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from keras_trt._keras.flavor import check_model
@@ -19,7 +20,8 @@ class Quantize(Callback):
 
     Works on Functional, Sequential and subclassed models of either Keras, whose optimizer and its state
     stay. Ranges come from the first batches after the start and then follow a moving average. In a
-    training loop of your own, call `Quantize().set_model(model)` once before it.
+    training loop of your own, call `Quantize().set_model(model)` once before it, on a built model. In `fit`,
+    a model that its first batch builds is quantised from its second batch on.
 
     Args:
         start_epoch: The epoch (from 0) before which the model trains in float.
@@ -48,8 +50,12 @@ class Quantize(Callback):
         scheme: Any = "int8",
     ) -> None:
         super().__init__()
-        for name, epoch in (("start_epoch", start_epoch), ("freeze_ranges_epoch", freeze_ranges_epoch)):
-            if epoch is not None and epoch < 0:
+        for name, epoch in (
+            ("start_epoch", start_epoch),
+            ("freeze_ranges_epoch", freeze_ranges_epoch),
+            ("freeze_batchnorm_epoch", freeze_batchnorm_epoch),
+        ):
+            if epoch is not None and not (isinstance(epoch, Integral) and epoch >= 0):
                 raise InputError(f"`{name}` counts epochs from 0. Received: {name}={epoch}")
         if any(choice.learned_ranges for _, choice in schemes_by_choice(scheme)):
             raise InputError(
@@ -60,25 +66,29 @@ class Quantize(Callback):
         self.freeze_ranges_epoch = freeze_ranges_epoch
         self.freeze_batchnorm_epoch = freeze_batchnorm_epoch
         self.only, self.skip, self.ranges, self.scheme = only, skip, ranges, scheme
-        self._converted = False
+        self._epoch = 0
+        self._converted = self._batchnorm_stands = False
 
     def set_model(self, model: Any) -> None:
         """Quantises at once when training starts quantised; Keras has not built its step yet."""
         super().set_model(model)
-        if self.start_epoch == 0 and model.built:
+        self._epoch = 0
+        self._converted = self._batchnorm_stands = False  # one callback may train several models in turn
+        if not model.built:  # `fit` builds it with its first batch
+            self.on_train_batch_begin = self._once_built  # type: ignore[method-assign]
+        elif self.start_epoch == 0:
             self._convert()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Quantises and freezes when the epoch for it has come."""
-        if epoch >= self.start_epoch and not self._converted:
-            self._convert()
-        flavor = check_model(self.model)
-        if self.freeze_ranges_epoch is not None and epoch >= self.freeze_ranges_epoch:
-            for _, quantizer in activation_quantizers(flavor, self.model):
-                quantizer.observe.assign(0.0)
-        if self.freeze_batchnorm_epoch is not None and epoch == self.freeze_batchnorm_epoch:
-            freeze_batchnorm(flavor, self.model)
-            flavor.rebuild_steps(self.model)
+        self._epoch = epoch
+        if self.model.built:
+            self._keep_to_plan()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Quantises a model that the epoch's only batch has built."""
+        if not self._converted:
+            self._keep_to_plan()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Gives batch normalisation its own behaviour back."""
@@ -86,6 +96,30 @@ class Quantize(Callback):
             flavor = check_model(self.model)
             unfreeze_batchnorm(flavor, self.model)
             flavor.rebuild_steps(self.model)
+            self._batchnorm_stands = False
+
+    def _implements_train_batch_hooks(self) -> bool:
+        return "on_train_batch_begin" in vars(self)
+
+    def _once_built(self, batch: int, logs: Any = None) -> None:
+        """Does before the second batch what could not be done before the first."""
+        if self.model.built:
+            del self.on_train_batch_begin  # the class's own does nothing
+            self._keep_to_plan()
+
+    def _keep_to_plan(self) -> None:
+        """Does all that the epochs up to this one ask for and that is not done yet."""
+        flavor = check_model(self.model)
+        if self._epoch >= self.start_epoch and not self._converted:
+            self._convert()
+        if self.freeze_ranges_epoch is not None and self._epoch >= self.freeze_ranges_epoch:
+            for _, quantizer in activation_quantizers(flavor, self.model):
+                quantizer.observe.assign(0.0)
+        wanted = self.freeze_batchnorm_epoch is not None and self._epoch >= self.freeze_batchnorm_epoch
+        if wanted and not self._batchnorm_stands:
+            freeze_batchnorm(flavor, self.model)
+            flavor.rebuild_steps(self.model)
+            self._batchnorm_stands = True
 
     def _convert(self) -> None:
         flavor = check_model(self.model)

@@ -187,9 +187,47 @@ def test_subclassed_models_report_what_could_not_be_seen(k):
     assert {path for path, row in rows.items() if row["quantised"]} == {"conv", "pool", "head"}
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_model_that_its_first_batch_builds_is_quantised(k, batches, start):
+    x, y = images()
+    model = compiled(k, k.Sequential([k.layers.Flatten(), k.layers.Dense(8), k.layers.Dense(4)]))
+    assert not model.built
+    callback = Quantize(start_epoch=start, freeze_ranges_epoch=5)
+    model.fit(x, y, batch_size=64 // batches, epochs=start + 1, verbose=0, callbacks=[callback])
+    assert len(inventory(model)) == 4
+    if (batches, start) != (1, 0):  # else the only step was in float
+        assert all(amax > 0 for amax in ranges(model))
+    model.fit(x, y, verbose=0, callbacks=[callback])
+    assert all(amax > 0 for amax in ranges(model))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_one_callback_quantises_several_models_in_turn(k, start):
+    x, y = images()
+    callback = Quantize(start_epoch=start)
+    for _ in range(2):
+        model = compiled(k, residual_net(k))
+        model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
+        assert all(amax > 0 for amax in ranges(model))
+
+
+def test_training_that_resumes_behind_the_epochs_follows_them(k):
+    x, y = images()
+    model = compiled(k, residual_net(k))
+    model.fit(x, y, verbose=0)
+    before = model.get_layer("stem_bn").moving_mean.numpy()
+    callback = Quantize(start_epoch=1, freeze_batchnorm_epoch=2)
+    model.fit(x, y, initial_epoch=3, epochs=4, verbose=0, callbacks=[callback])
+    assert np.array_equal(before, model.get_layer("stem_bn").moving_mean.numpy())
+    assert all(amax > 0 for amax in ranges(model))
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match="counts epochs from 0.*start_epoch=-1"):
         Quantize(start_epoch=-1)
+    with pytest.raises(InputError, match="counts epochs from 0.*freeze_batchnorm_epoch=1.5"):
+        Quantize(freeze_batchnorm_epoch=1.5)
     with pytest.raises(InputError, match="Learned ranges are new trainable weights"):
         Quantize(scheme=Int8(learned_ranges=True))
     with pytest.raises(InputError, match="one of"):
