@@ -188,8 +188,8 @@ def document(results: dict[str, Any]) -> str:
             f"for {FLOAT['epochs']} epochs, then fine-tuned for {EPOCHS} in each variant, the dense one too "
             "(or for as many as the row says, in an order drawn from seed 0 or the one named). Accuracy in "
             "per cent of the 10,000 test images; the standard error of 92 % on so many is 0.3 points. Zeros "
-            "are counted over the pruned weights. Times are of float32 on OpenVINO; in brackets, what is left "
-            "of the dense network's.",
+            "are counted over the pruned weights. Times are of float32 on OpenVINO; in brackets, what is "
+            "left of the dense network's.",
             fashion_table(results["fashion"]),
             "ResNet-50 at 224 x 224, untrained, where the arithmetic outweighs the calls:",
             large_table(results["resnet50"]),
