@@ -36,17 +36,17 @@ class Flavor:
         """Whether `obj` is a model of this Keras."""
         return isinstance(obj, self.keras.Model)
 
-    def is_cell(self, layer: Any) -> bool:
-        """Whether `layer` is the cell of a recurrent layer."""
-        cells = ("LSTMCell", "GRUCell", "SimpleRNNCell")
-        return isinstance(layer, tuple(getattr(self.keras.layers, name) for name in cells))
+    def keeps_floats(self, layer: Any) -> bool:
+        """Whether TensorRT takes the layer's weights as float numbers only: recurrent cells and tables."""
+        names = ("LSTMCell", "GRUCell", "SimpleRNNCell", "Embedding")
+        return isinstance(layer, tuple(getattr(self.keras.layers, name) for name in names))
 
     def is_functional(self, model: Any) -> bool:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:
-        """(layer or operation, tensors read, tensors made) of a functional model, in order."""
+    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
+        """(layer or operation, tensors read, tensors made, nest of all arguments) of a model, in order."""
         raise NotImplementedError
 
     def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
@@ -105,6 +105,11 @@ class Flavor:
         model.test_function = model.predict_function = None
         if model.train_function is not None:
             model.make_train_function(force=True)
+
+    def batches_trained(self, model: Any) -> int | None:
+        """How many batches the model's optimiser has seen, in files too; None without one that counts."""
+        iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
+        return None if iterations is None else int(iterations.numpy())
 
     def strategy_scope(self, model: Any) -> Any:
         """The context in which the model's variables live."""

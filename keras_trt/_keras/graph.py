@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -26,6 +26,7 @@ class Node:
         input_shapes: Their shapes; `None` for the batch and other open axes.
         kernels: Names of the weight variables (see `kernels_of`).
         linear: Whether its own activation is the identity (true for layers without one).
+        constants: Shapes of the numbers and arrays that an operation takes beside its inputs.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Node:
     input_shapes: tuple[Shape, ...] = ()
     kernels: tuple[str, ...] = ()
     linear: bool = True
+    constants: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _expand(
     flavor: Flavor, model: Any, prefix: str, names: dict[int, str], calls: Counter[str], nodes: list[Node]
 ) -> tuple[str, ...]:
     """Adds a model's calls to `nodes`; `names` maps its own tensors to global names."""
-    for layer, reads, makes in flavor.calls(model):
+    for layer, reads, makes, arguments in flavor.calls(model):
         path = f"{prefix}{layer.name}"
         if flavor.is_model(layer) and flavor.is_functional(layer):
             inner_inputs, _ = flavor.endpoints(layer)
@@ -96,7 +98,9 @@ def _expand(
             calls[path] += 1
             key = path if calls[path] == 1 else f"{path}#{calls[path]}"
             outputs = tuple(f"{key}:{i}" for i in range(len(makes)))
-            nodes.append(_node(flavor, layer, key, path, [names[id(t)] for t in reads], outputs, reads))
+            node = _node(flavor, layer, key, path, [names[id(t)] for t in reads], outputs, reads)
+            constants = _constants(flavor, arguments, reads) if node.kind.startswith("ops.") else ()
+            nodes.append(replace(node, constants=constants))
         names.update(zip((id(t) for t in makes), outputs, strict=True))
     return tuple(names[id(t)] for t in flavor.endpoints(model)[1])
 
@@ -119,6 +123,15 @@ def _node(
         input_shapes=tuple(tuple(t.shape) for t in tensors),
         kernels=tuple(kernel.name for kernel in kernels_of(layer)),
         linear=is_linear(flavor, layer),
+    )
+
+
+def _constants(flavor: Flavor, arguments: Any, reads: list[Any]) -> tuple[Shape, ...]:
+    """Shapes of the numbers and arrays among the arguments of a call, the tensors it reads left out."""
+    read = {id(tensor) for tensor in reads}
+    values = [value for value in flavor.tf.nest.flatten(arguments) if id(value) not in read]
+    return tuple(
+        tuple(getattr(v, "shape", ())) for v in values if isinstance(v, (int, float)) or hasattr(v, "shape")
     )
 
 

@@ -29,10 +29,14 @@ class Keras3(Flavor):
             return getattr(model, "_functional", None) is not None
         return isinstance(model, self.keras.Model) and hasattr(model, "_nodes_by_depth")
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:
+    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
         by_depth = _graph_model(model)._nodes_by_depth
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
-        return [(n.operation, list(n.input_tensors), list(n.outputs)) for n in nodes if not n.is_input]
+        return [
+            (n.operation, list(n.input_tensors), list(n.outputs), (n.arguments.args, n.arguments.kwargs))
+            for n in nodes
+            if not n.is_input
+        ]
 
     def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
         graph = _graph_model(model)
@@ -58,6 +62,12 @@ class Keras3(Flavor):
         from keras.src.saving.serialization_lib import SafeModeScope
 
         return SafeModeScope(False)
+
+    def batches_trained(self, model: Any) -> int | None:
+        # `iterations` counts updates, of which there are fewer when gradients are accumulated.
+        optimizer = getattr(model, "optimizer", None)
+        count = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_iterations", None)
+        return super().batches_trained(model) if count is None else int(count.numpy())
 
     @contextmanager
     def unlocked(self, layer: Any) -> Iterator[None]:

@@ -25,10 +25,14 @@ class LegacyKeras(Flavor):
     def is_functional(self, model: Any) -> bool:
         return bool(getattr(model, "_is_graph_network", False))
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any]]]:
+    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
         flatten, by_depth = self.tf.nest.flatten, model._nodes_by_depth
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
-        return [(n.layer, list(n.keras_inputs), flatten(n.outputs)) for n in nodes if not n.is_input]
+        return [
+            (n.layer, list(n.keras_inputs), flatten(n.outputs), (n.call_args, n.call_kwargs))
+            for n in nodes
+            if not n.is_input
+        ]
 
     def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
         return self.tf.nest.flatten(model.inputs), self.tf.nest.flatten(model.outputs)

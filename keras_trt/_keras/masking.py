@@ -172,6 +172,30 @@ def rebind(model: Any) -> Any:
     return model
 
 
+def reapply(model: Any) -> Any:
+    """Zeroes masked weights again that something other than an optimiser step has written.
+
+    Needed where weights are averaged: `use_ema=True` writes the averages over the zeros when `fit` ends
+    (`callbacks.Prune` then does this by itself). Call it before saving.
+
+    Args:
+        model: A Keras 3 or tf_keras model, pruned or not; changed in place.
+
+    Returns:
+        The same model.
+
+    Example:
+        >>> pruned.compile(keras.optimizers.Adam(use_ema=True), "mse"); pruned.fit(x, y)
+        >>> keras_trt.prune.reapply(pruned).save("pruned.keras")
+    """
+    flavor = flavor_of(model)
+    for *_, variable in weights_in(flavor, model):
+        mask = bound_mask(flavor, variable)
+        if mask is not None and value_of(variable)[~mask].any():
+            variable.assign(np.where(mask, value_of(variable), 0))
+    return model
+
+
 def unmask(flavor: Flavor, model: Any) -> None:
     """Takes the masks off in place; the zeros stay, and constraints that the user had come back."""
     plain = mask_class(flavor.keras)

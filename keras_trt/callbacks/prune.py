@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model, flavor_of
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
+from keras_trt.prune.numbers import is_number
 from keras_trt.prune.pattern import NofM, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.saved import saved_plan
@@ -143,8 +145,8 @@ class Prune(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Finds out at which step the epoch starts."""
-        iterations = getattr(getattr(self.model, "optimizer", None), "iterations", None)
-        self._start = self._next if iterations is None else int(iterations.numpy())
+        trained = flavor_of(self.model).batches_trained(self.model)
+        self._start = self._next if trained is None else trained
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Prunes when the schedule says so."""
@@ -195,7 +197,7 @@ class Prune(Callback):
             return
         if self.search is not None and self._accepted is not None and not self.search.done:
             self._restore()  # the last level was never judged good
-        self._pruner.reapply()  # averaged weights (EMA) may just have been written over the zeros
+        masking.reapply(self.model)  # averaged weights (EMA) may just have been written over the zeros
 
     def _prune(self, sparsity: float, when: str) -> None:
         remembered = self.schedule if isinstance(self.schedule, Schedule) else None
@@ -229,7 +231,7 @@ def _refuse_beside_a_saved_schedule(**given: Any) -> None:
 def _search(
     final: Any, steps: dict[str, int], pattern: Any, monitor: str, mode: str, max_drop: float, patience: int
 ) -> Search:
-    if steps or not (final is None or isinstance(final, (int, float))) or isinstance(pattern, NofM):
+    if steps or not (final is None or is_number(final)) or isinstance(pattern, NofM):
         raise InputError(
             "With `monitor` the metric decides when to prune: give at most a highest sparsity, no schedule, "
             f"no steps and no n:m pattern. Received: schedule={final!r}, {steps}, pattern={pattern.name!r}"

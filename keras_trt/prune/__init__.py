@@ -1,6 +1,6 @@
 """Masks that hold through training (magnitude, threshold, N:M, blocks), and channels that really go."""
 
-from keras_trt._keras.masking import rebind
+from keras_trt._keras.masking import reapply, rebind
 from keras_trt.prune.facts import sparsity_report
 from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.prune_model import prune_model
@@ -15,6 +15,7 @@ __all__ = [
     "Sensitivity",
     "channel_report",
     "prune_model",
+    "reapply",
     "rebind",
     "sensitivity",
     "sparsity_report",

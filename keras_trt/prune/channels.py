@@ -26,6 +26,7 @@ _KEEPS = {
 _MAKES = {"Dense", *(f"{name}D" for name in ("Conv1", "Conv2", "Conv3", "SeparableConv1", "SeparableConv2"))}
 _MAKES |= {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
 _TIES = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+_ARITHMETIC = {"add", "subtract", "multiply", "divide", "truediv", "truedivide", "maximum", "minimum"}
 _ELEMENTWISE = {
     *(
         "linear",
@@ -152,13 +153,22 @@ class Channels:
             "Flatten": self._repeats,
             "Reshape": self._reshapes,
         }
-        kind = node.kind.removeprefix("ops.")
-        rule = rules.get(kind, self._blocks)
-        if len(node.inputs) == 2 and kind.split(".")[-1] in ("add", "multiply", "subtract"):
-            rule = self._ties
+        if node.kind.startswith("ops."):
+            return self._operation(node)
+        rule = rules.get(node.kind, self._blocks)
         last_axis = getattr(layer, "data_format", None) != "channels_first" and _axis_is_last(node, layer)
         follows = rule == self._makes_new or _elementwise(layer)
         return rule if last_axis and follows and getattr(layer, "groups", 1) == 1 else self._blocks
+
+    def _operation(self, node: Node) -> Callable[[Node, Any, list[np.ndarray]], np.ndarray | None]:
+        """What an operation between layers does to channels: `x + y` ties them, `2 * x` hands them on."""
+        name = node.kind.split(".")[-1].lower().replace("_", "")
+        alike = all(not shape or shape[-1] == 1 for shape in node.constants)  # for every channel the same
+        if name in _ARITHMETIC and alike:
+            return self._ties if len(node.inputs) == 2 else self._keeps
+        if name in {activation.replace("_", "") for activation in _ELEMENTWISE} and len(node.inputs) == 1:
+            return self._keeps
+        return self._blocks
 
     def _makes_new(self, node: Node, layer: Any, inputs: list[np.ndarray]) -> np.ndarray:
         if node.path in self.makes:

@@ -12,6 +12,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.kernels import kernels_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels import Channels
+from keras_trt.prune.numbers import is_whole
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class ChannelPattern:
     def __post_init__(self) -> None:
         if self.by not in ("norm", "batchnorm") and not callable(self.by):
             raise InputError(f'`by` must be "norm", "batchnorm" or a callable. Received: by={self.by!r}')
-        if self.multiple_of < 1:
-            raise InputError(f"`multiple_of` must be >= 1. Received: multiple_of={self.multiple_of}")
+        if not (is_whole(self.multiple_of) and self.multiple_of >= 1):
+            raise InputError(
+                f"`multiple_of` must be a whole number >= 1. Received: multiple_of={self.multiple_of!r}"
+            )
 
 
 def importance(channels: Channels, layers: dict[str, Any], by: Any) -> dict[int, float]:
@@ -54,8 +57,9 @@ def importance(channels: Channels, layers: dict[str, Any], by: Any) -> dict[int,
     found: dict[int, list[float]] = {}
     if by == "batchnorm":
         for path in channels.makes:
-            if getattr(layers[path], "moving_variance", None) is not None and layers[path].scale:
-                _add(found, channels, path, _relative(np.abs(layers[path].gamma.numpy()), path))
+            layer = layers.get(path)  # none for an operation between layers
+            if layer is not None and getattr(layer, "moving_variance", None) is not None and layer.scale:
+                _add(found, channels, path, _relative(np.abs(layer.gamma.numpy()), path))
     scored = set(found)
     for path in channels.makers:
         if not scored.issuperset(channels.roots(channels.makes[path]).tolist()):

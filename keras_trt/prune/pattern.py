@@ -11,6 +11,7 @@ import numpy as np
 from keras_trt._keras.kernels import Kernel
 from keras_trt.errors import InputError
 from keras_trt.prune.masks import block_mask, magnitude_mask, n_of_m_mask
+from keras_trt.prune.numbers import is_whole
 
 _ACCEPTED = '"unstructured", "2:4" (or any "n:m"), a (rows, cols) pair, or "channel"'
 
@@ -122,7 +123,7 @@ def parse_pattern(pattern: Any, pooling: str = "avg") -> Pattern:
     if isinstance(pattern, str) and (found := re.fullmatch(r"(\d+)x(\d+)( max)?", pattern)):
         pattern, pooling = (int(found[1]), int(found[2])), "max" if found[3] else pooling
     if isinstance(pattern, (tuple, list)) and len(pattern) == 2:
-        if all(isinstance(size, int) and size > 0 for size in pattern):
-            return Block(pattern[0], pattern[1], pooling.lower())
+        if all(is_whole(size) and size > 0 for size in pattern):
+            return Block(int(pattern[0]), int(pattern[1]), pooling.lower())
         raise InputError(f"Block sizes must be positive integers. Received: pattern={pattern!r}")
     raise InputError(f"`pattern` must be {_ACCEPTED}. Received: pattern={pattern!r}")

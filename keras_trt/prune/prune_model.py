@@ -10,6 +10,7 @@ from keras_trt._keras.flavor import check_model
 from keras_trt._keras.select import check_choices
 from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
+from keras_trt.prune.numbers import is_fraction, is_number
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.schedule import Schedule, as_numbers
@@ -79,7 +80,9 @@ def prune_model(
         amount = check_amount(sparsity, threshold, shrunk)
         return remove_channels(plain_model(model), amount or 0.0, shrunk, strategy, only, skip)
     shape = parse_pattern(pattern, pooling)
+    parse_strategy(strategy, shape)
     if schedule is None:
+        refuse_shared_threshold(threshold, strategy)
         sparsity, plan = check_amount(sparsity, threshold, shape), None
     else:
         plan = saved_schedule(schedule, sparsity, threshold, strategy)
@@ -87,7 +90,6 @@ def prune_model(
     flavor = check_model(model)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
-    parse_strategy(strategy, shape)
     copy = masking.rebind(flavor.clone(model))
     pruner = Pruner(copy, shape, strategy, only, skip)
     if plan is None:
@@ -113,6 +115,19 @@ def saved_schedule(schedule: Any, sparsity: float | None, threshold: float | Non
     return as_numbers(schedule)
 
 
+def refuse_shared_threshold(threshold: float | None, strategy: Any) -> None:
+    """A threshold already says how much goes from every layer.
+
+    Raises:
+        InputError: There is a threshold, and a strategy beside it.
+    """
+    if threshold is not None and strategy != "uniform":
+        raise InputError(
+            "`strategy` shares out a `sparsity`; a `threshold` decides in every layer for itself. Leave one "
+            f"out. Received: threshold={threshold!r}, strategy={strategy!r}"
+        )
+
+
 def check_amount(
     sparsity: float | None, threshold: float | None, pattern: Pattern | ChannelPattern
 ) -> float | None:
@@ -127,15 +142,15 @@ def check_amount(
                 "`threshold` decides weight by weight: it goes with neither `sparsity` nor a pattern. "
                 f"Received: sparsity={sparsity}, threshold={threshold}, pattern={pattern.name!r}"
             )
-        if not (math.isfinite(threshold) and threshold >= 0):
-            raise InputError(f"`threshold` must be a number >= 0. Received: threshold={threshold}")
+        if not (is_number(threshold) and math.isfinite(threshold) and threshold >= 0):
+            raise InputError(f"`threshold` must be a number >= 0. Received: threshold={threshold!r}")
         return None
     if isinstance(pattern, NofM):
         implied = 1 - pattern.n / pattern.m
-        if sparsity is not None and abs(sparsity - implied) > 1e-6:
+        if sparsity is not None and not (is_number(sparsity) and abs(sparsity - implied) <= 1e-6):
             raise InputError(
                 f"Pattern {pattern.name!r} means a sparsity of {implied:g}; leave `sparsity` out. "
-                f"Received: sparsity={sparsity}"
+                f"Received: sparsity={sparsity!r}"
             )
         return implied
     if sparsity is None:
@@ -143,6 +158,6 @@ def check_amount(
             "Say how much to prune: `sparsity=0.8` (fraction of zeros) or `threshold=0.5` (times the "
             "standard deviation of each layer). Received: neither"
         )
-    if not 0 <= sparsity < 1:
-        raise InputError(f"`sparsity` is a fraction in [0, 1). Received: sparsity={sparsity}")
+    if not is_fraction(sparsity):
+        raise InputError(f"`sparsity` is a fraction in [0, 1). Received: sparsity={sparsity!r}")
     return float(sparsity)

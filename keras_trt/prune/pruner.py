@@ -107,13 +107,6 @@ class Pruner:
         masking.mark_containers(self.flavor, self.model)
         return new
 
-    def reapply(self) -> None:
-        """Zeroes masked weights that something other than an optimiser step has written."""
-        for weight in self.weights:
-            mask = masking.mask_of(self.flavor, weight.variable)
-            if mask is not None and masking.value_of(weight.variable)[~mask].any():
-                masking.set_mask(self.flavor, weight.layer, weight.kernel, mask)
-
     def sparsity(self) -> float:
         """Fraction of zeros over all the pruned variables."""
         zeros = sum(int((masking.value_of(w.variable) == 0).sum()) for w in self.weights)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_trt.errors import InputError
+from keras_trt.prune.numbers import is_fraction, is_number, is_whole
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,24 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("final", "initial"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(f"`{name}` is a sparsity in [0, 1). Received: {name}={value}")
-        if self.begin_step < 0 or self.frequency < 1:
+            if not is_fraction(value):
+                raise InputError(f"`{name}` is a sparsity in [0, 1). Received: {name}={value!r}")
+        steps = (self.begin_step, self.frequency, self.begin_step if self.end_step is None else self.end_step)
+        if not all(is_whole(step) for step in steps) or self.begin_step < 0 or self.frequency < 1:
             raise InputError(
-                "`begin_step` must be >= 0 and `frequency` >= 1. "
-                f"Received: begin_step={self.begin_step}, frequency={self.frequency}"
+                "Steps are whole numbers, `begin_step` >= 0 and `frequency` >= 1. Received: "
+                f"begin_step={self.begin_step!r}, end_step={self.end_step!r}, frequency={self.frequency!r}"
             )
         if self.end_step is not None and self.end_step <= self.begin_step:
             raise InputError(
                 "`end_step` must come after `begin_step`. "
                 f"Received: begin_step={self.begin_step}, end_step={self.end_step}"
             )
+        if not (is_number(self.power) and self.power > 0):
+            raise InputError(f"`power` must be a number > 0. Received: power={self.power!r}")
+        for name, value in vars(self).items():  # plain numbers, which a file can hold
+            kind = float if name in ("final", "initial", "power") else int
+            object.__setattr__(self, name, None if value is None else kind(value))
 
     def __call__(self, step: int) -> tuple[bool, float]:
         """Whether to prune at `step` (counted from 0), and to which sparsity."""
@@ -103,7 +110,7 @@ def parse_schedule(schedule: Any, **options: Any) -> Callable[[int], tuple[bool,
     Raises:
         InputError: It is none of these, or options were given beside a whole schedule.
     """
-    if isinstance(schedule, (int, float)) and not isinstance(schedule, bool):
+    if is_number(schedule):
         return Schedule(float(schedule), **options)
     if options:
         given = ", ".join(f"`{name}`" for name in options)

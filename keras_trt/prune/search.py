@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from keras_trt.errors import InputError
+from keras_trt.prune.numbers import is_fraction, is_number, is_whole
 
 
 @dataclass
@@ -36,10 +37,14 @@ class Search:
     _start: tuple[float, float | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.max_drop >= 0:
-            raise InputError(f"`max_drop` must be a number >= 0. Received: max_drop={self.max_drop}")
-        if not 0 < self.final < 1:
-            raise InputError(f"The highest sparsity must lie between 0 and 1. Received: {self.final}")
+        if not (is_number(self.max_drop) and self.max_drop >= 0):
+            raise InputError(f"`max_drop` must be a number >= 0. Received: max_drop={self.max_drop!r}")
+        if not (is_fraction(self.final) and self.final > 0):
+            raise InputError(f"The highest sparsity must lie between 0 and 1. Received: {self.final!r}")
+        if not (is_whole(self.patience) and self.patience >= 1):
+            raise InputError(
+                f"`patience` is a whole number of epochs >= 1. Received: patience={self.patience!r}"
+            )
         self._start = self.step, self.baseline
 
     def anew(self) -> Search:

@@ -17,7 +17,8 @@ from keras_trt._keras.measure import inputs_and_targets, loss_against
 from keras_trt._keras.select import check_choices
 from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
-from keras_trt.prune.pattern import Pattern, parse_pattern
+from keras_trt.prune.numbers import is_fraction
+from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.shrink import plan_channels, remove_channels
 from keras_trt.prune.table import Sensitivity
 from keras_trt.prune.weights import Weight, find_weights, new_mask
@@ -68,9 +69,14 @@ def sensitivity(
         >>> table = keras_trt.prune.sensitivity(model, x_val[:512])
         >>> pruned = keras_trt.prune_model(model, 0.8, strategy=table)
     """
+    fractions = all(is_fraction(level) for level in levels)
+    if not fractions or not levels or list(levels) != sorted({0.0, *levels})[1:]:
+        raise InputError(f"`levels` must be numbers that rise between 0 and 1. Received: levels={levels!r}")
     levels = tuple(float(level) for level in levels)
-    if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
-        raise InputError(f"`levels` must rise between 0 and 1. Received: levels={levels}")
+    if metric is not None and not callable(metric):
+        raise InputError(
+            f"`metric` must be a function (targets, predictions) -> float. Received: metric={metric!r}"
+        )
     x, y = inputs_and_targets(data, metric)
     flavor = check_model(model)
     model = plain_model(model)
@@ -81,6 +87,11 @@ def sensitivity(
         trials = _channel_trials(model, shape, only, skip, loss)
     else:
         shape = parse_pattern(pattern)
+        if isinstance(shape, NofM):
+            raise InputError(
+                f"Pattern {shape.name!r} fixes the sparsity of every layer, so there are no levels to "
+                f"measure. Received: pattern={pattern!r}"
+            )
         trials = _weight_trials(find_weights(flavor, model, shape, only, skip), shape, loss)
     known = _Cache(cache, model, shape.name, x, metric)
     losses: dict[str, tuple[float, ...]] = {}

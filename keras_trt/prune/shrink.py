@@ -17,6 +17,7 @@ from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels import Channels
 from keras_trt.prune.choose import Group, choose
 from keras_trt.prune.importance import ChannelPattern, importance
+from keras_trt.prune.numbers import is_fraction
 from keras_trt.prune.table import Sensitivity
 from keras_trt.report import Report
 
@@ -121,6 +122,8 @@ def plan_channels(
 ) -> tuple[Channels, list[Group]]:
     """The channels of a model, and its groups of tied layers with what stays at a sparsity."""
     flavor = check_model(model)
+    if not is_fraction(sparsity):
+        raise InputError(f"`sparsity` is a fraction in [0, 1). Received: sparsity={sparsity!r}")
     if strategy not in ("uniform", "global") and not isinstance(strategy, Sensitivity | dict):
         raise InputError(
             '`strategy` must be "uniform", "global" or the result of keras_trt.prune.sensitivity(model, '

@@ -115,6 +115,19 @@ def test_gradient_accumulation_and_mixed_precision_keep_zeros(k):
     assert zeros(model) == 0.5
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_accumulated_gradients_leave_the_steps_batches(scaled):
+    import keras as k
+
+    model, steps = net(k), []
+    optimizer = k.optimizers.SGD(0.01, gradient_accumulation_steps=4)
+    optimizer = k.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    fit(model, Prune(lambda step: steps.append(step) or 0.5), epochs=2)
+    fit(model, Prune(lambda step: steps.append(step) or 0.5))
+    assert steps == [*range(24)]  # 8 batches an epoch
+
+
 def test_averaged_weights_are_masked_too(k):
     model = net(k)
     model.compile(k.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9), "sparse_categorical_crossentropy")

@@ -10,7 +10,7 @@ from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.masking import mask_of, value_of, weights_in
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models import strip
-from keras_trt.prune import Schedule, prune_model, rebind, sparsity_report
+from keras_trt.prune import Schedule, prune_model, reapply, rebind, sparsity_report
 from keras_trt.prune.masks import is_n_of_m
 
 RNG = np.random.default_rng(0)
@@ -169,6 +169,22 @@ def test_blocks_run_over_the_matrix_of_inputs_and_outputs(k):
     assert (blocks.sum(1) == 0).mean() == 0.5
 
 
+def test_sizes_and_amounts_of_numpy_are_taken(k):
+    pruned = zeros(prune_model(small(k), np.float32(0.5), pattern=tuple(np.array([2, 4])), only="conv"))
+    assert pruned["conv.kernel"] == 0.5
+
+
+def test_averaged_weights_are_zero_again_after_one_call(k):
+    pruned = prune_model(small(k), 0.5)
+    pruned.compile(k.optimizers.Adam(0.01, use_ema=True), "sparse_categorical_crossentropy")
+    pruned.fit(X, Y, epochs=2, batch_size=16, verbose=0)
+    average = pruned.get_layer("conv").kernel.numpy()
+    assert (average == 0).mean() < 0.5  # Keras takes its averages before it applies constraints
+    assert zeros(reapply(pruned))["conv.kernel"] == 0.5
+    kept = pruned.get_layer("conv").kernel.numpy()
+    assert np.array_equal(kept[kept != 0], average[kept != 0])
+
+
 def test_pruning_twice_adds_zeros_and_drops_none(k):
     once = prune_model(small(k), 0.5)
     twice = prune_model(once, 0.5, pattern=(4, 4), only="conv")
@@ -292,6 +308,11 @@ def test_mask_of_is_none_for_weights_that_are_not_pruned(k):
         ({}, "Say how much to prune"),
         ({"sparsity": 1.0}, r"fraction in \[0, 1\).*Received: sparsity=1.0"),
         ({"sparsity": -0.1}, "Received: sparsity=-0.1"),
+        ({"sparsity": "half"}, r"fraction in \[0, 1\).*Received: sparsity='half'"),
+        ({"sparsity": [0.5]}, r"Received: sparsity=\[0.5\]"),
+        ({"threshold": "1"}, "Received: threshold='1'"),
+        ({"threshold": 0.5, "strategy": "global"}, "a `threshold` decides in every layer"),
+        ({"pattern": "2:4", "sparsity": "half"}, "Received: sparsity='half'"),
         ({"sparsity": 0.5, "threshold": 0.5}, "neither `sparsity` nor a pattern"),
         ({"threshold": -1.0}, "Received: threshold=-1"),
         ({"threshold": 50.0}, r"would zero all of layer 'conv'.*skip='conv'"),

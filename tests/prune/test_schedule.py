@@ -1,5 +1,9 @@
 """Schedules: when to prune and how much."""
 
+import json
+from dataclasses import asdict
+
+import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
@@ -55,6 +59,10 @@ def test_a_plain_function_is_asked_at_every_step():
         (lambda: Schedule(0.5, initial=-0.1), "Received: initial=-0.1"),
         (lambda: Schedule(0.5, begin_step=9, end_step=9), "`end_step` must come after `begin_step`"),
         (lambda: Schedule(0.5, frequency=0), "frequency=0"),
+        (lambda: Schedule("0.5"), "Received: final='0.5'"),
+        (lambda: Schedule(0.5, begin_step=1.5), "whole numbers.*begin_step=1.5"),
+        (lambda: Schedule(0.5, end_step="9"), "whole numbers.*end_step='9'"),
+        (lambda: Schedule(0.5, power=0), "power=0"),
         (lambda: parse_schedule("fast"), "Received: schedule='fast'"),
         (lambda: parse_schedule(Schedule(0.5), end_step=3), "`end_step` go with a number"),
         (lambda: parse_schedule(lambda step: 2.0)(7), "2.0 at step 7"),
@@ -63,3 +71,9 @@ def test_a_plain_function_is_asked_at_every_step():
 def test_nonsense_is_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_numbers_of_numpy_are_taken_and_kept_as_plain_ones():
+    schedule = parse_schedule(np.float32(0.5), end_step=np.int64(9))
+    assert json.loads(json.dumps(asdict(schedule)))["end_step"] == 9
+    assert schedule(9) == (True, 0.5)

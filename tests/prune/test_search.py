@@ -66,7 +66,13 @@ def test_a_model_that_cannot_be_pruned_ends_dense():
 
 
 @pytest.mark.parametrize(
-    "options,message", [({"max_drop": -1}, "max_drop=-1"), ({"max_drop": 0, "final": 1}, "1")]
+    "options,message",
+    [
+        ({"max_drop": -1}, "max_drop=-1"),
+        ({"max_drop": "1%"}, "max_drop='1%'"),
+        ({"max_drop": 0, "final": 1}, "Received: 1"),
+        ({"max_drop": 0, "patience": 0}, "patience=0"),
+    ],
 )
 def test_nonsense_is_refused(options, message):
     with pytest.raises(InputError, match=message):

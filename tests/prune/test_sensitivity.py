@@ -106,9 +106,13 @@ def test_progress_is_shown_unless_quieted(capsys):
 @pytest.mark.parametrize(
     "arguments,message",
     [
-        ({"levels": (0.9, 0.5)}, "must rise"),
-        ({"levels": (0.5, 1.0)}, "must rise"),
+        ({"levels": (0.9, 0.5)}, "numbers that rise"),
+        ({"levels": (0.5, 1.0)}, "numbers that rise"),
+        ({"levels": ()}, "must be numbers that rise"),
+        ({"levels": "50"}, "Received: levels='50'"),
         ({"metric": max}, "no targets"),
+        ({"metric": "accuracy"}, "a function.*metric='accuracy'"),
+        ({"pattern": "2:4"}, "no levels to measure"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):

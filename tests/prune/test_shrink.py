@@ -224,6 +224,41 @@ def test_masks_and_frozen_flags_survive(k):
     assert zeros.any()
 
 
+@pytest.mark.parametrize("by", ["norm", "batchnorm"])
+def test_numbers_and_activations_between_layers_hand_channels_on(k, by):
+    import tensorflow as tf
+
+    relu = tf.nn.relu if k.__name__ == "tf_keras" else k.ops.relu
+    inputs = k.Input((8, 8, 3))
+    h = k.layers.Conv2D(10, 3, name="a")(inputs)
+    h = relu(2 * h) / 3.0
+    h = h - k.layers.Conv2D(10, 1, name="b")(k.layers.BatchNormalization(name="bn")(h))
+    model = with_dead_channels(k.Model(inputs, k.layers.Dense(2, name="head")(h)))
+    small = prune_model(model, 0.4, pattern=ChannelPattern(by=by))
+    assert small.get_layer("a").filters == small.get_layer("b").filters == 6
+    expected = model.predict(X[:, :8, :8], verbose=0)
+    assert np.abs(small.predict(X[:, :8, :8], verbose=0) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_constant_for_each_channel_and_operations_across_channels_keep_them(k):
+    import tensorflow as tf
+
+    mean = tf.reduce_mean if k.__name__ == "tf_keras" else k.ops.average
+    inputs = k.Input((8, 8, 3))
+    h = k.layers.Conv2D(10, 3, name="a")(inputs) * np.arange(10, dtype="float32")
+    h = mean(k.layers.Conv2D(10, 3, name="b")(h), axis=1)
+    model = k.Model(inputs, k.layers.Dense(2, name="head")(k.layers.Dense(4, name="free")(h)))
+    rows = {row["layers"]: row for row in channel_report(model, 0.5).rows}
+    assert [row["kept"] for row in rows.values()] == [10, 10, 2, 2]
+    assert "needs them all" in rows["a"]["reason"] and "needs them all" in rows["b"]["reason"]
+    assert prune_model(model, 0.5, pattern="channel").get_layer("free").units == 2
+
+
+def test_the_report_refuses_what_prune_model_refuses(k):
+    with pytest.raises(InputError, match=r"fraction in \[0, 1\). Received: sparsity=40"):
+        channel_report(net(k, residual), 40)
+
+
 def test_a_model_with_nothing_to_remove_says_why(k):
     model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="only")])
     with pytest.raises(ModelError, match="only: they reach a model output"):
@@ -234,6 +269,7 @@ def test_a_model_with_nothing_to_remove_says_why(k):
     "arguments,message",
     [
         ({"sparsity": 1.5}, "Received: sparsity=1.5"),
+        ({"sparsity": "0.4"}, "Received: sparsity='0.4'"),
         ({"threshold": 0.5}, "nor a pattern"),
         ({"sparsity": 0.4, "schedule": Schedule(0.4)}, "not on a schedule, for the shape changes"),
         ({"sparsity": 0.5, "strategy": "best"}, "strategy='best'"),
@@ -247,7 +283,12 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize(
-    "options,message", [({"by": "size"}, "by='size'"), ({"multiple_of": 0}, "multiple_of=0")]
+    "options,message",
+    [
+        ({"by": "size"}, "by='size'"),
+        ({"multiple_of": 0}, "multiple_of=0"),
+        ({"multiple_of": 2.5}, "multiple_of=2.5"),
+    ],
 )
 def test_a_wrong_pattern_is_refused(options, message):
     with pytest.raises(InputError, match=message):

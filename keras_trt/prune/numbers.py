@@ -1,0 +1,21 @@
+"""What counts as a number in an argument: Python's and numpy's own, no boolean and no text."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is an integer."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_fraction(value: Any) -> bool:
+    """Whether `value` is a number in [0, 1)."""
+    return is_number(value) and 0 <= value < 1
