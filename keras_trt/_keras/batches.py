@@ -18,7 +18,7 @@ def batches(
 
     Args:
         flavor: The model's Keras.
-        model: Its inputs' shapes are checked against the first batch.
+        model: Its inputs' shapes are checked against every batch.
         data: An array, a list or dict of arrays (as the model takes them), a `tf.data.Dataset` of batches,
             a `PyDataset`/`Sequence`, or any iterable of batches. A batch may be `x`, `(x, y)` or `(x, y, w)`.
         batch_size: Used for arrays.
@@ -27,6 +27,7 @@ def batches(
     Raises:
         InputError: No data, or a shape that does not fit; the message names the input.
     """
+    _check_data(data, batch_size, steps)
     return (x for x, _ in _pairs(flavor, model, _raw(data, batch_size), steps))
 
 
@@ -37,7 +38,7 @@ def batches_with_targets(
 
     Args:
         flavor: The model's Keras.
-        model: Its inputs' shapes are checked against the first batch.
+        model: Its inputs' shapes are checked against every batch.
         data: As for `batches`, but a tuple of arrays is (inputs, targets).
         batch_size: Used for arrays.
         steps: The most batches to take; needed for endless generators.
@@ -45,6 +46,7 @@ def batches_with_targets(
     Raises:
         InputError: As `batches`.
     """
+    _check_data(data, batch_size, steps)
     if isinstance(data, tuple) and _arrays(data):
         return _pairs(flavor, model, (tuple(part) for part in _raw(list(data), batch_size)), steps)
     return _pairs(flavor, model, _raw(data, batch_size), steps)
@@ -57,12 +59,25 @@ def _pairs(flavor: Flavor, model: Any, items: Iterable[Any], steps: int | None) 
             return
         x = batch[0] if isinstance(batch, tuple) else batch
         y = batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
-        if count == 0:
-            _check(flavor, model, x)
+        _check(flavor, model, x)
         yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)), y
         count += 1
     if count == 0:
         raise InputError("The data holds no batch. Received: an empty data set.")
+
+
+def _check_data(data: Any, batch_size: int, steps: int | None) -> None:
+    """Refuses what holds no batches, or no end of them."""
+    if isinstance(data, str) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise InputError(
+            "Data is an array, a list or dict of arrays, a `tf.data.Dataset`, a `PyDataset`/`Sequence` or an "
+            f"iterable of batches. Received: {data!r} (of type {type(data).__name__})"
+        )
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if value is not None and value < 1:
+            raise InputError(f"`{name}` must be at least 1. Received: {name}={value}")
+    if steps is None and hasattr(data, "cardinality") and int(data.cardinality()) == -1:  # tf.data's infinity
+        raise InputError(f"The data must end. Take some batches: `data.take(16)`. Received: endless {data!r}")
 
 
 def length(data: Any, batch_size: int = 32, steps: int | None = None) -> int | None:
@@ -83,6 +98,11 @@ def _arrays(data: Any) -> bool:
     return bool(leaves) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in leaves)
 
 
+def _indexed(data: Any) -> bool:
+    """Whether batches are read by their index, as of a `PyDataset` or a `Sequence`."""
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (list, tuple))
+
+
 def _leaves(data: Any) -> list[Any]:
     if isinstance(data, dict):
         return [leaf for value in data.values() for leaf in _leaves(value)]
@@ -95,8 +115,8 @@ def _raw(data: Any, batch_size: int) -> Iterator[Any]:
     if _arrays(data):
         for start in range(0, len(_leaves(data)[0]), batch_size):
             yield _slice(data, slice(start, start + batch_size))
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (list, tuple)):
-        for i in range(len(data)):  # a PyDataset or a Sequence
+    elif _indexed(data):
+        for i in range(len(data)):
             yield data[i]
     else:
         yield from data
@@ -142,4 +162,5 @@ def _check(flavor: Flavor, model: Any, x: Any) -> None:
     for name, tensor, array in zip(names, declared, given, strict=True):
         want, got = tuple(tensor.shape), tuple(np.shape(array))
         if len(want) != len(got) or any(a not in (None, b) for a, b in zip(want[1:], got[1:], strict=True)):
-            raise InputError(f"Input {name!r} takes batches of shape {want}. Received: shape {got}.")
+            hint = " Batch the data first: `data.batch(32)`." if want[1:] == got else ""
+            raise InputError(f"Input {name!r} takes batches of shape {want}. Received: shape {got}.{hint}")

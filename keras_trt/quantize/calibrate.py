@@ -56,9 +56,10 @@ def calibrate(
         )
     seen = {key: Histogram() for key in owners}
     run = _observed_call(flavor, model, seen)
+    items = batches(flavor, model, data, batch_size, steps)
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
-    for done, batch in enumerate(batches(flavor, model, data, batch_size, steps), start=1):
+    for done, batch in enumerate(items, start=1):
         run(batch)
         _check_finite(seen, owners)
         bar.update(done, finalize=done == total)
