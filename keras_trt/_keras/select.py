@@ -26,19 +26,22 @@ def selected(path: str, layer: Any, only: Any = None, skip: Any = ()) -> bool:
     return only is None or any(_matches(choice, path, layer) for choice in _choices(only))
 
 
-def check_choices(layers: Iterable[tuple[str, Any]], only: Any = None, skip: Any = ()) -> None:
+def check_choices(
+    layers: Iterable[tuple[str, Any]], only: Any = None, skip: Any = (), *, scheme: Any = ()
+) -> None:
     """Makes sure that every name, pattern and class given matches some layer.
 
     Args:
         layers: (path, layer) of all layers, as `Flavor.walk` gives them.
         only: As in `selected`.
         skip: As in `selected`.
+        scheme: Choices of the same kinds, the keys of a mapping to schemes.
 
     Raises:
         InputError: One of them matches nothing; the message lists close names.
     """
     layers = list(layers)
-    for argument, value in (("only", only), ("skip", skip)):
+    for argument, value in (("only", only), ("skip", skip), ("scheme", scheme)):
         for choice in _choices(value):
             if callable(choice) and not isinstance(choice, type) and not _is_layer(choice):
                 continue  # a predicate may well be true nowhere

@@ -13,7 +13,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import ModelError
-from keras_trt.quantize.twins import LayerScheme, is_twin, quantize_layer
+from keras_trt.quantize.twins import LayerScheme, is_twin, numbered, quantize_layer
 
 Position = tuple[int, ...]
 
@@ -44,8 +44,10 @@ def _remember(flavor: Flavor, layer: Any) -> None:
 
 def _below(flavor: Flavor, layer: Any, position: Position = ()) -> Iterator[tuple[Position, Any]]:
     """The layers one level below; functional models in between are looked through."""
-    for i, child in enumerate(c for c in flavor.children(layer) if not flavor.is_quantizer(c)):
-        if flavor.is_model(child) and flavor.is_functional(child):
+    for i, child in enumerate(numbered(flavor, layer)):
+        if flavor.is_model(child) and (
+            flavor.is_functional(child) or isinstance(child, flavor.keras.Sequential)
+        ):
             yield from _below(flavor, child, (*position, i))
         else:
             yield (*position, i), child

@@ -22,8 +22,8 @@ class QuantizedTensor:
             scales follow its values.
         format: `"int8"`, `"fp8"` or `"int4"`.
         block: Input channels per weight scale; None for one scale per output channel.
-        stored: Whether a weight is written in its format; recurrent weights stay float numbers on the grid,
-            since TensorRT's recurrent layers take no other.
+        stored: Whether a weight is written in its format; recurrent weights and tables stay float numbers on
+            the grid, since TensorRT's recurrent and look-up layers take no other.
     """
 
     layer: str
@@ -45,7 +45,7 @@ def inventory(model: Any) -> list[QuantizedTensor]:
             found.append(QuantizedTensor(path, "activation", quantizer.name, amax, quantizer.dtype_name))
         formats = layer.quantization.scheme
         for name in layer.quantization.kernels:
-            stored = not flavor.is_cell(layer)
+            stored = not flavor.keeps_floats(layer)
             found.append(QuantizedTensor(path, "weight", name, None, formats.weights, formats.block, stored))
     return found
 

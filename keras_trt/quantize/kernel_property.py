@@ -58,7 +58,7 @@ def _on_grid(flavor: Flavor, layer: Any, variable: Any, name: str) -> Any:
     """The kernel as the layer computes with it: on the grid, in the layer's compute dtype."""
     tf = flavor.tf
     axes, formats = kernel_of(layer, name).channel_axes, layer.quantization.scheme
-    if is_exporting() and (formats.weights != "int8" or flavor.is_cell(layer)):
+    if is_exporting() and (formats.weights != "int8" or flavor.keeps_floats(layer)):
         # Ops that tf2onnx knows not, or would leave in the loop over time: hand it the numbers.
         with tf.init_scope():
             values = tf.cast(tf.convert_to_tensor(flavor.raw(variable)), tf.float32)

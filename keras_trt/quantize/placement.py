@@ -52,7 +52,7 @@ FLOAT = {
     "RMSNormalization": "normalisation statistics need float range",
     "GroupNormalization": "normalisation statistics need float range",
     "UnitNormalization": "normalisation statistics need float range",
-    "Embedding": "a table look-up gains no speed from int8; name it in `only` to shrink its weights",
+    "Embedding": "a table look-up gains no speed from int8; name it in `only` to put its weights on the grid",
     "ReversibleEmbedding": "rows of its table are looked up and columns multiplied: no one scale fits both",
 }
 
@@ -112,7 +112,8 @@ def under_scheme(decision: Decision, scheme: Scheme, kernel_shapes: tuple[Shape,
         return decision
     if scheme.activations is None and not decision.kernels:
         return float_because(f"{scheme.name} quantises weights only")
-    if scheme.weights == "fp8" and not decision.kernels and decision.kind not in {"Add", *ATTENTION}:
+    weighted = decision.kernels and decision.kind != "Embedding"
+    if scheme.weights == "fp8" and not weighted and decision.kind not in {"Add", *ATTENTION}:
         return float_because(
             "TensorRT computes convolutions, products and residual additions in fp8, no more"
         )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
@@ -11,6 +16,7 @@ from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.select import check_choices, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
@@ -20,6 +26,7 @@ from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize
 from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
+EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
 
 def quantize_model(
@@ -45,7 +52,8 @@ def quantize_model(
         calibration_data: Data to set the activation ranges from (see `calibrate`), where there are any.
             Without it they come from the first training batches.
         method: How ranges are found from the data (see `calibrate`).
-        only: Layers to quantise: names, paths, classes, regular expressions or callables. All, when None.
+        only: Layers to quantise: names, paths, classes, regular expressions or callables. All but Embedding,
+            when None.
         skip: Layers to leave float, given the same way.
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
         verbose: 1 shows progress while calibrating.
@@ -63,7 +71,8 @@ def quantize_model(
         >>> quantized.fit(x_train, y_train, epochs=2)
     """
     flavor = check_model(model)
-    schemes_by_choice(scheme)  # a wrong name is refused before anything is copied
+    schemes_by_choice(scheme)  # wrong names are refused before anything is copied
+    calibrator(method)
     copy = flavor.clone(plain_model(model))
     convert(flavor, copy, scheme, only, skip)
     set_ranges(flavor, copy, ranges or {})
@@ -112,13 +121,15 @@ def decide(
     layers = list(flavor.walk(model))
     choices = schemes_by_choice(scheme)
     check_choices(layers, only, skip)
-    check_choices(layers, [choice for choice, _ in choices if choice is not None])
+    check_choices(layers, scheme=[choice for choice, _ in choices if choice is not None])
     graph = layer_graph(flavor, model)
     placed = place(graph) if graph is not None else {}
     loops = tuple(f"{path}/" for path, layer in layers if isinstance(layer, flavor.keras.layers.RNN))
     decisions = {}
     for path, layer in layers:
         decision = placed.get(path) or _alone(flavor, path, layer)
+        if decision.kind == "Embedding" and (only is not None or _is_quantized(layer)):
+            decision = Decision(path, decision.kind, (), ("embeddings",), EMBEDDING_REASON)
         if decision.quantized and path.startswith(loops) and decision.kind not in CELLS:
             decision = Decision(path, decision.kind, reason=LOOP_REASON)
         if decision.quantized and not selected(path, layer, only, skip):
@@ -143,17 +154,17 @@ def convert(
     """
     decisions = decide(flavor, model, scheme, only, skip)
     if not any(d.quantized for d in decisions.values()):
-        kinds = sorted({d.kind for d in decisions.values()})
+        last_first = reversed(decisions.values())
+        reasons = {d.reason: f"{d.path} ({d.kind}): {d.reason}" for d in last_first if d.kind != "InputLayer"}
         raise ModelError(
-            f"No layer of model {model.name!r} can be quantised. Received: layers of kind {', '.join(kinds)}"
-            f"{'' if only is None and not skip else ', with `only`/`skip` leaving out others'}. "
+            f"No layer of model {model.name!r} can be quantised. Received: {'; '.join(reasons.values())}. "
             "Tell the library about custom layers with `keras_trt.register_layer(cls, kernels=[...])`."
         )
     for path, layer in list(flavor.walk(model)):
         decision = decisions.get(path)
         if decision is None or decision.scheme is None:
             continue
-        if not is_twin(layer) or not layer.quantization.own:
+        if not _is_quantized(layer):
             own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
@@ -161,18 +172,22 @@ def convert(
 
 
 def set_ranges(flavor: Flavor, model: Any, ranges: Mapping[str, float]) -> None:
-    """Sets activation ranges by hand and holds them there."""
-    twins = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
+    """Sets activation ranges by hand and holds them there; a name counts for all layers that have it."""
+    if not isinstance(ranges, Mapping):
+        raise InputError(f"`ranges` maps layers to their largest magnitudes. Received: ranges={ranges!r}")
+    twins = {path: quantizers_of(layer) for path, layer in flavor.walk(model) if is_twin(layer)}
+    twins = {path: quantizers for path, quantizers in twins.items() if quantizers}
     for name, amax in ranges.items():
-        if not amax > 0:
-            raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax}}}.")
-        found = [layer for path, layer in twins.items() if name in (path, layer.name)]
+        if not (isinstance(amax, (int, float, np.number)) and 0 < amax < math.inf):
+            raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax!r}}}.")
+        found = [twins[name]] if name in twins else [q for p, q in twins.items() if p.split("/")[-1] == name]
         if not found:
+            close = difflib.get_close_matches(str(name), twins, n=5, cutoff=0.5)
             raise InputError(
-                f"`ranges` names a layer that is not quantised. Received: {name!r}. "
-                f"Quantised layers: {', '.join(list(twins)[:20])}."
+                f"`ranges` names a layer without quantised activations. Received: {name!r}. "
+                f"Quantised layers: {', '.join(close or list(twins)[:20]) or 'none'}."
             )
-        for quantizer in quantizers_of(found[0]):
+        for quantizer in itertools.chain.from_iterable(found):
             quantizer.set_range(amax)
             quantizer.observe.assign(0.0)
 
@@ -182,6 +197,10 @@ def _alone(flavor: Flavor, path: str, layer: Any) -> Decision:
     children = [c for c in flavor.children(layer) if not flavor.is_quantizer(c)]
     kernels = tuple(kernel.name for kernel in kernels_of(layer))
     return place_alone(path, kind_of(flavor, layer), kernels, bool(children) and not kernels)
+
+
+def _is_quantized(layer: Any) -> bool:
+    return is_twin(layer) and layer.quantization.own
 
 
 def left_float(flavor: Flavor, layer: Any, decision: Decision) -> str:

@@ -192,7 +192,7 @@ def _adopt(flavor: Flavor, layer: Any) -> None:
     for position, child_scheme in scheme.children if scheme is not None else ():
         child = layer
         for i in position:
-            below = [c for c in flavor.children(child) if not flavor.is_quantizer(c)]
+            below = numbered(flavor, child)
             if i >= len(below):
                 break
             child = below[i]
@@ -200,6 +200,12 @@ def _adopt(flavor: Flavor, layer: Any) -> None:
             if not is_twin(child) or child.quantization != child_scheme:
                 quantize_layer(child, child_scheme)
                 _adopt(flavor, child)
+
+
+def numbered(flavor: Flavor, layer: Any) -> list[Any]:
+    """The sub-layers that positions count: a Sequential gets its InputLayer only when it is built."""
+    skipped = flavor.keras.layers.InputLayer
+    return [c for c in flavor.children(layer) if not (flavor.is_quantizer(c) or isinstance(c, skipped))]
 
 
 def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import keras_trt
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.models import load_model, report, save_model, strip
 from keras_trt.quantize import quantize_model
@@ -120,6 +121,24 @@ def test_embeddings_stay_float_with_the_reason(k):
     assert {t.layer for t in inventory(model)} == {"head"}
     rows = {row["layer"]: row["reason"] for row in report(model).rows}
     assert rows["table"].startswith("a table look-up gains no speed")
+
+
+def test_embeddings_named_in_only_are_put_on_the_grid_and_export(k, tmp_path):
+    inputs = k.Input((6,), dtype="int32")
+    x = k.layers.Embedding(20, 8, name="table")(inputs)
+    model, x = k.Model(inputs, k.layers.Dense(2, name="head")(x)), RNG.integers(0, 20, (16, 6))
+    quantized = quantize_model(model, only=["table", "head"], calibration_data=x, verbose=0)
+    rows = {row["layer"]: row for row in report(quantized).rows}
+    assert rows["table"]["quantised"] == "embeddings"
+    assert rows["table"]["reason"].startswith("weights only, as `only` names it")
+    expected = quantized.predict(x, verbose=0)
+    assert 0 < np.abs(expected - model.predict(x, verbose=0)).max() < 0.05
+    keras_trt.export(quantized, tmp_path / "m.bundle", engine=None, verbose=0)  # checks the numbers itself
+    save_model(quantized, tmp_path / "m.keras")
+    loaded = quantize_model(load_model(tmp_path / "m.keras"))
+    assert {t.layer for t in inventory(loaded)} == {"table", "head"}
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
+    assert {t.layer for t in inventory(quantize_model(model, "fp8", only=".*"))} == {"head"}
 
 
 def test_a_table_read_both_ways_stays_float_with_the_reason(tmp_path):
@@ -293,6 +312,36 @@ def test_subclassed_models_are_copied_or_converted_in_place(k, tmp_path):
     model.fit(x, reference, verbose=0, callbacks=[Quantize()])
     assert sum(t.kind == "weight" for t in inventory(model)) == 3
     assert isinstance(model, net)
+
+
+def test_subclassed_models_keep_layers_in_lists_dicts_and_unbuilt_sequentials_through_a_file(k, tmp_path):
+    @k.saving.register_keras_serializable(package=f"tests_{k.__name__}")
+    class Parts(k.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.blocks = [k.layers.Dense(8, name=f"block{i}") for i in range(2)]
+            self.tail = k.Sequential([k.layers.ReLU(), k.layers.Dense(8, name="inner")], name="tail")
+            self.heads = {"a": k.layers.Dense(2, name="a"), "b": k.layers.Dense(3, name="b")}
+
+        def call(self, x, training=False):
+            for block in self.blocks:
+                x = block(x)
+            x = self.tail(x)
+            return {name: head(x) for name, head in self.heads.items()}
+
+        def get_config(self):
+            return {"name": self.name}
+
+    model, x = Parts(name="parts"), data(16, 6)
+    model(x)
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    names = {"block0", "block1", "tail/inner", "a", "b"}
+    assert {t.layer for t in inventory(quantized)} == names
+    save_model(quantized, tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras")
+    assert inventory(loaded) == inventory(quantized)
+    for name, expected in quantized.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0)[name], expected)
 
 
 def test_a_registered_custom_layer_is_quantised_in_one_line(k, tmp_path):

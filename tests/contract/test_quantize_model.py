@@ -13,6 +13,7 @@ from keras_trt.errors import InputError, ModelError
 from keras_trt.models import load_model, report, save_model, strip
 from keras_trt.quantize import calibrate, plan_quantization, quantize_model
 from keras_trt.quantize.inventory import inventory
+from keras_trt.quantize.schemes import Int4Weights
 from keras_trt.quantize.twins import is_twin
 from tests.nets import compiled, images, residual_net
 
@@ -176,8 +177,25 @@ def test_ranges_set_by_hand_hold_through_calibration_and_training(float_model):
     assert {t.amax for t in inventory(model) if t.layer == "strided" and t.amax} == {0.5}
     with pytest.raises(InputError, match="'nothing'.*Quantised layers: stem"):
         quantize_model(float_model, ranges={"nothing": 1.0})
-    with pytest.raises(InputError, match="> 0"):
-        quantize_model(float_model, ranges={"strided": 0.0})
+    for amax in (0.0, np.inf, np.nan, None, "wide"):
+        with pytest.raises(InputError, match="> 0.*'strided'"):
+            quantize_model(float_model, ranges={"strided": amax})
+    with pytest.raises(InputError, match=r"`ranges` maps layers.*Received: ranges=3\.0"):
+        quantize_model(float_model, ranges=3.0)
+    with pytest.raises(InputError, match="without quantised activations.*'strided'.*none"):
+        quantize_model(float_model, "int8-weights", ranges={"strided": 1.0})
+
+
+def test_a_range_by_name_counts_for_every_layer_of_that_name(k):
+    def part(name):
+        inputs = k.Input((4,))
+        return k.Model(inputs, k.layers.Dense(4, name="same")(inputs), name=name)
+
+    inputs = k.Input((4,))
+    model = k.Model(inputs, part("b")(part("a")(inputs)))
+    by_name, by_path = (quantize_model(model, ranges={key: 2.0}) for key in ("same", "b/same"))
+    assert ranges(by_name) == [2.0, 2.0]
+    assert ranges(by_path) == [0.0, 2.0]
 
 
 def test_the_plan_is_what_quantize_model_does(float_model):
@@ -228,6 +246,20 @@ def test_bad_calibration_data_is_refused(float_model):
         calibrate(model, x[:0], verbose=0)
     with pytest.raises(InputError, match=r"'image' takes batches of shape \(None, 8, 8, 3\).*\(32, 8, 8\)"):
         calibrate(model, x[..., 0], verbose=0)
+    with pytest.raises(InputError, match=r"Received: shape \(8, 8, 3\). Batch the data first"):
+        calibrate(model, (image for image in x), verbose=0)
+    with pytest.raises(InputError, match=r"'image' takes batches of shape.*\(32, 6, 8, 3\)"):
+        calibrate(model, iter([x[:32], x[:32, 2:]]), verbose=0)  # not the first batch
+    endless = flavor_of(float_model).tf.data.Dataset.from_tensors(x).repeat()
+    with pytest.raises(InputError, match=r"must end.*data.take\(16\)"):
+        quantize_model(float_model, calibration_data=endless, verbose=0)
+    assert calibrate(quantize_model(float_model), endless, steps=2, verbose=0)
+    for data in (None, 3, "images"):
+        with pytest.raises(InputError, match="an array, a list or dict of arrays.*Received"):
+            calibrate(model, data, verbose=0)
+    for option in ("batch_size", "steps"):
+        with pytest.raises(InputError, match=f"at least 1. Received: {option}=0"):
+            calibrate(model, x, verbose=0, **{option: 0})
     poisoned = x.copy()
     poisoned[3, 1, 1, 1] = np.nan
     with pytest.raises(InputError, match="layer 'stem' NaN"):
@@ -248,6 +280,14 @@ def test_models_that_cannot_be_quantised_are_refused(k):
         quantize_model("model.keras")
     with pytest.raises(InputError, match="one of"):
         quantize_model(residual_net(k), scheme="int3")
+    with pytest.raises(InputError, match="`scheme` matches no layer.*'stam'.*stem"):
+        quantize_model(residual_net(k), {"stam": "int8"})
+    with pytest.raises(InputError, match="`method` must be one of.*'maxx'"):
+        quantize_model(residual_net(k), method="maxx")
+    with pytest.raises(
+        ModelError, match=r"probabilities \(Dense\): its 64 inputs are no multiple of the block"
+    ):
+        quantize_model(residual_net(k), Int4Weights(block=128))
 
 
 @pytest.mark.parametrize("case", ["zero_channel", "one_channel", "constant", "one_sample", "outlier"])
