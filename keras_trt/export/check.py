@@ -40,6 +40,25 @@ def check_weights(flavor: Flavor, model: Any) -> None:
             )
 
 
+def check_kernel_types(flavor: Flavor, model: Any, inventory: Iterable[QuantizedTensor]) -> None:
+    """Makes sure that quantised weights are float32, which holds the grid exactly.
+
+    Raises:
+        ModelError: Names the first layer with other weights.
+    """
+    layers = dict(flavor.walk(model))
+    for tensor in inventory:
+        if not (tensor.kind == "weight" and tensor.stored):
+            continue
+        dtype = flavor.tf.as_dtype(getattr(layers[tensor.layer], tensor.name).dtype).name
+        if dtype in ("float16", "bfloat16"):
+            raise ModelError(
+                f"Quantised layers are exported from float32 weights. Received: layer {tensor.layer!r} with "
+                f"{dtype} weights. Make the model with the policy 'mixed_{dtype}' or 'float32', give it "
+                "this one's weights with `set_weights`, and choose `precision='int8+fp16'` for a float16 engine."
+            )
+
+
 def check_ranges(inventory: Iterable[QuantizedTensor]) -> None:
     """Makes sure that every activation quantiser has a range.
 

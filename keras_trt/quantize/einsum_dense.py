@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import math
+import string
+from collections.abc import Sequence
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 
 
-def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
-    """What an `EinsumDense` computes, for an equation such as `"abcd,cde->abe"`; None when it is no product.
+def is_product(equation: str) -> bool:
+    """Whether one matrix product computes an equation, up to the order of axes.
 
-    The letters summed over must end the input and begin the kernel, and the kernel's others end the output.
+    It does unless an axis of the kernel goes over input and output alike: then there is a matrix for each of
+    its indices, as in `"abc,bcd->abd"`.
     """
+    inputs, weight, output = _letters(equation)
+    return not set(inputs) & set(weight) & set(output) and set(output) <= set(inputs + weight)
+
+
+def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
+    """What an `EinsumDense` computes, by reshaping, transposing and one product; None when that cannot be."""
     tf, kernel = flavor.tf, layer.kernel
-    left, output = layer.equation.replace(" ", "").replace("...", "").split("->")
-    batch_letters, weight = left.split(",")
-    summed = [letter for letter in weight if letter not in output]
-    count = len(summed)
-    leading = batch_letters[: len(batch_letters) - count]
-    fits = (
-        list(weight[:count]) == summed == list(batch_letters[len(leading) :])
-        and output == leading + weight[count:]
-        and list(inputs.shape).count(None) <= 1
-    )
-    if not fits:
+    if not is_product(layer.equation) or list(inputs.shape).count(None) > 1:
         return None
-    rows = [-1 if size is None else size for size in inputs.shape[: len(inputs.shape) - count]]
-    depth, columns = math.prod(kernel.shape[:count]), list(kernel.shape[count:])
-    matrix = tf.reshape(kernel, (depth, math.prod(columns)))
-    result = tf.matmul(tf.reshape(inputs, (*rows, depth)), matrix)
-    result = tf.reshape(result, (*rows, *columns))
+    before, weight, after = _letters(layer.equation, len(inputs.shape))
+    summed = [letter for letter in weight if letter not in after]
+    kept = [letter for letter in before if letter not in summed]
+    made = [letter for letter in weight if letter in after]
+    sizes = dict(zip(weight, kernel.shape, strict=True))
+    x = _in_order(tf, inputs, before, kept + summed)
+    rows = [-1 if size is None else size for size in x.shape[: len(kept)]]
+    depth, columns = math.prod(sizes[letter] for letter in summed), [sizes[letter] for letter in made]
+    matrix = tf.reshape(_in_order(tf, kernel, weight, summed + made), (depth, math.prod(columns)))
+    result = tf.matmul(tf.reshape(x, (*rows, depth)), matrix)
+    result = _in_order(tf, tf.reshape(result, (*rows, *columns)), kept + made, after)
     if layer.bias is not None:
         result += tf.cast(tf.convert_to_tensor(flavor.raw(layer.bias)), result.dtype)
     return result if layer.activation is None else layer.activation(result)
+
+
+def _letters(equation: str, rank: int | None = None) -> tuple[str, str, str]:
+    """The axes of input, kernel and output; those of an ellipsis get letters when the rank is known."""
+    left, output = equation.replace(" ", "").split("->")
+    inputs, weight = left.split(",")
+    unused = [letter for letter in string.ascii_letters if letter not in equation]
+    ellipsis = "" if rank is None else "".join(unused[: rank - len(inputs.replace("...", ""))])
+    return inputs.replace("...", ellipsis), weight, output.replace("...", ellipsis)
+
+
+def _in_order(tf: Any, x: Any, axes: Sequence[str], wanted: Sequence[str]) -> Any:
+    """The tensor with its axes, named by letters, in another order."""
+    order = [axes.index(letter) for letter in wanted]
+    return x if order == sorted(order) else tf.transpose(x, order)

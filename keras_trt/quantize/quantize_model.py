@@ -18,6 +18,7 @@ from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.containers import mark_containers
+from keras_trt.quantize.einsum_dense import is_product
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
 from keras_trt.quantize.placement import CELLS, LOOP_REASON, Decision, place, place_alone, under_scheme
@@ -26,6 +27,7 @@ from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize
 from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
+EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
 
@@ -130,6 +132,8 @@ def decide(
         decision = placed.get(path) or _alone(flavor, path, layer)
         if decision.kind == "Embedding" and (only is not None or _is_quantized(layer)):
             decision = Decision(path, decision.kind, (), ("embeddings",), EMBEDDING_REASON)
+        if decision.kernels and decision.kind == "EinsumDense" and not is_product(layer.equation):
+            decision = Decision(path, decision.kind, reason=EINSUM_REASON)
         if decision.quantized and path.startswith(loops) and decision.kind not in CELLS:
             decision = Decision(path, decision.kind, reason=LOOP_REASON)
         if decision.quantized and not selected(path, layer, only, skip):

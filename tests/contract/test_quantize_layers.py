@@ -66,6 +66,28 @@ def test_layer(k, name, tmp_path):
     assert inventory(loaded) == inventory(quantized)
 
 
+@pytest.mark.parametrize(
+    ("equation", "shape"), [("abc,bd->adc", (4, 8)), ("abc,dc->abd", (6, 4)), ("...x,xy->...y", (6, 4))]
+)
+def test_a_product_over_any_axis_is_exported_as_trained(k, equation, shape, tmp_path):
+    inputs = k.Input((6, 8))
+    layer = k.layers.EinsumDense(equation, 4 if "..." in equation else shape, bias_axes=equation[-1])
+    model, x = k.Model(inputs, layer(inputs)), data(16, 6, 8)
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    found = keras_trt.export(quantized, tmp_path / "m.bundle", engine=None, verbose=0)
+    assert found.differences[0]["relative"] < 1e-5
+    assert found.int8_mac_share == 1.0
+
+
+def test_a_kernel_with_a_matrix_for_each_index_stays_float_with_the_reason(k):
+    inputs = k.Input((6, 8))
+    layer = k.layers.EinsumDense("abc,bcd->abd", (6, 4), name="each")
+    model = quantize_model(k.Model(inputs, k.layers.Dense(2, name="head")(layer(inputs))))
+    assert {t.layer for t in inventory(model)} == {"head"}
+    rows = {row["layer"]: row["reason"] for row in report(model).rows}
+    assert rows["each"].startswith("no one product")
+
+
 def attention_net(k, mask=False):
     inputs = k.Input((6, 8))
     attention = k.layers.MultiHeadAttention(2, 4, dropout=0.1, name="attention")

@@ -7,7 +7,9 @@ import pytest
 
 from keras_trt._keras.flavor import flavor_of
 from keras_trt.errors import ExportError, ModelError
+from keras_trt.export import export
 from keras_trt.export.check import check_graph, check_weights
+from keras_trt.quantize import quantize_model
 from tests.export.onnx_tools import GraphBuilder, floats
 from tests.nets import residual_net
 
@@ -53,3 +55,14 @@ def test_a_weight_that_is_not_finite_is_named(k, bad):
     bias.assign([bad] + [0.0] * 7)
     with pytest.raises(ModelError, match="Layer 'strided': weight .*bias.* holds 1 values"):
         check_weights(flavor, model)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_quantised_weights_that_cannot_hold_the_grid_are_refused(k, dtype, tmp_path):
+    inputs = k.Input((4,), dtype=dtype)
+    model = quantize_model(
+        k.Model(inputs, k.layers.Dense(2, name="head", dtype=dtype)(inputs)), "int8-weights"
+    )
+    with pytest.raises(ModelError, match=f"layer 'head' with {dtype} weights.*'mixed_{dtype}'"):
+        export(model, tmp_path / "m.bundle", engine=None, verbose=0)
+    assert not list(tmp_path.iterdir())

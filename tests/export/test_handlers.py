@@ -21,6 +21,11 @@ def resizing(k, size=(12, 10, 3), **options):
     return k.Sequential([k.Input(size, name="x"), k.layers.Resizing(7, 15, **options)])
 
 
+def test_a_grouped_3d_convolution_keeps_its_groups(k, tmp_path):
+    layer = k.layers.Conv3D(4, 3, groups=2)
+    assert "Conv" in exported(k.Sequential([k.Input((5, 6, 7, 4), name="x"), layer]), tmp_path)
+
+
 @pytest.mark.parametrize("kernel", ["bicubic", "area", "lanczos3", "lanczos5"])
 def test_resizing_by_any_kernel_is_two_matrix_products(k, kernel, tmp_path):
     assert exported(resizing(k, interpolation=kernel), tmp_path) == {"MatMul", "Reshape"}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt.export.handlers.convolution import convolution_3d
 from keras_trt.export.handlers.counting import bucketize, dense_bincount
 from keras_trt.export.handlers.fake_quant import fake_quant
 from keras_trt.export.handlers.gelu import erfc
@@ -21,6 +22,7 @@ Handler = Callable[[Any, Any, str, list[Any]], Any]
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Bucketize": (bucketize, []),
+    "Conv3D": (convolution_3d, []),
     "DenseBincount": (dense_bincount, []),
     "Erfc": (erfc, []),
     "FakeQuantWithMinMaxArgs": (fake_quant, []),
