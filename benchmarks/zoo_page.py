@@ -32,7 +32,7 @@ def document(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
     lines = [
         _HEAD.format(
             passed=passed,
-            float_only=float_only,
+            float_only=f", {float_only} only the export in float32" if float_only else "",
             run=len(found),
             all=len(order),
             parity=WANTED_PARITY,
@@ -91,8 +91,7 @@ def _below_share(found: list[dict[str, Any]]) -> list[str]:
 
 _HEAD = """# The networks of `keras.applications` and `tf_keras.applications`
 
-Of the {all} networks {run} were run: {passed} pass the whole road, {float_only} were only exported in float32
-and pass that. Each row is from the last run of its network, which may be older than the code beside it.
+Of the {all} networks {run} were run: {passed} pass the whole road{float_only}. Each row is from the last run of its network, which may be older than the code beside it.
 `python -m benchmarks.zoo` runs the failed and the missing ones and writes this page, `tox -e sweep` runs the
 same as tests.
 

@@ -39,7 +39,7 @@ def test_the_table_shows_only_networks_that_were_run():
     only = {"keras": "tf_keras", "net": "VGG19", "failed": "", "float_only": True, "float_parity": 2e-6}
     rows = (failed, passed, only)
     text = document({(row["keras"], row["net"]): row for row in rows})
-    assert "3 were run: 1 pass the whole road, 1 were only exported in float32" in text
+    assert "3 were run: 1 pass the whole road, 1 only the export in float32." in text
     assert "2e-06" in text and "float32 passes" in text
     assert "| keras | VGG16 |" in text and "fails: export |" in text
     assert "* keras VGG16, export: no" in text
