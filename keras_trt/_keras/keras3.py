@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_trt._keras import rebuild
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.rewire import copy_inputs, copy_layer
 
 
 class Keras3(Flavor):
@@ -48,8 +49,10 @@ class Keras3(Flavor):
     def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
             # A Functional subclass with its own __init__ still has a readable graph.
-            with _uncompiled(model), self._trusting():
-                copy = self.keras.models.clone_model(model)
+            functional = not isinstance(model, self.keras.Sequential)
+            with _uncompiled(model), self._trusting(), rebuild.known_classes(self, model):
+                inputs = copy_inputs(self, model) if functional else None
+                copy = self.keras.models.clone_model(model, inputs, copy_layer)
         else:
             copy = rebuild.rebuild(self, model)
         return rebuild.copy_state(self, model, copy)

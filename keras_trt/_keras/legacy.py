@@ -10,6 +10,7 @@ from typing import Any
 from keras_trt._deps import require
 from keras_trt._keras import rebuild
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.rewire import copy_layer
 
 
 class LegacyKeras(Flavor):
@@ -46,7 +47,9 @@ class LegacyKeras(Flavor):
 
     def clone(self, model: Any) -> Any:
         if type(model) is self.keras.Sequential or self.is_functional(model):
-            copy = self.keras.models.clone_model(model)
+            plain = getattr(model.get_config, "_is_default", False) or type(model) is self.keras.Sequential
+            with rebuild.known_classes(self, model):
+                copy = self.keras.models.clone_model(model, clone_function=copy_layer if plain else None)
             if not copy.built:
                 copy.build(model.input_shape)
         else:

@@ -30,6 +30,13 @@ def rebuild(flavor: Flavor, model: Any) -> Any:
             ) from e
 
 
+def known_classes(flavor: Flavor, model: Any) -> Any:
+    """A context in which the user's own layer classes inside `model` need not be registered with Keras."""
+    found = _classes(flavor, model).items()
+    own = {name: cls for name, cls in found if not hasattr(flavor.keras.layers, name)}
+    return flavor.keras.saving.custom_object_scope(own)
+
+
 def _classes(flavor: Flavor, model: Any) -> dict[str, Any]:
     """The classes of a model's layers by name, so that unregistered ones can be loaded back."""
     layers = [layer for _, layer in flavor.walk(model)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt.errors import ModelError
 
 Make = Callable[[str, Any], Any]
 
@@ -26,8 +27,26 @@ def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> Any:
 
 
 def copy_layer(layer: Any, **changes: Any) -> Any:
-    """A new layer of the same class and config, with some entries of the config changed."""
-    return type(layer).from_config({**layer.get_config(), **changes})
+    """A new layer of the same class, name and config, with some entries of the config changed.
+
+    Raises:
+        ModelError: The layer's class cannot be made from its config.
+    """
+    try:
+        copy = type(layer).from_config({**layer.get_config(), **changes})
+    except (TypeError, NotImplementedError) as e:
+        raise ModelError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {e}. Give it a `get_config` "
+            "with all arguments of its constructor, which should take `**kwargs` for its base class."
+        ) from e
+    flavor, pairs = flavor_of(layer), [(layer, copy)]
+    if flavor.is_model(layer) and flavor.is_functional(layer):
+        inside = (flavor.walk(model) for model in (layer, copy))
+        pairs += [(old, new) for (_, old), (_, new) in zip(*inside, strict=True)]
+    for old, new in pairs:
+        if new.name != old.name:  # a config that Keras gathered by itself does not hold the name
+            rename(flavor, new, old.name)
+    return copy
 
 
 def copy_trainable(flavor: Flavor, model: Any, new: Any) -> None:
@@ -43,6 +62,13 @@ def _copy_input(layer: Any) -> Any:
     copy = copy_layer(layer)
     copy.output.name = layer.output.name
     return copy
+
+
+def copy_inputs(flavor: Flavor, model: Any) -> Any:
+    """New inputs of a Keras 3 Functional model, in its own nest, their layers and tensors named as before."""
+    return flavor.keras.tree.map_structure(
+        lambda tensor: _copy_input(tensor._keras_history.operation).output, model.input
+    )
 
 
 class _Rewiring:
@@ -94,9 +120,7 @@ class _Rewiring:
         with _uncompiled(model):  # clone_model would compile the copy too
             return keras.models.clone_model(
                 model,
-                input_tensors=keras.tree.map_structure(
-                    lambda tensor: _copy_input(tensor._keras_history.operation).output, model.input
-                ),
+                input_tensors=copy_inputs(self.flavor, model),
                 clone_function=lambda layer: layer,  # the old layer, only to learn which call it is
                 call_function=lambda layer, *args, **kwargs: self._call(layer, prefix, args, kwargs),
             )

@@ -66,7 +66,7 @@ class Channels:
         self._parent: list[int] = []
         self._reasons: dict[int, str] = {}  # frozen channel number -> why
         self._tensors: dict[str, np.ndarray] = {}
-        self._layers = layers
+        self._nested = set(layers) - {node.path for node in graph.nodes}
         for node in graph.nodes:
             self._visit(graph, node, layers.get(node.path))
         for tensor in graph.outputs:
@@ -137,8 +137,8 @@ class Channels:
             source = "a model input" if producer is None else f"made by {producer.path} ({producer.kind})"
             self.freeze(self._tensors[tensor], f"they are tied to channels that are {source}")
         channels = self._tensors[tensor]
-        home = node.path.rpartition("/")[0]  # a layer's own name may hold a slash, too
-        if producer is not None and home in self._layers and not producer.path.startswith(f"{home}/"):
+        home = node.path.rpartition("/")[0]  # a layer's own name may hold a slash, and another be its prefix
+        if producer is not None and home in self._nested and not producer.path.startswith(f"{home}/"):
             self.freeze(channels, f"they enter the nested model {home}")
         return channels
 

@@ -224,6 +224,41 @@ def subclassed(k):
     return Net
 
 
+def test_layers_without_a_config_of_their_own_keep_their_names(k):
+    class Block(k.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.hidden = k.layers.Dense(32, name="hidden")
+
+        def call(self, x):
+            return self.hidden(x)
+
+    inputs = k.Input((16,))
+    inner = k.Model(inputs, Block(name="deep")(inputs), name="inner")
+    inputs = k.Input((16,))
+    shared = Block(name="outer")
+    model = k.Model(inputs, [inner(inputs), shared(inputs), shared(2 * inputs)])
+    pruned = prune_model(model, 0.5, only="outer/hidden")
+    assert zeros(pruned) == {"inner/deep/hidden.kernel": 0.0, "outer/hidden.kernel": 0.5}
+    assert [layer.name for layer in pruned.layers] == [layer.name for layer in model.layers]
+
+
+def test_a_layer_that_cannot_be_copied_is_named():
+    import keras
+
+    class Block(keras.Model):
+        def __init__(self, units=3):
+            super().__init__(name="fixed")
+            self.hidden = keras.layers.Dense(units)
+
+        def call(self, x):
+            return self.hidden(x)
+
+    inputs = keras.Input((16,))
+    with pytest.raises(ModelError, match=r"(?s)Layer 'fixed' \(Block\) cannot be copied.*`get_config`"):
+        prune_model(keras.Model(inputs, Block()(inputs)), 0.5)
+
+
 def test_a_subclassed_model_is_pruned(k):
     model = subclassed(k)()
     model(FLAT[:1])

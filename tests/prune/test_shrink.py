@@ -224,6 +224,15 @@ def test_masks_and_frozen_flags_survive(k):
     assert zeros.any()
 
 
+def test_a_layer_whose_name_begins_anothers_is_no_nested_model():
+    import tf_keras as k  # Keras 3 allows no slash in names
+
+    inputs = k.Input((8, 8, 3))
+    h = k.layers.BatchNormalization(name="Conv/bn")(k.layers.Conv2D(10, 3, name="Conv")(inputs))
+    model = k.Model(inputs, k.layers.Dense(2, name="head")(k.layers.ReLU(name="Conv/relu/last")(h)))
+    assert prune_model(model, 0.5, pattern="channel").get_layer("Conv").filters == 5
+
+
 @pytest.mark.parametrize("by", ["norm", "batchnorm"])
 def test_numbers_and_activations_between_layers_hand_channels_on(k, by):
     import tensorflow as tf
