@@ -91,9 +91,10 @@ def _below_share(found: list[dict[str, Any]]) -> list[str]:
 
 _HEAD = """# The networks of `keras.applications` and `tf_keras.applications`
 
-Of the {all} networks {run} were run: {passed} pass the whole road{float_only}. Each row is from the last run of its network, which may be older than the code beside it.
+Of the {all} networks {run} were run: {passed} pass the whole road{float_only}.
+Each row is from the last run of its network, which may be older than the code beside it.
 `python -m benchmarks.zoo` runs the failed and the missing ones and writes this page, `tox -e sweep` runs the
-same as tests.
+same as tests, with the networks' own sizes of images.
 
 Each network is built untrained (`weights=None`) with its classifier, its normalisations set to statistics of
 random images, exported in float32 and compared with Keras on the CPU runner, quantised with `quantize_model`,
