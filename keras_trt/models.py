@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_trt._keras.flavor import check_model, keras3, legacy
-from keras_trt._keras.masking import mask_class, rebind, unmask
+from keras_trt._keras.masking import mask_class, mask_infos, rebind, restore_masks, unmask
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
 from keras_trt.quantize.containers import check_adopted
@@ -22,6 +22,8 @@ from keras_trt.quantize.range_loss import made_symmetric
 from keras_trt.quantize.registry import register
 from keras_trt.quantize.twins import dequantize_layer, is_twin
 from keras_trt.report import Report
+
+_MASKS = "keras_trt_masks.json"  # in a `.keras` file: what each mask remembers
 
 
 def report(model: Any) -> Report:
@@ -93,7 +95,10 @@ def save_model(model: Any, path: Any) -> None:
     path = _keras_file(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         beside = Path(folder) / path.name
-        plain_model(model).save(beside)
+        model = plain_model(model)
+        model.save(beside)
+        with zipfile.ZipFile(beside, "a") as archive:  # Keras does not look at it
+            archive.writestr(_MASKS, json.dumps(mask_infos(model)))
         beside.replace(path)
 
 
@@ -114,6 +119,7 @@ def load_model(path: Any, *, custom_objects: Mapping[str, Any] | None = None, co
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json"))["keras_version"]
             config = json.loads(archive.read("config.json"))
+            masks = json.loads(archive.read(_MASKS)) if _MASKS in archive.namelist() else []
     except (OSError, KeyError, zipfile.BadZipFile) as e:
         raise InputError(f"No readable `.keras` file at {str(path)!r}: {e}") from e
     flavor = keras3() if version.startswith("3") else legacy()
@@ -122,6 +128,7 @@ def load_model(path: Any, *, custom_objects: Mapping[str, Any] | None = None, co
     model = flavor.keras.models.load_model(path, custom_objects=custom_objects, compile=compile)
     check_adopted(flavor, model)
     rebind(model)
+    restore_masks(model, masks)
     return model
 
 

@@ -196,6 +196,31 @@ def reapply(model: Any) -> Any:
     return model
 
 
+def mask_infos(model: Any) -> list[dict[str, Any] | None]:
+    """What each weight variable's mask remembers, None without one, in the order of `weights_in`."""
+    flavor = flavor_of(model)
+    masks = [constraint_of(flavor, variable) for *_, variable in weights_in(flavor, model)]
+    return [None if mask is None else dict(mask.info) for mask in masks]
+
+
+def restore_masks(model: Any, infos: list[dict[str, Any] | None]) -> None:
+    """Puts masks where the saved model had them, for sub-layers whose layer's config does not say so."""
+    flavor = flavor_of(model)
+    weights = list(weights_in(flavor, model))
+    if len(weights) != len(infos):  # the code of a custom layer has changed since
+        return
+    for (_, layer, kernel, variable), info in zip(weights, infos, strict=True):
+        if info is not None:
+            set_mask(flavor, layer, kernel, value_of(variable) != 0, info)
+
+
+def clone(flavor: Flavor, model: Any) -> Any:
+    """A copy of a model with its masks, also those of sub-layers that a custom layer makes in its code."""
+    copy = rebind(flavor.clone(model))
+    restore_masks(copy, mask_infos(model))
+    return copy
+
+
 def unmask(flavor: Flavor, model: Any) -> None:
     """Takes the masks off in place; the zeros stay, and constraints that the user had come back."""
     plain = mask_class(flavor.keras)

@@ -41,7 +41,7 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
     models = list(models)
     flavor = _check(models)
     models = [plain_model(model) for model in models]
-    parts = [masking.rebind(flavor.clone(model)) for model in models]
+    parts = [masking.clone(flavor, model) for model in models]
     for part, unique in zip(parts, _unique([model.name for model in models]), strict=True):
         rename(flavor, part, unique)
     if share_inputs:

@@ -90,7 +90,7 @@ def prune_model(
     flavor = check_model(model)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
-    copy = masking.rebind(flavor.clone(model))
+    copy = masking.clone(flavor, model)
     pruner = Pruner(copy, shape, strategy, only, skip)
     if plan is None:
         pruner.prune(sparsity, threshold)

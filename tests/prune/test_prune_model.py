@@ -9,7 +9,7 @@ import pytest
 from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.masking import mask_of, value_of, weights_in
 from keras_trt.errors import InputError, ModelError
-from keras_trt.models import strip
+from keras_trt.models import load_model, save_model, strip
 from keras_trt.prune import Schedule, prune_model, reapply, rebind, sparsity_report
 from keras_trt.prune.masks import is_n_of_m
 
@@ -315,6 +315,34 @@ def test_recurrent_and_attention_weights_are_pruned_and_survive_a_file(k, tmp_pa
     rebind(loaded)
     loaded.compile("adam", "sparse_categorical_crossentropy")
     loaded.fit(RNG.random((8, 4, 8)), RNG.integers(0, 5, 8), verbose=0)
+    assert zeros(loaded) == before
+
+
+def test_masks_inside_custom_and_attention_layers_come_back_from_a_file(k, tmp_path):
+    @k.saving.register_keras_serializable("masks_inside")
+    class Block(k.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.hidden = k.layers.Dense(8, name="hidden")
+
+        def build(self, shape):
+            self.hidden.build(shape)
+            super().build(shape)
+
+        def call(self, x):
+            return self.hidden(x)
+
+    inputs = k.Input((4, 8))
+    h = k.layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    model = k.Model(inputs, k.layers.Dense(5, activation="softmax")(Block(name="block")(h)))
+    pruned = prune_model(prune_model(model, 0.5), 0.75, only="attention/query")
+    save_model(pruned, tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras")
+    told = [[(row["target"], row["sparsity"]) for row in sparsity_report(m).rows] for m in (loaded, pruned)]
+    assert told[0] == told[1] == [(0.75, 0.75)] + [(0.5, 0.5)] * 5
+    before = zeros(loaded)
+    loaded.compile("adam", "sparse_categorical_crossentropy")
+    loaded.fit(RNG.random((8, 4, 8)), RNG.integers(0, 5, (8, 4)), verbose=0)
     assert zeros(loaded) == before
 
 
