@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
@@ -75,7 +76,7 @@ def quantize_model(
     flavor = check_model(model)
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
-    copy = flavor.clone(plain_model(model))
+    copy = masking.clone(flavor, plain_model(model))
     convert(flavor, copy, scheme, only, skip)
     set_ranges(flavor, copy, ranges or {})
     if calibration_data is not None and any(activation_quantizers(flavor, copy)):
