@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +47,37 @@ def _classes(flavor: Flavor, model: Any) -> dict[str, Any]:
 
 def copy_state(flavor: Flavor, model: Any, copy: Any) -> Any:
     """Gives `copy` the weights and the per-layer `trainable` flags of `model`."""
-    copy.set_weights(model.get_weights())
+    sources = dict(_own_weights(flavor, model))
+    for key, variables in _own_weights(flavor, copy):
+        for new, old in zip(variables, sources[key], strict=True):
+            new.assign(flavor.raw(old))
     renew_derived(flavor, copy)
     flags = {path: layer.trainable for path, layer in flavor.walk(model)}
     for path, layer in flavor.walk(copy):
         if path in flags and layer.trainable != flags[path] and not flavor.children(layer):
             layer.trainable = flags[path]
     return copy
+
+
+def _own_weights(
+    flavor: Flavor, layer: Any, key: tuple[Any, ...] = (), seen: set[int] | None = None
+) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:
+    """The weights of each layer without those of the layers inside, by the layer's place in the model.
+
+    A layer that was quantised in place got its quantisers after its sub-layers, its clone before them: both
+    are numbered on their own.
+    """
+    seen = set() if seen is None else seen
+    children = flavor.children(layer)
+    inside = {id(weight) for child in children for weight in child.weights}
+    yield key, [weight for weight in layer.weights if id(weight) not in inside]
+    numbers: Counter[bool] = Counter()
+    for child in children:
+        kind = flavor.is_quantizer(child)
+        if id(child) not in seen:
+            seen.add(id(child))
+            yield from _own_weights(flavor, child, (*key, kind, numbers[kind]), seen)
+        numbers[kind] += 1
 
 
 def renew_derived(flavor: Flavor, model: Any) -> None:

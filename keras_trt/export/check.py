@@ -55,7 +55,7 @@ def check_kernel_types(flavor: Flavor, model: Any, inventory: Iterable[Quantized
             raise ModelError(
                 f"Quantised layers are exported from float32 weights. Received: layer {tensor.layer!r} with "
                 f"{dtype} weights. Make the model with the policy 'mixed_{dtype}' or 'float32', give it "
-                "this one's weights with `set_weights`, and choose `precision='int8+fp16'` for a float16 engine."
+                "this one's weights with `set_weights`, and pass `precision='int8+fp16'` for float16 engines."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -19,6 +20,7 @@ def attention(
     attention_mask: Any = None,
     training: Any = None,
     use_causal_mask: bool = False,
+    return_attention_scores: bool = True,
 ) -> tuple[Any, Any]:
     """What `_compute_attention` of an attention layer computes, with quantised operands.
 
@@ -31,6 +33,7 @@ def attention(
         attention_mask: Boolean, broadcast to (batch, heads, targets, sources); False is not attended to.
         training: Whether dropout is on.
         use_causal_mask: Whether a causal mask is wanted where none is given (Keras 3 builds it late).
+        return_attention_scores: Whether the probabilities are wanted; Keras 3 fuses it all without them.
 
     Returns:
         The attended values, (batch, targets, heads, width), and the probabilities.
@@ -47,11 +50,27 @@ def attention(
         scores = tf.matmul(q, k, transpose_b=True)
     else:
         scores = tf.einsum(layer._dot_product_equation, k, q)
-    probabilities = layer._masked_softmax(scores, attention_mask)
+    fused = heads_first and not return_attention_scores and _has_fused_kernel(layer)
+    softmax = functools.partial(_fused_softmax, tf) if fused else layer._masked_softmax
+    probabilities = softmax(scores, attention_mask)
     p = quantize["_probabilities"](layer._dropout_layer(probabilities, training=training))
     if heads_first:
         return tf.transpose(tf.matmul(p, v), (0, 2, 1, 3)), probabilities
     return tf.einsum(layer._combine_equation, p, v), probabilities
+
+
+def _has_fused_kernel(layer: Any) -> bool:
+    """Whether Keras computes it all in `dot_product_attention`, as Keras 3 without dropout."""
+    dropout = getattr(layer, "_dropout", None) or getattr(layer, "dropout", None) or 0.0
+    return hasattr(layer, "_flash_attention") and not dropout
+
+
+def _fused_softmax(tf: Any, scores: Any, mask: Any) -> Any:
+    """A row that is masked whole gets even probabilities here; Keras's Softmax layer would give it zeros."""
+    if mask is not None:
+        mask = tf.cast(mask if len(mask.shape) == 4 else mask[:, tf.newaxis], tf.bool)
+        scores = tf.where(mask, scores, tf.cast(-3e4 if scores.dtype == tf.float16 else -1e9, scores.dtype))
+    return tf.nn.softmax(scores)
 
 
 def _scale(layer: Any) -> float:

@@ -131,8 +131,10 @@ def _compute_attention(flavor: Flavor, base: Any) -> Any:
         if not self.quantization.inner:
             return base._compute_attention(self, query, key, value, *args, **kwargs)
         signature = inspect.signature(base._compute_attention)
-        given = signature.bind(self, query, key, value, *args, **kwargs).arguments
-        wanted = ("attention_mask", "training", "use_causal_mask")
+        bound = signature.bind(self, query, key, value, *args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        wanted = ("attention_mask", "training", "use_causal_mask", "return_attention_scores")
         options = {name: given[name] for name in wanted if name in given}
         return attention(flavor, self, query, key, value, **options)
 

@@ -114,6 +114,22 @@ def test_attention_quantises_projections_and_both_products(k, mask, tmp_path):
     assert inventory(loaded) == inventory(quantized)
 
 
+@pytest.mark.parametrize("choice", [None, "second", "second/query"])
+def test_attention_over_masked_words_computes_and_copies_what_keras_does(k, choice):
+    words = k.Input((6,), dtype="int32")
+    x = k.layers.Embedding(11, 8, mask_zero=True)(words)
+    for name in ("first", "second"):
+        x = k.layers.MultiHeadAttention(2, 4, name=name)(x, x)
+    model, data = k.Model(words, x), RNG.integers(1, 11, (16, 6))
+    data[:, 4:] = 0
+    quantized = quantize_model(model, only=choice, calibration_data=data, verbose=0)
+    reference, ours = model.predict(data, verbose=0), quantized.predict(data, verbose=0)
+    assert np.abs(ours - reference).max() < 0.1 * np.abs(reference).max()  # padded words too
+    again = quantize_model(quantized, only=choice)
+    np.testing.assert_array_equal(again.predict(data, verbose=0), ours)
+    np.testing.assert_array_equal(strip(quantized).predict(data, verbose=0), reference)
+
+
 def test_attention_without_quantised_products_computes_what_keras_does(k):
     model, x = attention_net(k), data(8, 6, 8)
     quantized = quantize_model(model, only="attention")
