@@ -28,7 +28,7 @@ import numpy as np
 import onnx_ir as ir
 
 import keras_trt
-from benchmarks.fashion_mnist import BATCH, DATA, FLOAT, Data, accuracy, probabilities, read, train
+from benchmarks.fashion_mnist import BATCH, DATA, FLOAT, Data, accuracy, probabilities, read, shuffled, train
 from benchmarks.fashion_nets import resnet
 from benchmarks.page import environment, table, write_section
 from keras_trt.callbacks import Prune
@@ -82,7 +82,7 @@ def fine_tuned(keras: Any, change: Change, data: Data, options: argparse.Namespa
     steps = epochs * -(-len(data.x_train) // BATCH)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps))
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
-    model.fit(data.x_train, data.y_train, epochs=epochs, batch_size=BATCH, verbose=2, callbacks=callbacks)
+    model.fit(shuffled(data), epochs=epochs, verbose=2, callbacks=callbacks)
     return model
 
 
