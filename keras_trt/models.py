@@ -42,9 +42,11 @@ def report(model: Any) -> Report:
     model, notes = made_symmetric(model)
     decisions, pruning = decide(flavor, model), facts_by_layer(flavor, model)
     rows: list[dict[str, Any]] = []
+    twins = {path for path, layer in flavor.walk(model) if is_twin(layer) and layer.quantization.own}
     for path, layer in flavor.walk(model):
-        decision, twin = decisions[path], is_twin(layer) and layer.quantization.own
+        decision, twin = decisions[path], path in twins
         ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
+        reason = decision.reason if twin else left_float(flavor, layer, decision, bool(twins))
         rows.append(
             {
                 "layer": path,
@@ -52,7 +54,7 @@ def report(model: Any) -> Report:
                 "quantised": _quantised(layer) if twin else "",
                 "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
                 "scheme": layer.quantization.scheme.name if twin else "",
-                "reason": decision.reason if twin else left_float(flavor, layer, decision),
+                "reason": reason,
                 **(pruning.get(path) or dict.fromkeys(("pattern", "target", "sparsity", "tensorrt"))),
             }
         )

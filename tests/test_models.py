@@ -106,3 +106,11 @@ def test_a_callback_that_was_stopped_leaves_its_target(k):
     model.fit(np.zeros((32, 8, 8, 16)), np.zeros((32, 6)), batch_size=8, verbose=0, callbacks=[callback])
     assert rows(model)["conv"]["target"] == 0.8
     assert 0 < rows(model)["conv"]["sparsity"] < 0.2
+
+
+def test_a_float_model_says_which_layers_could_be_quantised_and_a_quantised_one_which_were_left_out(k):
+    assert rows(net(k))["conv"]["reason"] == "can be quantised: call `quantize_model`"
+    assert (
+        rows(quantize_model(net(k), skip="conv", verbose=0))["conv"]["reason"]
+        == "left out by `only` or `skip`"
+    )

@@ -208,8 +208,8 @@ def _is_quantized(layer: Any) -> bool:
     return is_twin(layer) and layer.quantization.own
 
 
-def left_float(flavor: Flavor, layer: Any, decision: Decision) -> str:
-    """Why a layer is float in a model that has been quantised."""
+def left_float(flavor: Flavor, layer: Any, decision: Decision, others: bool) -> str:
+    """Why a layer is float, in a model that has been quantised (`others`) or not."""
     if decision.quantized:
-        return LEFT_OUT
+        return LEFT_OUT if others else "can be quantised: call `quantize_model`"
     return decision.reason or f"no rule for {float_class(layer).__name__}"
