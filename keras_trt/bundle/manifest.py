@@ -14,6 +14,7 @@ from keras_trt.errors import BundleError
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"
+PROBE_FILE = "probe.npz"
 PLANS_FOLDER = "plans"
 BATCH_AXIS = "batch"
 
@@ -107,6 +108,7 @@ class Manifest:
         quantization: Free-form facts on the quantised layers.
         sparsity: Free-form facts on the pruned layers; `sparsity["2:4"]` lists the layers in that pattern.
         plans: The serialized engines in the bundle.
+        probe_sha256: Of `probe.npz`, rows by which a runner is tried (see `bundle.probe`); None without any.
         format_version: Of the manifest itself.
     """
 
@@ -127,6 +129,7 @@ class Manifest:
     quantization: dict[str, Any] = field(default_factory=dict)
     sparsity: dict[str, Any] = field(default_factory=dict)
     plans: tuple[PlanStamp, ...] = ()
+    probe_sha256: str | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -135,6 +138,8 @@ class Manifest:
         fields.integer(self.opset, "opset", minimum=1)
         fields.relative_file(self.onnx_file, "onnx_file")
         fields.sha256(self.onnx_sha256, "onnx_sha256")
+        if self.probe_sha256 is not None:
+            fields.sha256(self.probe_sha256, "probe_sha256")
         for file, digest in self.external_data.items():
             fields.relative_file(file, "external_data")
             fields.sha256(digest, f"external_data[{file!r}]")

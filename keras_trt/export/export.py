@@ -42,6 +42,7 @@ def export(
     external_data: bool | None = None,
     strict: bool = True,
     verify: bool = True,
+    probe: bool = True,
     verbose: int = 1,
 ) -> ExportReport | TFTRTReport:
     """Writes a model as a bundle: `model.onnx`, TensorRT plans and a manifest. Load it with `load(path)`.
@@ -73,7 +74,10 @@ def export(
         external_data: True writes the weights to `model.onnx.data`, beside the graph, False into
             `model.onnx`; None: beside it only when they would not fit into the file (2 GB).
         strict: Raise when TensorRT would compute a layer in another type than asked for; False warns.
-        verify: Compare the exported model with Keras on a probe batch.
+        verify: Compare the exported model with Keras on a few rows: of `calibration_data` when there is any,
+            else made up from the inputs' dtypes and the layers behind them.
+        probe: Keep those rows in the bundle with what Keras makes of them, so that `load` can try a runner
+            where the bundle lands. False keeps made-up rows only, for data that must not leave.
         verbose: 1 shows the stages, 0 nothing.
 
     Returns:
@@ -128,6 +132,7 @@ def export(
         engine=_chosen_engine(engine),
         compute_capabilities=compute_capabilities,
         strict=strict,
+        probe=probe,
         verbose=verbose,
         **common,
     )

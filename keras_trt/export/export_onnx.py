@@ -16,6 +16,7 @@ from keras_trt._keras.batches import batches
 from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.trace import Trace
 from keras_trt.bundle import Bundle, write_bundle, write_manifest
+from keras_trt.bundle.probe import Probe, write_probe
 from keras_trt.engine import Plan, available_builders, build_plan
 from keras_trt.errors import ExportError, InputError, RunnerError
 from keras_trt.export import precision as precisions
@@ -28,6 +29,7 @@ from keras_trt.export.manifest import layers_of, manifest_of
 from keras_trt.export.overflow import find_overflow
 from keras_trt.export.passes import run_passes
 from keras_trt.export.passes.grid import Format
+from keras_trt.export.probe import ROWS, made_up
 from keras_trt.export.reached import unreached
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stages import Stages
@@ -63,6 +65,7 @@ class Job:
         compute_capabilities: GPU classes of the plan.
         strict: Whether a precision that TensorRT would not reach is an error.
         verify: Whether to compare with Keras.
+        probe: Whether rows of `data` may be kept in the bundle.
         verbose: 1 shows the progress of a build.
     """
 
@@ -80,6 +83,7 @@ class Job:
     compute_capabilities: Sequence[str] | None
     strict: bool
     verify: bool
+    probe: bool
     verbose: int
 
 
@@ -108,8 +112,9 @@ def export_onnx(job: Job, stages: Stages, notes: Sequence[str] = ()) -> ExportRe
         compared = Comparison()
         if job.verify:
             with stages("verify"):
-                compared = compare_with_keras(job.model, job.traced, bundle)
+                compared = compare_with_keras(job.model, job.traced, bundle, job.data)
             said += compared.notes
+        bundle = _with_probe(bundle, compared.probe, job)
         plan = None
         if job.engine is not None:
             with stages("build"):
@@ -181,6 +186,17 @@ def _write(folder: Path, graph: ir.Model, weighted: list[Product], job: Job) -> 
     )
     write_manifest(folder, manifest)
     return Bundle(folder, manifest)
+
+
+def _with_probe(bundle: Bundle, probe: Probe | None, job: Job) -> Bundle:
+    """The bundle with the rows by which `load` tries a runner; the user's own only when they may leave."""
+    if probe is None or not job.probe:
+        low, _, high = bundle.manifest.batch
+        probe = Probe(made_up(job.model, job.traced, min(max(low, ROWS), high)))
+    digest = write_probe(bundle.path, probe, bundle.manifest)
+    manifest = replace(bundle.manifest, probe_sha256=digest)
+    write_manifest(bundle.path, manifest)
+    return Bundle(bundle.path, manifest)
 
 
 def _build(bundle: Bundle, job: Job, weighted: list[Product], kept: dict[str, str], notes: list[str]) -> Plan:

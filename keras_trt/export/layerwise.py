@@ -23,13 +23,15 @@ from keras_trt._keras.record import Call, recorded
 from keras_trt._keras.trace import run
 from keras_trt.bundle import Bundle, TensorSpec
 from keras_trt.export import precision as precisions
-from keras_trt.export.numbers import TOLERANCES, distance, without_rounding
+from keras_trt.export.numbers import without_rounding
 from keras_trt.export.passes.naming import layer_of
 from keras_trt.export.verify_report import LayerDifference
 from keras_trt.export.write import write_onnx
 from keras_trt.quantize.quantizer import observing
+from keras_trt.runtime.cpu import CPU_RUNNERS, REFERENCE
+from keras_trt.runtime.distance import distance
 from keras_trt.runtime.runner import Runner
-from keras_trt.runtime.select import CPU_RUNNERS
+from keras_trt.runtime.trial import float_error
 
 _FADED = 0.1
 """By how much a difference may shrink in the layer behind (a softmax flattens what it is given)."""
@@ -75,19 +77,19 @@ def compare_layers(
         precision = precisions.float_type(precision)
     common.ShapeInferencePass()(graph)
     shown = _Shown(graph, tuple(path for path, _ in flavor.walk(model)))
-    found = shown.run(bundle, CPU_RUNNERS[name], feeds)
+    found = shown.run(bundle, REFERENCE.make if name == REFERENCE.name else CPU_RUNNERS[name], feeds)
     calls, outputs = _called(flavor, model, bundle, feeds, rounded)
     unrounded = None
     if precisions.is_int8(precision):
         unrounded, _ = _called(flavor, model, bundle, feeds, False)
-    tolerance = TOLERANCES[precision]
+    tolerance = float_error(precision)
     compared = {
         layer: fit
         for layer, values in shown.leaving.items()
         if (fit := _fit(layer, [found[v.name or ""] for v in values], calls, unrounded, shown.layers))
     }
     differences = [
-        LayerDifference(name, layer, f.relative, f.largest, max(tolerance, 2 * f.rounding))
+        LayerDifference(name, layer, f.relative, f.largest, tolerance + 2 * f.rounding)
         for layer, f in compared.items()
     ]
     goes_on = {d.layer for d in differences if not d.relative <= d.allowed * _FADED}

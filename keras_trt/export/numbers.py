@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from keras_trt.errors import ExportError
-
-if TYPE_CHECKING:
-    from keras_trt._keras.trace import Trace
-
-TOLERANCES = {
-    "float32": 1e-3,
-    "fp16": 3e-2,
-    "bf16": 1e-1,
-    "int8": 1e-1,
-    "int8+fp16": 1.2e-1,
-    "int8+bf16": 2e-1,
-}
-"""Largest relative error by precision. An int8 value next to a rounding border may fall on either side."""
-
-_UNKNOWN_AXIS = 64
+from keras_trt.runtime.distance import distance
 
 
 @dataclass(frozen=True)
@@ -35,33 +20,30 @@ class Difference:
         output: Its name.
         relative: `|a - b| / |b|` in the L2 norm, with b Keras's.
         largest: The largest absolute difference.
+        allowed: The relative difference that the graph's types explain.
     """
 
     output: str
     relative: float
     largest: float
+    allowed: float
+
+    @property
+    def diverges(self) -> bool:
+        """Whether the difference is more than the types explain."""
+        return not self.relative <= self.allowed
+
+    def __str__(self) -> str:
+        return (
+            f"output {self.output!r} by {self.relative:.2%} (largest difference {self.largest:.3g}; "
+            f"{self.allowed:.2%} is allowed)"
+        )
 
 
-def probe(trace: Trace, batch: int, given: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-    """One batch of inputs: `given` where there is any, else normal floats, 0/1 integers, random booleans."""
-    rng = np.random.default_rng(0)
-    feeds = {}
-    for info in trace.inputs:
-        if given is not None and info.name in given:
-            feeds[info.name] = np.ascontiguousarray(given[info.name][:batch]).astype(info.dtype)
-            continue
-        shape = [_size(trace, axis, batch) for axis in info.shape]
-        if info.dtype == "bool":
-            feeds[info.name] = rng.random(shape) < 0.5
-        elif np.issubdtype(np.dtype(info.dtype), np.integer):
-            feeds[info.name] = rng.integers(0, 2, shape).astype(info.dtype)
-        else:
-            feeds[info.name] = rng.standard_normal(shape).astype(info.dtype)
-    return feeds
-
-
-def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> list[Difference]:
-    """The difference of every output, worst first.
+def compare(
+    expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], allowed: Mapping[str, float]
+) -> list[Difference]:
+    """The difference of every output, the one farthest beyond what is allowed first.
 
     Raises:
         ExportError: An output has another shape, or is NaN or infinite where Keras's is finite.
@@ -79,48 +61,8 @@ def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray])
                 f"Output {name!r} of the exported model is NaN or infinite where Keras's is finite. "
                 "A value overflows the chosen precision; export with precision=None or 'bf16'."
             )
-        differences.append(Difference(name, *distance(b, a)))
-    return sorted(differences, key=lambda d: -d.relative)
-
-
-def distance(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
-    """(relative, largest absolute) difference of two arrays of one shape, as in `Difference`.
-
-    Values that are not finite in `expected` do not count; where only `found` is not, both are infinite.
-    """
-    a, b = found.astype(np.float64), expected.astype(np.float64)
-    if not np.isfinite(a[np.isfinite(b)]).all():
-        return float("inf"), float("inf")
-    gap = np.subtract(a, b, out=np.zeros_like(b), where=np.isfinite(b))
-    norm = float(np.linalg.norm(np.where(np.isfinite(b), b, 0.0)))
-    return float(np.linalg.norm(gap)) / max(norm, 1e-6), float(np.abs(gap).max(initial=0.0))
-
-
-def check_numbers(
-    differences: list[Difference], precision: str, rounding: Mapping[str, float] | None = None
-) -> None:
-    """Makes sure that every output is within the precision's tolerance.
-
-    Args:
-        differences: What `compare` found.
-        precision: A key of `TOLERANCES`.
-        rounding: By output, how much int8 activations change it in Keras itself, as `Difference.relative`.
-            Twice that is allowed where it is more than the tolerance: a value's last bit decides to which
-            side of a border it is rounded, so after a few layers two runners round independently.
-
-    Raises:
-        ExportError: One is not.
-    """
-    for worst in differences:
-        tolerance = max(TOLERANCES[precision], 2 * (rounding or {}).get(worst.output, 0.0))
-        if worst.relative <= tolerance:
-            continue
-        raise ExportError(
-            f"The exported model differs from Keras: output {worst.output!r} by {worst.relative:.2%} "
-            f"(largest difference {worst.largest:.3g}); {tolerance:.1%} is allowed for {precision}. "
-            "If the difference is known and wanted, pass verify=False. For int8, calibrate on data like "
-            "that used in practice."
-        )
+        differences.append(Difference(name, *distance(b, a), allowed[name]))
+    return sorted(differences, key=lambda d: -d.relative / max(d.allowed, 1e-12))
 
 
 def without_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -176,11 +118,3 @@ def without_bfloat16(model: onnx.ModelProto) -> onnx.ModelProto:
                 attribute.t.CopyFrom(onnx.numpy_helper.from_array(array))
     del copy.graph.value_info[:]
     return copy
-
-
-def _size(trace: Trace, axis: Any, batch: int) -> int:
-    if isinstance(axis, int):
-        return axis
-    if axis == "batch":
-        return batch
-    return trace.axis_sizes.get(axis, (0, _UNKNOWN_AXIS, 0))[1]

@@ -14,8 +14,8 @@ from keras_trt._keras.trace import run
 from keras_trt.bundle import Manifest
 from keras_trt.bundle.manifest import BATCH_AXIS
 from keras_trt.errors import InputError
-from keras_trt.export.numbers import distance
 from keras_trt.export.verify_report import OutputDifference
+from keras_trt.runtime.distance import distance
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
 from keras_trt.runtime.predict import fill, join, run_rows
@@ -70,10 +70,10 @@ class OutputComparison:
             self.probe = self._few(feeds)
         self.rows += batch_of(feeds, self.inputs)
 
-    def differences(self) -> tuple[OutputDifference, ...]:
-        """One per runner and output."""
+    def differences(self, allowed: Mapping[str, float]) -> tuple[OutputDifference, ...]:
+        """One per runner and output, beside what is allowed of that output."""
         return tuple(
-            OutputDifference(runner, output, sums.relative, sums.largest, sums.agreement)
+            OutputDifference(runner, output, sums.relative, sums.largest, sums.agreement, allowed[output])
             for (runner, output), sums in self.sums.items()
         )
 

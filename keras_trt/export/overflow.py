@@ -19,8 +19,8 @@ from keras_trt.export.manifest import manifest_of
 from keras_trt.export.numbers import without_rounding
 from keras_trt.export.passes.naming import layer_of
 from keras_trt.export.write import write_onnx
+from keras_trt.runtime.cpu import CPU_RUNNERS
 from keras_trt.runtime.engine_model import EngineModel
-from keras_trt.runtime.select import CPU_RUNNERS
 
 if TYPE_CHECKING:
     from keras_trt._keras.trace import Trace
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FLOAT16_MAX = 65504.0
 LIMIT = FLOAT16_MAX / 2
 """The largest magnitude that is left to float16; data yet to come may reach further than what was given."""
+
+_RUNNERS = ("onnxruntime", "openvino")
+"""ONNX Runtime first: OpenVINO computes some float32 graphs wrongly (docs/pitfalls.md)."""
 
 _OUTPUT = "largest_values"
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
@@ -125,7 +128,7 @@ def _bundle(
 def _largest(bundle: Bundle, batches: Batches) -> np.ndarray:
     """The largest magnitude of each tensor over all batches."""
     refusals = []
-    for name in filter(available, CPU_RUNNERS):
+    for name in filter(available, _RUNNERS):
         try:
             with EngineModel(bundle, CPU_RUNNERS[name](bundle)) as engine:
                 return np.max([engine.predict_on_batch(x).max(axis=0) for x in batches()], axis=0)

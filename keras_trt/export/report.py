@@ -28,7 +28,8 @@ class ExportReport:
         weights: How many weights are stored in each quantised format, e.g. `{"int8": 53}`.
         int8_mac_share: Share of the multiply-accumulates that run in int8, 0.0 to 1.0.
         sparse_layers: Layers whose weights have the 2:4 pattern.
-        differences: Per output, worst first, how far it is from Keras; empty with `verify=False`.
+        differences: Per output, worst first, how far it is from Keras and how far it may be; empty with
+            `verify=False`.
         verified_with: The runner the comparison ran on, or None.
         plans: Per plan its file, kind, GPU classes, size and the types its layers compute in.
         kept_float32: With a lower float type asked for: why a node stayed in float32, by its name.
@@ -89,7 +90,10 @@ class ExportReport:
         if not self.differences:
             return "not checked"
         worst = self.differences[0]
-        return f"{worst['relative']:.2e} relative at output {worst['output']!r} ({self.verified_with})"
+        return (
+            f"{worst['relative']:.2e} relative at output {worst['output']!r}, {worst['allowed']:.1e} allowed "
+            f"({self.verified_with})"
+        )
 
 
 def _some(names: tuple[str, ...], limit: int = 5) -> str:

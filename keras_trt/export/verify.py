@@ -15,18 +15,21 @@ from keras_trt._deps import available
 from keras_trt._keras.batches import batches_with_targets, length
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.measure import Metric
+from keras_trt._keras.trace import run
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.engine import gpus
 from keras_trt.errors import InputError, KerasTRTError, RunnerError
 from keras_trt.export.layerwise import compare_layers
-from keras_trt.export.numbers import TOLERANCES, without_bfloat16
+from keras_trt.export.numbers import without_bfloat16
 from keras_trt.export.outputwise import OutputComparison
 from keras_trt.export.precision import is_int8
+from keras_trt.export.probe import allowed_differences
 from keras_trt.export.verify_report import LayerDifference, VerifyReport
 from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.runtime.cpu import CPU_RUNNERS
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds
-from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
+from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 
 _SHOWING_LAYERS = ("onnxruntime", "openvino")
 
@@ -87,8 +90,10 @@ def verify(
             job.add(x, y)
             bar.update(done)
         layers, first = _layers(flavor, model, on_cpu, engines, job.probe, notes)
-    differences = job.differences()
-    off = [d for d in differences if not d.relative <= TOLERANCES[bundle.manifest.precision]]
+        expected = run(model, bundle.manifest, job.probe)
+        allowed = allowed_differences(model, bundle.manifest, job.probe, expected, on_cpu.manifest.precision)
+    differences = job.differences(allowed)
+    off = [d for d in differences if d.diverges]
     if off and layers and first is None and layers[0].runner not in {d.runner for d in off}:
         notes.append(f"{off[0].runner} differs although every layer agrees on {layers[0].runner}.")
     return VerifyReport(

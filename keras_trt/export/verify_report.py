@@ -22,6 +22,7 @@ class OutputDifference:
         largest: The largest absolute difference.
         agreement: The share of rows whose largest value along the last axis is at the same place, 0.0 to
             1.0; None for outputs without classes.
+        allowed: The relative difference that the precision explains, measured on a few rows.
     """
 
     runner: str
@@ -29,6 +30,12 @@ class OutputDifference:
     relative: float
     largest: float
     agreement: float | None
+    allowed: float
+
+    @property
+    def diverges(self) -> bool:
+        """Whether the difference is more than the precision explains."""
+        return not self.relative <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,9 @@ class VerifyReport:
         parts = [
             render(
                 title,
-                ["runner", "output", "relative", "largest", "same class"],
+                ["runner", "output", "relative", "allowed", "largest", "same class"],
                 [
-                    [d.runner, d.output, d.relative, d.largest, _percent(d.agreement)]
+                    [d.runner, d.output, d.relative, d.allowed, d.largest, _percent(d.agreement)]
                     for d in self.differences
                 ],
             )

@@ -57,6 +57,27 @@ def quantize_dequantize(x: Any, amax: Any, dtype: str = "int8") -> Any:
     return _to_grid(tf, x / scale, dtype) * scale
 
 
+def jittered(x: Any, amax: Any, dtype: str, jitter: tuple[float, int] | None) -> Any:
+    """`x` moved at random by a share of the grid's step: as another order of summing moves it, but more.
+
+    Args:
+        x: Float tensor.
+        amax: Float32 scalar tensor, its range.
+        dtype: `"int8"` or `"fp8"`.
+        jitter: (largest share of a step, seed); None leaves `x` as it is.
+    """
+    import tensorflow as tf
+
+    if jitter is None:
+        return x
+    steps, seed = jitter
+    step = amax / TOP[dtype]
+    if dtype == "fp8":  # three bits behind the leading one
+        step = tf.maximum(tf.abs(tf.cast(x, tf.float32)) / 8, step / 512)
+    noise = tf.random.stateless_uniform(tf.shape(x), (seed, 0), -steps, steps)
+    return x + tf.cast(noise * step, x.dtype)
+
+
 def fake_quantize_weights(
     weights: Any, channel_axes: Sequence[int], dtype: str = "int8", block: int | None = None
 ) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import ExportError
-from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, quantize_dequantize
+from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
 
 _OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt_observer", default=None)
 
@@ -24,6 +24,19 @@ def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
         yield
     finally:
         _OBSERVER.reset(token)
+
+
+_JITTER: ContextVar[tuple[float, int] | None] = ContextVar("keras_trt_jitter", default=None)
+
+
+@contextmanager
+def jittering(steps: float, seed: int) -> Iterator[None]:
+    """While open, what quantisers round is moved by up to `steps` of a step before, at random."""
+    token = _JITTER.set((steps, seed))
+    try:
+        yield
+    finally:
+        _JITTER.reset(token)
 
 
 @functools.cache
@@ -73,6 +86,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             if training:
                 return self._rounded(x, self._follow(x))
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
+            x = jittered(x, amax, self.dtype_name, _JITTER.get())
             return tf.cond(amax > 0, lambda: self._rounded(x, amax), lambda: tf.identity(x))
 
         def _rounded(self, x: Any, amax: Any) -> Any:

@@ -25,6 +25,7 @@ def load(
     path: str | Path,
     runner: str = "auto",
     *,
+    check: bool = True,
     verbose: int = 1,
     cuda_graph: bool = False,
     allow_host_code: bool = False,
@@ -36,6 +37,8 @@ def load(
         runner: `"auto"`: a TensorRT plan on the GPU when one fits or can be built, else the ONNX file on the
             CPU with OpenVINO or ONNX Runtime. Or the name of one: `"tensorrt"`, `"tensorrt_rtx"`,
             `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+        check: On a CPU, try the runner on the few rows that the bundle carries and take its fastest setting,
+            else the next runner, that computes them right. False takes the first one that loads.
         verbose: 1 prints what was chosen and why; 0 is quiet.
         cuda_graph: Replay recorded CUDA graphs: less latency for small batches on the GPU.
         allow_host_code: Let a version-compatible plan run the code it carries. Only for bundles you trust.
@@ -45,6 +48,7 @@ def load(
         InputError: An unknown runner.
         MissingDependencyError: The runner is not installed.
         EngineError: The runner asked for cannot run the bundle here.
+        RunnerError: No runner on the CPU can run the bundle, or none computes it right.
 
     Example:
         >>> model = load("digits.bundle")  # doctest: +SKIP
@@ -53,7 +57,7 @@ def load(
     """
     bundle = read_bundle(path)
     options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
-    made = select_runner(bundle, runner, verbose=verbose, options=options)
+    made = select_runner(bundle, runner, check=check, verbose=verbose, options=options)
     if verbose:
         print(f"{bundle.manifest.name} runs on {made.name}: {made.reason}")
     return EngineModel(bundle, made)

@@ -15,11 +15,17 @@ from keras_trt.runtime.runner import Runner
 
 
 class OpenVINORunner(Runner):
-    """OpenVINO on the CPU. int8 Q/DQ runs in int8, floats in float32."""
+    """OpenVINO on the CPU. int8 Q/DQ runs in int8, floats in float32.
+
+    Args:
+        bundle: What to run.
+        low_precision: False computes int8 layers in float32, rounded as the graph says: slower, and right
+            where OpenVINO's int8 transformations are not.
+    """
 
     name = "openvino"
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, low_precision: bool = True) -> None:
         super().__init__(bundle.manifest)
         if bundle.manifest.precision == "int8+bf16":
             # Seen with OpenVINO 2026.4: an int8 convolution with a bfloat16 bias gives garbage, no error.
@@ -37,11 +43,14 @@ class OpenVINORunner(Runner):
             core = openvino.Core()
             model = core.read_model(str(bundle.onnx_path))
             join_pairs(model, openvino)
-            if moves_scales(model):
+            if not low_precision or moves_scales(model):
                 options["LP_TRANSFORMS_MODE"] = "NO"  # int8 rounding, float arithmetic
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as e:
-            raise RunnerError(f"OpenVINO cannot load `{bundle.onnx_path}`: {e}") from e
+            raise RunnerError(
+                f"OpenVINO cannot load `{bundle.onnx_path}`: {_shortened(e)} "
+                "ONNX Runtime may: load it with runner='onnxruntime'."
+            ) from e
         # An infer request serves one call at a time. Thread-local ones would die with TensorFlow's threads,
         # inside Python's clean-up of the thread, which crashes the process.
         self._idle: list[Any] = []
@@ -53,9 +62,18 @@ class OpenVINORunner(Runner):
             request = self._compiled.create_infer_request()
         try:
             request.infer(dict(feeds), share_inputs=True)
-            return {spec.name: np.array(request.get_tensor(spec.name).data) for spec in self.outputs}
+            # By position: OpenVINO merges equal nodes, and one of two outputs loses its name.
+            found = (np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
+            return dict(zip((spec.name for spec in self.outputs), found, strict=True))
         except RuntimeError as e:
             shapes = {name: array.shape for name, array in feeds.items()}
             raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
         finally:
             self._idle.append(request)
+
+
+def _shortened(error: Exception, limit: int = 300) -> str:
+    """The end of OpenVINO's text, which says what is wrong; before it stand lines of its own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]} ..."

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from keras_trt import _deps
 from keras_trt.bundle.manifest import PlanStamp
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt, available_builders, build_plan, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
-from keras_trt.runtime.onnxruntime import ONNXRuntimeRunner
-from keras_trt.runtime.openvino import OpenVINORunner
+from keras_trt.runtime.cpu import CPU_RUNNERS, settings
 from keras_trt.runtime.runner import Runner
 from keras_trt.runtime.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.trial import fault, probe_of
 
 GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
-CPU_RUNNERS: dict[str, Callable[[Bundle], Runner]] = {
-    "openvino": OpenVINORunner,
-    "onnxruntime": ONNXRuntimeRunner,
-}
 
 
 def select_runner(
     bundle: Bundle,
     runner: str = "auto",
     *,
+    check: bool = True,
     verbose: int = 1,
     options: TensorRTOptions = TensorRTOptions(),  # noqa: B008 - frozen
 ) -> Runner:
@@ -34,6 +29,7 @@ def select_runner(
         bundle: What to run.
         runner: `"auto"`: a plan on the GPU when one fits or can be built, else OpenVINO, else ONNX Runtime.
             Or one of `"tensorrt"`, `"tensorrt_rtx"`, `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+        check: Try a runner on the CPU on the bundle's probe, and take its fastest setting that is right.
         verbose: 1 shows the progress of a rebuild.
         options: How an engine is run on the GPU.
 
@@ -41,12 +37,15 @@ def select_runner(
         InputError: An unknown runner.
         MissingDependencyError: The runner asked for is not installed, or none is.
         EngineError: The runner asked for cannot run the bundle here; says why for each plan.
+        RunnerError: No runner on the CPU can run the bundle, or none computes it right.
     """
     known = ("auto", *GPU_RUNNERS, *CPU_RUNNERS)
     if runner not in known:
         raise InputError(f"`runner` must be one of {list(known)}. Received: {runner!r}")
     if runner in CPU_RUNNERS:
-        return _explained(CPU_RUNNERS[runner](bundle), "asked for")
+        if not _deps.available(runner):
+            CPU_RUNNERS[runner](bundle)  # says how to install it
+        return _on_cpu(bundle, (runner,), ["asked for"], check)
     if runner != "auto":
         _trt.load(runner, why=f"runner={runner!r}")
     modules = GPU_RUNNERS if runner == "auto" else (runner,)
@@ -60,7 +59,7 @@ def select_runner(
             return made
     if runner != "auto":
         raise EngineError(f"runner={runner!r} cannot run `{bundle.path}`: {'; '.join(notes)}")
-    return _on_cpu(bundle, notes)
+    return _on_cpu(bundle, tuple(CPU_RUNNERS), notes, check)
 
 
 def misfit(
@@ -159,24 +158,43 @@ def _rebuilt(
     return None
 
 
-def _on_cpu(bundle: Bundle, notes: list[str]) -> Runner:
-    failed: RunnerError | None = None
-    for name, make in CPU_RUNNERS.items():
-        if not _deps.available(name):
-            continue
+def _on_cpu(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bool) -> Runner:
+    """The fastest runner that is right on the bundle's probe."""
+    probe = probe_of(bundle) if check else None
+    refusals: list[str] = []
+    unable: RunnerError | None = None
+    for setting in settings(bundle.manifest, names):
         try:
-            made = make(bundle)
+            made = setting.make(bundle)
         except RunnerError as e:  # a graph it cannot read; another one may
-            failed = e
-            notes.append(f"{name} cannot run it")
+            unable = e
+            refusals.append(f"{setting} cannot run it")
             continue
-        return _explained(made, "; ".join(notes))
-    if failed is not None:
-        raise failed
-    raise MissingDependencyError(
-        f"Nothing can run `{bundle.path}` here: {'; '.join(notes)}; no CPU runner is installed. "
-        "Install one with: pip install openvino"
+        problem = fault(made, probe) if probe is not None else None
+        if problem is None:
+            return _explained(made, "; ".join([*notes, *refusals]))
+        made.close()
+        refusals.append(f"{setting} computes it wrongly ({problem})")
+    if not refusals:
+        raise MissingDependencyError(
+            f"Nothing can run `{bundle.path}` here: {'; '.join(notes)}; no CPU runner is installed. "
+            "Install one with: pip install openvino"
+        )
+    if all(refusal.endswith("cannot run it") for refusal in refusals) and unable is not None:
+        raise unable
+    raise RunnerError(
+        f"Nothing here computes `{bundle.path}` right: {'; '.join(refusals)}. " + _way_out(names)
     )
+
+
+def _way_out(names: tuple[str, ...]) -> str:
+    missing = [name for name in CPU_RUNNERS if not _deps.available(name)]
+    if missing:
+        return f"Another runner may: pip install {' '.join(missing)}"
+    others = [name for name in CPU_RUNNERS if name not in names]
+    if others:
+        return f"Load it with runner={others[0]!r}."
+    return "Pass check=False to run it all the same."
 
 
 def _explained(runner: Runner, reason: str) -> Runner:

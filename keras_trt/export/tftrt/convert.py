@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._keras.trace import Trace, run
+from keras_trt._keras.trace import Trace
 from keras_trt.bundle.manifest import MANIFEST_FILE
 from keras_trt.bundle.write import write_bundle
 from keras_trt.errors import ExportError, InputError, MissingDependencyError
-from keras_trt.export.numbers import check_numbers, compare, probe
+from keras_trt.export.numbers import compare
+from keras_trt.export.probe import ROWS, ask_keras, made_up
 from keras_trt.export.tftrt.options import TFTRTOptions, precision_mode
 from keras_trt.export.tftrt.saved_model import write_saved_model
 
@@ -157,7 +158,7 @@ def export_tftrt(
             with _reported(traced.name):
                 function = converter.convert()
                 if build:
-                    converter.build(options.input_fn or _probes(traced, batch))
+                    converter.build(options.input_fn or _probes(model, traced, batch))
                 converter.save(str(folder / FOLDER))
         ops = Counter(node.op for node in function.graph.as_graph_def().node)
         engines = ops.pop("TRTEngineOp", 0)
@@ -179,8 +180,8 @@ def export_tftrt(
     return report
 
 
-def _probes(traced: Trace, batch: tuple[int, int, int]) -> Callable[[], Iterator[dict[str, Any]]]:
-    return lambda: (probe(traced, size) for size in sorted(set(batch)))
+def _probes(model: Any, traced: Trace, batch: tuple[int, int, int]) -> Callable[[], Iterator[dict[str, Any]]]:
+    return lambda: (made_up(model, traced, size) for size in sorted(set(batch)))
 
 
 def _verified(
@@ -188,12 +189,16 @@ def _verified(
 ) -> tuple[dict[str, Any], ...]:
     import tensorflow as tf
 
-    feeds = probe(traced, max(batch[0], min(2, batch[2])))
+    answers = ask_keras(model, traced, precision, max(batch[0], min(ROWS, batch[2])))
     serve = tf.saved_model.load(str(folder / FOLDER)).signatures["serving_default"]
-    outputs = serve(**{name: tf.constant(value) for name, value in feeds.items()})
-    expected = run(model, traced, feeds)
-    differences = compare(expected, {name: value.numpy() for name, value in outputs.items()})
-    check_numbers(differences, precision)
+    outputs = serve(**{name: tf.constant(value) for name, value in answers.feeds.items()})
+    found = {name: value.numpy() for name, value in outputs.items()}
+    differences = compare(answers.expected, found, answers.allowed)
+    if differences[0].diverges:
+        raise ExportError(
+            f"The exported model differs from Keras: {differences[0]}. If the difference is known and "
+            "wanted, pass verify=False."
+        )
     return tuple(asdict(d) for d in differences)
 
 

@@ -1,0 +1,262 @@
+"""Rows to compare an export on: the user's data where there is any, else inputs that the network can take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_trt._keras.batches import batches
+from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt._keras.signature import BATCH_AXIS, zip_nests
+from keras_trt._keras.trace import run
+from keras_trt.errors import ExportError, InputError
+from keras_trt.export import precision as precisions
+from keras_trt.quantize.inventory import activation_quantizers
+from keras_trt.quantize.quantizer import jittering, observing
+from keras_trt.runtime.distance import distance
+from keras_trt.runtime.trial import float_error
+
+if TYPE_CHECKING:
+    from keras_trt._keras.trace import Trace
+
+Feeds = dict[str, np.ndarray]
+Draw = Callable[[Any, tuple[int, ...]], np.ndarray]
+
+ROWS = 4
+
+_SIZES = (64, 16, 224)
+"""Sizes tried for axes that the model and `input_shapes` leave open."""
+
+_NOISE = 4099
+"""How many different numbers made-up inputs hold; repeated, they take little room in the bundle's probe."""
+
+_STEPS = 0.02
+"""How far quantised tensors are moved to see what rounding changes: a value in a hundred falls otherwise."""
+
+_FLOATS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "normal": lambda rng: rng.standard_normal(_NOISE),
+    "unit": lambda rng: rng.random(_NOISE),
+    "bytes": lambda rng: rng.integers(0, 256, _NOISE).astype(float),
+    "wide": lambda rng: 16 * rng.standard_normal(_NOISE),
+}
+
+
+class ProbeError(ExportError):
+    """Keras itself cannot compute any of the probes."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A probe and what Keras makes of it.
+
+    Attributes:
+        feeds: By input name.
+        expected: Keras's outputs by name.
+        allowed: By output, the relative difference that rounding explains.
+    """
+
+    feeds: Feeds
+    expected: Feeds
+    allowed: dict[str, float]
+
+
+def ask_keras(model: Any, traced: Trace, precision: str, rows: int, data: Any = None) -> Answers:
+    """Runs Keras on the most telling probe that it can compute.
+
+    Args:
+        model: The model that was traced.
+        traced: Its trace.
+        precision: What the exported graph carries.
+        rows: The batch size.
+        data: The user's data, or None.
+
+    Raises:
+        ProbeError: Keras fails on every probe.
+    """
+    best: tuple[float, Feeds, Feeds] | None = None
+    failure: Exception | None = None
+    for make in _attempts(model, traced, rows, data):
+        try:
+            feeds = make()
+            expected = run(model, traced, feeds)
+        except Exception as e:  # a layer may raise anything on inputs that are not meant for it
+            failure = failure or e
+            continue
+        finite = _finite(expected)
+        if best is None or finite > best[0]:
+            best = finite, feeds, expected
+        if finite == 1:
+            break
+    if best is None:
+        reason = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
+        raise ProbeError(
+            f"Keras itself fails on the made-up inputs to compare with: {reason} Pass rows that the model "
+            "takes as `calibration_data`."
+        ) from failure
+    _, feeds, expected = best
+    return Answers(feeds, expected, allowed_differences(model, traced, feeds, expected, precision))
+
+
+def allowed_differences(
+    model: Any, endpoints: Any, feeds: Feeds, expected: Feeds, precision: str
+) -> dict[str, float]:
+    """By output, the relative difference to Keras that the graph's types explain.
+
+    Two runners that are both right sum in another order, so a value beside a rounding border falls on
+    either side of it. How much that changes the outputs is seen in Keras itself, with every quantised tensor
+    moved by a fiftieth of a step: twice that is allowed, beside the error of the float type.
+    """
+    error = float_error(precision)
+    if not precisions.is_int8(precision):
+        return dict.fromkeys(expected, error)
+    allowed = dict.fromkeys(expected, error)
+    for draw in range(2):
+        with jittering(_STEPS, draw):
+            moved = run(model, endpoints, feeds)
+        for name, y in expected.items():
+            if moved[name].shape == y.shape:
+                allowed[name] = max(allowed[name], error + 2 * distance(y, moved[name])[0])
+    return allowed
+
+
+def _finite(outputs: Feeds) -> float:
+    """The share of numbers that are finite."""
+    shares = [float(np.isfinite(y.astype(np.float64)).mean()) if y.size else 0.0 for y in outputs.values()]
+    return float(np.mean(shares))
+
+
+def made_up(model: Any, traced: Trace, rows: int) -> Feeds:
+    """Inputs that the network most likely can take, without asking it."""
+    flavor, table = flavor_of(model), smallest_table(traced)
+    return _filled(traced, rows, _SIZES[0], table, _natural(_usual(flavor, model), table))
+
+
+def smallest_table(traced: Trace) -> int | None:
+    """The rows of the smallest table that the model looks things up in (embeddings, positions), or None."""
+    sizes = {name: weight.shape[0] for name, weight in traced.weights.items() if weight.ndim > 1}
+    for node in traced.graph_def.node:
+        if node.op == "Const":
+            dims = node.attr["value"].tensor.tensor_shape.dim
+            if len(dims) > 1:
+                sizes[node.name] = dims[0].size
+    read = {node.input[0].split(":")[0] for node in traced.graph_def.node if node.op == "GatherV2"}
+    return min((size for name, size in sizes.items() if name in read and size > 1), default=None)
+
+
+def _attempts(model: Any, traced: Trace, rows: int, data: Any) -> Iterator[Callable[[], Feeds]]:
+    """Probes from the most telling to the gentlest."""
+    flavor, table = flavor_of(model), smallest_table(traced)
+    if data is not None:
+        yield partial(_from_data, flavor, model, traced, rows, data)
+    named = (BATCH_AXIS, *traced.axis_sizes)
+    opened = any(isinstance(axis, str) and axis not in named for i in traced.inputs for axis in i.shape)
+    for size in _SIZES if opened else _SIZES[:1]:
+        fill = partial(_filled, traced, rows, size, table)
+        yield partial(_fitted, flavor, model, traced, fill, table)
+        yield partial(fill, _gentle)
+        yield partial(fill, _whole(table))
+
+
+def _from_data(flavor: Flavor, model: Any, traced: Trace, rows: int, data: Any) -> Feeds:
+    """The first rows of the user's data, again and again when there are too few."""
+    first = next(iter(batches(flavor, model, data, batch_size=rows, steps=1)))
+    given = {name: np.asarray(x) for name, x in zip_nests(traced.input_structure, first)}
+    feeds = {}
+    for info in traced.inputs:
+        array = given[info.name]
+        if array.ndim == len(info.shape) - 1 and info.shape[-1] == 1:
+            array = array[..., None]
+        if info.shape and not (isinstance(info.shape[0], int) and info.shape[0] == len(array)):
+            count = info.shape[0] if isinstance(info.shape[0], int) else rows
+            array = array[np.arange(count) % len(array)]
+        if not all(isinstance(a, str) or a == n for a, n in zip(info.shape, array.shape, strict=True)):
+            raise InputError(f"Input {info.name!r} takes {info.shape}. Received: data of shape {array.shape}")
+        feeds[info.name] = np.ascontiguousarray(array).astype(info.dtype)
+    return feeds
+
+
+def _filled(traced: Trace, rows: int, size: int, table: int | None, draw: Draw) -> Feeds:
+    """Inputs of the model's shapes; no axis is longer than a table of positions."""
+    named = {BATCH_AXIS: rows, **{axis: sizes[1] for axis, sizes in traced.axis_sizes.items()}}
+    open_size = min(size, table or size)
+    return {
+        info.name: draw(
+            info, tuple(a if isinstance(a, int) else named.get(a, open_size) for a in info.shape)
+        ).astype(info.dtype)
+        for info in traced.inputs
+    }
+
+
+def _natural(floats: str, table: int | None) -> Draw:
+    """Inputs of the usual kinds: images or standardised floats, ids that are in every table."""
+
+    def draw(info: Any, shape: tuple[int, ...]) -> np.ndarray:
+        rng = np.random.default_rng(len(info.name))
+        if info.dtype == "bool":
+            return np.resize(rng.random(_NOISE) < 0.5, shape)
+        if not np.issubdtype(np.dtype(info.dtype), np.integer):
+            return np.resize(_FLOATS[floats](rng), shape)
+        image = info.dtype == "uint8" or floats == "bytes"
+        return np.resize(rng.integers(0, table or (256 if image else 2), _NOISE), shape)
+
+    return draw
+
+
+def _gentle(info: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Floats about 1, integers of 1: nothing divides by zero, no logarithm of a negative number."""
+    if info.dtype == "bool" or np.issubdtype(np.dtype(info.dtype), np.integer):
+        return np.ones(shape)
+    return np.resize(0.5 + np.random.default_rng(0).random(_NOISE), shape)
+
+
+def _whole(table: int | None) -> Draw:
+    """Floats that are ids: the functional model of an Embedding often has a float input."""
+
+    def draw(info: Any, shape: tuple[int, ...]) -> np.ndarray:
+        return np.resize(np.random.default_rng(0).integers(0, table or 2, _NOISE), shape)
+
+    return draw
+
+
+def _usual(flavor: Flavor, model: Any) -> str:
+    """`"bytes"` for a model that scales images of 0 to 255 itself."""
+    for _, layer in flavor.walk(model):
+        scales = isinstance(layer, flavor.keras.layers.Rescaling) and np.max(np.abs(layer.scale)) < 1 / 16
+        centres = isinstance(layer, flavor.keras.layers.Normalization) and _mean(layer) > 16
+        if scales or centres:
+            return "bytes"
+    return "normal"
+
+
+def _mean(layer: Any) -> float:
+    mean = getattr(layer, "mean", None)
+    return 0.0 if mean is None else float(np.max(np.abs(np.asarray(mean))))
+
+
+def _fitted(
+    flavor: Flavor, model: Any, traced: Trace, fill: Callable[[Draw], Feeds], table: int | None
+) -> Feeds:
+    """Natural inputs, their floats of the kind on which the quantised tensors come nearest to their ranges.
+
+    Far below them all is rounded to zero, and the comparison sees neither a wrong range nor wrong weights.
+    """
+    usual = _usual(flavor, model)
+    if not any(activation_quantizers(flavor, model)):
+        return fill(_natural(usual, table))
+    misfit = {}
+    for floats in dict.fromkeys((usual, *_FLOATS)):
+        ratios: list[float] = []
+
+        def observe(quantizer: Any, tensor: Any, ratios: list[float] = ratios) -> None:
+            if hasattr(tensor, "numpy") and tensor.shape.num_elements():
+                reached = np.abs(tensor.numpy().astype(np.float32)).max() / quantizer.range()
+                ratios.append(abs(np.log2(max(float(reached), 1e-6))))
+
+        with observing(observe):
+            run(model, traced, fill(_natural(floats, table)))
+        misfit[floats] = float(np.median(ratios)) if ratios else 0.0
+    return fill(_natural(min(misfit, key=lambda floats: misfit[floats]), table))

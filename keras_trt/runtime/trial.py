@@ -1,0 +1,78 @@
+"""Lets a runner prove itself on a few rows before it is trusted.
+
+Runtimes compute some graphs wrongly without an error (docs/pitfalls.md). No list of such graphs would hold
+for the next version, so every bundle is tried where it lands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from keras_trt import _deps
+from keras_trt.bundle.probe import Probe, expect, made_up, read_probe, sample
+from keras_trt.bundle.read import Bundle
+from keras_trt.errors import RunnerError
+from keras_trt.runtime.cpu import REFERENCE
+from keras_trt.runtime.distance import distance
+from keras_trt.runtime.feeds import cast
+from keras_trt.runtime.runner import Runner
+
+FLOAT_ERROR = {"float32": 1e-3, "fp16": 3e-2, "bf16": 1e-1}
+"""The relative error that a graph's float type explains."""
+
+_SHAKEN = 1e-3
+"""By which share of an input's spread it is moved, to see how much of the output is a matter of rounding."""
+
+
+def float_error(precision: str) -> float:
+    """`FLOAT_ERROR` of a bundle's precision, e.g. of `"int8+fp16"`."""
+    return FLOAT_ERROR.get(precision.rsplit("+", maxsplit=1)[-1], FLOAT_ERROR["float32"])
+
+
+def probe_of(bundle: Bundle) -> Probe | None:
+    """The rows to try a runner of a bundle on, with what is right; None when nothing here can say so."""
+    probe = read_probe(bundle) or made_up(bundle.manifest)
+    probe = replace(probe, inputs=cast(probe.inputs, bundle.manifest.inputs))
+    return probe if probe.expected is not None else _answered(bundle, probe)
+
+
+def fault(runner: Runner, probe: Probe) -> str | None:
+    """What a runner computes wrongly; None when all is right within what rounding explains."""
+    try:
+        found = runner.run(probe.inputs)
+    except RunnerError as e:
+        return f"it failed: {str(e).splitlines()[0]}"
+    for name, held in (probe.expected or {}).items():
+        array = np.asarray(found[name])
+        if array.shape != held.shape:
+            return f"output {name!r} has shape {array.shape} instead of {held.shape}"
+        relative, _ = distance(held.sample, sample(array))
+        if not relative <= held.allowed:
+            return f"output {name!r} is {relative:.1%} off, {held.allowed:.2%} is allowed"
+    return None
+
+
+def _answered(bundle: Bundle, probe: Probe) -> Probe | None:
+    """The probe with what the reference computes, and how much that moves when the input does a little."""
+    if not _deps.available(REFERENCE.name):
+        return None
+    rng = np.random.default_rng(0)
+    shaken = {name: _shaken(x, rng) for name, x in probe.inputs.items()}
+    try:
+        with REFERENCE.make(bundle) as runner:
+            right, moved = runner.run(probe.inputs), runner.run(cast(shaken, bundle.manifest.inputs))
+    except RunnerError:
+        return None
+    error = float_error(bundle.manifest.precision)
+    quantized = "int8" in bundle.manifest.precision
+    allowed = {
+        name: error + (2 * distance(y, moved[name])[0] if quantized and moved[name].shape == y.shape else 0)
+        for name, y in right.items()
+    }
+    return replace(probe, expected=expect(right, allowed))
+
+
+def _shaken(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return x + _SHAKEN * x.std() * rng.standard_normal(x.shape) if x.dtype.kind == "f" and x.size else x
