@@ -108,6 +108,28 @@ def check_graph(
         raise ExportError(f"The exported graph of model {model.graph.name!r} is not valid ONNX: {e}") from e
 
 
+def check_scales(model: onnx.ModelProto, layers: Iterable[str], inventory: Iterable[QuantizedTensor]) -> None:
+    """Makes sure that every activation scale in a written file belongs to a range of the Keras model.
+
+    A range that is too wide changes the numbers of a probe batch by no more than rounding does.
+
+    Raises:
+        ExportError: A scale is none of the model's.
+    """
+    known = [t.amax / TOP[t.format] for t in inventory if t.kind == "activation" and t.amax]
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "QuantizeLinear" or node.input[1] not in arrays:
+            continue
+        scale = onnx.numpy_helper.to_array(arrays[node.input[1]]).astype(np.float32)
+        if scale.size == 1 and not np.isclose(scale.reshape(()), known, rtol=5e-3).any():
+            layer = layer_of(node.name, tuple(layers)) or node.name
+            raise ExportError(
+                f"Layer {layer!r}: the exported file rounds its input with a scale that is no range of the "
+                f"Keras model's. Received: {float(scale.reshape(())):.6g} in node {node.name!r}."
+            )
+
+
 _FIXED = "It can be converted for a fixed {}: pass it in `input_shapes`, or build the model with it."
 _OTHERWISE = (
     "Rewrite the layer with other operations, or leave it out of the exported model and run it beside the "

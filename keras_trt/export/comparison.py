@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
 from keras_trt.errors import ExportError, RunnerError
 from keras_trt.export import precision as precisions
+from keras_trt.export.check import check_scales
 from keras_trt.export.layerwise import compare_layers
 from keras_trt.export.numbers import Difference, compare, without_bfloat16, without_rounding
 from keras_trt.export.probe import ROWS, Answers, Feeds, ProbeError, ask_keras
+from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.quantize.quantizer import observing
 from keras_trt.runtime.cpu import REFERENCE, Setting, settings
 from keras_trt.runtime.distance import distance
@@ -45,7 +48,9 @@ class Comparison:
     probe: Probe | None = None
 
 
-def compare_with_keras(model: Any, traced: Trace, bundle: Bundle, data: Any = None) -> Comparison:
+def compare_with_keras(
+    model: Any, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor] = (), data: Any = None
+) -> Comparison:
     """Runs Keras and the ONNX file on a probe batch, on the runners in the order in which `load` tries them.
 
     One runner never judges alone: where it differs from Keras, the next one is asked.
@@ -54,6 +59,7 @@ def compare_with_keras(model: Any, traced: Trace, bundle: Bundle, data: Any = No
         model: The model that was traced.
         traced: Its trace.
         bundle: The bundle that is being written.
+        found: What is quantised in the model.
         data: Rows like those of use, or None.
 
     Raises:
@@ -86,7 +92,7 @@ def compare_with_keras(model: Any, traced: Trace, bundle: Bundle, data: Any = No
             answers = compiled
             notes.append("Keras computes another result eagerly; compared with what its `predict` computes.")
         if precisions.is_int8(precision):
-            _check_unrounded(model, traced, bundle, answers.feeds)
+            _check_unrounded(model, traced, bundle, found, answers.feeds)
     notes += tried.asides(agreed)
     probe = Probe(answers.feeds, expect(answers.expected, answers.allowed))
     return Comparison(tuple(tried.differences[agreed]), str(agreed), tuple(notes), probe)
@@ -169,19 +175,22 @@ class _Tried:
         )
 
 
-def _check_unrounded(model: Any, traced: Trace, bundle: Bundle, feeds: Feeds) -> None:
+def _check_unrounded(
+    model: Any, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor], feeds: Feeds
+) -> None:
     """Compares with the activations in float on both sides, to float precision: rounding hides small errors.
 
     Raises:
-        ExportError: No runner agrees with Keras.
+        ExportError: No runner agrees with Keras, or a scale is not the model's.
     """
+    graph = onnx.load(bundle.onnx_path)
+    check_scales(graph, traced.layers, found)
     with observing(lambda quantizer, tensor: None):
         expected = run(model, traced, feeds)
     floats = precisions.float_type(bundle.manifest.precision)
     allowed = dict.fromkeys(expected, float_error(floats))
     with tempfile.TemporaryDirectory() as folder:
-        graph = without_rounding(onnx.load(bundle.onnx_path))
-        onnx.save(graph, Path(folder) / bundle.manifest.onnx_file)
+        onnx.save(without_rounding(graph), Path(folder) / bundle.manifest.onnx_file)
         manifest = replace(bundle.manifest, precision=floats)
         tried, answers = _Tried(Bundle(Path(folder), manifest), feeds), Answers(feeds, expected, allowed)
         if tried.first_right(answers) is None and tried.outputs:

@@ -112,7 +112,7 @@ def export_onnx(job: Job, stages: Stages, notes: Sequence[str] = ()) -> ExportRe
         compared = Comparison()
         if job.verify:
             with stages("verify"):
-                compared = compare_with_keras(job.model, job.traced, bundle, job.data)
+                compared = compare_with_keras(job.model, job.traced, bundle, job.found, job.data)
             said += compared.notes
         bundle = _with_probe(bundle, compared.probe, job)
         plan = None

@@ -29,6 +29,7 @@ from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.runtime.cpu import CPU_RUNNERS
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds
+from keras_trt.runtime.runner import Runner
 from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 
 _SHOWING_LAYERS = ("onnxruntime", "openvino")
@@ -124,7 +125,8 @@ def _for_cpu(bundle: Bundle, stack: ExitStack, notes: list[str]) -> Bundle:
     onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
     notes.append("On the CPU in float32 arithmetic: no CPU runner computes int8 with bfloat16.")
     # Its constants stay rounded to bfloat16, so the tolerance is not that of float32.
-    return replace(bundle, path=folder, manifest=replace(bundle.manifest, precision="int8+fp16"))
+    manifest = replace(bundle.manifest, precision="int8+fp16", probe_sha256=None)
+    return replace(bundle, path=folder, manifest=manifest)
 
 
 def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack, notes: list[str]) -> dict[str, EngineModel]:
@@ -136,7 +138,7 @@ def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack, notes: list[str])
     for name in (name for name in names if available(name)):
         held = on_cpu if name in CPU_RUNNERS else bundle
         try:
-            runner = select_runner(held, name, verbose=0)
+            runner = _chosen(held, name, notes)
         except KerasTRTError as e:
             notes.append(f"{name} did not run: {_first_line(e)}")
             continue
@@ -147,6 +149,16 @@ def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack, notes: list[str])
             "pip install openvino"
         )
     return engines
+
+
+def _chosen(bundle: Bundle, name: str, notes: list[str]) -> Runner:
+    """The runner as `load` would take it; one that `load` refuses is compared all the same."""
+    try:
+        return select_runner(bundle, name, verbose=0)
+    except RunnerError as e:
+        runner = select_runner(bundle, name, check=False, verbose=0)
+        notes.append(_first_line(e))
+        return runner
 
 
 def _layers(

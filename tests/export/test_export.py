@@ -15,7 +15,7 @@ from keras_trt.bundle import read_bundle
 from keras_trt.errors import BundleError, BundleExistsError, ExportError, InputError, ModelError
 from keras_trt.export import export
 from keras_trt.quantize import quantize_model
-from keras_trt.runtime import load
+from keras_trt.runtime import load, trial
 from tests.export.onnx_tools import build, run
 from tests.nets import images, residual_net
 
@@ -309,21 +309,17 @@ def test_int8_of_a_float_model_needs_data(k, tmp_path):
 
 
 def test_a_model_that_differs_from_keras_is_not_written(k, tmp_path, monkeypatch):
-    from keras_trt.export import numbers
-
-    monkeypatch.setitem(numbers.TOLERANCES, "float32", 0.0)
+    monkeypatch.setitem(trial.FLOAT_ERROR, "float32", 0.0)
     with pytest.raises(ExportError, match="differs from Keras: output 'probabilities' by"):
         export(residual_net(k), tmp_path / "net", engine=None, verbose=0)
     assert not any(tmp_path.iterdir())
 
 
 def test_an_old_bundle_survives_a_failed_export(k, tmp_path, monkeypatch):
-    from keras_trt.export import numbers
-
     model = residual_net(k)
     export(model, tmp_path / "net", engine=None, verbose=0)
     before = (tmp_path / "net" / "model.onnx").read_bytes()
-    monkeypatch.setitem(numbers.TOLERANCES, "float32", 0.0)
+    monkeypatch.setitem(trial.FLOAT_ERROR, "float32", 0.0)
     with pytest.raises(ExportError):
         export(model, tmp_path / "net", engine=None, overwrite=True, verbose=0)
     assert (tmp_path / "net" / "model.onnx").read_bytes() == before
@@ -346,5 +342,5 @@ def test_a_wrong_int8_weight_is_found_although_rounding_would_hide_it(k, tmp_pat
 
     monkeypatch.setattr(weights, "to_grid", off_by_a_percent)
     model = quantize_model(randomised(residual_net(k)), calibration_data=images()[0], verbose=0)
-    with pytest.raises(ExportError, match="differs from Keras: output 'probabilities' by .*0.1% is allowed"):
+    with pytest.raises(ExportError, match="differs from Keras: output 'probabilities' by .*0.10% is allowed"):
         export(model, tmp_path / "net", engine=None, verbose=0)

@@ -10,8 +10,8 @@ import pytest
 
 from keras_trt.errors import InputError
 from keras_trt.export import export
-from keras_trt.export.numbers import distance
 from keras_trt.quantize import quantize_model
+from keras_trt.runtime.distance import distance
 from tests.export.onnx_tools import run
 
 RNG = np.random.default_rng(0)

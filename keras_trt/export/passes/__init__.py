@@ -16,6 +16,7 @@ from keras_trt.export.passes.layout import RemoveTransposesPass
 from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
+from keras_trt.export.passes.outputs import SeparateOutputsPass
 from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
 from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
@@ -83,6 +84,7 @@ def _run(
     keep_float32: Iterable[str],
     find_overflow: Callable[[ir.Model], Mapping[str, str]] | None,
 ) -> dict[str, str]:
+    outputs = [value.name or "" for value in model.graph.outputs]
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     OrderNodesPass()(model)
     NameNodesPass(layers)(model)
@@ -101,6 +103,8 @@ def _run(
         cast(model)
         kept = cast.kept
     _FINISH(model)
+    SeparateOutputsPass(outputs)(model)
+    _NAME(model)
     return kept
 
 
@@ -126,6 +130,9 @@ _FINISH = ir.passes.Sequential(
     common.DeduplicateInitializersPass(size_limit=1024),
     common.CommonSubexpressionEliminationPass(),
     common.RemoveUnusedNodesPass(),
+)
+
+_NAME = ir.passes.Sequential(
     OrderNodesPass(),
     NameTensorsPass(),
     common.ShapeInferencePass(),

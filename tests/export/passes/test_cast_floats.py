@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes import common
 
-from keras_trt.export.numbers import distance
 from keras_trt.export.passes.cast_floats import CastFloatsPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
+from keras_trt.runtime.distance import distance
 from tests.export.onnx_tools import GraphBuilder, build_ir, floats, run
 
 

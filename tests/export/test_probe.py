@@ -1,0 +1,100 @@
+"""What an export is compared on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_trt._keras.trace import trace
+from keras_trt.export.probe import ProbeError, allowed_differences, ask_keras, made_up, smallest_table
+from keras_trt.quantize import quantize_model
+from tests.nets import images, residual_net
+
+
+def asked(model, **options):
+    return ask_keras(model, trace(model), "float32", 4, **options)
+
+
+def test_the_users_rows_come_first(k):
+    x = np.arange(3 * 4, dtype=np.float32).reshape(3, 4)
+    model = k.Sequential([k.Input((4,), name="x"), k.layers.Dense(2)])
+    answers = asked(model, data=x)
+    (feeds,) = answers.feeds.values()
+    np.testing.assert_array_equal(feeds, x[[0, 1, 2, 0]])
+
+
+def test_images_of_bytes_are_bytes(k):
+    i = k.Input((8, 8, 3), dtype="uint8")
+    (x,) = asked(k.Model(i, k.layers.Rescaling(1 / 255)(i))).feeds.values()
+    assert x.dtype == np.uint8
+    assert x.max() > 250
+    i = k.Input((8, 8, 3))
+    (x,) = asked(k.Model(i, k.layers.Rescaling(1 / 255)(i))).feeds.values()
+    assert x.max() > 250
+
+
+def test_ids_are_in_the_smallest_table_and_sequences_no_longer_than_it(k):
+    i = k.Input((None,), dtype="int32")
+    model = k.Model(i, k.layers.Dense(2)(k.layers.Embedding(7, 4)(i)) + k.layers.Embedding(50, 2)(i))
+    assert smallest_table(trace(model)) == 7
+    (x,) = asked(model).feeds.values()
+    assert x.shape == (4, 7)
+    assert set(np.unique(x)) == set(range(7))
+
+
+def test_a_float_input_of_an_embedding_gets_ids(k):
+    i = k.Input((5,))
+    answers = asked(k.Model(i, k.layers.Embedding(3, 2)(i)))
+    assert np.isfinite(next(iter(answers.expected.values()))).all()
+
+
+def test_where_keras_fails_on_zeros_gentler_numbers_are_tried(k):
+    a, b = k.Input((4,), dtype="int32", name="a"), k.Input((4,), dtype="int32", name="b")
+    rest = k.layers.Lambda(lambda x: x[0] % x[1], output_shape=(4,))
+    answers = asked(k.Model([a, b], rest([a, b])))
+    assert all(feeds.all() for feeds in answers.feeds.values())
+
+
+def test_numbers_without_a_logarithm_are_left_for_others(k):
+    i = k.Input((4,))
+    log = k.layers.Lambda(lambda x: -abs(x) + x + 1e-3 + abs(x) ** 0.5 + (x - 0.4) ** 0.5, output_shape=(4,))
+    (y,) = asked(k.Model(i, log(i))).expected.values()
+    assert np.isfinite(y).all()
+
+
+def test_what_keras_never_takes_is_the_probes_fault(k):
+    def fail(x):
+        raise ValueError("only for pairs")
+
+    i = k.Input((4,))
+    model = k.Model(i, k.layers.Lambda(lambda x: x, output_shape=(4,))(i))
+    traced = trace(model)
+    model.layers[-1].function = fail
+    with pytest.raises(ProbeError, match="Keras itself fails on made-up inputs.*only for pairs"):
+        ask_keras(model, traced, "float32", 4)
+
+
+def test_quantised_tensors_are_driven_to_their_ranges(k):
+    x = 255 * np.random.default_rng(0).random((64, 8, 8, 3)).astype(np.float32)
+    model = k.Sequential([k.Input((8, 8, 3)), k.layers.Conv2D(4, 3), k.layers.Flatten(), k.layers.Dense(2)])
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    (feeds,) = ask_keras(quantized, trace(quantized), "int8", 4).feeds.values()
+    assert 200 < np.abs(feeds).max() < 256
+
+
+def test_what_is_allowed_follows_the_networks_own_rounding(k):
+    model = quantize_model(residual_net(k), calibration_data=images()[0], verbose=0)
+    traced = trace(model)
+    answers = ask_keras(model, traced, "int8", 4, images()[0])
+    (allowed,) = answers.allowed.values()
+    assert 1e-3 <= allowed < 0.05
+    again = allowed_differences(model, traced, answers.feeds, answers.expected, "int8")
+    assert again == answers.allowed
+    assert set(allowed_differences(model, traced, answers.feeds, answers.expected, "fp16").values()) == {3e-2}
+
+
+def test_made_up_inputs_need_no_keras_run(k):
+    model = residual_net(k)
+    (x,) = made_up(model, trace(model), 3).values()
+    assert x.shape[0] == 3
+    assert 0.9 < x.std() < 1.1
