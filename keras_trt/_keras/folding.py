@@ -20,7 +20,10 @@ _LIMIT = 1_900_000_000  # bytes; TensorFlow reads no larger graph
 
 
 def fold_constants(
-    graph_def: Any, outputs: Iterable[str], weights: dict[str, np.ndarray] | None = None
+    graph_def: Any,
+    outputs: Iterable[str],
+    weights: dict[str, np.ndarray] | None = None,
+    origins: dict[str, frozenset[str]] | None = None,
 ) -> None:
     """Replaces every node that depends on constants only by its value, in place.
 
@@ -50,6 +53,9 @@ def fold_constants(
         if weights is None:
             make_constant(nodes[name], value)
         else:
+            if origins is not None:
+                above = (origins.get(n, frozenset()) for n in _above(nodes, name))
+                origins[name] = frozenset().union(*above)
             make_weight(nodes[name], value)
             weights[name] = value
     _prune(graph_def, keep, weights or {})

@@ -9,6 +9,8 @@ from typing import Any
 
 from keras_trt.errors import InputError
 
+_NUMBER = re.compile(r"#\d+$")  # of a layer that shares its name, see `Flavor.walk`
+
 
 def selected(path: str, layer: Any, only: Any = None, skip: Any = ()) -> bool:
     """Whether a layer is among `only` (all, when None) and not among `skip`.
@@ -65,7 +67,7 @@ def _matches(choice: Any, path: str, layer: Any) -> bool:
     if isinstance(choice, str):
         return any(choice == name or _fullmatch(choice, name) for name in _names(path))
     if _is_layer(choice):
-        return choice.name in path.split("/")
+        return choice.name in _names(path)
     if callable(choice):
         return bool(choice(layer))
     raise InputError(
@@ -74,10 +76,16 @@ def _matches(choice: Any, path: str, layer: Any) -> bool:
     )
 
 
-def _names(path: str) -> list[str]:
-    """The names a path answers to: `a`, `b`, `c`, `a/b`, `b/c` and `a/b/c` for `a/b/c`."""
+def _names(path: str) -> set[str]:
+    """The names a path answers to: `a`, `b`, `c`, `a/b`, `b/c` and `a/b/c` for `a/b/c`.
+
+    `a/b#2`, the second layer called `b` inside `a`, also answers to `b`, but `a/b` is the first one's path.
+    """
     parts = path.split("/")
-    return ["/".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
+    plain = [_NUMBER.sub("", part) for part in parts]
+    spans = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
+    inner = [(i, j) for i, j in spans if j - i < len(parts) or len(parts) == 1]
+    return {"/".join(parts[i:j]) for i, j in spans} | {"/".join(plain[i:j]) for i, j in inner}
 
 
 def _fullmatch(pattern: str, name: str) -> bool:

@@ -180,19 +180,19 @@ def set_ranges(flavor: Flavor, model: Any, ranges: Mapping[str, float]) -> None:
     """Sets activation ranges by hand and holds them there; a name counts for all layers that have it."""
     if not isinstance(ranges, Mapping):
         raise InputError(f"`ranges` maps layers to their largest magnitudes. Received: ranges={ranges!r}")
-    twins = {path: quantizers_of(layer) for path, layer in flavor.walk(model) if is_twin(layer)}
-    twins = {path: quantizers for path, quantizers in twins.items() if quantizers}
+    found = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
+    twins = {path: quantizers for path, layer in found.items() if (quantizers := quantizers_of(layer))}
     for name, amax in ranges.items():
         if not (isinstance(amax, (int, float, np.number)) and 0 < amax < math.inf):
             raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax!r}}}.")
-        found = [twins[name]] if name in twins else [q for p, q in twins.items() if p.split("/")[-1] == name]
-        if not found:
+        named = [path for path in twins if path == name] or [p for p in twins if found[p].name == name]
+        if not named:
             close = difflib.get_close_matches(str(name), twins, n=5, cutoff=0.5)
             raise InputError(
                 f"`ranges` names a layer without quantised activations. Received: {name!r}. "
                 f"Quantised layers: {', '.join(close or list(twins)[:20]) or 'none'}."
             )
-        for quantizer in itertools.chain.from_iterable(found):
+        for quantizer in itertools.chain.from_iterable(twins[path] for path in named):
             quantizer.set_range(amax)
             quantizer.observe.assign(0.0)
 

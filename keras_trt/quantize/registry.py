@@ -15,7 +15,6 @@ from keras_trt.quantize.placement import ATTENTION, RULES
 from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.twins import twin_class
 
-
 _DECIDING = threading.RLock()
 
 Base = tuple[str, str, str]
@@ -46,7 +45,7 @@ def register(
             twin_class(cls)
     found: dict[str, dict[Base, Any]] = {}
     for name, known in _twins(config):
-        own = known[0].split(".")[0] in ("keras", "tf_keras")  # a custom `Dense` is another class than Keras's
+        own = known[0].split(".")[0] in ("keras", "tf_keras")  # a custom `Dense` is another class
         base = _find(flavor, *known, {} if own else custom_objects or {})
         if base is not None:
             found.setdefault(name, {})[known] = twin_class(base)
@@ -57,8 +56,7 @@ def register(
 def deciding(flavor: Flavor, objects: Mapping[str, Any]) -> Iterator[None]:
     """While open, names in a file mean these classes.
 
-    Keras looks at `custom_objects` and `custom_object_scope` after what is registered, from the second level of
-    a model on.
+    Keras itself, from a model's second level on, looks at `custom_objects` after what is registered.
     """
     with _DECIDING:
         known = flavor.keras.saving.get_custom_objects()

@@ -2,9 +2,10 @@
 
 The twin of `Conv2D`, registered as `keras_trt>QuantizedConv2D`, is a `Conv2D`: same name, weights, config
 and connections, so float checkpoints load and `get_layer` works. The twin of a user's class is registered
-under all that is known of that class (`keras_trt>Quantized[package>Block]`): two may have one bare name. While its `call` runs, reading
-`self.kernel` gives the kernel on the int8 grid; at any other time it gives the float variable. A twin is
-made by swapping the class of a live layer (`quantize_layer`) or from a config (loading).
+under all that is known of that class (`keras_trt>Quantized[package>Block]`): two may have one bare name.
+While its `call` runs, reading `self.kernel` gives the kernel on the int8 grid; at any other time it gives
+the float variable. A twin is made by swapping the class of a live layer (`quantize_layer`) or from a config
+(loading).
 """
 
 from __future__ import annotations
