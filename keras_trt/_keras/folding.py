@@ -32,6 +32,7 @@ def fold_constants(
         outputs: Names of the tensors that the graph must still make.
         weights: The values of placeholders that are constants too. New values are put there instead of into
             the graph; None: there are none, and new values become `Const` nodes.
+        origins: What each of `weights` was computed from; that of new values is put there.
     """
     keep = {name.split(":")[0] for name in outputs}
     nodes = {node.name: node for node in graph_def.node}

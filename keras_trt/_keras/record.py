@@ -72,7 +72,7 @@ def replaced_calls(
     with ExitStack() as stack:
         for path, layer in flavor.walk(model):
             own, call = vars(layer).get("call"), layer.call
-            new = functools.wraps(call)(replace(path, call))
+            new: Any = functools.wraps(call)(replace(path, call))
             new.__signature__ = inspect.signature(call)  # Keras passes a mask to those that take one
             object.__setattr__(layer, "call", new)
             stack.callback(_restore, layer, own)

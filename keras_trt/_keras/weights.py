@@ -84,9 +84,8 @@ def holders(
         for weight in layer.weights:
             if id(weight) not in inside:
                 paths.setdefault(id(flavor.raw(weight).handle), []).append(path)
-    return {
-        name: tuple(
-            {path: None for origin in sorted(found) for path in paths.get(variables.get(origin, 0), ())}
-        )
-        for name, found in origins.items()
-    }
+    found: dict[str, tuple[str, ...]] = {}
+    for name, placeholders in origins.items():
+        handles = [variables.get(placeholder, 0) for placeholder in sorted(placeholders)]
+        found[name] = tuple(dict.fromkeys(path for handle in handles for path in paths.get(handle, ())))
+    return found

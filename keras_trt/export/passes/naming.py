@@ -56,7 +56,7 @@ class NameNodesPass(ir.passes.InPlacePass):
     def _own(self, node: ir.Node) -> str | None:
         scope = next(filter(None, (layer_of_scope(s, self.layers) for s in _scopes(node))), None)
         kernel = node.inputs[1] if node.op_type in WEIGHTED and len(node.inputs) > 1 else None
-        holders = () if kernel is None else kernel.meta.get(HOLDERS, ())
+        holders: tuple[str, ...] = () if kernel is None else kernel.meta.get(HOLDERS, ())
         return holders[0] if len(holders) == 1 else scope
 
 
