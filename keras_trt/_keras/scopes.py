@@ -15,6 +15,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.record import Function, replaced_calls
 
 _SCOPE = re.compile(r"\.ktrt(\d+)")  # behind the layer's path, which is for readers
+_INLINED = re.compile(r"(.+)/(.*)_tfg_inlined_\1_\d+")  # TensorFlow's `<call>/<node>_tfg_inlined_<call>_0`
 
 
 @contextmanager
@@ -29,6 +30,9 @@ def layer_scopes(flavor: Flavor, model: Any) -> Iterator[tuple[str, ...]]:
     def scoped(path: str, call: Function) -> Function:
         readable = re.sub(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_./-]", ".", path)
         scope = f"{readable}.ktrt{numbers[path]}/"  # the slash: this very scope, whatever is around it
+
+        if isinstance(call, flavor.tf.types.experimental.PolymorphicFunction):
+            call = flavor.tf.function(call.python_function)  # a trace from elsewhere has no such scopes
 
         def enter(*args: Any, **kwargs: Any) -> Any:
             with flavor.tf.name_scope(scope):
@@ -47,5 +51,6 @@ def layer_of_scope(name: str, layers: Sequence[str]) -> str | None:
         name: The node's name in a graph that was traced inside `layer_scopes`.
         layers: The paths that it gave.
     """
-    numbers = _SCOPE.findall(name)
+    inlined = _INLINED.match(name) if "_tfg_inlined_" in name else None
+    numbers = _SCOPE.findall(name[: inlined.end(2)] if inlined else name)
     return layers[int(numbers[-1])] if numbers else None
