@@ -12,7 +12,7 @@ from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.rebuild import renew_derived
 from keras_trt._keras.rewire import copy_layer, copy_trainable, copy_weights, rewire
-from keras_trt._keras.select import check_choices, selected
+from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels import Channels
 from keras_trt.prune.choose import Group, choose
@@ -134,6 +134,7 @@ def plan_channels(
             f'data, pattern="channel"). Received: strategy={strategy!r}'
         )
     check_choices(flavor.walk(model), only, skip)
+    only, skip = (located(flavor, model, choice) for choice in (only, skip))
     graph = layer_graph(flavor, model)
     if graph is None:
         raise ModelError(

@@ -14,7 +14,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
-from keras_trt._keras.select import check_choices, selected
+from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
 from keras_trt.quantize.calibrators import calibrator
@@ -76,7 +76,11 @@ def quantize_model(
     flavor = check_model(model)
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
-    copy = masking.clone(flavor, plain_model(model))
+    plain = plain_model(model)
+    copy = masking.clone(flavor, plain)
+    only, skip = (located(flavor, plain, choice, copy) for choice in (only, skip))
+    if isinstance(scheme, Mapping):
+        scheme = {located(flavor, plain, choice, copy): named for choice, named in scheme.items()}
     convert(flavor, copy, scheme, only, skip)
     set_ranges(flavor, copy, ranges or {})
     if calibration_data is not None and any(activation_quantizers(flavor, copy)):
@@ -122,7 +126,8 @@ def decide(
 ) -> dict[str, Decision]:
     """The decision for every layer of a model, by path."""
     layers = list(flavor.walk(model))
-    choices = schemes_by_choice(scheme)
+    only, skip = (located(flavor, model, choice) for choice in (only, skip))
+    choices = [(located(flavor, model, choice), named) for choice, named in schemes_by_choice(scheme)]
     check_choices(layers, only, skip)
     check_choices(layers, scheme=[choice for choice, _ in choices if choice is not None])
     graph = layer_graph(flavor, model)
