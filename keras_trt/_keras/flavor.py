@@ -78,7 +78,7 @@ class Flavor:
             if id(child) in seen or self.is_quantizer(child):
                 continue
             seen.add(id(child))
-            path = numbered(f"{prefix}{child.name}", taken)
+            path = unique_path(f"{prefix}{child.name}", taken)
             yield path, child
             yield from self._walk(child, f"{path}/", seen, taken)
 
@@ -133,7 +133,7 @@ class Flavor:
         return f"Flavor({self.name!r})"
 
 
-def numbered(name: str, taken: set[str]) -> str:
+def unique_path(name: str, taken: set[str]) -> str:
     """`name`, or the first of `name#2`, `name#3`, ... that is not in `taken`; it is added there."""
     candidate, n = name, 1
     while candidate in taken:
