@@ -19,7 +19,7 @@ from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.quantize_model import decide, left_float
 from keras_trt.quantize.range_loss import made_symmetric
-from keras_trt.quantize.registry import register
+from keras_trt.quantize.registry import deciding, register
 from keras_trt.quantize.twins import dequantize_layer, is_twin
 from keras_trt.report import Report
 
@@ -126,8 +126,8 @@ def load_model(path: Any, *, custom_objects: Mapping[str, Any] | None = None, co
         raise InputError(f"No readable `.keras` file at {str(path)!r}: {e}") from e
     flavor = keras3() if version.startswith("3") else legacy()
     mask_class(flavor.keras)  # known to Keras only once it has been made
-    register(flavor, config, custom_objects)
-    model = flavor.keras.models.load_model(path, custom_objects=custom_objects, compile=compile)
+    with deciding(flavor, register(flavor, config, custom_objects)):
+        model = flavor.keras.models.load_model(path, custom_objects=custom_objects, compile=compile)
     check_adopted(flavor, model)
     rebind(model)
     restore_masks(model, masks)

@@ -68,18 +68,19 @@ class Flavor:
     def walk(self, model: Any, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`).
 
-        The library's own quantisers inside a layer are not shown.
+        No two layers have one path: a second layer `b` inside `a`, which the Kerases allow in custom layers
+        and subclassed models, is `"a/b#2"`. The library's own quantisers inside a layer are not shown.
         """
-        yield from self._walk(model, prefix, set())
+        yield from self._walk(model, prefix, set(), set())
 
-    def _walk(self, layer: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    def _walk(self, layer: Any, prefix: str, seen: set[int], taken: set[str]) -> Iterator[tuple[str, Any]]:
         for child in self.children(layer):
             if id(child) in seen or self.is_quantizer(child):
                 continue
             seen.add(id(child))
-            path = f"{prefix}{child.name}"
+            path = unique_path(f"{prefix}{child.name}", taken)
             yield path, child
-            yield from self._walk(child, f"{path}/", seen)
+            yield from self._walk(child, f"{path}/", seen, taken)
 
     def clone(self, model: Any) -> Any:
         """A new model of the same architecture, layer names and weights; nothing is shared.
@@ -130,6 +131,16 @@ class Flavor:
 
     def __repr__(self) -> str:
         return f"Flavor({self.name!r})"
+
+
+def unique_path(name: str, taken: set[str]) -> str:
+    """`name`, or the first of `name#2`, `name#3`, ... that is not in `taken`; it is added there."""
+    candidate, n = name, 1
+    while candidate in taken:
+        n += 1
+        candidate = f"{name}#{n}"
+    taken.add(candidate)
+    return candidate
 
 
 @functools.cache

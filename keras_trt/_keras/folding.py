@@ -20,7 +20,10 @@ _LIMIT = 1_900_000_000  # bytes; TensorFlow reads no larger graph
 
 
 def fold_constants(
-    graph_def: Any, outputs: Iterable[str], weights: dict[str, np.ndarray] | None = None
+    graph_def: Any,
+    outputs: Iterable[str],
+    weights: dict[str, np.ndarray] | None = None,
+    origins: dict[str, frozenset[str]] | None = None,
 ) -> None:
     """Replaces every node that depends on constants only by its value, in place.
 
@@ -29,6 +32,7 @@ def fold_constants(
         outputs: Names of the tensors that the graph must still make.
         weights: The values of placeholders that are constants too. New values are put there instead of into
             the graph; None: there are none, and new values become `Const` nodes.
+        origins: What each of `weights` was computed from; that of new values is put there.
     """
     keep = {name.split(":")[0] for name in outputs}
     nodes = {node.name: node for node in graph_def.node}
@@ -50,6 +54,9 @@ def fold_constants(
         if weights is None:
             make_constant(nodes[name], value)
         else:
+            if origins is not None:
+                above = (origins.get(n, frozenset()) for n in _above(nodes, name))
+                origins[name] = frozenset().union(*above)
             make_weight(nodes[name], value)
             weights[name] = value
     _prune(graph_def, keep, weights or {})

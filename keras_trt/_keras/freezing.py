@@ -42,6 +42,7 @@ class TracedGraph:
     Attributes:
         graph_def: The graph; variables, tables and captured tensors are placeholders.
         values: The values of variables and captured tensors, by the name of the placeholder.
+        variables: The identity of each variable's handle, likewise.
         resources: The handles of tables, likewise.
         inputs: The names of the model's input tensors.
         outputs: The names of its output tensors.
@@ -49,6 +50,7 @@ class TracedGraph:
 
     graph_def: Any
     values: dict[str, np.ndarray]
+    variables: dict[str, int]
     resources: dict[str, Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -69,20 +71,22 @@ def read_graph(tf: Any, concrete: Any, n_inputs: int) -> TracedGraph:
     return TracedGraph(
         graph_def=graph_def,
         values=_captured(concrete, (tf.resource, tf.variant)),
+        variables={inner.op.name: id(outer) for outer, inner in captures if outer.dtype == tf.resource},
         resources={inner.op.name: outer for outer, inner in captures if outer.dtype == tf.resource},
         inputs=tuple(tensor.name for tensor in concrete.inputs[:n_inputs]),
         outputs=tuple(tensor.name for tensor in concrete.outputs),
     )
 
 
-def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray]]:
+def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, frozenset[str]]]:
     """The graph without variables, and its weights.
 
     Constant arithmetic is done, calls of functions are inlined.
 
     Returns:
         The `GraphDef`, and the kernels of its convolutions, products and embeddings by the name of the
-        placeholder that stands for them. All other variables and captured tensors are `Const` nodes.
+        placeholder that stands for them. All other variables and captured tensors are `Const` nodes. Then the
+        placeholders of `traced` that each kernel was computed from.
 
     Raises:
         ExportError: The function changes variables.
@@ -101,17 +105,18 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray]]:
     drop_updates(graph_def, outputs)
     inline_tables(graph_def, traced.resources)
     needed = (*traced.inputs, *outputs)
+    origins = {name: frozenset([name]) for name in values}
     graph_def = _inlined(graph_def, needed)
     drop_signed_zero(graph_def)
-    fold_constants(graph_def, outputs, values)
+    fold_constants(graph_def, outputs, values, origins)
     while fill_in_sizes(graph_def):
-        fold_constants(graph_def, outputs, values)
+        fold_constants(graph_def, outputs, values, origins)
         if choose_branches(graph_def, values):
             graph_def = _inlined(graph_def, needed)
-            fold_constants(graph_def, outputs, values)
+            fold_constants(graph_def, outputs, values, origins)
     kernels = _kernels(graph_def, values)
     embed(graph_def, {name: value for name, value in values.items() if name not in kernels})
-    return graph_def, kernels
+    return graph_def, kernels, {name: origins[name] for name in kernels}
 
 
 def check_dense(tf: Any, outputs: Mapping[str, Any]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor import Flavor, unique_path
 from keras_trt._keras.kernels import kernels_of
 
 Shape = tuple[int | None, ...]
@@ -19,7 +18,7 @@ class Node:
 
     Attributes:
         key: Unique name of the call: the layer's path, `path#2` for its second call.
-        path: The layer's path; shared by all its calls.
+        path: The layer's path, as in `Flavor.walk`; shared by all its calls.
         kind: The name of the nearest Keras class, e.g. `"Conv2D"`; `"ops.Add"` for an operation.
         inputs: Tensors read, as `"key:index"`.
         outputs: Tensors made.
@@ -79,30 +78,36 @@ def layer_graph(flavor: Flavor, model: Any) -> LayerGraph | None:
     inputs, _ = flavor.endpoints(model)
     for i, tensor in enumerate(inputs):
         names[id(tensor)] = f"input:{i}"
-    nodes: list[Node] = []
-    outputs = _expand(flavor, model, "", names, Counter(), nodes)
-    return LayerGraph(tuple(nodes), tuple(names[id(t)] for t in inputs), outputs)
+    expansion = _Expansion(flavor, {id(layer): path for path, layer in flavor.walk(model)})
+    outputs = expansion.expand(model, "", names)
+    return LayerGraph(tuple(expansion.nodes), tuple(names[id(t)] for t in inputs), outputs)
 
 
-def _expand(
-    flavor: Flavor, model: Any, prefix: str, names: dict[int, str], calls: Counter[str], nodes: list[Node]
-) -> tuple[str, ...]:
-    """Adds a model's calls to `nodes`; `names` maps its own tensors to global names."""
-    for layer, reads, makes, arguments in flavor.calls(model):
-        path = f"{prefix}{layer.name}"
-        if flavor.is_model(layer) and flavor.is_functional(layer):
-            inner_inputs, _ = flavor.endpoints(layer)
-            inner = {id(a): names[id(b)] for a, b in zip(inner_inputs, reads, strict=True)}
-            outputs = _expand(flavor, layer, f"{path}/", inner, calls, nodes)
-        else:
-            calls[path] += 1
-            key = path if calls[path] == 1 else f"{path}#{calls[path]}"
-            outputs = tuple(f"{key}:{i}" for i in range(len(makes)))
-            node = _node(flavor, layer, key, path, [names[id(t)] for t in reads], outputs, reads)
-            constants = _constants(flavor, arguments, reads) if node.kind.startswith("ops.") else ()
-            nodes.append(replace(node, constants=constants))
-        names.update(zip((id(t) for t in makes), outputs, strict=True))
-    return tuple(names[id(t)] for t in flavor.endpoints(model)[1])
+class _Expansion:
+    """Lists the calls of a model and of those nested in it."""
+
+    def __init__(self, flavor: Flavor, paths: dict[int, str]) -> None:
+        self.flavor, self.paths = flavor, paths
+        self.nodes: list[Node] = []
+        self.keys: set[str] = set()
+
+    def expand(self, model: Any, prefix: str, names: dict[int, str]) -> tuple[str, ...]:
+        """Adds a model's calls to `nodes`; `names` maps its own tensors to global names."""
+        flavor = self.flavor
+        for layer, reads, makes, arguments in flavor.calls(model):
+            path = self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
+            if flavor.is_model(layer) and flavor.is_functional(layer):
+                inner_inputs, _ = flavor.endpoints(layer)
+                inner = {id(a): names[id(b)] for a, b in zip(inner_inputs, reads, strict=True)}
+                outputs = self.expand(layer, f"{path}/", inner)
+            else:
+                key = unique_path(path, self.keys)
+                outputs = tuple(f"{key}:{i}" for i in range(len(makes)))
+                node = _node(flavor, layer, key, path, [names[id(t)] for t in reads], outputs, reads)
+                constants = _constants(flavor, arguments, reads) if node.kind.startswith("ops.") else ()
+                self.nodes.append(replace(node, constants=constants))
+            names.update(zip((id(t) for t in makes), outputs, strict=True))
+        return tuple(names[id(t)] for t in flavor.endpoints(model)[1])
 
 
 def _node(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+
+Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -44,30 +47,43 @@ def recorded(flavor: Flavor, model: Any) -> Iterator[list[Call]]:
         'conv1'
     """
     calls: list[Call] = []
-    with ExitStack() as stack:
-        for path, layer in flavor.walk(model):
-            own = vars(layer).get("call")
-            object.__setattr__(layer, "call", _listening(flavor, path, layer.call, calls))
-            stack.callback(_restore, layer, own)
+
+    def listening(path: str, call: Function) -> Function:
+        def listen(*args: Any, **options: Any) -> Any:
+            outputs = call(*args, **options)
+            if flavor.tf.executing_eagerly():  # tensors of a function's graph have no values
+                calls.append(Call(path, _tensors(flavor, (args, options)), _tensors(flavor, outputs)))
+            return outputs
+
+        return listen
+
+    with replaced_calls(flavor, model, listening):
         yield calls
 
 
-def _restore(layer: Any, own: Callable[..., Any] | None) -> None:
+@contextmanager
+def replaced_calls(
+    flavor: Flavor, model: Any, replace: Callable[[str, Function], Function]
+) -> Iterator[None]:
+    """While open, each layer inside a model runs `replace(path, call)` instead of its `call`.
+
+    Also where another layer runs `layer.call` itself, as wrappers of Keras do.
+    """
+    with ExitStack() as stack:
+        for path, layer in flavor.walk(model):
+            own, call = vars(layer).get("call"), layer.call
+            new: Any = functools.wraps(call)(replace(path, call))
+            new.__signature__ = inspect.signature(call)  # Keras passes a mask to those that take one
+            object.__setattr__(layer, "call", new)
+            stack.callback(_restore, layer, own)
+        yield
+
+
+def _restore(layer: Any, own: Function | None) -> None:
     if own is None:
         object.__delattr__(layer, "call")
     else:
         object.__setattr__(layer, "call", own)
-
-
-def _listening(flavor: Flavor, path: str, call: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:
-    @functools.wraps(call)
-    def listening(*args: Any, **options: Any) -> Any:
-        outputs = call(*args, **options)
-        if flavor.tf.executing_eagerly():  # tensors of a function's graph have no values
-            calls.append(Call(path, _tensors(flavor, (args, options)), _tensors(flavor, outputs)))
-        return outputs
-
-    return listening
 
 
 def _tensors(flavor: Flavor, nest: Any) -> tuple[Any, ...]:

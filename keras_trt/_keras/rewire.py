@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor, flavor_of
@@ -11,7 +11,7 @@ from keras_trt.errors import ModelError
 Make = Callable[[str, Any], Any]
 
 
-def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> Any:
+def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> tuple[Any, list[tuple[Any, Any]]]:
     """A model of the same graph and names on new layers.
 
     Args:
@@ -21,9 +21,13 @@ def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> Any:
         drop: Paths of one-input, one-output layers to leave out: what they read goes on unchanged.
 
     Returns:
-        The new model; its weights are freshly initialised.
+        The new model, its weights freshly initialised. Then each model and layer with its new one, outer
+        ones first.
     """
-    return _Rewiring(flavor, make, drop).rebuild(model, "")
+    paths = {id(layer): path for path, layer in flavor.walk(model)}
+    rewiring = _Rewiring(flavor, make, drop, paths)
+    new = rewiring.rebuild(model, "")
+    return new, [(model, new), *reversed(rewiring.made.values())]
 
 
 def copy_layer(layer: Any, **changes: Any) -> Any:
@@ -49,12 +53,51 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     return copy
 
 
-def copy_trainable(flavor: Flavor, model: Any, new: Any) -> None:
-    """Gives the layers of `new` the `trainable` flags of the layers with the same paths in `model`."""
-    flags = {path: layer.trainable for path, layer in flavor.walk(model)}
-    for path, layer in flavor.walk(new):
-        if layer.trainable != flags.get(path, layer.trainable) and not flavor.children(layer):
-            layer.trainable = flags[path]
+def matched(flavor: Flavor, old: Any, new: Any) -> list[tuple[Any, Any]]:
+    """A layer with its copy, then the layers inside of both, each with its copy: outer layers first.
+
+    They are told by their places: inside a custom layer, two may have one name, and Keras numbers its own.
+
+    Raises:
+        ModelError: The copy made its sub-layers in another way.
+    """
+    inside = [[layer for _, layer in flavor.walk(layer)] for layer in (old, new)]
+    if [type(layer) for layer in inside[0]] != [type(layer) for layer in inside[1]]:
+        raise ModelError(
+            f"A copy of layer {old.name!r} ({type(old).__name__}) made other sub-layers than the layer has. "
+            "Make them in `__init__` or `build`, from the arguments in `get_config`."
+        )
+    return [(old, new), *zip(*inside, strict=True)]
+
+
+def copy_trainable(flavor: Flavor, pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Gives layers, and those inside of them, the `trainable` flags of the layers that they are copies of.
+
+    Do this before weights are copied: in tf_keras their order depends on the flags.
+
+    Args:
+        flavor: The Keras of both.
+        pairs: As from `rewire`, outer layers first: setting a flag sets it for all that is inside.
+    """
+    for outer in pairs:
+        functional = flavor.is_model(outer[0]) and flavor.is_functional(outer[0])  # its layers are pairs
+        for old, new in [outer] if functional or not flavor.is_layer(outer[0]) else matched(flavor, *outer):
+            if flavor.is_layer(old) and new.trainable != old.trainable:
+                new.trainable = old.trainable
+
+
+def copy_weights(flavor: Flavor, old: Any, new: Any) -> None:
+    """Gives a layer, and those inside of it, the weights of the layer that it is a copy of."""
+    for source, target in matched(flavor, old, new):
+        own = [_own_weights(flavor, layer) for layer in (source, target)]
+        for value, variable in zip(*own, strict=True):
+            variable.assign(flavor.raw(value))
+
+
+def _own_weights(flavor: Flavor, layer: Any) -> list[Any]:
+    """The weights of a layer and of its quantisers, which may come before or after its sub-layers."""
+    inside = {id(w) for c in flavor.children(layer) if not flavor.is_quantizer(c) for w in c.weights}
+    return [weight for weight in layer.weights if id(weight) not in inside]
 
 
 def _copy_input(layer: Any) -> Any:
@@ -74,9 +117,9 @@ def copy_inputs(flavor: Flavor, model: Any) -> Any:
 class _Rewiring:
     """One call of `rewire`; a layer or model met twice is made once."""
 
-    def __init__(self, flavor: Flavor, make: Make, drop: set[str]) -> None:
-        self.flavor, self.make, self.drop = flavor, make, drop
-        self.made: dict[int, Any] = {}
+    def __init__(self, flavor: Flavor, make: Make, drop: set[str], paths: dict[int, str]) -> None:
+        self.flavor, self.make, self.drop, self.paths = flavor, make, drop, paths
+        self.made: dict[int, tuple[Any, Any]] = {}  # the old one, too
 
     def rebuild(self, model: Any, prefix: str) -> Any:
         keras = self.flavor.keras
@@ -86,24 +129,27 @@ class _Rewiring:
             return self._keras3_functional(model, prefix)
         return self._legacy_functional(model, prefix)
 
+    def _path(self, layer: Any, prefix: str) -> str:
+        return self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
+
     def _layer(self, layer: Any, prefix: str) -> Any:
         if id(layer) not in self.made:
-            path = f"{prefix}{layer.name}"
+            path = self._path(layer, prefix)
             if self.flavor.is_model(layer) and self.flavor.is_functional(layer):
                 made = self.rebuild(layer, f"{path}/")
             else:
                 made = self.make(path, layer)
-            self.made[id(layer)] = made
-        return self.made[id(layer)]
+            self.made[id(layer)] = layer, made
+        return self.made[id(layer)][1]
 
     def _call(self, layer: Any, prefix: str, args: Any, kwargs: Any) -> Any:
-        if f"{prefix}{layer.name}" in self.drop:
+        if self._path(layer, prefix) in self.drop:
             return args[0] if args else next(iter(kwargs.values()))
         return self._layer(layer, prefix)(*args, **kwargs)
 
     def _sequential(self, model: Any, prefix: str) -> Any:
         keras = self.flavor.keras
-        kept = [layer for layer in model.layers if f"{prefix}{layer.name}" not in self.drop]
+        kept = [layer for layer in model.layers if self._path(layer, prefix) not in self.drop]
         layers = [self._layer(layer, prefix) for layer in kept]
         first = next(iter(self.flavor.children(model)), None)
         if isinstance(first, keras.layers.InputLayer):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from keras_trt.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_trt._keras.flavor import Flavor
+
+_NUMBER = re.compile(r"#\d+$")  # of a layer that shares its name, see `Flavor.walk`
 
 
 def selected(path: str, layer: Any, only: Any = None, skip: Any = ()) -> bool:
@@ -18,7 +24,8 @@ def selected(path: str, layer: Any, only: Any = None, skip: Any = ()) -> bool:
         layer: The layer.
         only: One choice or several; each is a layer name or path (or the name or path of a model or
             layer around it), a regular expression for the same (text, or compiled and then searched),
-            a class, a layer object (taken by its name), or a callable `layer -> bool`.
+            a class, a layer object (see `located`; one of another model is taken by its name), or a
+            callable `layer -> bool`.
         skip: The same, for the layers to leave out.
     """
     if any(_matches(choice, path, layer) for choice in _choices(skip)):
@@ -49,6 +56,46 @@ def check_choices(
                 raise InputError(_no_match(argument, choice, [path for path, _ in layers]))
 
 
+@dataclass(frozen=True, eq=False)
+class _Located:
+    """A layer and all that is inside of it, told by what they are and not by their names."""
+
+    name: str
+    layers: tuple[Any, ...]
+
+    def __contains__(self, layer: Any) -> bool:
+        return any(layer is other for other in self.layers)
+
+
+def located(flavor: Flavor, model: Any, choice: Any, copy: Any = None) -> Any:
+    """`only` or `skip` with the layers of a model in it told from others of the same name.
+
+    Args:
+        flavor: The model's Keras.
+        model: The model that layer objects are looked for in.
+        choice: As in `selected`.
+        copy: What the choice will be used on; layers are told by their places in it. The model itself, when
+            None.
+    """
+    wanted = [one for one in _choices(choice) if _is_layer(one)]
+    if not wanted:
+        return choice
+    layers = [layer for _, layer in flavor.walk(model)]
+    theirs = layers if copy is None else [layer for _, layer in flavor.walk(copy)]
+    if len(layers) != len(theirs):
+        return choice
+    place = {id(layer): i for i, layer in enumerate(layers)}
+
+    def locate(one: Any) -> Any:
+        if not _is_layer(one) or id(one) not in place:
+            return one
+        inside = [inner for _, inner in flavor.walk(one)]
+        return _Located(one.name, tuple(theirs[place[id(layer)]] for layer in (one, *inside)))
+
+    found = tuple(locate(one) for one in _choices(choice))
+    return found if isinstance(choice, (list, tuple, set, frozenset)) else found[0]
+
+
 def _choices(value: Any) -> list[Any]:
     if value is None:
         return []
@@ -58,6 +105,8 @@ def _choices(value: Any) -> list[Any]:
 
 
 def _matches(choice: Any, path: str, layer: Any) -> bool:
+    if isinstance(choice, _Located):
+        return layer in choice
     if isinstance(choice, type):
         return isinstance(layer, choice)
     if isinstance(choice, re.Pattern):
@@ -65,7 +114,7 @@ def _matches(choice: Any, path: str, layer: Any) -> bool:
     if isinstance(choice, str):
         return any(choice == name or _fullmatch(choice, name) for name in _names(path))
     if _is_layer(choice):
-        return choice.name in path.split("/")
+        return choice.name in _names(path)
     if callable(choice):
         return bool(choice(layer))
     raise InputError(
@@ -74,10 +123,16 @@ def _matches(choice: Any, path: str, layer: Any) -> bool:
     )
 
 
-def _names(path: str) -> list[str]:
-    """The names a path answers to: `a`, `b`, `c`, `a/b`, `b/c` and `a/b/c` for `a/b/c`."""
+def _names(path: str) -> set[str]:
+    """The names a path answers to: `a`, `b`, `c`, `a/b`, `b/c` and `a/b/c` for `a/b/c`.
+
+    `a/b#2`, the second layer called `b` inside `a`, also answers to `b`, but `a/b` is the first one's path.
+    """
     parts = path.split("/")
-    return ["/".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
+    plain = [_NUMBER.sub("", part) for part in parts]
+    spans = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
+    inner = [(i, j) for i, j in spans if j - i < len(parts) or len(parts) == 1]
+    return {"/".join(parts[i:j]) for i, j in spans} | {"/".join(plain[i:j]) for i, j in inner}
 
 
 def _fullmatch(pattern: str, name: str) -> bool:
@@ -98,7 +153,11 @@ def _no_match(argument: str, choice: Any, paths: list[str]) -> str:
             f"`{argument}` names a class that no layer of the model has. Received: {argument}={kind}. "
             "Take the class from the same Keras as the model (keras or tf_keras)."
         )
-    given = choice.name if _is_layer(choice) else getattr(choice, "pattern", choice)
+    given = (
+        choice.name
+        if _is_layer(choice) or isinstance(choice, _Located)
+        else getattr(choice, "pattern", choice)
+    )
     names = sorted({name for path in paths for name in (path, path.split("/")[-1])})
     close = difflib.get_close_matches(given, names, n=5, cutoff=0.5)
     hint = f"Close names: {', '.join(close)}." if close else f"Its layers: {', '.join(paths[:20])}."

@@ -109,7 +109,8 @@ def unwrap(flavor: Flavor, model: Any) -> Unwrapped:
         made.append((layer, _plain_layer(layer)))
         return made[-1][1]
 
-    found = Unwrapped(rewire(flavor, model, make, {p for p, layer in layers.items() if _is_quantize(layer)}))
+    plain, _ = rewire(flavor, model, make, {p for p, layer in layers.items() if _is_quantize(layer)})
+    found = Unwrapped(plain)
     masks: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
     for old, new in made:
         _copy_weights(old, new)

@@ -13,6 +13,7 @@ import numpy as np
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.freezing import check_dense, freeze, read_graph
+from keras_trt._keras.scopes import layer_scopes
 from keras_trt._keras.signature import (
     BATCH_AXIS,
     Nest,
@@ -23,7 +24,7 @@ from keras_trt._keras.signature import (
     unique,
     zip_nests,
 )
-from keras_trt._keras.weights import embed
+from keras_trt._keras.weights import embed, holders
 from keras_trt.errors import ExportError
 
 
@@ -36,13 +37,14 @@ class Trace:
         flavor: `"keras3"` or `"legacy"`.
         graph_def: The graph; small variables and captured tensors are `Const` nodes.
         weights: The kernels of its layers, by the name of the `Placeholder` that stands for each.
+        holders: The paths of the layers that hold the variables behind each of these kernels.
         inputs: In Keras's order.
         outputs: In Keras's order.
         input_tensors: The graph's tensor name of each input, e.g. `"input_0:0"`.
         output_tensors: The graph's tensor name of each output.
         input_structure: The nest of input names that the model is called with.
         output_structure: The nest of output names that the model returns.
-        layers: The paths of all layers of the model, e.g. `"backbone/conv1"`.
+        layers: The paths of all layers of the model, e.g. `"backbone/conv1"`; see `scopes.layer_of_scope`.
         normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
     """
@@ -51,6 +53,7 @@ class Trace:
     flavor: str
     graph_def: Any
     weights: dict[str, np.ndarray]
+    holders: dict[str, tuple[str, ...]]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     input_tensors: tuple[str, ...]
@@ -93,7 +96,7 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
     call = _Call(flavor, model, signature)
     # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
     function = flavor.tf.function(call, autograph=flavor.name == "legacy")
-    with exporting(), _float32(flavor, model):
+    with exporting(), _float32(flavor, model), layer_scopes(flavor, model) as layers:
         try:
             concrete = function.get_concrete_function(*call.specs())
         except (TypeError, ValueError, NotImplementedError) as e:
@@ -106,19 +109,20 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
     graph = read_graph(flavor.tf, concrete, len(signature.inputs))
     del function, concrete
     gc.collect()  # TensorFlow's graph refers to itself; what follows can use its memory
-    graph_def, weights = freeze(graph)
+    graph_def, weights, origins = freeze(graph)
     return Trace(
         name=model.name,
         flavor=flavor.name,
         graph_def=graph_def,
         weights=weights,
+        holders=holders(flavor, model, graph.variables, origins),
         inputs=signature.inputs,
         outputs=tuple(outputs),
         input_tensors=graph.inputs,
         output_tensors=graph.outputs,
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
-        layers=tuple(path for path, _ in flavor.walk(model)),
+        layers=layers,
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
     )

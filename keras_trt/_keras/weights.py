@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from keras_trt._keras.flavor import Flavor
 
 
 def view(variable: Any) -> np.ndarray:
@@ -62,3 +65,27 @@ def _clear(node: Any, op: str) -> None:
     node.op = op
     del node.input[:]
     node.attr.clear()
+
+
+def holders(
+    flavor: Flavor, model: Any, variables: Mapping[str, int], origins: Mapping[str, Iterable[str]]
+) -> dict[str, tuple[str, ...]]:
+    """The paths of the layers that hold the variables behind each weight, by the weight's name.
+
+    Args:
+        flavor: The model's Keras.
+        model: What was traced.
+        variables: The identity of each variable's handle, by the name of its placeholder.
+        origins: The placeholders that each weight was computed from.
+    """
+    paths: dict[int, list[str]] = {}
+    for path, layer in flavor.walk(model):
+        inside = {id(weight) for child in flavor.children(layer) for weight in child.weights}
+        for weight in layer.weights:
+            if id(weight) not in inside:
+                paths.setdefault(id(flavor.raw(weight).handle), []).append(path)
+    found: dict[str, tuple[str, ...]] = {}
+    for name, placeholders in origins.items():
+        handles = [variables.get(placeholder, 0) for placeholder in sorted(placeholders)]
+        found[name] = tuple(dict.fromkeys(path for handle in handles for path in paths.get(handle, ())))
+    return found

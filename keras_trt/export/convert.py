@@ -63,7 +63,11 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
     del graph, converted
     gc.collect()  # they refer to themselves; what follows can use their memory
     model = ir.serde.deserialize_model(proto)
-    put_weights(model, {f"{name}:0": array for name, array in trace.weights.items()})
+    put_weights(
+        model,
+        {f"{name}:0": array for name, array in trace.weights.items()},
+        {f"{name}:0": paths for name, paths in trace.holders.items()},
+    )
     for node in model.graph:
         node.name = origins.get(node.name or "", node.name)
     _set_interface(model, trace)

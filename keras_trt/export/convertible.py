@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._keras.scopes import layer_of_scope
 from keras_trt.errors import ExportError
-from keras_trt.export.passes.naming import scope_resolver
 
 if TYPE_CHECKING:
     from keras_trt._keras.trace import Trace
@@ -23,10 +23,9 @@ def check_convertible(trace: Trace) -> None:
         ExportError: A layer does not; it is named.
     """
     nodes = {node.name: node for node in trace.graph_def.node}
-    resolve = scope_resolver(nodes, trace.layers)
 
     def where(node: Any) -> str:
-        layer = resolve(node.name)
+        layer = layer_of_scope(node.name, trace.layers)
         return f"Layer {layer!r}" if layer else f"Model {trace.name!r} (node {node.name!r})"
 
     for node in nodes.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +11,9 @@ from onnx.reference import ReferenceEvaluator
 from keras_trt.export.passes import _graph as g
 
 
-def put_weights(model: ir.Model, weights: Mapping[str, np.ndarray]) -> None:
+def put_weights(
+    model: ir.Model, weights: Mapping[str, np.ndarray], holders: Mapping[str, Iterable[str]] | None = None
+) -> None:
     """Makes initializers of the inputs that stand for weights, and computes what depends on weights alone.
 
     That is what the converter puts before a kernel to change its layout. NumPy changes most layouts without
@@ -20,11 +22,13 @@ def put_weights(model: ir.Model, weights: Mapping[str, np.ndarray]) -> None:
     Args:
         model: Changed in place.
         weights: By the name of the input.
+        holders: The paths of the layers that hold each weight's variables, likewise.
     """
     graph = model.graph
     known: set[ir.Value] = set()
     for value in [v for v in graph.inputs if v.name in weights]:
         graph.inputs.remove(value)
+        value.meta[g.HOLDERS] = tuple((holders or {}).get(value.name or "", ()))
         known.add(_initializer(graph, value, weights[value.name or ""]))
     for node in list(graph):
         arrays = [g.constant(value) for value in node.inputs]
@@ -35,6 +39,8 @@ def put_weights(model: ir.Model, weights: Mapping[str, np.ndarray]) -> None:
         name = old.name
         old.name = f"{name}__old"
         value = _initializer(graph, ir.val(name), array)
+        sources = (v for v in node.inputs if v in known)
+        value.meta[g.HOLDERS] = tuple({path: None for v in sources for path in v.meta[g.HOLDERS]})
         ir.convenience.replace_all_uses_with(old, value)
         graph.remove(node, safe=True)
         known.add(value)

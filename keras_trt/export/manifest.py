@@ -54,7 +54,7 @@ def manifest_of(
             "weights": dict(Counter(t.format for t in found if t.stored)),
             "int8_layers": list(layers_of(p for p in weighted if p.int8)),
             "int8_mac_share": round(int8_share(weighted), 4),
-            "ranges": {t.name: t.amax for t in found if t.kind == "activation"},
+            "ranges": {f"{t.layer}/{t.name}": t.amax for t in found if t.kind == "activation"},
         },
         sparsity={"2:4": list(layers_of(p for p in weighted if p.two_of_four)), "zeros": zeros},
     )

@@ -12,7 +12,7 @@ from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.rebuild import renew_derived
-from keras_trt._keras.rewire import copy_layer, copy_trainable, rewire
+from keras_trt._keras.rewire import copy_layer, copy_trainable, copy_weights, matched, rewire
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 from keras_trt.fuse.pairs import Finding, find_pairs
@@ -53,15 +53,17 @@ def fuse_model(model: Any) -> Any:
         pairs.append((path, layer, new))
         return new
 
-    fused = rewire(flavor, model, make, {f.batchnorm for f in findings if f.into is not None})
+    fused, made = rewire(flavor, model, make, {f.batchnorm for f in findings if f.into is not None})
+    copy_trainable(flavor, made)
     for path, old, new in pairs:
         if path in folds:
             _fold(flavor, old, new, folds[path])
         elif flavor.is_layer(new):
-            new.set_weights(old.get_weights())
+            copy_weights(flavor, old, new)
     renew_derived(flavor, fused)
-    copy_trainable(flavor, model, fused)
-    _copy_masks(flavor, model, fused)
+    for _, old, new in pairs:
+        if flavor.is_layer(new):
+            _copy_masks(flavor, old, new)
     return fused
 
 
@@ -141,13 +143,12 @@ def _fold(flavor: Flavor, old: Any, new: Any, batchnorm: Any) -> None:
     masking.variable_of(new, kernel).assign(folded.astype(np.float32))
 
 
-def _copy_masks(flavor: Flavor, model: Any, fused: Any) -> None:
-    """Gives the copy the pruning masks of the original: a folded scale of 0 must not look like one."""
-    masks = {
-        (path, kernel.name): masking.mask_of(flavor, variable)
-        for path, _, kernel, variable in masking.weights_in(flavor, model)
-    }
-    for path, layer, kernel, _ in masking.weights_in(flavor, fused):
-        mask = masks.get((path, kernel.name))
-        if mask is not None:
-            masking.set_mask(flavor, layer, kernel, mask)
+def _copy_masks(flavor: Flavor, old: Any, new: Any) -> None:
+    """Gives a layer the pruning masks of the original: a folded scale of 0 must not look like one."""
+    for source, target in matched(flavor, old, new):
+        for kernel in kernels_of(source):
+            variable = masking.variable_of(source, kernel)
+            mask = None if variable is None else masking.mask_of(flavor, variable)
+            if mask is not None:
+                info = masking.constraint_of(flavor, variable).info
+                masking.set_mask(flavor, target, kernel, mask, info)

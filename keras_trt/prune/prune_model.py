@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model
-from keras_trt._keras.select import check_choices
+from keras_trt._keras.select import check_choices, located
 from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.numbers import is_fraction, is_number
@@ -91,6 +91,7 @@ def prune_model(
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     copy = masking.clone(flavor, model)
+    only, skip = (located(flavor, model, choice, copy) for choice in (only, skip))
     pruner = Pruner(copy, shape, strategy, only, skip)
     if plan is None:
         pruner.prune(sparsity, threshold)

@@ -11,8 +11,8 @@ from keras_trt._keras.flavor import check_model
 from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.rebuild import renew_derived
-from keras_trt._keras.rewire import copy_layer, copy_trainable, rewire
-from keras_trt._keras.select import check_choices, selected
+from keras_trt._keras.rewire import copy_layer, copy_trainable, copy_weights, rewire
+from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels import Channels
 from keras_trt.prune.choose import Group, choose
@@ -69,15 +69,19 @@ def remove_channels(
         pairs.append((layer, new, slices))
         return new
 
-    small = rewire(flavor, model, make, set())
+    small, made = rewire(flavor, model, make, set())
+    copy_trainable(flavor, made)
     for layer, new, slices in pairs:
-        for old, variable in zip(_variables(layer), _variables(new), strict=True):
+        if not slices:
+            if flavor.is_layer(layer):
+                copy_weights(flavor, layer, new)
+            continue
+        for old, variable in zip(layer.weights, new.weights, strict=True):
             value = old.numpy()
             for axis, keep in slices.get(id(old), ()):
                 value = np.compress(keep, value, axis=axis)
             variable.assign(value)
     renew_derived(flavor, small)
-    copy_trainable(flavor, model, small)
     return masking.rebind(small)
 
 
@@ -130,6 +134,7 @@ def plan_channels(
             f'data, pattern="channel"). Received: strategy={strategy!r}'
         )
     check_choices(flavor.walk(model), only, skip)
+    only, skip = (located(flavor, model, choice) for choice in (only, skip))
     graph = layer_graph(flavor, model)
     if graph is None:
         raise ModelError(
@@ -174,7 +179,3 @@ def _slices(layer: Any, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[
         if getattr(layer, name, None) is not None:
             found[id(getattr(layer, name))] = [(0, makes)]
     return found
-
-
-def _variables(layer: Any) -> list[Any]:
-    return list(getattr(layer, "weights", ()))

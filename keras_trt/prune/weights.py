@@ -10,7 +10,7 @@ import numpy as np
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import Kernel, is_depthwise
-from keras_trt._keras.select import selected
+from keras_trt._keras.select import located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.masks import threshold_mask
 from keras_trt.prune.pattern import Pattern
@@ -50,6 +50,7 @@ def examine(
     flavor: Flavor, model: Any, pattern: Pattern, only: Any, skip: Any
 ) -> Iterator[tuple[Weight, str | None]]:
     """Every weight variable of a model with the reason why it is not pruned, or None."""
+    only, skip = (located(flavor, model, choice) for choice in (only, skip))
     for path, layer, kernel, variable in masking.weights_in(flavor, model):
         weight = Weight(path, layer, kernel, variable)
         if not selected(path, layer, only, skip):

@@ -14,7 +14,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
-from keras_trt._keras.select import check_choices, selected
+from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
 from keras_trt.quantize.calibrators import calibrator
@@ -76,7 +76,11 @@ def quantize_model(
     flavor = check_model(model)
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
-    copy = masking.clone(flavor, plain_model(model))
+    plain = plain_model(model)
+    copy = masking.clone(flavor, plain)
+    only, skip = (located(flavor, plain, choice, copy) for choice in (only, skip))
+    if isinstance(scheme, Mapping):
+        scheme = {located(flavor, plain, choice, copy): named for choice, named in scheme.items()}
     convert(flavor, copy, scheme, only, skip)
     set_ranges(flavor, copy, ranges or {})
     if calibration_data is not None and any(activation_quantizers(flavor, copy)):
@@ -122,7 +126,8 @@ def decide(
 ) -> dict[str, Decision]:
     """The decision for every layer of a model, by path."""
     layers = list(flavor.walk(model))
-    choices = schemes_by_choice(scheme)
+    only, skip = (located(flavor, model, choice) for choice in (only, skip))
+    choices = [(located(flavor, model, choice), named) for choice, named in schemes_by_choice(scheme)]
     check_choices(layers, only, skip)
     check_choices(layers, scheme=[choice for choice, _ in choices if choice is not None])
     graph = layer_graph(flavor, model)
@@ -180,19 +185,19 @@ def set_ranges(flavor: Flavor, model: Any, ranges: Mapping[str, float]) -> None:
     """Sets activation ranges by hand and holds them there; a name counts for all layers that have it."""
     if not isinstance(ranges, Mapping):
         raise InputError(f"`ranges` maps layers to their largest magnitudes. Received: ranges={ranges!r}")
-    twins = {path: quantizers_of(layer) for path, layer in flavor.walk(model) if is_twin(layer)}
-    twins = {path: quantizers for path, quantizers in twins.items() if quantizers}
+    found = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
+    twins = {path: quantizers for path, layer in found.items() if (quantizers := quantizers_of(layer))}
     for name, amax in ranges.items():
         if not (isinstance(amax, (int, float, np.number)) and 0 < amax < math.inf):
             raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax!r}}}.")
-        found = [twins[name]] if name in twins else [q for p, q in twins.items() if p.split("/")[-1] == name]
-        if not found:
+        named = [path for path in twins if path == name] or [p for p in twins if found[p].name == name]
+        if not named:
             close = difflib.get_close_matches(str(name), twins, n=5, cutoff=0.5)
             raise InputError(
                 f"`ranges` names a layer without quantised activations. Received: {name!r}. "
                 f"Quantised layers: {', '.join(close or list(twins)[:20]) or 'none'}."
             )
-        for quantizer in itertools.chain.from_iterable(found):
+        for quantizer in itertools.chain.from_iterable(twins[path] for path in named):
             quantizer.set_range(amax)
             quantizer.observe.assign(0.0)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -13,14 +15,25 @@ from keras_trt.quantize.placement import ATTENTION, RULES
 from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.twins import twin_class
 
+_DECIDING = threading.RLock()
 
-def register(flavor: Flavor, config: Any = None, custom_objects: Mapping[str, Any] | None = None) -> None:
+Base = tuple[str, str, str]
+"""What is known of a class in a file: its module, qualified name and registered name."""
+
+
+def register(
+    flavor: Flavor, config: Any = None, custom_objects: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Registers the twins of one Keras's layers, and of the custom classes that a config names.
 
     Args:
         flavor: The Keras that will load.
         config: A model's config as JSON data; its twins say which class they are twins of.
         custom_objects: Classes by name, for those that are neither registered nor importable.
+
+    Returns:
+        The classes by name that the config means, whatever is registered under these names: load it inside
+        `deciding`.
     """
     activation_quantizer(flavor)
     for name in {*KERNELS, *RULES, *ATTENTION}:
@@ -30,23 +43,58 @@ def register(flavor: Flavor, config: Any = None, custom_objects: Mapping[str, An
     for cls in registered_classes():
         if issubclass(cls, flavor.keras.layers.Layer):
             twin_class(cls)
-    for module, name, registered in _bases(config):
-        base = _find(flavor, module, name, registered, custom_objects or {})
+    found: dict[str, dict[Base, Any]] = {}
+    for name, known in _twins(config):
+        own = known[0].split(".")[0] in ("keras", "tf_keras")  # a custom `Dense` is another class
+        base = _find(flavor, *known, {} if own else custom_objects or {})
         if base is not None:
-            twin_class(base)
+            found.setdefault(name, {})[known] = twin_class(base)
+    return {**(custom_objects or {}), **{name: _one_of(twins) for name, twins in found.items()}}
 
 
-def _bases(config: Any) -> Iterator[tuple[str, str, str]]:
-    """What the twins in a config are twins of: (module, qualified name, registered name)."""
+@contextmanager
+def deciding(flavor: Flavor, objects: Mapping[str, Any]) -> Iterator[None]:
+    """While open, names in a file mean these classes.
+
+    Keras itself, from a model's second level on, looks at `custom_objects` after what is registered.
+    """
+    with _DECIDING:
+        known = flavor.keras.saving.get_custom_objects()
+        before = {name: known[name] for name in objects if name in known}
+        known.update(objects)
+        try:
+            yield
+        finally:
+            for name in objects.keys() - before.keys():
+                known.pop(name, None)
+            known.update(before)
+
+
+def _twins(config: Any) -> Iterator[tuple[str, Base]]:
+    """The twins in a config: the name each bears there, and what it is the twin of."""
     if isinstance(config, dict):
-        known = (config.get("quantization") or {}).get("base") if "quantization" in config else None
+        inner = config.get("config")
+        known = (inner.get("quantization") or {}).get("base") if isinstance(inner, dict) else None
         if known:
-            yield tuple(known)
+            yield config.get("registered_name") or config["class_name"], tuple(known)
         for value in config.values():
-            yield from _bases(value)
+            yield from _twins(value)
     elif isinstance(config, list):
         for value in config:
-            yield from _bases(value)
+            yield from _twins(value)
+
+
+def _one_of(twins: dict[Base, Any]) -> Any:
+    """The class that one name in a file means; earlier versions gave one name to all `Block`s."""
+    if len(set(twins.values())) == 1:
+        return next(iter(twins.values()))
+
+    class OneOf:
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return twins[tuple(config["quantization"]["base"])].from_config(config)
+
+    return OneOf
 
 
 def _find(flavor: Flavor, module: str, name: str, registered: str, custom: Mapping[str, Any]) -> Any:

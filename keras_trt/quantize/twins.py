@@ -1,9 +1,11 @@
 """Quantised twins: a layer's own class with quantisers inside.
 
 The twin of `Conv2D`, registered as `keras_trt>QuantizedConv2D`, is a `Conv2D`: same name, weights, config
-and connections, so float checkpoints load and `get_layer` works. While its `call` runs, reading
-`self.kernel` gives the kernel on the int8 grid; at any other time it gives the float variable. A twin is
-made by swapping the class of a live layer (`quantize_layer`) or from a config (loading).
+and connections, so float checkpoints load and `get_layer` works. The twin of a user's class is registered
+under all that is known of that class (`keras_trt>Quantized[package>Block]`): two may have one bare name.
+While its `call` runs, reading `self.kernel` gives the kernel on the int8 grid; at any other time it gives
+the float variable. A twin is made by swapping the class of a live layer (`quantize_layer`) or from a config
+(loading).
 """
 
 from __future__ import annotations
@@ -106,7 +108,17 @@ def twin_class(base: Any) -> type:
         body["_compute_attention"] = _compute_attention(flavor, base)
     cls = types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))
     register = flavor.keras.saving.register_keras_serializable
-    return register(package="keras_trt", name=f"Quantized{base.__name__}")(cls)
+    return register(package="keras_trt", name=_identity(flavor, base))(cls)
+
+
+def _identity(flavor: Flavor, base: Any) -> str:
+    """The name that no twin of another class has: Keras's own classes need no more than their own."""
+    name, public = base.__name__, getattr(flavor.keras.layers, base.__name__, base)
+    if base.__module__.split(".")[0] in ("keras", "tf_keras") and public is base:
+        return f"Quantized{name}"
+    registered = flavor.keras.saving.get_registered_name(base)
+    known = f"{base.__module__}.{base.__qualname__}" if registered == name else registered
+    return f"Quantized[{known}]"
 
 
 def _call(flavor: Flavor, base: Any) -> Any:

@@ -105,3 +105,35 @@ def test_cloning_keeps_predictions_and_flags_and_shares_nothing(k):
     assert not copy.get_layer("strided").trainable
     copy.get_layer("stem").set_weights([np.zeros_like(w) for w in copy.get_layer("stem").get_weights()])
     assert np.abs(model.get_layer("stem").get_weights()[0]).max() > 0
+
+
+def test_layers_of_one_name_have_paths_of_their_own(k):
+    class Pair(k.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.parts = [k.layers.Dense(2, name="same") for _ in range(3)]
+
+        def call(self, x):
+            return self.parts[2](self.parts[1](self.parts[0](x)))
+
+    class Net(k.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = Pair(name="pair"), Pair(name="pair")
+
+        def call(self, x):
+            return self.b(self.a(x))
+
+    net = Net()
+    net(np.zeros((1, 2)))
+    pairs = [f"pair{i}/same{j}" for i in ("", "#2") for j in ("", "#2", "#3")]
+    paths = [path for path, _ in flavor_of(net).walk(net)]
+    assert paths == ["pair", *pairs[:3], "pair#2", *pairs[3:]]
+
+
+def test_a_layer_shared_by_two_nested_models_is_one_layer_of_the_graph(k):
+    shared, x = k.layers.Dense(4, name="d"), k.Input((4,))
+    a, b = k.Sequential([k.Input((4,)), shared], name="a"), k.Sequential([k.Input((4,)), shared], name="b")
+    model = k.Model(x, b(a(x)))
+    nodes = [node for node in layer_graph(flavor_of(model), model).nodes if node.kind == "Dense"]
+    assert [(node.path, node.key) for node in nodes] == [("a/d", "a/d"), ("a/d", "a/d#2")]

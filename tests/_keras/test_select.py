@@ -74,3 +74,16 @@ def test_a_callable_may_select_nothing():
 def test_a_number_is_no_choice():
     with pytest.raises(InputError, match="name, class, regular expression or callable"):
         selected("a", object(), only=[3])
+
+
+def test_a_name_means_all_layers_that_share_it_and_a_path_means_one():
+    same = [("b/same", Conv()), ("b/same#2", Conv()), ("b#2/same", Conv())]
+
+    def found(only):
+        return [path for path, layer in same if selected(path, layer, only)]
+
+    assert found("same") == ["b/same", "b/same#2", "b#2/same"]
+    assert found("b") == ["b/same", "b/same#2", "b#2/same"]
+    assert found("b/same") == ["b/same"]
+    assert found("b/same#2") == found("same#2") == ["b/same#2"]
+    assert found("b#2") == ["b#2/same"]

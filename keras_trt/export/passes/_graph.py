@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+HOLDERS = "keras_trt.holders"
+"""The key under which a kernel remembers the paths of the layers that hold its variables."""
+
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
     """The array of an initializer or `Constant` node, else None."""

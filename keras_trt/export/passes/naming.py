@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
-_SUFFIX = re.compile(r"_\d+$")
-
-Resolver = Callable[[str], str | None]
-
-
-def scope_resolver(scopes: Iterable[str], layers: Iterable[str]) -> Resolver:
-    """A function from a TensorFlow scope (`functional_1/backbone_1/conv1_1/mul`) to a layer path.
-
-    TensorFlow adds `_1`, `_2`, ... to a scope that is entered again, and a layer's own name may end that
-    way too. Both readings are tried, and the one under which more layers are found holds for the model.
-    """
-    paths = set(layers)
-    exact = _resolver(paths, stripped_first=False)
-    stripped = _resolver(paths, stripped_first=True)
-    scopes = list(scopes)
-    found = [len({resolve(s) for s in scopes} - {None}) for resolve in (exact, stripped)]
-    return stripped if found[1] > found[0] else exact
+from keras_trt._keras.scopes import layer_of_scope
+from keras_trt.export.passes._graph import HOLDERS
+from keras_trt.export.passes.qdq import WEIGHTED
 
 
 def layer_of(name: str, layers: Iterable[str]) -> str | None:
@@ -38,8 +23,12 @@ def layer_of(name: str, layers: Iterable[str]) -> str | None:
 class NameNodesPass(ir.passes.InPlacePass):
     """Renames all nodes to `<layer path>/<operator>`.
 
+    A product with a kernel that another layer holds (its code reads `self.dense.kernel`) belongs to that one.
     A node without a scope of its own (tf2onnx makes such) gets that of its weight, else that of the node
     before it, else that of the one behind. A node of no layer is named by its operator alone.
+
+    Args:
+        layers: The paths of all layers, in the order of their scopes.
     """
 
     def __init__(self, layers: Iterable[str]) -> None:
@@ -49,29 +38,39 @@ class NameNodesPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Renames the nodes of the main graph; those of subgraphs keep their names."""
         nodes = list(model.graph)
-        scopes = [scope for node in nodes for scope in _own_scopes(node)]
-        resolve = scope_resolver(scopes, self.layers)
         paths: dict[ir.Node, str | None] = {}
         for node in nodes:
-            own = next(filter(None, map(resolve, _own_scopes(node))), None)
+            own = self._own(node)
             if own is None and node.op_type != "QuantizeLinear":  # a Q belongs to the DQ behind it
                 own = next((paths.get(p) for p in node.predecessors() if paths.get(p)), None)
             paths[node] = own
         for node in reversed(nodes):
             if paths[node] is None:
                 paths[node] = next((paths.get(s) for s in node.successors() if paths.get(s)), None)
-        taken: set[str] = set()
+        taken = _beginnings(self.layers)  # no node is named like a layer, so `layer_of` is exact
         for node in nodes:
             path = paths[node]
             node.name = unique_name(f"{path}/{node.op_type}" if path else node.op_type, taken)
         return ir.passes.PassResult(model, modified=True)
 
+    def _own(self, node: ir.Node) -> str | None:
+        scope = next(filter(None, (layer_of_scope(s, self.layers) for s in _scopes(node))), None)
+        kernel = node.inputs[1] if node.op_type in WEIGHTED and len(node.inputs) > 1 else None
+        holders: tuple[str, ...] = () if kernel is None else kernel.meta.get(HOLDERS, ())
+        return holders[0] if len(holders) == 1 else scope
 
-def _own_scopes(node: ir.Node) -> Iterator[str]:
+
+def _scopes(node: ir.Node) -> Iterator[str]:
     yield node.name or ""
     yield from (output.name or "" for output in node.outputs)
     if len(node.inputs) > 1 and node.inputs[1] is not None and node.inputs[1].is_initializer():
         yield node.inputs[1].name or ""  # equal constants are shared: others may bear another layer's name
+
+
+def _beginnings(paths: Iterable[str]) -> set[str]:
+    """All that a path may begin with: a layer's own name may hold slashes, too."""
+    split = (path.split("/") for path in paths)
+    return {"/".join(parts[:n]) for parts in split for n in range(1, len(parts) + 1)}
 
 
 def unique_name(name: str, taken: set[str]) -> str:
@@ -82,24 +81,3 @@ def unique_name(name: str, taken: set[str]) -> str:
         candidate = f"{name}_{n}"
     taken.add(candidate)
     return candidate
-
-
-def _resolver(paths: set[str], *, stripped_first: bool) -> Resolver:
-    # A layer's own name may hold slashes (`expanded_conv/depthwise` in tf_keras's MobileNetV3).
-    beginnings = {
-        "/".join(parts[:n]) for parts in (p.split("/") for p in paths) for n in range(1, len(parts) + 1)
-    }
-
-    def resolve(scope: str) -> str | None:
-        layer = begun = ""  # the innermost layer so far, and as much of the next one's path as was read
-        for part in scope.split(":", maxsplit=1)[0].split("/"):
-            names = [part, _SUFFIX.sub("", part)]
-            names = names[::-1] if stripped_first else names
-            read = [f"{start}{name}" for start in (begun, layer) for name in names]
-            path = next((path for path in read if path in beginnings), None)
-            if path is not None:
-                begun = f"{path}/"
-                layer = begun if path in paths else layer
-        return layer.rstrip("/") or None
-
-    return resolve

@@ -54,10 +54,8 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
         Raises:
             ExportError: A weight is not on its grid, or a quantised layer has no op with a weight.
         """
-        reached = self._quantize_nodes(model, {})
-        if missing := self._missing(reached):
-            reached += self._quantize_nodes(model, _wrapped(missing))
-        missing = self._missing(reached)
+        reached = self._quantize_nodes(model)
+        missing = sorted(path for path, n in (self.quantized or {}).items() if reached[path] < n)
         if missing:
             raise ExportError(
                 f"The quantised weights of {len(missing)} layers were not found in the ONNX graph, so they "
@@ -66,15 +64,11 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
             )
         return ir.passes.PassResult(model, bool(reached))
 
-    def _quantize_nodes(self, model: ir.Model, wrapped: Mapping[str, str]) -> Counter[str]:
-        """Walks the graph once; `wrapped` are the layers whose ops bear the name of the layer around them."""
+    def _quantize_nodes(self, model: ir.Model) -> Counter[str]:
+        """Walks the graph once; how many weights of each layer were found."""
         reached: Counter[str] = Counter()
         for node in list(model.graph):
             layer = layer_of(node.name or "", self.layers)
-            if wrapped:
-                layer = wrapped.get(layer or "")
-                if layer is None:
-                    continue
             weight = _float_weight(node) if self._wants(node, layer) else None
             if weight is not None:
                 form = self.formats.get(layer or "", Format())
@@ -82,24 +76,12 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
                 reached[layer or ""] += 1
         return reached
 
-    def _missing(self, reached: Mapping[str, int]) -> list[str]:
-        """The layers of which a weight was not found."""
-        return sorted(path for path, n in (self.quantized or {}).items() if reached.get(path, 0) < n)
-
     def _wants(self, node: ir.Node, layer: str | None) -> bool:
         if node.op_type not in WEIGHTED:
             return False
         if self.quantized is None:
             return g.producer(node.inputs[0], "DequantizeLinear") is not None
         return layer in self.quantized
-
-
-def _wrapped(paths: Iterable[str]) -> dict[str, str]:
-    """By wrapper the one layer inside it: Keras 3's TimeDistributed runs that layer under its own name."""
-    inside: dict[str, list[str]] = {}
-    for path in paths:
-        inside.setdefault(path.rpartition("/")[0], []).append(path)
-    return {wrapper: found[0] for wrapper, found in inside.items() if wrapper and len(found) == 1}
 
 
 def _float_weight(node: ir.Node) -> np.ndarray | None:

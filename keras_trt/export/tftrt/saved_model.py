@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_trt._keras.scopes import layer_of_scope
 from keras_trt._keras.trace import Trace
 from keras_trt.errors import ExportError, InputError
 from keras_trt.export.passes.grid import to_grid
-from keras_trt.export.passes.naming import scope_resolver
 
 if TYPE_CHECKING:
     from keras_trt.quantize.inventory import QuantizedTensor
@@ -85,10 +85,9 @@ def quantize_kernels(graph_def: Any, layers: tuple[str, ...], quantized: set[str
         The layers of `quantized` for which there was no convolution or product with a constant kernel.
     """
     nodes = {node.name: node for node in graph_def.node}
-    resolve = scope_resolver(list(nodes), layers)
     done: set[str] = set()
     for node in list(graph_def.node):
-        layer = resolve(node.name)
+        layer = layer_of_scope(node.name, layers)
         if layer not in quantized or not _takes_kernel(node, nodes):
             continue
         _split(graph_def, node, _value(nodes[node.input[1]]), layer)

@@ -1,30 +1,10 @@
-"""Scopes of TensorFlow are read back as Keras layer paths, whatever suffixes it added."""
+"""Nodes are named after the layers whose scopes they were traced in, and read back exactly."""
 
 from __future__ import annotations
 
-from keras_trt.export.passes.naming import NameNodesPass, layer_of, scope_resolver
+from keras_trt.export.passes._graph import HOLDERS
+from keras_trt.export.passes.naming import NameNodesPass, layer_of
 from tests.export.onnx_tools import GraphBuilder, floats
-
-
-def test_a_scope_entered_again_is_the_same_layer():
-    layers = ["backbone", "backbone/conv1", "head"]
-    scopes = ["functional_1/backbone_1/conv1_1/convolution", "functional_1/head_1/MatMul"]
-    resolve = scope_resolver(scopes, layers)
-    assert [resolve(s) for s in scopes] == ["backbone/conv1", "head"]
-
-
-def test_names_that_end_in_numbers_are_told_from_suffixes():
-    layers = ["relu", "relu_1"]
-    keras3 = ["net_1/relu_1/Relu", "net_1/relu_1_2/Relu"]
-    resolve = scope_resolver(keras3, layers)
-    assert [resolve(s) for s in keras3] == ["relu", "relu_1"]
-    legacy = ["net/relu/Relu", "net/relu_1/Relu"]
-    resolve = scope_resolver(legacy, layers)
-    assert [resolve(s) for s in legacy] == ["relu", "relu_1"]
-
-
-def test_a_scope_of_no_layer_has_none():
-    assert scope_resolver(["net/add"], ["conv"])("net/add") is None
 
 
 def test_the_longest_layer_path_wins():
@@ -35,8 +15,8 @@ def test_the_longest_layer_path_wins():
 def test_nodes_take_the_name_of_their_layer_or_of_a_neighbour():
     b = GraphBuilder(x=("batch", 3, 8, 8))
     q = b("QuantizeLinear", "x", b.const(0.1), name="QuantLinearNode__1")
-    dq = b("DequantizeLinear", q, b.const(0.1), name="net/conv/input_quantizer/DQ")
-    y = b("Conv", dq, b.const(floats(4, 3, 1, 1), name="net/conv/kernel"), name="Conv__7")
+    dq = b("DequantizeLinear", q, b.const(0.1), name="conv.ktrt0/input_quantizer/DQ")
+    y = b("Conv", dq, b.const(floats(4, 3, 1, 1), name="conv.ktrt0/kernel"), name="Conv__7")
     model = b.finish(b("Relu", y, name="Relu__8"))
     NameNodesPass(["conv"])(model)
     assert [n.name for n in model.graph] == [
@@ -45,3 +25,31 @@ def test_nodes_take_the_name_of_their_layer_or_of_a_neighbour():
         "conv/Conv",
         "conv/Relu",
     ]
+
+
+def test_no_node_is_named_like_a_layer():
+    b = GraphBuilder(x=("batch", 4))
+    y = b("Relu", b("MatMul", "x", b.const(floats(4, 4)), name="a.ktrt0/MatMul"), name="a/Relu.ktrt2/Relu")
+    model = b.finish(b("Neg", b("MatMul", y, b.const(floats(4, 4)), name="MatMul__1"), name="b.ktrt1/Neg"))
+    layers = ["a", "b", "a/Relu", "a/MatMul/inner", "MatMul"]
+    NameNodesPass(layers)(model)
+    names = [node.name for node in model.graph]
+    assert names == ["a/MatMul_1", "a/Relu/Relu", "a/Relu/MatMul", "b/Neg"]
+    assert [layer_of(name, layers) for name in names] == ["a", "a/Relu", "a/Relu", "b"]
+
+
+def test_a_product_belongs_to_the_layer_that_holds_its_kernel():
+    b = GraphBuilder(x=("batch", 4))
+    model = b.finish(b("MatMul", "x", b.const(floats(4, 4), name="kernel"), name="block.ktrt0/MatMul"))
+    layers = ["block", "block/dense", "block/other"]
+    kernel = model.graph.initializers["kernel"]
+    for holders, name in (
+        (("block/dense",), "block/dense/MatMul"),
+        (("block", "block/dense"), "block/MatMul"),
+        ((), "block/MatMul"),
+    ):
+        kernel.meta[HOLDERS] = holders
+        node = next(iter(model.graph))
+        node.name = "block.ktrt0/MatMul"
+        NameNodesPass(layers)(model)
+        assert node.name == name
