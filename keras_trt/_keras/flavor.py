@@ -16,9 +16,16 @@ from keras_trt.errors import ModelError
 
 
 class Flavor:
-    """One Keras. Subclasses: `keras3.Keras3` and `legacy.LegacyKeras`."""
+    """One Keras. Subclasses: `keras3.Keras3` and `legacy.LegacyKeras`.
+
+    Attributes:
+        name: `"keras3"` or `"legacy"`.
+        packages: Whose modules this Keras itself looks up when a file names them.
+        keras: The module.
+    """
 
     name: str
+    packages: tuple[str, ...]
     keras: ModuleType
 
     @property

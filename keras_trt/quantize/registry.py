@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
-from functools import reduce
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import KERNELS, registered_classes
+from keras_trt._keras.named_classes import entries, find_layer_class
+from keras_trt.errors import InputError
 from keras_trt.quantize.placement import ATTENTION, RULES
 from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.twins import twin_class
@@ -20,7 +20,10 @@ def register(flavor: Flavor, config: Any = None, custom_objects: Mapping[str, An
     Args:
         flavor: The Keras that will load.
         config: A model's config as JSON data; its twins say which class they are twins of.
-        custom_objects: Classes by name, for those that are neither registered nor importable.
+        custom_objects: Classes by name, for those that are not registered.
+
+    Raises:
+        ModelError: A custom class that the config names is not known here.
     """
     activation_quantizer(flavor)
     for name in {*KERNELS, *RULES, *ATTENTION}:
@@ -31,32 +34,20 @@ def register(flavor: Flavor, config: Any = None, custom_objects: Mapping[str, An
         if issubclass(cls, flavor.keras.layers.Layer):
             twin_class(cls)
     for module, name, registered in _bases(config):
-        base = _find(flavor, module, name, registered, custom_objects or {})
-        if base is not None:
-            twin_class(base)
+        base = find_layer_class(flavor, module, name, registered, custom_objects or {})
+        twin_class(getattr(base, "_float_class", None) or base)
 
 
 def _bases(config: Any) -> Iterator[tuple[str, str, str]]:
     """What the twins in a config are twins of: (module, qualified name, registered name)."""
-    if isinstance(config, dict):
-        known = (config.get("quantization") or {}).get("base") if "quantization" in config else None
-        if known:
-            yield tuple(known)
-        for value in config.values():
-            yield from _bases(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _bases(value)
-
-
-def _find(flavor: Flavor, module: str, name: str, registered: str, custom: Mapping[str, Any]) -> Any:
-    """A class by what is known of it; None when it cannot be found (Keras then says so)."""
-    short = name.rsplit(".", maxsplit=1)[-1]
-    found = custom.get(registered) or custom.get(short)
-    found = found or flavor.keras.saving.get_registered_object(registered)
-    if found is None:
-        try:
-            found = reduce(getattr, name.split("."), importlib.import_module(module))
-        except (ImportError, AttributeError):
-            return None
-    return found
+    for entry in entries(config):
+        known = entry.get("quantization")
+        base = known.get("base") if isinstance(known, dict) else None
+        if base is None:
+            continue
+        if not (isinstance(base, list) and len(base) == 3 and all(isinstance(text, str) for text in base)):
+            raise InputError(
+                f"The base of a quantised layer is three names: its module, its name and the name it is "
+                f"registered under. Received: {base!r}"
+            )
+        yield base[0], base[1], base[2]

@@ -1,0 +1,74 @@
+"""Checks of single arguments of public functions: errors name the argument, the rule and what was received."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_trt.errors import InputError
+
+
+def wrong(name: str, rule: str, received: Any) -> InputError:
+    """The error for an argument that breaks a rule."""
+    return InputError(f"`{name}` must be {rule}. Received: {name}={received!r}")
+
+
+def boolean(value: Any, name: str) -> bool:
+    """True or False, numpy's too."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        return bool(value)
+    raise wrong(name, "True or False", value)
+
+
+def whole(value: Any, name: str, minimum: int = 1) -> int:
+    """A whole number, numpy's too, but no True and no 8.0."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "shape", ()) != ():
+        raise wrong(name, f"a whole number >= {minimum}", value)
+    if value.__index__() < minimum:
+        raise wrong(name, f"a whole number >= {minimum}", value)
+    return int(value.__index__())
+
+
+def one_of(value: Any, allowed: Collection[Any], name: str) -> Any:
+    """One of a few values, of the same type: 1 is not True, and an array is none of them."""
+    if any(type(value) is type(one) and value == one for one in allowed):
+        return value
+    raise wrong(name, f"one of {list(allowed)}", value)
+
+
+def verbosity(value: Any, name: str = "verbose") -> None:
+    """How much Keras users let a function say."""
+    if isinstance(value, bool) or (hasattr(value, "__index__") and value in (0, 1, 2)):
+        return
+    if not (isinstance(value, str) and value == "auto"):
+        raise wrong(name, "'auto', 0, 1 or 2", value)
+
+
+def text(value: Any, name: str) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise wrong(name, "a text", value)
+    return value
+
+
+def path(value: Any, name: str = "path") -> Path:
+    """A path as text or `os.PathLike`."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise wrong(name, "a path", value)
+    found = os.fspath(value)
+    if not isinstance(found, str):
+        raise wrong(name, "a path, as text", value)
+    if "\0" in found:
+        raise wrong(name, "a path without null characters", value)
+    return Path(found)
+
+
+def mapping(value: Any, name: str) -> dict[str, Any]:
+    """A dict with names as keys; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise wrong(name, "a dict with names as keys", value)
+    return dict(value)
