@@ -1,4 +1,4 @@
-"""Checks of single arguments of public functions: errors name the argument, the rule and what was received."""
+"""Checks of single arguments of public functions; errors name the argument, the rule and the value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_trt.errors import InputError
 
 def wrong(name: str, rule: str, received: Any) -> InputError:
     """The error for an argument that breaks a rule."""
-    return InputError(f"`{name}` must be {rule}. Received: {name}={received!r}")
+    return InputError(f"`{name}` must be {rule}. Received: {received!r}")
 
 
 def boolean(value: Any, name: str) -> bool:
@@ -24,11 +24,14 @@ def boolean(value: Any, name: str) -> bool:
 
 def whole(value: Any, name: str, minimum: int = 1) -> int:
     """A whole number, numpy's too, but no True and no 8.0."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "shape", ()) != ():
-        raise wrong(name, f"a whole number >= {minimum}", value)
-    if value.__index__() < minimum:
+    if not _is_whole(value) or value.__index__() < minimum:
         raise wrong(name, f"a whole number >= {minimum}", value)
     return int(value.__index__())
+
+
+def _is_whole(value: Any) -> bool:
+    number = hasattr(value, "__index__") and not isinstance(value, bool | type)
+    return number and getattr(value, "shape", ()) == ()
 
 
 def one_of(value: Any, allowed: Collection[Any], name: str) -> Any:
@@ -40,9 +43,8 @@ def one_of(value: Any, allowed: Collection[Any], name: str) -> Any:
 
 def verbosity(value: Any, name: str = "verbose") -> None:
     """How much Keras users let a function say."""
-    if isinstance(value, bool) or (hasattr(value, "__index__") and value in (0, 1, 2)):
-        return
-    if not (isinstance(value, str) and value == "auto"):
+    known = value in (0, 1, 2) if _is_whole(value) else isinstance(value, bool)
+    if not known and not (isinstance(value, str) and value == "auto"):
         raise wrong(name, "'auto', 0, 1 or 2", value)
 
 

@@ -26,6 +26,11 @@ def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
         _OBSERVER.reset(token)
 
 
+def is_observing() -> bool:
+    """Whether quantisers only look, as while calibrating."""
+    return _OBSERVER.get() is not None
+
+
 @functools.cache
 def activation_quantizer(flavor: Flavor) -> type:
     """The `ActivationQuantizer` layer class of one Keras, registered for loading."""

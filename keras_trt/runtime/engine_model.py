@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt import _arguments as arguments
+from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.errors import InputError
@@ -51,7 +54,12 @@ def load(
         >>> model.predict(x).shape  # doctest: +SKIP
         (360, 10)
     """
+    arguments.text(runner, "runner")
+    arguments.verbosity(verbose)
+    for name, value in (("cuda_graph", cuda_graph), ("allow_host_code", allow_host_code)):
+        arguments.boolean(value, name)
     bundle = read_bundle(path)
+    check_graph(bundle)
     options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
     made = select_runner(bundle, runner, verbose=verbose, options=options)
     if verbose:
@@ -109,10 +117,11 @@ class EngineModel:
         call = PredictCallbacks(callbacks, self, count, verbose)
         parts: list[Feeds] = []
         call("begin")
-        for step, feeds in enumerate(progress(items, count, verbose)):
-            call("batch_begin", step)
-            parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
-            call("batch_end", step, {"outputs": self._filled(parts[-1])})
+        with closing(progress(items, count, verbose)) as shown:  # an error below must take the bar down
+            for step, feeds in enumerate(shown):
+                call("batch_begin", step)
+                parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
+                call("batch_end", step, {"outputs": self._filled(parts[-1])})
         if not parts:
             raise InputError("`x` holds no batch to predict. Received: an empty data set.")
         call("end")

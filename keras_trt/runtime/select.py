@@ -111,9 +111,10 @@ def _from_plans(
                 allow_host_code=options.allow_host_code,
             )
             if problem is None:
-                plan = bundle.plan_path(stamp).read_bytes()
                 try:
-                    made = TensorRTRunner(plan, bundle.manifest, module=module, options=options)
+                    made = TensorRTRunner(
+                        bundle.read_plan(stamp), bundle.manifest, module=module, options=options
+                    )
                 except KerasTRTError as e:
                     problem = str(e)
                 else:
