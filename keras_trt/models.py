@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from keras_trt import _arguments as arguments
+from keras_trt._arguments import check_boolean, check_mapping, check_path
 from keras_trt._disk import full_disk
 from keras_trt._keras.flavor import check_model, keras3, legacy
 from keras_trt._keras.masking import mask_class, mask_infos, rebind, restore_masks, unmask
@@ -143,9 +143,9 @@ def load_model(
             quantised.
     """
     path = _keras_file(path)
-    custom = arguments.mapping(custom_objects, "custom_objects")
-    arguments.boolean(compile, "compile")
-    arguments.boolean(safe_mode, "safe_mode")
+    custom = check_mapping(custom_objects, "custom_objects")
+    check_boolean(compile, "compile")
+    check_boolean(safe_mode, "safe_mode")
     with _reading(path):
         version, config, masks = _contents(path)
         flavor = keras3() if version.startswith("3") else legacy()
@@ -196,7 +196,7 @@ def _quantised(layer: Any) -> str:
 
 
 def _keras_file(path: Any) -> Path:
-    path = arguments.path(path)
+    path = check_path(path)
     if path.suffix != ".keras":
         raise InputError(f"Models are saved as `.keras` files. Received: path={str(path)!r}")
     if not path.parent.is_dir():

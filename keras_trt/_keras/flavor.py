@@ -193,6 +193,10 @@ def check_model(model: Any) -> Flavor:
         ModelError: `model` is not a built Keras model.
     """
     flavor = flavor_of(model)
+    if isinstance(model, type):
+        raise ModelError(
+            f"A Keras model is needed, not a class. Received: class {model.__name__}. Make one of it first."
+        )
     if not flavor.is_model(model):
         raise ModelError(
             f"A Keras model is needed, not a single layer. Received: layer {model.name!r}. "

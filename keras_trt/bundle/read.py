@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_trt import _arguments as arguments
+from keras_trt._arguments import check_path
 from keras_trt._swap import recover
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest, PlanStamp
@@ -70,7 +70,7 @@ def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
     Example:
         >>> read_bundle("digits.bundle").manifest.inputs  # doctest: +SKIP
     """
-    folder = arguments.path(path).expanduser()
+    folder = check_path(path).expanduser()
     for _ in range(_TRIES - 1):
         seen = _identity(folder)
         try:

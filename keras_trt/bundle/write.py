@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_trt import _arguments as arguments
+from keras_trt._arguments import check_boolean, check_path
 from keras_trt._disk import full_disk
 from keras_trt._swap import remove_leftovers, swap_in, sync_folder, sync_tree, working_folder
 from keras_trt.bundle.contents import foreign_files
@@ -31,8 +31,8 @@ def check_target(path: str | Path, overwrite: bool = False) -> Path:
         BundleExistsError: Something is there already.
         BundleError: The parent folder is missing or cannot be written to.
     """
-    arguments.boolean(overwrite, "overwrite")
-    target = Path(os.path.realpath(arguments.path(path).expanduser()))
+    check_boolean(overwrite, "overwrite")
+    target = Path(os.path.realpath(check_path(path).expanduser()))
     parent = target.parent
     if not parent.is_dir():
         raise BundleError(

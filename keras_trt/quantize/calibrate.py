@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.batches import batches, length
+from keras_trt._arguments import check_verbose
+from keras_trt._keras.batches import batches, check_data, length
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
@@ -52,6 +53,8 @@ def calibrate(
         >>> calibrate(model, x_train[:512], method="entropy")
     """
     flavor = check_model(model)
+    check_verbose(verbose)
+    check_data(data, batch_size, steps)
     model = plain_model(model)
     chosen = calibrator(method)
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}

@@ -8,9 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from keras_trt import _arguments as arguments
+from keras_trt._arguments import (
+    check_boolean,
+    check_count,
+    check_function,
+    check_one_of,
+    check_text,
+    check_verbose,
+)
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
 from keras_trt.bundle.read import Bundle, read_bundle
@@ -20,7 +25,7 @@ from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
 from keras_trt.runtime.runner import Runner
-from keras_trt.runtime.select import select_runner
+from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
 from keras_trt.runtime.tensorrt import TensorRTOptions
 
 
@@ -54,10 +59,10 @@ def load(
         >>> model.predict(x).shape  # doctest: +SKIP
         (360, 10)
     """
-    arguments.text(runner, "runner")
-    arguments.verbosity(verbose)
+    check_one_of(runner, ("auto", *GPU_RUNNERS, *CPU_RUNNERS), "runner")
+    check_verbose(verbose)
     for name, value in (("cuda_graph", cuda_graph), ("allow_host_code", allow_host_code)):
-        arguments.boolean(value, name)
+        check_boolean(value, name)
     bundle = read_bundle(path)
     check_graph(bundle)
     options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
@@ -140,7 +145,7 @@ class EngineModel:
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """The same as `predict_on_batch`; an engine cannot train."""
-        if training:
+        if training is not None and check_boolean(training, "training"):
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
 
@@ -182,6 +187,8 @@ class EngineModel:
             name: The layer's name; the model's name by default.
             keras: `"keras3"` or `"legacy"`; by default the Keras the model was exported from.
         """
+        if name is not None:
+            check_text(name, "name")
         return engine_layer(self, flavor_named(keras or self.bundle.manifest.keras), name)
 
     def summary(self, print_fn: Any = None) -> None:
@@ -196,6 +203,7 @@ class EngineModel:
             *(f"  output     {s.name}: {s.dtype} {s.shape}" for s in self.outputs),
             *(f"  plan       {p.file}: {p.kind} {p.version}, {p.bytes:,} bytes" for p in manifest.plans),
         ]
+        check_function(print_fn, "print_fn")
         (print_fn or print)("\n".join(lines))
 
     def close(self) -> None:
@@ -213,8 +221,7 @@ class EngineModel:
 
     def _batches(self, x: Any, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
         for name, value in (("batch_size", batch_size), ("steps", steps)):
-            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
-                raise InputError(f"`{name}` must be None or a whole number >= 1. Received: {value!r}")
+            check_count(value, name)
         if is_dataset(x):
             batches = batches_of(x, steps)
             return (self._named(item) for item in batches.items), batches.count

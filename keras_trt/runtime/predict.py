@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt import _arguments as arguments
+from keras_trt._arguments import check_verbose, wrong_argument
 from keras_trt.bundle.manifest import BATCH_AXIS, Nest
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
@@ -67,7 +67,7 @@ def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Gen
 
     A single batch gets none, which would take longer than the batch, nor does a thread beside one that draws.
     """
-    arguments.verbosity(verbose)
+    check_verbose(verbose)
     if verbose == 2:
         yield from _counted(items)
     elif verbose == 0 or count == 1 or not _DRAWING.acquire(blocking=False):
@@ -108,6 +108,8 @@ class PredictCallbacks:
     def __init__(self, callbacks: Any, model: Any, count: int | None, verbose: int | str) -> None:
         flat = getattr(callbacks, "callbacks", callbacks)  # a CallbackList holds them so
         self._all = list(flat) if isinstance(flat, list | tuple) else [] if flat is None else [flat]
+        if not all(hasattr(callback, "on_predict_begin") for callback in self._all):
+            raise wrong_argument("callbacks", "Keras callbacks", callbacks)
         for callback in self._all:
             callback.set_params({"verbose": verbose, "epochs": 1, "steps": count})
             callback.set_model(model)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
+from keras_trt.quantize import calibrate, quantize_model
 from keras_trt.quantize.calibrators import MSE, Entropy, Histogram, Max, Percentile, Std, calibrator
 
 
@@ -83,11 +86,7 @@ def test_values_out_of_range_are_refused(make):
 
 
 def test_calibrating_again_and_again_keeps_nothing_alive(k):
-    import gc
-
     from tensorflow.python.framework.func_graph import FuncGraph
-
-    from keras_trt.quantize.calibrators import Histogram
 
     def alive():
         gc.collect()
