@@ -127,9 +127,14 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def _folded(text: str, width: int) -> list[str]:
-    from rich.cells import chop_cells
+    from rich.cells import cell_len
 
-    return chop_cells(text, width) or [""]
+    lines = [""]
+    for letter in text:
+        if cell_len(lines[-1] + letter) > width:
+            lines.append("")
+        lines[-1] += letter
+    return lines
 
 
 def _width() -> int:
