@@ -146,8 +146,9 @@ def load_model(
     custom = check_mapping(custom_objects, "custom_objects")
     check_boolean(compile, "compile")
     check_boolean(safe_mode, "safe_mode")
-    with _reading(path):
+    with _named(f"No readable `.keras` file at {str(path)!r}"):
         version, config, masks = _contents(path)
+    with _named(f"`{path}` cannot be loaded"):
         flavor = keras3() if version.startswith("3") else legacy()
         mask_class(flavor.keras)  # known to Keras only once it has been made
         register(flavor, config, custom)
@@ -179,14 +180,14 @@ def _contents(path: Path) -> tuple[str, dict[str, Any], list[dict[str, Any] | No
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Whatever a file makes the JSON reader, zipfile, HDF5 or Keras raise names the file."""
+def _named(problem: str) -> Iterator[None]:
+    """Whatever a file makes the JSON reader, zipfile, HDF5 or Keras raise becomes an error that names it."""
     try:
         yield
     except KerasTRTError:
         raise
     except Exception as e:
-        raise InputError(f"No readable `.keras` file at {str(path)!r}: {type(e).__name__}: {e}") from e
+        raise InputError(f"{problem}: {type(e).__name__}: {e}") from e
 
 
 def _quantised(layer: Any) -> str:

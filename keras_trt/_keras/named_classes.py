@@ -81,7 +81,7 @@ def check_names(flavor: Flavor, config: Any, custom: Mapping[str, Any], *, safe_
             continue
         if not _known(flavor, module, name, function=kind == "function", safe_mode=safe_mode):
             what = "function" if kind == "function" else "class"
-            raise _unknown(what, f"{module}.{name}", name.rsplit(">", maxsplit=1)[-1])
+            raise _unknown(what, f"{module}.{name}", registered if isinstance(registered, str) else name)
 
 
 def entries(config: Any) -> Iterator[dict[str, Any]]:
@@ -146,9 +146,10 @@ def _kinds(flavor: Flavor) -> Iterator[type]:
             yield found
 
 
-def _unknown(what: str, full_name: str, name: str) -> ModelError:
+def _unknown(what: str, full_name: str, key: str) -> ModelError:
+    name = key.rsplit(">", maxsplit=1)[-1]
     return ModelError(
         f"The file names the {what} `{full_name}`, which is not known here, and nothing is imported because "
-        f"a file says so. Pass custom_objects={{{name!r}: {name}}}, decorate it with "
+        f"a file says so. Pass custom_objects={{{key!r}: {name}}}, decorate it with "
         "`@keras.saving.register_keras_serializable()`, or import the module that defines it first."
     )

@@ -82,8 +82,8 @@ class PlanStamp:
         onnx_sha256: The ONNX file it was built from.
         bytes: Its size.
         version_compatible: Later versions of TensorRT may run it too; such a plan carries code.
-            sha256: Its SHA-256, compared before TensorRT sees it; None in bundles that were written without it, whose
-            plans are compared by size only.
+        sha256: Its SHA-256, compared before TensorRT sees it; None in bundles written without it, whose plans
+            are compared by size only.
     """
 
     file: str
