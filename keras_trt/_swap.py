@@ -172,7 +172,10 @@ def _beside(target: Path, role: str) -> Path:
 def _beside_of(target: Path, role: str, digits: int | None = None) -> list[Path]:
     """The folders beside `target` that are named as `_beside` names them; others may be the user's."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.{role}-[0-9a-f]{f'{{{digits}}}' if digits else '+'}")
-    found = [entry for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]
+    try:
+        found = [entry for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]
+    except OSError:  # there is no such folder, or it cannot be read
+        return []
     return [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
 
 

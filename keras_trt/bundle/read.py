@@ -71,6 +71,14 @@ def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
         >>> read_bundle("digits.bundle").manifest.inputs  # doctest: +SKIP
     """
     folder = check_path(path).expanduser()
+    try:
+        return _read_settled(folder, verify)
+    except OSError as e:
+        raise BundleError(f"The bundle `{folder}` cannot be read: {e}") from e
+
+
+def _read_settled(folder: Path, verify: bool) -> Bundle:
+    """Reads again when another folder has taken the place of the one that was being read."""
     for _ in range(_TRIES - 1):
         seen = _identity(folder)
         try:
