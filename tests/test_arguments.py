@@ -1,6 +1,7 @@
 """Arguments of the wrong kind: every public function names the argument, before it does any work."""
 
 import re
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -72,6 +73,14 @@ TABLE = {
         "batch_size": NOT_COUNT,
         "verbose": NOT_VERBOSE,
     },
+    "prune.sensitivity": {
+        "data": (3, "data", object(), None),
+        "metric": ("accuracy", 3, ["a"]),
+        "levels": (0.5, "x", [], [0.5, 0.3], [True]),
+        "pattern": (3, "3 of 4"),
+        "batch_size": NOT_COUNT,
+        "verbose": NOT_VERBOSE,
+    },
     "register_layer": {
         "cls": (3, "Dense", None),
         "kernels": (3, "kernel", [], [3], None),
@@ -137,6 +146,7 @@ def given(model, tmp_path):
         "merge_models": {"models": [model, model]},
         "plan": {"model": model},
         "sensitivity": {"model": model, **data},
+        "prune.sensitivity": {"model": model, **data},
         "register_layer": {"cls": type("Layer", (), {}), "kernels": ["w"]},
         "save_model": {"model": model},
         "load_model": {"path": tmp_path / "none.keras"},
@@ -156,7 +166,7 @@ def refuses(function, name, options):
 def test_an_argument_of_the_wrong_kind_is_named(given, function, name):
     for value in TABLE[function][name]:
         amount = {"sparsity": 0.5} if function == "prune_model" and name in ("only", "skip") else {}
-        refuses(getattr(keras_trt, function), name, {**given[function], **amount, name: value})
+        refuses(attrgetter(function)(keras_trt), name, {**given[function], **amount, name: value})
 
 
 @pytest.mark.parametrize("function", [*CHANGING, "save_model", "export", "verify"])
