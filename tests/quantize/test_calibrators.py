@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import gc
-
 import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.quantize import calibrate, quantize_model
 from keras_trt.quantize.calibrators import MSE, Entropy, Histogram, Max, Percentile, Std, calibrator
 
 
@@ -83,19 +80,3 @@ def test_an_unknown_method_names_the_known_ones():
 def test_values_out_of_range_are_refused(make):
     with pytest.raises(InputError, match="Received"):
         make()
-
-
-def test_calibrating_again_and_again_keeps_nothing_alive(k):
-    from tensorflow.python.framework.func_graph import FuncGraph
-
-    def alive():
-        gc.collect()
-        return sum(isinstance(thing, Histogram | FuncGraph) for thing in gc.get_objects())
-
-    model = k.Sequential([k.Input((4,)), k.layers.Dense(3), k.layers.Dense(2)])
-    x = np.ones((8, 4), "float32")
-    quantized = quantize_model(model, calibration_data=x, verbose=0)
-    before = alive()
-    for _ in range(3):
-        calibrate(quantized, x, verbose=0)
-    assert alive() == before
