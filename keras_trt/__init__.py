@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_trt import callbacks as callbacks
     from keras_trt import errors as errors
+    from keras_trt import fuse as fuse
     from keras_trt import keras as keras
     from keras_trt import prune as prune
+    from keras_trt import quantize as quantize
     from keras_trt import schemes as schemes
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
@@ -65,8 +67,10 @@ __all__ = [
     # Modules
     "callbacks",
     "errors",
+    "fuse",
     "keras",
     "prune",
+    "quantize",
     "schemes",
     "tfmot",
 ]

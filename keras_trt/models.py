@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from keras_trt._arguments import check_boolean, check_mapping, check_path
+from keras_trt._disk import full_disk
 from keras_trt._keras.flavor import check_model, keras3, legacy
 from keras_trt._keras.masking import mask_class, mask_infos, rebind, restore_masks, unmask
-from keras_trt.errors import InputError, ModelError
+from keras_trt._keras.named_classes import check_names
+from keras_trt._swap import replaced_file
+from keras_trt.errors import InputError, KerasTRTError, ModelError
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
 from keras_trt.quantize.containers import check_adopted
 from keras_trt.quantize.from_tfmot import plain_model
@@ -86,52 +91,103 @@ def strip(model: Any) -> Any:
 def save_model(model: Any, path: Any) -> None:
     """Saves a model, quantised or pruned or plain, as a `.keras` file; written beside, then renamed.
 
+    When saving fails, or the process is killed at any moment, what was at `path` stays.
+
     Args:
         model: A built Keras 3 or tf_keras model.
         path: A file name that ends in `.keras`; an existing file is replaced whole.
 
     Raises:
-        InputError: Another suffix.
+        InputError: Another suffix, or a folder is there.
+        ModelError: The model is not built, or the disk is full.
     """
     check_model(model)
-    path = _keras_file(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        beside = Path(folder) / path.name
-        model = plain_model(model)
-        model.save(beside)
-        with zipfile.ZipFile(beside, "a") as archive:  # Keras does not look at it
-            archive.writestr(_MASKS, json.dumps(mask_infos(model)))
-        beside.replace(path)
+    path = Path(os.path.realpath(_keras_file(path)))
+    if path.is_dir():
+        raise InputError(f"A folder is not replaced by a file. Received: path={str(path)!r}, a folder")
+    model = plain_model(model)
+    try:
+        with replaced_file(path) as beside:
+            model.save(beside)
+            with zipfile.ZipFile(beside, "a") as archive:  # Keras does not look at it
+                archive.writestr(_MASKS, json.dumps(mask_infos(model)))
+    except OSError as e:
+        full = full_disk(e, path, f"`{path}` was not written and nothing of it was left behind")
+        if full is None:
+            raise
+        raise ModelError(full) from e
 
 
-def load_model(path: Any, *, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:
+def load_model(
+    path: Any,
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Any:
     """Loads a `.keras` file with the Keras that wrote it; quantisers and masks come back.
+
+    A file may name Keras's own classes, registered ones, those in `custom_objects`, and layers (losses,
+    optimizers, ...) that a module imported already defines. No module is imported because a file names it.
 
     Args:
         path: A file written by `save_model`, `model.save` or `ModelCheckpoint`.
         custom_objects: Custom classes by name, as in `keras.models.load_model`.
         compile: Whether to restore the optimizer and its state.
+        safe_mode: As in `keras.models.load_model`: False lets the file carry code (Lambda layers). Only for
+            files you trust.
 
     Raises:
-        InputError: No `.keras` file is there.
-        ModelError: A layer of the file did not come back quantised.
+        InputError: No `.keras` file is there, it is damaged, or Keras cannot read it.
+        ModelError: The file names a class that is not known here, or a layer of the file did not come back
+            quantised.
     """
     path = _keras_file(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            version = json.loads(archive.read("metadata.json"))["keras_version"]
-            config = json.loads(archive.read("config.json"))
-            masks = json.loads(archive.read(_MASKS)) if _MASKS in archive.namelist() else []
-    except (OSError, KeyError, zipfile.BadZipFile) as e:
-        raise InputError(f"No readable `.keras` file at {str(path)!r}: {e}") from e
-    flavor = keras3() if version.startswith("3") else legacy()
-    mask_class(flavor.keras)  # known to Keras only once it has been made
-    with deciding(flavor, register(flavor, config, custom_objects)):
-        model = flavor.keras.models.load_model(path, custom_objects=custom_objects, compile=compile)
-    check_adopted(flavor, model)
-    rebind(model)
-    restore_masks(model, masks)
+    custom = check_mapping(custom_objects, "custom_objects")
+    check_boolean(compile, "compile")
+    check_boolean(safe_mode, "safe_mode")
+    with _named(f"No readable `.keras` file at {str(path)!r}"):
+        version, config, masks = _contents(path)
+    with _named(f"`{path}` cannot be loaded"):
+        flavor = keras3() if version.startswith("3") else legacy()
+        mask_class(flavor.keras)  # known to Keras only once it has been made
+        wanted = config if compile else {**config, "compile_config": None}
+        with deciding(flavor, register(flavor, config, custom)):
+            check_names(flavor, wanted, custom, safe_mode=safe_mode)
+            model = flavor.keras.models.load_model(
+                path, custom_objects=custom, compile=compile, safe_mode=safe_mode
+            )
+        check_adopted(flavor, model)
+        rebind(model)
+        restore_masks(model, masks)
     return model
+
+
+def _contents(path: Path) -> tuple[str, dict[str, Any], list[dict[str, Any] | None]]:
+    """The Keras version, the config and what the masks remember, of a whole `.keras` file."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise InputError(f"`{path}` is damaged: the checksum of its part {damaged!r} is wrong.")
+        version = json.loads(archive.read("metadata.json"))["keras_version"]
+        config = json.loads(archive.read("config.json"))
+        masks = json.loads(archive.read(_MASKS)) if _MASKS in archive.namelist() else []
+    if not isinstance(version, str) or not isinstance(config, dict):
+        raise InputError(f"`{path}` is no `.keras` file: keras_version={version!r}")
+    if not (isinstance(masks, list) and all(info is None or isinstance(info, dict) for info in masks)):
+        raise InputError(f"`{path}` is damaged: its {_MASKS} is no list of objects.")
+    return version, config, masks
+
+
+@contextmanager
+def _named(problem: str) -> Iterator[None]:
+    """Whatever a file makes the JSON reader, zipfile, HDF5 or Keras raise becomes an error that names it."""
+    try:
+        yield
+    except KerasTRTError:
+        raise
+    except Exception as e:
+        raise InputError(f"{problem}: {type(e).__name__}: {e}") from e
 
 
 def _quantised(layer: Any) -> str:
@@ -141,7 +197,7 @@ def _quantised(layer: Any) -> str:
 
 
 def _keras_file(path: Any) -> Path:
-    path = Path(path)
+    path = check_path(path)
     if path.suffix != ".keras":
         raise InputError(f"Models are saved as `.keras` files. Received: path={str(path)!r}")
     if not path.parent.is_dir():

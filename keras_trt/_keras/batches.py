@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._arguments import check_count
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import InputError
 
@@ -27,7 +28,7 @@ def batches(
     Raises:
         InputError: No data, or a shape that does not fit; the message names the input.
     """
-    _check_data(data, batch_size, steps)
+    check_data(data, batch_size, steps)
     return (x for x, _ in _pairs(flavor, model, _raw(data, batch_size), steps))
 
 
@@ -46,7 +47,7 @@ def batches_with_targets(
     Raises:
         InputError: As `batches`.
     """
-    _check_data(data, batch_size, steps)
+    check_data(data, batch_size, steps)
     if isinstance(data, tuple) and _arrays(data):
         return _pairs(flavor, model, (tuple(part) for part in _raw(list(data), batch_size)), steps)
     return _pairs(flavor, model, _raw(data, batch_size), steps)
@@ -66,16 +67,26 @@ def _pairs(flavor: Flavor, model: Any, items: Iterable[Any], steps: int | None) 
         raise InputError("The data holds no batch. Received: an empty data set.")
 
 
-def _check_data(data: Any, batch_size: int, steps: int | None) -> None:
-    """Refuses what holds no batches, or no end of them."""
-    if isinstance(data, str) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+def check_data(data: Any, batch_size: int = 32, steps: int | None = None, *, name: str = "data") -> None:
+    """Refuses what holds no batches, or no end of them.
+
+    Args:
+        data: As for `batches`.
+        batch_size: As for `batches`.
+        steps: As for `batches`.
+        name: The argument that the user has given.
+
+    Raises:
+        InputError: One of them is of the wrong kind; names it.
+    """
+    if isinstance(data, str | bytes) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise InputError(
-            "Data is an array, a list or dict of arrays, a `tf.data.Dataset`, a `PyDataset`/`Sequence` or an "
-            f"iterable of batches. Received: {data!r} (of type {type(data).__name__})"
+            f"`{name}` must be an array, a list or dict of arrays, a `tf.data.Dataset`, a "
+            f"`PyDataset`/`Sequence` or an iterable of batches. "
+            f"Received: {data!r} (of type {type(data).__name__})"
         )
-    for name, value in (("batch_size", batch_size), ("steps", steps)):
-        if value is not None and value < 1:
-            raise InputError(f"`{name}` must be at least 1. Received: {name}={value}")
+    for argument, value in (("batch_size", batch_size), ("steps", steps)):
+        check_count(value, argument)
     if steps is None and hasattr(data, "cardinality") and int(data.cardinality()) == -1:  # tf.data's infinity
         raise InputError(f"The data must end. Take some batches: `data.take(16)`. Received: endless {data!r}")
 

@@ -16,9 +16,16 @@ from keras_trt.errors import ModelError
 
 
 class Flavor:
-    """One Keras. Subclasses: `keras3.Keras3` and `legacy.LegacyKeras`."""
+    """One Keras. Subclasses: `keras3.Keras3` and `legacy.LegacyKeras`.
+
+    Attributes:
+        name: `"keras3"` or `"legacy"`.
+        packages: Whose modules this Keras itself looks up when a file names them.
+        keras: The module.
+    """
 
     name: str
+    packages: tuple[str, ...]
     keras: ModuleType
 
     @property
@@ -197,6 +204,10 @@ def check_model(model: Any) -> Flavor:
         ModelError: `model` is not a built Keras model.
     """
     flavor = flavor_of(model)
+    if isinstance(model, type):
+        raise ModelError(
+            f"A Keras model is needed, not a class. Received: class {model.__name__}. Make one of it first."
+        )
     if not flavor.is_model(model):
         raise ModelError(
             f"A Keras model is needed, not a single layer. Received: layer {model.name!r}. "

@@ -17,6 +17,7 @@ class Keras3(Flavor):
     """What Keras 3 does its own way."""
 
     name = "keras3"
+    packages = ("keras", "keras_hub", "keras_cv", "keras_nlp")
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]

@@ -88,8 +88,14 @@ def register_layer(
     """
     if not isinstance(cls, type):
         raise InputError(f"`cls` must be a layer class. Received: cls={cls!r}")
-    if isinstance(kernels, str) or not kernels:
+    listed = isinstance(kernels, Sequence) and not isinstance(kernels, str)
+    if not listed or not kernels or not all(isinstance(name, str) for name in kernels):
         raise InputError(f"`kernels` must list at least one attribute name. Received: kernels={kernels!r}")
+    for argument, axis in (("channel_axis", channel_axis), ("input_axis", input_axis)):
+        if isinstance(axis, bool) or not (
+            isinstance(axis, int) or (argument == "input_axis" and axis is None)
+        ):
+            raise InputError(f"`{argument}` must be the number of an axis. Received: {axis!r}")
     inputs = () if input_axis is None else (input_axis,)
     _REGISTERED[cls] = tuple(Kernel(name, (channel_axis,), inputs, f"{name}_constraint") for name in kernels)
 

@@ -17,6 +17,7 @@ class LegacyKeras(Flavor):
     """What tf_keras does its own way."""
 
     name = "legacy"
+    packages = ("tf_keras", "keras")
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]

@@ -50,6 +50,11 @@ def check_choices(
     layers = list(layers)
     for argument, value in (("only", only), ("skip", skip), ("scheme", scheme)):
         for choice in _choices(value):
+            if not (callable(choice) or isinstance(choice, str | re.Pattern) or _is_layer(choice)):
+                raise InputError(
+                    f"`{argument}` names layers by name, class, regular expression or callable. "
+                    f"Received: {choice!r} (of type {type(choice).__name__})"
+                )
             if callable(choice) and not isinstance(choice, type) and not _is_layer(choice):
                 continue  # a predicate may well be true nowhere
             if not any(_matches(choice, path, layer) for path, layer in layers):

@@ -22,13 +22,13 @@ def text(value: Any, name: str) -> str:
 
 
 def integer(value: Any, name: str, minimum: int) -> int:
-    if type(value) is not int or value < minimum:
+    if type(value) is not int or not minimum <= value < 2**63:
         raise wrong(name, f"a whole number >= {minimum}", value)
     return value
 
 
 def choice(value: Any, allowed: tuple[Any, ...], name: str) -> None:
-    if value not in allowed:
+    if not any(type(value) is type(one) and value == one for one in allowed):
         raise wrong(name, f"one of {list(allowed)}", value)
 
 
@@ -40,7 +40,9 @@ def sha256(value: Any, name: str) -> str:
 
 def relative_file(value: Any, name: str) -> str:
     """A file inside the bundle; a manifest must not point elsewhere on the reader's disk."""
-    posix = PurePosixPath(text(value, name))
+    if "\0" in text(value, name):
+        raise wrong(name, "a path without null characters", value)
+    posix = PurePosixPath(value)
     if posix.is_absolute() or ".." in posix.parts or PureWindowsPath(value).drive or "\\" in value:
         raise wrong(name, "a path inside the bundle, without '..'", value)
     return value

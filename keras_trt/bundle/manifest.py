@@ -22,6 +22,28 @@ Nest = str | list["Nest"] | dict[str, "Nest"]
 """A structure of tensor names as Keras returns it: one name, a list of nests, or a dict of nests."""
 
 _PLAN_KINDS = ("tensorrt", "tensorrt_rtx")
+_DEEPEST = 64  # a nest of tensor names; Python itself gives up at some hundreds
+_LARGEST = 2**31 - 1  # a size that every runner can hold
+
+ELEMENT_TYPES = {  # ONNX's numbers (TensorProto.DataType) and numpy's names, those of `ml_dtypes` included
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    14: "complex64",
+    15: "complex128",
+    16: "bfloat16",
+    17: "float8_e4m3fn",
+    19: "float8_e5m2",
+}
 
 
 @dataclass(frozen=True)
@@ -41,11 +63,11 @@ class TensorSpec:
     def __post_init__(self) -> None:
         where = f"tensor `{self.name}`"
         fields.text(self.name, "name")
-        fields.text(self.dtype, f"{where} dtype")
         for axis in self.shape:
-            good = axis >= 0 if type(axis) is int else isinstance(axis, str) and axis != ""
+            good = 0 <= axis <= _LARGEST if type(axis) is int else isinstance(axis, str) and axis != ""
             if not good:
                 raise fields.wrong(f"{where} shape", "sizes >= 0 or names of dynamic axes", self.shape)
+        fields.choice(self.dtype, tuple(ELEMENT_TYPES.values()), f"{where} dtype")
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,8 @@ class PlanStamp:
         onnx_sha256: The ONNX file it was built from.
         bytes: Its size.
         version_compatible: Later versions of TensorRT may run it too; such a plan carries code.
+        sha256: Its SHA-256, compared before TensorRT sees it; None in bundles written without it, whose plans
+            are compared by size only.
     """
 
     file: str
@@ -71,6 +95,7 @@ class PlanStamp:
     onnx_sha256: str
     bytes: int
     version_compatible: bool = False
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         fields.relative_file(self.file, "plan file")
@@ -80,6 +105,8 @@ class PlanStamp:
         fields.sha256(self.onnx_sha256, f"plan `{self.file}` onnx_sha256")
         fields.integer(self.bytes, f"plan `{self.file}` bytes", minimum=0)
         fields.choice(self.version_compatible, (True, False), f"plan `{self.file}` version_compatible")
+        if self.sha256 is not None:
+            fields.sha256(self.sha256, f"plan `{self.file}` sha256")
         if not self.compute_capabilities or not all(c.startswith("SM") for c in self.compute_capabilities):
             raise fields.wrong(
                 f"plan `{self.file}` compute_capabilities", "names such as 'SM86'", self.compute_capabilities
@@ -162,7 +189,10 @@ class Manifest:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as e:
+        except (
+            ValueError,
+            RecursionError,
+        ) as e:  # also a number of thousands of digits, lists in lists in ...
             raise BundleError(f"`{MANIFEST_FILE}` is not valid JSON: {e}") from e
         data = fields.mapping(data, MANIFEST_FILE)
         _check_format(data)
@@ -180,21 +210,23 @@ class Manifest:
         return cls(**values)
 
 
-def names_in(nest: Nest) -> Iterator[str]:
+def names_in(nest: Nest, depth: int = 0) -> Iterator[str]:
     """The tensor names of a nest, in order.
 
     Example:
         >>> list(names_in({"a": "x", "b": ["y", "z"]}))
         ['x', 'y', 'z']
     """
+    if depth > _DEEPEST:
+        raise fields.wrong("structure", f"a nest of at most {_DEEPEST} levels", "a deeper one")
     if isinstance(nest, str):
         yield nest
     elif isinstance(nest, list | tuple):
         for part in nest:
-            yield from names_in(part)
+            yield from names_in(part, depth + 1)
     elif isinstance(nest, dict):
         for part in nest.values():
-            yield from names_in(part)
+            yield from names_in(part, depth + 1)
     else:
         raise fields.wrong("structure", "a nest of tensor names (text, list or dict)", nest)
 
@@ -210,7 +242,7 @@ def _check_tensors(specs: tuple[TensorSpec, ...], nest: Nest, name: str, structu
 
 def _check_sizes(sizes: tuple[int, int, int], name: str) -> None:
     whole = len(sizes) == 3 and all(type(n) is int for n in sizes)
-    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
+    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2] <= _LARGEST:
         raise fields.wrong(name, "three whole numbers with 1 <= min <= opt <= max", sizes)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_trt.bundle._swap import recover
+from keras_trt._arguments import check_path
+from keras_trt._swap import recover
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest, PlanStamp
 from keras_trt.errors import BundleError
@@ -39,21 +41,44 @@ class Bundle:
         """The file of one plan."""
         return self.path / stamp.file
 
+    def read_plan(self, stamp: PlanStamp) -> bytes:
+        """The bytes of one plan, the very ones that were written.
+
+        Raises:
+            BundleError: The file is missing or was changed.
+        """
+        path = self.plan_path(stamp)
+        try:
+            data = path.read_bytes()
+        except OSError as e:
+            raise BundleError(f"The plan `{path}` cannot be read: {e}") from e
+        if stamp.sha256 not in (None, hashlib.sha256(data).hexdigest()):
+            raise BundleError(f"The plan `{path}` is damaged: it is not the file that was built.")
+        return data
+
 
 def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
     """Reads the bundle at `path`.
 
     Args:
         path: The folder that `export` wrote.
-        verify: Compare the ONNX file's SHA-256 with the manifest's (about 1 s per 2 GB).
+        verify: Compare the SHA-256 of the ONNX file and the plans with the manifest's (about 1 s per 2 GB).
 
     Raises:
-        BundleError: No bundle there, a file is missing or truncated, or the ONNX file was changed.
+        BundleError: No bundle there, the manifest is damaged, or a file is missing, truncated or changed.
 
     Example:
         >>> read_bundle("digits.bundle").manifest.inputs  # doctest: +SKIP
     """
-    folder = Path(path).expanduser()
+    folder = check_path(path).expanduser()
+    try:
+        return _read_settled(folder, verify)
+    except OSError as e:
+        raise BundleError(f"The bundle `{folder}` cannot be read: {e}") from e
+
+
+def _read_settled(folder: Path, verify: bool) -> Bundle:
+    """Reads again when another folder has taken the place of the one that was being read."""
     for _ in range(_TRIES - 1):
         seen = _identity(folder)
         try:
@@ -88,6 +113,8 @@ def _read(folder: Path, verify: bool) -> Bundle:
         manifest = Manifest.from_json(manifest_path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as e:
         raise BundleError(f"`{manifest_path}` is not UTF-8 text: {e}") from e
+    except BundleError as e:
+        raise BundleError(f"`{manifest_path}`: {e}") from e
     bundle = Bundle(folder, manifest)
     _check_files(bundle)
     if verify:
@@ -114,7 +141,9 @@ def _check_files(bundle: Bundle) -> None:
 
 def _check_digests(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    for name, expected in {manifest.onnx_file: manifest.onnx_sha256, **manifest.external_data}.items():
+    digests = {manifest.onnx_file: manifest.onnx_sha256, **manifest.external_data}
+    digests |= {stamp.file: stamp.sha256 for stamp in manifest.plans if stamp.sha256 is not None}
+    for name, expected in digests.items():
         found = sha256_of(bundle.path / name)
         if found != expected:
             raise BundleError(

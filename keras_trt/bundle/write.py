@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_trt.bundle._swap import remove_leftovers, swap_in, sync_folder, sync_tree, working_folder
+from keras_trt._arguments import check_boolean, check_path
+from keras_trt._disk import full_disk
+from keras_trt._swap import remove_leftovers, swap_in, sync_folder, sync_tree, working_folder
+from keras_trt.bundle.contents import foreign_files
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
 from keras_trt.bundle.read import read_bundle
 from keras_trt.errors import BundleError, BundleExistsError
@@ -28,7 +31,8 @@ def check_target(path: str | Path, overwrite: bool = False) -> Path:
         BundleExistsError: Something is there already.
         BundleError: The parent folder is missing or cannot be written to.
     """
-    target = Path(os.path.realpath(Path(path).expanduser()))
+    check_boolean(overwrite, "overwrite")
+    target = Path(os.path.realpath(check_path(path).expanduser()))
     parent = target.parent
     if not parent.is_dir():
         raise BundleError(
@@ -71,17 +75,18 @@ def write_bundle(
             yield folder
             check(folder)
             sync_tree(folder)
+            if overwrite and os.path.lexists(target):
+                _check_replaceable(target, overwrite)  # the user may have put something there meanwhile
             try:
                 swap_in(folder, target, overwrite=overwrite)
             except FileExistsError as e:
                 raise _exists(target) from e
             sync_folder(target.parent)
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BundleError(
-                f"The disk is full: the bundle `{target}` was not written and nothing of it was left behind. "
-                f"Free some space in `{target.parent}` and try again. ({e})"
-            ) from e
+        lost = f"the bundle `{target}` was not written and nothing of it was left behind"
+        full = full_disk(e, target, lost)
+        if full is not None:
+            raise BundleError(full) from e
         if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not isinstance(e, BundleError):
             raise BundleError(f"Cannot write the bundle `{target}`: {e}") from e
         raise
@@ -96,14 +101,14 @@ def _check_replaceable(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise _exists(target)
     try:
-        content = os.listdir(target)  # noqa: PTH208 - one call: another writer may replace it meanwhile
-    except FileNotFoundError:
+        others = foreign_files(target)
+    except FileNotFoundError:  # another writer is replacing it
         return
-    except NotADirectoryError:
-        content = ["a file"]
-    if content and MANIFEST_FILE not in content:
+    if others:
+        shown = ", ".join(f"`{name}`" for name in others[:5]) + (", ..." if len(others) > 5 else "")
         raise BundleExistsError(
-            f"`{target}` is not a bundle, so overwrite=True does not replace it. Choose another path."
+            f"`{target}` is not a bundle, or not only one, so overwrite=True does not replace it. "
+            f"Not a bundle's: {shown}. Move what you need, or choose another path."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_trt._arguments import check_text, check_verbose
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model, flavor_of
 from keras_trt._keras.select import check_choices
@@ -86,6 +87,9 @@ class Prune(Callback):
         verbose: int = 0,
     ) -> None:
         super().__init__()
+        check_verbose(verbose)
+        if monitor is not None:
+            check_text(monitor, "monitor")
         if pattern == "channel" or isinstance(pattern, ChannelPattern):
             raise InputError(
                 "Removing channels changes the model's shape, which cannot be done while `fit` trains it. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+from keras_trt._arguments import check_mapping
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
@@ -55,7 +56,9 @@ class Quantize(Callback):
             ("freeze_ranges_epoch", freeze_ranges_epoch),
             ("freeze_batchnorm_epoch", freeze_batchnorm_epoch),
         ):
-            if epoch is not None and not (isinstance(epoch, Integral) and epoch >= 0):
+            if epoch is None and name != "start_epoch":
+                continue
+            if isinstance(epoch, bool) or not (isinstance(epoch, Integral) and epoch >= 0):
                 raise InputError(f"`{name}` counts epochs from 0. Received: {name}={epoch}")
         if any(choice.learned_ranges for _, choice in schemes_by_choice(scheme)):
             raise InputError(
@@ -65,7 +68,12 @@ class Quantize(Callback):
         self.start_epoch = start_epoch
         self.freeze_ranges_epoch = freeze_ranges_epoch
         self.freeze_batchnorm_epoch = freeze_batchnorm_epoch
-        self.only, self.skip, self.ranges, self.scheme = only, skip, ranges, scheme
+        self.only, self.skip, self.ranges, self.scheme = (
+            only,
+            skip,
+            check_mapping(ranges, "ranges"),
+            scheme,
+        )
         self._epoch = 0
         self._converted = self._batchnorm_stands = False
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from keras_trt._arguments import check_boolean, check_path
 from keras_trt._keras.flavor import flavor_of
 from keras_trt.callbacks.base import Callback
 from keras_trt.prune.facts import sparsity_report, total_sparsity
@@ -27,8 +27,8 @@ class SparsityLog(Callback):
 
     def __init__(self, log_dir: Any = None, *, per_layer: bool = False) -> None:
         super().__init__()
-        self.log_dir = None if log_dir is None else Path(log_dir)
-        self.per_layer = per_layer
+        self.log_dir = None if log_dir is None else check_path(log_dir, "log_dir")
+        self.per_layer = check_boolean(per_layer, "per_layer")
         self._writer: Any = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,6 +130,7 @@ def _stamp(trt: ModuleType, kind: str, targets: tuple[str, ...], path: Path, dat
         compute_capabilities=targets,
         onnx_sha256=sha256_of(path),
         bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
     )
 
 

@@ -18,6 +18,7 @@ def build_progress(trt: ModuleType, config: Any, title: str, verbose: int) -> It
     if not verbose:
         yield
         return
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -26,7 +27,8 @@ def build_progress(trt: ModuleType, config: Any, title: str, verbose: int) -> It
         TimeElapsedColumn(),
         TextColumn("{task.fields[phase]}"),
     )
-    with Progress(*columns) as bar:
+    # A console of its own: the shared one takes one display at a time, and another thread may build too.
+    with Progress(*columns, console=Console()) as bar:
         task = bar.add_task(title, total=1.0, phase="")
 
         def show(done: float, phase: str) -> None:

@@ -15,7 +15,7 @@ from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.trace import run
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
-from keras_trt.errors import ExportError, RunnerError
+from keras_trt.errors import ExportError, MissingDependencyError, RunnerError
 from keras_trt.export import precision as precisions
 from keras_trt.export.check import check_scales
 from keras_trt.export.layerwise import compare_layers
@@ -162,7 +162,7 @@ class _Tried:
             try:
                 with setting.make(self.bundle) as runner:
                     self.outputs[setting] = runner.run(self.feeds)
-            except RunnerError as e:  # a graph it cannot read; another one may
+            except (RunnerError, MissingDependencyError) as e:  # a graph it cannot read, a broken package
                 self.refusals[setting] = f"{setting}: {e}"
         return setting in self.outputs
 

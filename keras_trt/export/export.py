@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
+from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.trace import trace
 from keras_trt.bundle import check_target
@@ -97,7 +100,12 @@ def export(
         >>> report.int8_mac_share  # doctest: +SKIP
         0.998
     """
-    _check_arguments(engine, opset, external_data)
+    _check_arguments(engine, opset, external_data, compute_capabilities)
+    for name, value in (("overwrite", overwrite), ("strict", strict), ("verify", verify), ("probe", probe)):
+        check_boolean(value, name)
+    check_verbose(verbose)
+    if calibration_data is not None:
+        check_data(calibration_data, name="calibration_data")
     sizes = sizes_of(batch, "batch")
     tftrt = options_of(route)
     if tftrt is not None:
@@ -126,7 +134,7 @@ def export(
         traced,
         found,
         target,
-        opset=opset or DEFAULT_OPSET,
+        opset=int(opset or DEFAULT_OPSET),
         external_data=external_data,
         data=data,
         engine=_chosen_engine(engine),
@@ -139,15 +147,22 @@ def export(
     return export_onnx(job, stages, notes)
 
 
-def _check_arguments(engine: str | None, opset: int | None, external_data: bool | None) -> None:
-    if engine not in _ENGINES:
+def _check_arguments(
+    engine: str | None, opset: int | None, external_data: bool | None, capabilities: Sequence[str] | None
+) -> None:
+    if not any(engine is kind or (isinstance(engine, str) and engine == kind) for kind in _ENGINES):
         raise InputError(f"`engine` must be one of {list(_ENGINES)}. Received: engine={engine!r}")
-    if opset is not None and opset not in OPSETS:
+    if opset is not None and (
+        not isinstance(opset, Integral) or isinstance(opset, bool) or opset not in OPSETS
+    ):
         raise InputError(
             f"`opset` must be a number from {OPSETS[0]} to {OPSETS[-1]}. Received: opset={opset!r}"
         )
-    if external_data not in (None, True, False):
+    if external_data is not None and not isinstance(external_data, bool):
         raise InputError(f"`external_data` must be None, True or False. Received: {external_data!r}")
+    listed = isinstance(capabilities, list | tuple) and all(isinstance(name, str) for name in capabilities)
+    if capabilities is not None and not listed:
+        raise wrong_argument("compute_capabilities", "a list such as ['SM86', 'SM89']", capabilities)
 
 
 def _repeatable(data: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_trt._arguments import check_boolean
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.trace import trace
 from keras_trt.errors import ExportError, ModelError
@@ -52,6 +53,7 @@ def plan(
     Example:
         >>> print(plan(model))  # doctest: +SKIP
     """
+    check_boolean(check_import, "check_import")
     report = plan_quantization(model, scheme, only=only, skip=skip)
     return with_obstacles(report, model, input_shapes) if check_import else report
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import onnx
 
+from keras_trt._arguments import check_function, check_verbose
 from keras_trt._deps import available
-from keras_trt._keras.batches import batches_with_targets, length
+from keras_trt._keras.batches import batches_with_targets, check_data, length
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.measure import Metric
 from keras_trt._keras.trace import run
@@ -74,6 +75,9 @@ def verify(
         {'keras': 0.983, 'onnxruntime': 0.983, 'openvino': 0.983}
     """
     flavor = check_model(model)
+    check_verbose(verbose)
+    check_function(metric, "metric")
+    check_data(data, batch_size, steps)
     model = plain_model(model)
     bundle = read_bundle(path, verify=False)
     notes = _changed(bundle)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.rewire import new_inputs, rename
@@ -38,6 +39,11 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
         >>> both = keras_trt.merge_models([detector, classifier])
         >>> both.predict(images)["classifier"]
     """
+    if isinstance(models, str) or not hasattr(models, "__iter__"):
+        raise wrong_argument("models", "a list of models", models)
+    check_boolean(share_inputs, "share_inputs")
+    if name is not None:
+        check_text(name, "name")
     models = list(models)
     flavor = _check(models)
     models = [plain_model(model) for model in models]
@@ -60,7 +66,7 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
 
 def _check(models: list[Any]) -> Flavor:
     if len(models) < 2:
-        raise InputError(f"At least two models can be merged. Received: {len(models)}")
+        raise InputError(f"At least two models can be merged. Received: {len(models)} in `models`")
     flavors = [check_model(model) for model in models]
     if any(flavor is not flavors[0] for flavor in flavors):
         given = ", ".join(f"{m.name} ({f.name})" for m, f in zip(models, flavors, strict=True))

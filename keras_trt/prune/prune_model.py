@@ -70,6 +70,7 @@ def prune_model(
         >>> pruned = keras_trt.prune_model(model, sparsity=0.8)
         >>> pruned.compile("adam", "categorical_crossentropy"); pruned.fit(x, y)
     """
+    flavor = check_model(model)
     if pattern == "channel" or isinstance(pattern, ChannelPattern):
         shrunk = ChannelPattern() if pattern == "channel" else pattern
         if schedule is not None:
@@ -87,7 +88,6 @@ def prune_model(
     else:
         plan = saved_schedule(schedule, sparsity, threshold, strategy)
         sparsity = plan.initial
-    flavor = check_model(model)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     copy = masking.clone(flavor, model)

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._arguments import check_verbose
 from keras_trt._keras import masking
+from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.measure import inputs_and_targets, loss_against
 from keras_trt._keras.select import check_choices
@@ -69,7 +71,7 @@ def sensitivity(
         >>> table = keras_trt.prune.sensitivity(model, x_val[:512])
         >>> pruned = keras_trt.prune_model(model, 0.8, strategy=table)
     """
-    fractions = all(is_fraction(level) for level in levels)
+    fractions = isinstance(levels, Sequence) and all(is_fraction(level) for level in levels)
     if not fractions or not levels or list(levels) != sorted({0.0, *levels})[1:]:
         raise InputError(f"`levels` must be numbers that rise between 0 and 1. Received: levels={levels!r}")
     levels = tuple(float(level) for level in levels)
@@ -77,8 +79,10 @@ def sensitivity(
         raise InputError(
             f"`metric` must be a function (targets, predictions) -> float. Received: metric={metric!r}"
         )
-    x, y = inputs_and_targets(data, metric)
     flavor = check_model(model)
+    check_verbose(verbose)
+    check_data(data, batch_size)
+    x, y = inputs_and_targets(data, metric)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     loss = loss_against(model, x, y, metric, batch_size)

@@ -1,5 +1,6 @@
 """Quantisation: placement, fake quantisation, quantised twins, calibration."""
 
+from keras_trt.quantize import calibrators as calibrators
 from keras_trt.quantize.calibrate import calibrate as calibrate
 from keras_trt.quantize.quantize_model import plan_quantization as plan_quantization
 from keras_trt.quantize.quantize_model import quantize_model as quantize_model

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from keras_trt._keras.batches import batches, length
+import numpy as np
+
+from keras_trt._arguments import check_verbose
+from keras_trt._keras.batches import batches, check_data, length
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
@@ -47,6 +53,8 @@ def calibrate(
         >>> calibrate(model, x_train[:512], method="entropy")
     """
     flavor = check_model(model)
+    check_verbose(verbose)
+    check_data(data, batch_size, steps)
     model = plain_model(model)
     chosen = calibrator(method)
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
@@ -55,26 +63,54 @@ def calibrate(
             f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
         )
     seen = {key: Histogram() for key in owners}
-    run = _observed_call(flavor, model, seen)
     items = batches(flavor, model, data, batch_size, steps)
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
-    for done, batch in enumerate(items, start=1):
-        run(batch)
-        _check_finite(seen, owners)
-        bar.update(done, finalize=done == total)
+    with _numbered(seen) as numbers:
+        run = _observed_call(flavor, model, numbers)
+        for done, batch in enumerate(items, start=1):
+            run(batch)
+            _check_finite(seen, owners)
+            bar.update(done, finalize=done == total)
     for key, histogram in seen.items():
         if histogram.total:  # a layer that the call never reaches keeps its range
             owners[key][1].set_range(chosen.amax(histogram))
     return model
 
 
-def _observed_call(flavor: Flavor, model: Any, seen: dict[int, Histogram]) -> Any:
+_FILLING: dict[int, Histogram] = {}
+_NUMBERS = itertools.count()
+
+
+@contextmanager
+def _numbered(seen: dict[int, Histogram]) -> Iterator[dict[int, int]]:
+    """While open, `_add` fills the histograms, each known by a number; yields the numbers by key.
+
+    TensorFlow keeps every function given to `numpy_function` alive for ever, and with it what it refers to:
+    so it gets one function that refers to nothing.
+    """
+    numbers = {key: next(_NUMBERS) for key in seen}
+    _FILLING.update((number, seen[key]) for key, number in numbers.items())
+    try:
+        yield numbers
+    finally:
+        for number in numbers.values():
+            del _FILLING[number]
+
+
+def _add(number: np.ndarray, values: np.ndarray) -> None:
+    histogram = _FILLING.get(int(number))
+    if histogram is not None:
+        histogram.add(values)
+
+
+def _observed_call(flavor: Flavor, model: Any, numbers: dict[int, int]) -> Any:
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
     tf = flavor.tf
 
     def observe(quantizer: Any, tensor: Any) -> None:
-        tf.numpy_function(seen[id(quantizer)].add, [tf.cast(tensor, tf.float32)], [])
+        number = tf.constant(numbers[id(quantizer)], tf.int64)
+        tf.numpy_function(_add, [number, tf.cast(tensor, tf.float32)], [])
 
     @tf.function(reduce_retracing=True)
     def run(batch: Any) -> None:

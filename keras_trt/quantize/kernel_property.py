@@ -11,6 +11,7 @@ from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt.quantize.fake_quant import fake_quantize_weights, quantize_weights
+from keras_trt.quantize.quantizer import is_observing
 
 _RUNNING = threading.local()  # strategies run replicas in threads: what runs is known per thread
 
@@ -67,5 +68,7 @@ def _on_grid(flavor: Flavor, layer: Any, variable: Any, name: str) -> Any:
     weights = tf.convert_to_tensor(flavor.raw(variable))
     if weights.dtype in (tf.float16, tf.bfloat16):
         weights = tf.cast(weights, tf.float32)
-    rounded = fake_quantize_weights(weights, axes, formats.weights, formats.block)
+    # While calibrating nothing is trained, and TensorFlow keeps the graph of every custom gradient for ever.
+    rounding = quantize_weights if is_observing() else fake_quantize_weights
+    rounded = rounding(weights, axes, formats.weights, formats.block)
     return tf.cast(rounded, layer.compute_dtype)

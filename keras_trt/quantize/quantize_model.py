@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras import masking
+from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
@@ -74,6 +76,10 @@ def quantize_model(
         >>> quantized.fit(x_train, y_train, epochs=2)
     """
     flavor = check_model(model)
+    check_verbose(verbose)
+    ranges = check_mapping(ranges, "ranges")
+    if calibration_data is not None:
+        check_data(calibration_data, name="calibration_data")
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
     plain = plain_model(model)
@@ -82,11 +88,10 @@ def quantize_model(
     if isinstance(scheme, Mapping):
         scheme = {located(flavor, plain, choice, copy): named for choice, named in scheme.items()}
     convert(flavor, copy, scheme, only, skip)
-    set_ranges(flavor, copy, ranges or {})
+    set_ranges(flavor, copy, ranges)
     if calibration_data is not None and any(activation_quantizers(flavor, copy)):
-        by_hand = dict(ranges or {})
         calibrate(copy, calibration_data, method, verbose=verbose)
-        set_ranges(flavor, copy, by_hand)
+        set_ranges(flavor, copy, ranges)
     return copy
 
 

@@ -26,6 +26,11 @@ def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
         _OBSERVER.reset(token)
 
 
+def is_observing() -> bool:
+    """Whether quantisers only look, as while calibrating."""
+    return _OBSERVER.get() is not None
+
+
 _JITTER: ContextVar[tuple[float, int] | None] = ContextVar("keras_trt_jitter", default=None)
 
 

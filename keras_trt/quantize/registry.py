@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import reduce
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import KERNELS, registered_classes
+from keras_trt._keras.named_classes import entries, find_layer_class
+from keras_trt.errors import InputError
 from keras_trt.quantize.placement import ATTENTION, RULES
 from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.twins import twin_class
@@ -29,11 +29,14 @@ def register(
     Args:
         flavor: The Keras that will load.
         config: A model's config as JSON data; its twins say which class they are twins of.
-        custom_objects: Classes by name, for those that are neither registered nor importable.
+        custom_objects: Classes by name, for those that are not registered.
 
     Returns:
         The classes by name that the config means, whatever is registered under these names: load it inside
         `deciding`.
+
+    Raises:
+        ModelError: A custom class that the config names is not known here.
     """
     activation_quantizer(flavor)
     for name in {*KERNELS, *RULES, *ATTENTION}:
@@ -46,9 +49,8 @@ def register(
     found: dict[str, dict[Base, Any]] = {}
     for name, known in _twins(config):
         own = known[0].split(".")[0] in ("keras", "tf_keras")  # a custom `Dense` is another class
-        base = _find(flavor, *known, {} if own else custom_objects or {})
-        if base is not None:
-            found.setdefault(name, {})[known] = twin_class(base)
+        base = find_layer_class(flavor, *known, {} if own else custom_objects or {})
+        found.setdefault(name, {})[known] = twin_class(getattr(base, "_float_class", None) or base)
     return {**(custom_objects or {}), **{name: _one_of(twins) for name, twins in found.items()}}
 
 
@@ -72,16 +74,19 @@ def deciding(flavor: Flavor, objects: Mapping[str, Any]) -> Iterator[None]:
 
 def _twins(config: Any) -> Iterator[tuple[str, Base]]:
     """The twins in a config: the name each bears there, and what it is the twin of."""
-    if isinstance(config, dict):
-        inner = config.get("config")
-        known = (inner.get("quantization") or {}).get("base") if isinstance(inner, dict) else None
-        if known:
-            yield config.get("registered_name") or config["class_name"], tuple(known)
-        for value in config.values():
-            yield from _twins(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _twins(value)
+    for entry in entries(config):
+        inner = entry.get("config")
+        known = inner.get("quantization") if isinstance(inner, dict) else None
+        base = known.get("base") if isinstance(known, dict) else None
+        if base is None:
+            continue
+        name = entry.get("registered_name") or entry.get("class_name")
+        if not (isinstance(base, list) and len(base) == 3 and all(isinstance(t, str) for t in (*base, name))):
+            raise InputError(
+                f"The base of a quantised layer is three names: its module, its name and the name it is "
+                f"registered under. Received: {base!r} in layer {name!r}"
+            )
+        yield str(name), (base[0], base[1], base[2])
 
 
 def _one_of(twins: dict[Base, Any]) -> Any:
@@ -95,16 +100,3 @@ def _one_of(twins: dict[Base, Any]) -> Any:
             return twins[tuple(config["quantization"]["base"])].from_config(config)
 
     return OneOf
-
-
-def _find(flavor: Flavor, module: str, name: str, registered: str, custom: Mapping[str, Any]) -> Any:
-    """A class by what is known of it; None when it cannot be found (Keras then says so)."""
-    short = name.rsplit(".", maxsplit=1)[-1]
-    found = custom.get(registered) or custom.get(short)
-    found = found or flavor.keras.saving.get_registered_object(registered)
-    if found is None:
-        try:
-            found = reduce(getattr, name.split("."), importlib.import_module(module))
-        except (ImportError, AttributeError):
-            return None
-    return found

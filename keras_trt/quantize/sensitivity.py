@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from keras_trt._arguments import check_function, check_verbose
+from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masking import value_of, variable_of
@@ -76,8 +78,11 @@ def sensitivity(
         >>> found = sensitivity(model, x_val[:256])
         >>> quantized = quantize_model(model, calibration_data=x_val, skip=found.worst(2))
     """
-    x, y = inputs_and_targets(data, metric)
     flavor = check_model(model)
+    check_verbose(verbose)
+    check_function(metric, "metric")
+    check_data(data, batch_size)
+    x, y = inputs_and_targets(data, metric)
     copy = quantize_model(
         model, scheme, calibration_data=x, method=method, only=only, skip=skip, verbose=verbose
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
+from keras_trt._arguments import (
+    check_boolean,
+    check_count,
+    check_function,
+    check_one_of,
+    check_text,
+    check_verbose,
+)
+from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.errors import InputError
@@ -17,7 +25,7 @@ from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
 from keras_trt.runtime.runner import Runner
-from keras_trt.runtime.select import select_runner
+from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
 from keras_trt.runtime.tensorrt import TensorRTOptions
 
 
@@ -55,7 +63,13 @@ def load(
         >>> model.predict(x).shape  # doctest: +SKIP
         (360, 10)
     """
+    check_one_of(runner, ("auto", *GPU_RUNNERS, *CPU_RUNNERS), "runner")
+    check_verbose(verbose)
+    booleans = {"check": check, "cuda_graph": cuda_graph, "allow_host_code": allow_host_code}
+    for name, value in booleans.items():
+        check_boolean(value, name)
     bundle = read_bundle(path)
+    check_graph(bundle)
     options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
     made = select_runner(bundle, runner, check=check, verbose=verbose, options=options)
     if verbose:
@@ -113,10 +127,11 @@ class EngineModel:
         call = PredictCallbacks(callbacks, self, count, verbose)
         parts: list[Feeds] = []
         call("begin")
-        for step, feeds in enumerate(progress(items, count, verbose)):
-            call("batch_begin", step)
-            parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
-            call("batch_end", step, {"outputs": self._filled(parts[-1])})
+        with closing(progress(items, count, verbose)) as shown:  # an error below must take the bar down
+            for step, feeds in enumerate(shown):
+                call("batch_begin", step)
+                parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
+                call("batch_end", step, {"outputs": self._filled(parts[-1])})
         if not parts:
             raise InputError("`x` holds no batch to predict. Received: an empty data set.")
         call("end")
@@ -135,7 +150,7 @@ class EngineModel:
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """The same as `predict_on_batch`; an engine cannot train."""
-        if training:
+        if training is not None and check_boolean(training, "training"):
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
 
@@ -177,6 +192,8 @@ class EngineModel:
             name: The layer's name; the model's name by default.
             keras: `"keras3"` or `"legacy"`; by default the Keras the model was exported from.
         """
+        if name is not None:
+            check_text(name, "name")
         return engine_layer(self, flavor_named(keras or self.bundle.manifest.keras), name)
 
     def summary(self, print_fn: Any = None) -> None:
@@ -191,6 +208,7 @@ class EngineModel:
             *(f"  output     {s.name}: {s.dtype} {s.shape}" for s in self.outputs),
             *(f"  plan       {p.file}: {p.kind} {p.version}, {p.bytes:,} bytes" for p in manifest.plans),
         ]
+        check_function(print_fn, "print_fn")
         (print_fn or print)("\n".join(lines))
 
     def close(self) -> None:
@@ -208,8 +226,7 @@ class EngineModel:
 
     def _batches(self, x: Any, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
         for name, value in (("batch_size", batch_size), ("steps", steps)):
-            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
-                raise InputError(f"`{name}` must be None or a whole number >= 1. Received: {value!r}")
+            check_count(value, name)
         if is_dataset(x):
             batches = batches_of(x, steps)
             return (self._named(item) for item in batches.items), batches.count

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from keras_trt._arguments import check_verbose, wrong_argument
 from keras_trt.bundle.manifest import BATCH_AXIS, Nest
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
 from keras_trt.runtime.runner import Runner
 
 Specs = tuple[Any, ...]
+_DRAWING = threading.Lock()  # one bar at a time
 
 
 def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, outputs: Specs) -> Feeds:
@@ -59,16 +62,37 @@ def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
     return [fill(part, arrays) for part in structure]
 
 
-def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Iterator[Any]:
-    """Passes the batches on and draws a bar, as Keras does; `verbose=0` draws none."""
-    if verbose not in ("auto", 0, 1, 2, True, False):
-        raise InputError(f"`verbose` must be 'auto', 0, 1 or 2. Received: {verbose!r}")
-    if verbose == 0:
+def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Generator[Any, None, None]:
+    """Passes the batches on and draws a bar, as Keras does; `verbose=0` draws none.
+
+    A single batch gets none, which would take longer than the batch, nor does a thread beside one that draws.
+    """
+    check_verbose(verbose)
+    if verbose == 2:
+        yield from _counted(items)
+    elif verbose == 0 or count == 1 or not _DRAWING.acquire(blocking=False):
         yield from items
-        return
+    else:
+        try:
+            yield from _drawn(items, count)
+        finally:
+            _DRAWING.release()
+
+
+def _counted(items: Iterable[Any]) -> Iterator[Any]:
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+    print(f"{done}/{done}")
+
+
+def _drawn(items: Iterable[Any], count: int | None) -> Iterator[Any]:
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    with Progress(MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), disable=verbose == 2) as bar:
+    # A console of its own: the shared one may show something of the user's, and takes one display at a time.
+    with Progress(MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), console=Console()) as bar:
         task = bar.add_task("predict", total=count)
         done = 0
         for item in items:
@@ -76,8 +100,6 @@ def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Ite
             done += 1
             bar.update(task, completed=done)
         bar.update(task, total=done)
-    if verbose == 2:
-        print(f"{done}/{done}")
 
 
 class PredictCallbacks:
@@ -86,6 +108,8 @@ class PredictCallbacks:
     def __init__(self, callbacks: Any, model: Any, count: int | None, verbose: int | str) -> None:
         flat = getattr(callbacks, "callbacks", callbacks)  # a CallbackList holds them so
         self._all = list(flat) if isinstance(flat, list | tuple) else [] if flat is None else [flat]
+        if not all(hasattr(callback, "on_predict_begin") for callback in self._all):
+            raise wrong_argument("callbacks", "Keras callbacks", callbacks)
         for callback in self._all:
             callback.set_params({"verbose": verbose, "epochs": 1, "steps": count})
             callback.set_model(model)

@@ -110,9 +110,10 @@ def _from_plans(
                 allow_host_code=options.allow_host_code,
             )
             if problem is None:
-                plan = bundle.plan_path(stamp).read_bytes()
                 try:
-                    made = TensorRTRunner(plan, bundle.manifest, module=module, options=options)
+                    made = TensorRTRunner(
+                        bundle.read_plan(stamp), bundle.manifest, module=module, options=options
+                    )
                 except KerasTRTError as e:
                     problem = str(e)
                 else:
@@ -162,11 +163,11 @@ def _on_cpu(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: boo
     """The fastest runner that is right on the bundle's probe."""
     probe = probe_of(bundle) if check else None
     refusals: list[str] = []
-    unable: RunnerError | None = None
+    unable: KerasTRTError | None = None
     for setting in settings(bundle.manifest, names):
         try:
             made = setting.make(bundle)
-        except RunnerError as e:  # a graph it cannot read; another one may
+        except (RunnerError, MissingDependencyError) as e:  # a graph it cannot read, or a broken package
             unable = e
             refusals.append(f"{setting} cannot run it")
             continue

@@ -100,12 +100,14 @@ class TensorRTRunner(Runner):
                 self._set_shapes(shapes)
             results = {s.name: np.empty(self._shape(s.name), self._dtypes[s.name]) for s in self.outputs}
             self._place({**arrays, **results})
-            for name, array in arrays.items():
-                self._buffers[name].fill(array, self._stream)
-            self._execute(shapes)
-            for name, array in results.items():
-                self._buffers[name].read(array, self._stream)
-            self._stream.synchronize()
+            try:
+                for name, array in arrays.items():
+                    self._buffers[name].fill(array, self._stream)
+                self._execute(shapes)
+                for name, array in results.items():
+                    self._buffers[name].read(array, self._stream)
+            finally:  # queued copies use the arrays, which must live until then, also after an error
+                self._stream.synchronize()
             return results
 
     def _set_shapes(self, shapes: Shapes) -> None:
@@ -140,10 +142,13 @@ class TensorRTRunner(Runner):
                 continue
             if buffer is not None:
                 self._forget_graphs()  # they hold the old address
+                del self._buffers[name]  # before the new one, which may be refused
                 buffer.close()
-            self._buffers[name] = Buffer(size)
-            if not self._context.set_tensor_address(name, self._buffers[name].pointer.value):
+            buffer = Buffer(size)
+            if not self._context.set_tensor_address(name, buffer.pointer.value):
+                buffer.close()
                 raise RunnerError(f"TensorRT refused the memory of tensor `{name}`.")
+            self._buffers[name] = buffer
 
     def _execute(self, shapes: Shapes) -> None:
         if shapes in self._graphs:

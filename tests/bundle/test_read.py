@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -70,4 +71,25 @@ def test_a_changed_onnx_is_found(path):
 def test_a_manifest_in_another_encoding_is_an_error_of_the_bundle(path):
     (path / "manifest.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(BundleError, match="not UTF-8"):
+        read_bundle(path)
+
+
+def test_paths_where_nothing_can_be_read_are_named(path, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for wrong in (
+        tmp_path / "no" / "b",
+        path / "model.onnx" / "b",
+        tmp_path / ("x" * 300),
+        tmp_path / "loop",
+    ):
+        with pytest.raises(BundleError, match=re.escape(str(wrong))):
+            read_bundle(wrong)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_the_bundle(path, monkeypatch):
+    def refuse(self, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.read_text", refuse)
+    with pytest.raises(BundleError, match=r"cannot be read: .*Permission denied: .*manifest\.json"):
         read_bundle(path)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_trt.bundle import _swap, check_target, read_bundle, sha256_of, write_bundle, write_manifest
+from keras_trt import _swap
+from keras_trt.bundle import check_target, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.errors import BundleError, BundleExistsError
 from tests.small_onnx import conv_model, manifest_of, save_bundle
 
@@ -155,7 +156,8 @@ def test_a_disk_that_is_really_full_leaves_nothing(tmp_path):
 WRITER = """
     import sys
     from pathlib import Path
-    from keras_trt.bundle import _swap, write_bundle
+    from keras_trt import _swap
+    from keras_trt.bundle import write_bundle
     from tests.bundle.test_write import fill
     if sys.argv[3] == "two renames":
         _swap._exchange = lambda one, other: False

@@ -1,4 +1,4 @@
-"""Puts a finished folder in the place of another so that a kill at any moment leaves one of them whole.
+"""Puts a finished folder or file in the place of another; a kill at any moment leaves one of them whole.
 
 Working folders lie beside the target under names that start with a dot. Their writer holds a `flock` on them,
 which the kernel drops when the writer dies: that is how a later writer tells a leftover from live work.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -23,6 +24,7 @@ except ImportError:  # Windows has no flock; leftovers of killed writers stay th
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_DIGITS = 12  # of the random part of a working folder's name
 
 
 @contextmanager
@@ -41,6 +43,18 @@ def working_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _unlock(lock)
+
+
+@contextmanager
+def replaced_file(target: Path) -> Iterator[Path]:
+    """Yields where to write a file, which takes the place of `target` at the end and is then on the disk."""
+    remove_leftovers(target)
+    with working_folder(target) as folder:
+        beside = folder / target.name
+        yield beside
+        _sync(beside)
+        beside.replace(target)
+        sync_folder(target.parent)
 
 
 def swap_in(folder: Path, target: Path, *, overwrite: bool) -> None:
@@ -65,7 +79,7 @@ def recover(target: Path) -> None:
     """Brings back the old folder of a writer that was killed after moving it aside."""
     if os.path.lexists(target):
         return
-    for aside in sorted(target.parent.glob(f".{target.name}.old-*")):
+    for aside in sorted(_beside_of(target, "old")):
         with suppress(OSError):  # another process may have brought it back meanwhile
             aside.rename(target)
             return
@@ -74,11 +88,11 @@ def recover(target: Path) -> None:
 def remove_leftovers(target: Path) -> None:
     """Removes what killed writers of `target` left behind; folders in use stay."""
     recover(target)
-    for folder in target.parent.glob(f".{target.name}.old-*"):
+    for folder in _beside_of(target, "old", digits=_DIGITS):
         _discard(folder, target)
     if fcntl is None:
         return
-    for folder in target.parent.glob(f".{target.name}.new-*"):
+    for folder in _beside_of(target, "new", digits=_DIGITS):
         try:
             handle = os.open(folder, os.O_RDONLY)
         except OSError:  # gone already
@@ -152,7 +166,17 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _beside(target: Path, role: str) -> Path:
-    return target.parent / f".{target.name}.{role}-{secrets.token_hex(6)}"
+    return target.parent / f".{target.name}.{role}-{secrets.token_hex(_DIGITS // 2)}"
+
+
+def _beside_of(target: Path, role: str, digits: int | None = None) -> list[Path]:
+    """The folders beside `target` that are named as `_beside` names them; others may be the user's."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.{role}-[0-9a-f]{f'{{{digits}}}' if digits else '+'}")
+    try:
+        found = [entry for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]
+    except OSError:  # there is no such folder, or it cannot be read
+        return []
+    return [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
 
 
 def _lock(folder: Path) -> int | None:

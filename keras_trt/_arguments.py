@@ -1,0 +1,81 @@
+"""Checks of single arguments of public functions; errors name the argument, the rule and the value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_trt.errors import InputError
+
+
+def wrong_argument(name: str, rule: str, received: Any) -> InputError:
+    """The error for an argument that breaks a rule."""
+    return InputError(f"`{name}` must be {rule}. Received: {received!r}")
+
+
+def check_boolean(value: Any, name: str) -> bool:
+    """True or False, numpy's too."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        return bool(value)
+    raise wrong_argument(name, "True or False", value)
+
+
+def check_count(value: Any, name: str) -> None:
+    """None, or a whole number from 1, numpy's too; but no True and no 8.0."""
+    if value is not None and not (_is_whole(value) and value.__index__() >= 1):
+        raise wrong_argument(name, "None or a whole number >= 1", value)
+
+
+def _is_whole(value: Any) -> bool:
+    number = hasattr(value, "__index__") and not isinstance(value, bool | type)
+    return number and getattr(value, "shape", ()) == ()
+
+
+def check_one_of(value: Any, allowed: Collection[Any], name: str) -> Any:
+    """One of a few values, of the same type: 1 is not True, and an array is none of them."""
+    if any(type(value) is type(one) and value == one for one in allowed):
+        return value
+    raise wrong_argument(name, f"one of {list(allowed)}", value)
+
+
+def check_verbose(value: Any, name: str = "verbose") -> None:
+    """How much Keras users let a function say."""
+    known = value in (0, 1, 2) if _is_whole(value) else isinstance(value, bool)
+    if not known and not (isinstance(value, str) and value == "auto"):
+        raise wrong_argument(name, "'auto', 0, 1 or 2", value)
+
+
+def check_text(value: Any, name: str) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise wrong_argument(name, "a text", value)
+    return value
+
+
+def check_path(value: Any, name: str = "path") -> Path:
+    """A path as text or `os.PathLike`."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise wrong_argument(name, "a path", value)
+    found = os.fspath(value)
+    if not isinstance(found, str):
+        raise wrong_argument(name, "a path, as text", value)
+    if "\0" in found:
+        raise wrong_argument(name, "a path without null characters", value)
+    return Path(found)
+
+
+def check_function(value: Any, name: str, *, optional: bool = True) -> None:
+    """Something that can be called; None where it may be left out."""
+    if not callable(value) and not (optional and value is None):
+        raise wrong_argument(name, "a function", value)
+
+
+def check_mapping(value: Any, name: str) -> dict[str, Any]:
+    """A dict with names as keys; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise wrong_argument(name, "a dict with names as keys", value)
+    return dict(value)

@@ -1,0 +1,80 @@
+"""Tells a bundle's own files from those of the user that lie in the same folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from keras_trt.bundle.manifest import MANIFEST_FILE, ONNX_FILE, PROBE_FILE
+
+# What any version of this library has written into a bundle; the manifest lists the rest.
+_WRITTEN = (MANIFEST_FILE, ONNX_FILE, f"{ONNX_FILE}.data", PROBE_FILE, "plans/*.plan")
+_TFTRT = (
+    MANIFEST_FILE,
+    "saved_model/saved_model.pb",
+    "saved_model/fingerprint.pb",
+    "saved_model/variables/variables.*",
+    "saved_model/assets/*",
+)
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """What would be lost that is not a bundle's, if the folder was replaced; empty for a bundle.
+
+    Args:
+        folder: Any path at which something is.
+
+    Returns:
+        Paths below `folder`, sorted; all of them when the folder's manifest is not this library's.
+
+    Raises:
+        FileNotFoundError: Nothing is there (any more).
+    """
+    if not folder.is_dir():
+        folder.lstat()
+        return [folder.name]
+    names = sorted(_files(folder))
+    ours = _written(folder / MANIFEST_FILE)
+    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in ours)]
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file below a folder, and every link, which is not followed."""
+    found = []
+    for root, folders, names in os.walk(folder, onerror=_raise):
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        found += [Path(root, name).relative_to(folder).as_posix() for name in (*names, *links)]
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _written(manifest: Path) -> tuple[str, ...]:
+    """Patterns of the files that belong to a bundle; none when the manifest is somebody else's."""
+    try:
+        data: Any = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ()
+    if not isinstance(data, dict):
+        return ()
+    if data.get("route") == "tf-trt":
+        return _TFTRT if {"precision_mode", "engines", "keras"} <= set(data) else ()
+    if not {"format_version", "keras_trt_version", "onnx_sha256"} <= set(data):
+        return ()
+    external = data.get("external_data")
+    plans = data.get("plans")
+    listed = [data.get("onnx_file"), *(external if isinstance(external, dict) else ())]
+    listed += (
+        [plan.get("file") for plan in plans if isinstance(plan, dict)] if isinstance(plans, list) else []
+    )
+    return (*_WRITTEN, *(_literal(name) for name in listed if isinstance(name, str)))
+
+
+def _literal(name: str) -> str:
+    """A pattern that matches a name only."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -1,0 +1,42 @@
+"""The bar of `predict`: when it is drawn, and beside what."""
+
+import numpy as np
+import pytest
+
+from keras_trt.errors import InputError
+from keras_trt.runtime.predict import progress
+
+
+def test_one_batch_draws_no_bar(capsys):
+    for verbose in (1, "auto"):
+        assert list(progress("a", 1, verbose)) == ["a"]
+    assert capsys.readouterr().out == ""
+    assert list(progress("a", 1, 2)) == ["a"]
+    assert capsys.readouterr().out == "1/1\n"
+
+
+def test_bars_in_threads_and_beside_a_display_of_the_users_do_not_meet(capsys):
+    from rich import get_console
+    from rich.live import Live
+
+    with Live("theirs", console=get_console(), auto_refresh=False):
+        outer = progress("abc", 3, "auto")
+        assert next(outer) == "a"
+        assert list(progress("xy", 2, "auto")) == ["x", "y"]  # as another thread would, while one is drawn
+        assert list(outer) == ["b", "c"]
+    assert "3/3" in capsys.readouterr().out
+
+
+def test_a_prediction_that_fails_gives_the_bar_back(capsys):
+    for _ in range(2):
+        broken = progress(iter(lambda: 1 / 0, None), None, 1)
+        with pytest.raises(ZeroDivisionError):
+            next(broken)
+    assert list(progress("abc", 3, 1)) == ["a", "b", "c"]
+    assert "3/3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verbose", [None, 1.0, 3, -1, np.zeros(2), "1"])
+def test_no_other_value_is_a_verbosity(verbose):
+    with pytest.raises(InputError, match="`verbose` must be"):
+        list(progress("abc", 3, verbose))
