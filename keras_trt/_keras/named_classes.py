@@ -113,12 +113,12 @@ def _known(flavor: Flavor, module: str, name: str, *, function: bool, safe_mode:
 
 
 def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, Any]) -> Any:
-    """What is in `custom` or registered under one of the names."""
-    for name in names:
-        if isinstance(name, str):
-            found = custom.get(name) or flavor.keras.saving.get_registered_object(name)
-            if found is not None:
-                return found
+    """What is in `custom` under one of the names, else what is registered under one."""
+    texts = [name for name in names if isinstance(name, str)]
+    for look_up in (custom.get, flavor.keras.saving.get_registered_object):
+        found = next(filter(None, map(look_up, texts)), None)
+        if found is not None:
+            return found
     return None
 
 
