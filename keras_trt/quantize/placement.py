@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from keras_trt._keras.graph import LayerGraph, Node, Shape
+from keras_trt._keras.graph import LayerGraph, Node
 from keras_trt.quantize.schemes import Scheme
 
 # Between a convolution and an addition these vanish at inference or fold into the convolution.
@@ -96,13 +96,13 @@ def place(graph: LayerGraph) -> dict[str, Decision]:
     return decisions
 
 
-def under_scheme(decision: Decision, scheme: Scheme, kernel_shapes: tuple[Shape, ...]) -> Decision:
+def under_scheme(decision: Decision, scheme: Scheme, widths: tuple[int, ...]) -> Decision:
     """The decision narrowed to what a scheme can do.
 
     Args:
         decision: As `place` made it, for int8.
         scheme: The number formats.
-        kernel_shapes: Shapes of the layer's kernels, input channels first for dense layers.
+        widths: How many inputs each of the layer's kernels sums over.
     """
 
     def float_because(reason: str) -> Decision:
@@ -120,7 +120,7 @@ def under_scheme(decision: Decision, scheme: Scheme, kernel_shapes: tuple[Shape,
     if (block := scheme.block) is not None:
         if decision.kind not in {"Dense", "EinsumDense"}:
             return float_because("TensorRT takes int4 weights in matrix products only")
-        for width in (shape[0] or 0 for shape in kernel_shapes):
+        for width in widths:
             if width % block:
                 return float_because(f"its {width} inputs are no multiple of the block {block}")
     if scheme.activations is None:

@@ -13,7 +13,7 @@ import numpy as np
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
-from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
@@ -143,8 +143,8 @@ def decide(
         if wanted is None:
             decision = Decision(path, decision.kind, reason="no scheme is chosen for it")
         else:
-            shapes = tuple(tuple(getattr(layer, name).shape) for name in decision.kernels)
-            decision = under_scheme(decision, wanted, shapes)
+            widths = tuple(input_width(layer, name) for name in decision.kernels)
+            decision = under_scheme(decision, wanted, widths)
         decisions[path] = decision
     return decisions
 
