@@ -89,10 +89,7 @@ def quantize_weights(w: Any, channel_axes: Sequence[int], dtype: str, block: int
     inputs = [axis for axis in range(len(w.shape)) if axis not in channels]
     if block is None:
         return _on_one_grid(tf, w, inputs, dtype)
-    order = [
-        *inputs,
-        *sorted(channels),
-    ]  # the matrix that the engine multiplies by: inputs down, outputs across
+    order = [*inputs, *sorted(channels)]  # the engine's matrix: inputs down, outputs across
     ordered = tf.transpose(w, order)
     blocks = tf.reshape(ordered, (-1, block, *ordered.shape[len(inputs) :]))
     rounded = tf.reshape(_on_one_grid(tf, blocks, [1], dtype), ordered.shape)

@@ -161,8 +161,8 @@ def test_int4_blocks_run_over_all_inputs_of_an_einsum(k, equation):
     assert [t.layer for t in inventory(model)] == ["project"]
     letters = equation[5:8]
     kernel = layer.kernel.numpy().transpose([letters.index(i) for i in sorted(letters, key="cde".index)])
-    # An input that picks one weight of each column gives the kernel that the layer computes with; the inputs of a
-    # block are neighbours in the order in which the kernel has them.
+    # An input that picks one weight of each column gives the kernel that the layer computes with; the inputs
+    # of a block are neighbours in the order in which the kernel has them.
     order = [i for i in letters if i != "e"]
     picked = np.eye(64, dtype="float32").reshape(64, 1, 4, 16)
     computed = model.predict(picked, verbose=0).reshape(4, 16, 24)
