@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.functions import forget_traces
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, selected
@@ -173,6 +174,8 @@ def convert(
             own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
+    for owner in (model, *(layer for _, layer in flavor.walk(model))):
+        forget_traces(owner)
     return decisions
 
 
