@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 TOP = {"int8": 127.0, "fp8": 448.0, "int4": 7.0}
-TINY = 1e-6  # smallest range: a scale must never be 0
+TINY = 1e-30  # smallest range: a scale must never be 0, nor its inverse infinite
 
 
 def fake_quantize(x: Any, amax: Any, dtype: str = "int8", learned: bool = False) -> Any:
