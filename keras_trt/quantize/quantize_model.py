@@ -23,7 +23,8 @@ from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.einsum_dense import is_product
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
-from keras_trt.quantize.placement import CELLS, LOOP_REASON, Decision, place, place_alone, under_scheme
+from keras_trt.quantize.layer_kinds import CELLS, LOOP_REASON
+from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone, under_scheme
 from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize_layer
 from keras_trt.report import Report
@@ -147,7 +148,10 @@ def decide(
             widths = tuple(input_width(layer, name) for name in decision.kernels)
             decision = under_scheme(decision, wanted, widths)
         decisions[path] = decision
-    return decisions
+    if graph is None:
+        return decisions
+    standing = {path: layer.quantization.inputs for path, layer in layers if _is_quantized(layer)}
+    return only_where_read(graph, decisions, standing)
 
 
 def convert(
