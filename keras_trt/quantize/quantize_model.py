@@ -148,7 +148,7 @@ def decide(
             widths = tuple(input_width(layer, name) for name in decision.kernels)
             decision = under_scheme(decision, wanted, widths)
         decisions[path] = decision
-    if graph is None:
+    if graph is None or only is not None:  # what `only` names is wanted, alone or not
         return decisions
     standing = {path: layer.quantization.inputs for path, layer in layers if _is_quantized(layer)}
     return only_where_read(graph, decisions, standing)
