@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from keras_trt._keras.functions import inlined
+
 _EXPORTING: ContextVar[bool] = ContextVar("keras_trt_exporting", default=False)
 
 
@@ -20,9 +22,11 @@ def exporting() -> Iterator[None]:
 
     tf2onnx turns that op into int8 QuantizeLinear/DequantizeLinear with zero point 0. In training
     they use plain ops instead, which XLA can fuse and which carry a straight-through gradient.
+    A `tf.function` in the model is inlined: neither does it keep these ops, nor bring those of training.
     """
     token = _EXPORTING.set(True)
     try:
-        yield
+        with inlined():
+            yield
     finally:
         _EXPORTING.reset(token)

@@ -6,6 +6,7 @@ counted from the end, so that one row serves 1D, 2D and 3D.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +117,13 @@ def kernels_of(layer: Any) -> tuple[Kernel, ...]:
 def kernel_of(layer: Any, name: str) -> Kernel:
     """The row of one of a layer's weight variables, found without touching the variable."""
     return next(row for row in _resolved(layer) if row.name == name)
+
+
+def input_width(layer: Any, name: str) -> int:
+    """How many inputs each output of one of a layer's kernels sums over."""
+    shape = getattr(layer, name).shape
+    channels = {axis % len(shape) for axis in kernel_of(layer, name).channel_axes}
+    return math.prod(size for axis, size in enumerate(shape) if axis not in channels)
 
 
 def _resolved(layer: Any) -> tuple[Kernel, ...]:

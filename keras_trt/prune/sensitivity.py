@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from itertools import chain
 from typing import Any
-
-import numpy as np
 
 from keras_trt._arguments import check_verbose
 from keras_trt._keras import masking
@@ -18,6 +14,7 @@ from keras_trt._keras.flavor import check_model
 from keras_trt._keras.measure import inputs_and_targets, loss_against
 from keras_trt._keras.select import check_choices
 from keras_trt.errors import InputError
+from keras_trt.prune.cache import Cache, data_parts, described, model_parts
 from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
@@ -57,7 +54,8 @@ def sensitivity(
             tied layers is measured without its least important channels.
         only: As in `prune_model`.
         skip: As in `prune_model`.
-        cache: A JSON file; what it already holds for these weights is not measured again.
+        cache: A JSON file; what it already holds for this model, data, metric and pattern is
+            not measured again.
         batch_size: For `predict`.
         verbose: 1 shows progress.
 
@@ -85,7 +83,8 @@ def sensitivity(
     x, y = inputs_and_targets(data, metric)
     model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
-    loss = loss_against(model, x, y, metric, batch_size)
+    watched = _Remembering(metric)
+    loss = loss_against(model, x, y, None if metric is None else watched, batch_size)
     shape = ChannelPattern() if pattern == "channel" else pattern
     if isinstance(shape, ChannelPattern):
         trials = _channel_trials(model, shape, only, skip, loss)
@@ -97,7 +96,10 @@ def sensitivity(
                 f"measure. Received: pattern={pattern!r}"
             )
         trials = _weight_trials(find_weights(flavor, model, shape, only, skip), shape, loss)
-    known = _Cache(cache, model, shape.name, x, metric)
+    choices = [tuple(c) if isinstance(c, (list, set)) else c for c in (only, skip)]
+    choice = tuple(choices) if isinstance(shape, ChannelPattern) else ()  # decides what is tied
+    options = (metric, watched.first, *vars(shape).items(), shape.name, choice)
+    known = Cache(cache, chain(model_parts(flavor, model), data_parts([x, y]), described(options)))
     losses: dict[str, tuple[float, ...]] = {}
     for name, trial in _progress(trials, verbose):
         for level in levels:
@@ -143,24 +145,14 @@ def _progress(trials: list[Trial], verbose: int) -> Iterator[Trial]:
     return iter(track(trials, description="Sensitivity"))
 
 
-class _Cache(dict[str, float]):
-    """Measured losses, kept in a JSON file under a digest of the weights and of what was asked."""
+class _Remembering:
+    """A metric that keeps its first value: that of the model as it is."""
 
-    def __init__(self, path: Any, model: Any, pattern: str, x: Any, metric: Any) -> None:
-        super().__init__()
-        self.path = None if path is None else Path(path)
-        if self.path is None:
-            return
-        digest = hashlib.sha256(f"{pattern} {getattr(metric, '__qualname__', metric)}".encode())
-        for array in [*model.get_weights(), *(x.values() if isinstance(x, dict) else [x])]:
-            digest.update(np.ascontiguousarray(array).tobytes())
-        self.digest = digest.hexdigest()
-        if self.path.exists():
-            self.update(json.loads(self.path.read_text()).get(self.digest, {}))
+    def __init__(self, metric: Callable[[Any, Any], float] | None) -> None:
+        self.metric = metric
+        self.first: float | None = None
 
-    def save(self) -> None:
-        if self.path is None:
-            return
-        beside = self.path.with_suffix(f"{self.path.suffix}.tmp")
-        beside.write_text(json.dumps({self.digest: dict(self)}, indent=1))
-        beside.replace(self.path)
+    def __call__(self, targets: Any, predictions: Any) -> float:
+        value = float(self.metric(targets, predictions))  # type: ignore[misc]
+        self.first = value if self.first is None else self.first
+        return value

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +20,9 @@ from keras_trt.quantize.calibrators import Histogram, calibrator
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.quantizer import observing
+
+_NEARLY_ALL = 0.9  # of the quantised tensors: then it is not a dead branch but the data
+_NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for magnitudes below it
 
 
 def calibrate(
@@ -36,8 +42,8 @@ def calibrate(
         model: A quantised Keras 3 or tf_keras model.
         data: An array (samples first), a list or dict of arrays, a `tf.data.Dataset`, a generator or a
             `PyDataset`/`Sequence`; a few hundred samples are usually enough.
-        method: `"max"`, `"percentile"` (99.99 %), `"entropy"`, `"mse"`, `"std"` (4 std), or a calibrator
-            such as `calibrators.Percentile(99.9)`.
+        method: `"max"`, `"percentile"` (99.99 %), `"entropy"`, `"mse"`, `"std"` (|mean| + 6 std), or a
+            calibrator such as `calibrators.Percentile(99.9)`.
         batch_size: Batch size for arrays.
         steps: The most batches to use.
         verbose: 1 shows a progress bar, 0 nothing.
@@ -47,7 +53,12 @@ def calibrate(
 
     Raises:
         ModelError: Nothing in the model is quantised.
-        InputError: Empty data, a wrong shape (the input is named), NaN (the layer is named).
+        InputError: Empty data, a wrong shape (the input is named), NaN (the layer is named), data that is all
+            zeros or makes nearly all quantised tensors zero.
+
+    Warns:
+        UserWarning: A tensor was zero in all of the data (its layer is named). A range that it had stays;
+            otherwise it gets the middle one of the other ranges.
 
     Example:
         >>> calibrate(model, x_train[:512], method="entropy")
@@ -66,15 +77,17 @@ def calibrate(
     items = batches(flavor, model, data, batch_size, steps)
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
+    peak = 0.0
     with _numbered(seen) as numbers:
         run = _observed_call(flavor, model, numbers)
         for done, batch in enumerate(items, start=1):
+            if peak < _NORMAL:
+                peak = max(peak, *map(_magnitude, flavor.tf.nest.flatten(batch)))
             run(batch)
             _check_finite(seen, owners)
             bar.update(done, finalize=done == total)
-    for key, histogram in seen.items():
-        if histogram.total:  # a layer that the call never reaches keeps its range
-            owners[key][1].set_range(chosen.amax(histogram))
+    reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
+    _set_ranges(flavor, reached, chosen, peak)  # a layer that the call never reaches keeps its range
     return model
 
 
@@ -127,3 +140,50 @@ def _check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]
                 f"The calibration data makes the input of layer {owners[key][0]!r} NaN or infinite. "
                 "Check the data for NaN and the model for exploding values."
             )
+
+
+def _set_ranges(flavor: Flavor, reached: list[tuple[str, Any, Histogram]], chosen: Any, peak: float) -> None:
+    """Sets the ranges of the quantisers that the data, of largest magnitude `peak`, has reached."""
+    dead = [(path, quantizer) for path, quantizer, histogram in reached if not histogram.largest]
+    names = _some({path for path, _ in dead})
+    if dead and (peak == 0 or (peak >= _NORMAL and len(dead) > _NEARLY_ALL * len(reached))):
+        raise InputError(
+            f"The calibration data makes {len(dead)} of {len(reached)} quantised tensors zero, so it says "
+            f"nothing of their ranges (layers {names}). Received: data of largest magnitude {peak:.3g}. Give "
+            "data like that used in practice; look at what the loader returns."
+        )
+    ranges = [(q, _range(chosen, path, seen)) for path, q, seen in reached if seen.largest]
+    middle = statistics.median(amax for _, amax in ranges) if ranges else 1.0
+    unknown = [(q, middle) for _, q in dead if not float(flavor.raw(q.amax).numpy())]
+    for quantizer, amax in ranges + unknown:
+        quantizer.set_range(amax)
+    if dead:
+        warnings.warn(
+            f"Zero in all of the calibration data: the input of {names}. A range known before stays; another "
+            f"becomes {middle:.3g}, as the model's other ranges are. Give data that reaches these layers, "
+            "name them in `skip`, or set their `ranges`.",
+            stacklevel=3,
+        )
+
+
+def _magnitude(values: Any) -> float:
+    """The largest magnitude of an input; 1 for any that is not all zeros and of no float type."""
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.floating):
+        return float(np.any(array))
+    return float(np.abs(array).max(initial=0.0))
+
+
+def _range(chosen: Any, path: str, histogram: Histogram) -> float:
+    """What a calibrator, which may be the user's own, finds."""
+    amax = float(chosen.amax(histogram))
+    if not (math.isfinite(amax) and amax > 0):
+        raise InputError(
+            f"A range is a finite number > 0. Received: {amax} from {chosen!r}, for the input of {path!r}."
+        )
+    return amax
+
+
+def _some(names: set[str], most: int = 5) -> str:
+    listed = ", ".join(map(repr, sorted(names)[:most]))
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"

@@ -6,12 +6,14 @@ and one pass over the data is enough.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from keras_trt.errors import InputError
+from keras_trt.quantize.fake_quant import TINY
 
 BINS = 2048
 LEVELS = 128  # magnitudes an int8 can take, 0..127
@@ -19,15 +21,20 @@ LEVELS = 128  # magnitudes an int8 can take, 0..127
 
 @dataclass
 class Histogram:
-    """Counts of magnitudes in `BINS` equal bins over [0, top]; `finite` turns false at the first NaN."""
+    """Counts of magnitudes in `BINS` equal bins over [0, top]; `finite` turns false at the first NaN.
+
+    Arrays may be added from several threads: TensorFlow runs the calls of a shared layer side by side.
+    """
 
     counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
     top: float = 0.0
     largest: float = 0.0
     total: int = 0
+    nonzero: int = 0
     sum: float = 0.0
     squares: float = 0.0
     finite: bool = True
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, values: np.ndarray) -> None:
         """Counts the magnitudes of an array of any shape."""
@@ -36,18 +43,27 @@ class Histogram:
             return
         magnitudes = np.abs(values, dtype=np.float32).ravel()
         largest = float(magnitudes.max(initial=0.0))
-        self.largest = max(self.largest, largest)
-        self._widen(largest)
-        if self.top > 0:
-            self.counts += np.histogram(magnitudes, bins=BINS, range=(0.0, self.top))[0]
-        self.total += magnitudes.size
-        self.sum += float(values.sum(dtype=np.float64))
-        self.squares += float(np.square(magnitudes, dtype=np.float64).sum())
+        if largest * BINS > float(np.finfo(np.float32).max):
+            magnitudes = magnitudes.astype(np.float64)  # the bins' numbers would overflow
+        total, squares = (
+            float(values.sum(dtype=np.float64)),
+            float(np.square(magnitudes, dtype=np.float64).sum()),
+        )
+        nonzero = int(np.count_nonzero(magnitudes))
+        with self._lock:
+            self.largest = max(self.largest, largest)
+            self._widen(largest)
+            if self.top > 0:
+                self.counts += np.histogram(magnitudes, bins=BINS, range=(0.0, self.top))[0]
+            self.total += magnitudes.size
+            self.nonzero += nonzero
+            self.sum += total
+            self.squares += squares
 
     def _widen(self, largest: float) -> None:
-        if self.top == 0:
-            self.top = largest
-        while 0 < self.top < largest:
+        if self.top == 0 < largest:
+            self.top = max(largest, TINY)  # among denormal numbers there are no 2048 bins
+        while self.top < largest:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2)])
             self.top *= 2
 
@@ -99,33 +115,50 @@ class MSE:
 
     def amax(self, seen: Histogram) -> float:
         """The largest magnitude to keep."""
+        if seen.largest < TINY:
+            return seen.largest
         tops = np.linspace(seen.largest / self.candidates, seen.largest, self.candidates)
         scales = tops[:, None] / 127.0
-        rounded = np.minimum(np.round(seen.centers / np.maximum(scales, 1e-30)), 127.0) * scales
+        rounded = np.minimum(np.round(seen.centers / scales), 127.0) * scales
         errors = (seen.counts * np.square(rounded - seen.centers)).sum(axis=1)
         return float(tops[int(np.argmin(errors))])
 
 
 @dataclass(frozen=True)
 class Entropy:
-    """The range that loses least information (Kullback-Leibler; Migacz, "8-bit inference", GTC 2017)."""
+    """The range that loses least information (Kullback-Leibler; Migacz, "8-bit inference", GTC 2017).
+
+    The divergence of what is left compares shapes and not amounts: where the values lie far from zero it is
+    0 for a range that keeps one value alone. So ranges that clip more than 1 % of the values are not tried.
+    """
 
     step: int = 16
+    kept: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.kept <= 1:
+            raise InputError(f"`kept` is a share of the values, 0 to 1. Received: kept={self.kept}")
 
     def amax(self, seen: Histogram) -> float:
         """The largest magnitude to keep."""
         counts = seen.counts.copy()
         counts[0] = counts[1]  # ReLU's zeros are exact in any range; counted, they hide what clipping loses
         ends = np.arange(LEVELS, BINS + 1, self.step)
+        ends = ends[np.minimum(_share(counts, ends), _share(seen.counts, ends)) >= self.kept]
         losses = [_divergence(counts, int(end)) for end in ends]
         return min(float(ends[int(np.argmin(losses))]) * seen.top / BINS, seen.largest)
 
 
 @dataclass(frozen=True)
 class Std:
-    """`k` standard deviations: the old example's `q = 1 / std`, with the factor it forgot."""
+    """`|mean| + k * std`: as far as `k` standard deviations from the mean, the range lying about zero.
 
-    k: float = 4.0
+    The old example's `q = 1 / std` with what it forgot: the mean and a factor. Both are those of the values
+    other than zero: a ReLU's zeros are exact in any range; counted, they would cut its few large values. At
+    `k = 6` long tails are kept; where no value is that far out, the largest magnitude is the range.
+    """
+
+    k: float = 6.0
 
     def __post_init__(self) -> None:
         if self.k <= 0:
@@ -133,9 +166,10 @@ class Std:
 
     def amax(self, seen: Histogram) -> float:
         """The largest magnitude to keep."""
-        count = max(seen.total, 1)
-        variance = max(seen.squares / count - (seen.sum / count) ** 2, 0.0)
-        return min(self.k * variance**0.5, seen.largest) or seen.largest
+        count = max(seen.nonzero, 1)
+        mean = seen.sum / count
+        variance = max(seen.squares / count - mean**2, 0.0)
+        return min(abs(mean) + self.k * variance**0.5, seen.largest) or seen.largest
 
 
 METHODS: dict[str, Calibrator] = {
@@ -160,6 +194,13 @@ def calibrator(method: Any) -> Calibrator:
     raise InputError(
         f"`method` must be one of {sorted(METHODS)} or a calibrator. Received: method={method!r}"
     )
+
+
+def _share(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The share of the counts before each end; all of them where nothing is counted."""
+    total = counts.sum()
+    share: np.ndarray = np.cumsum(counts)[ends - 1] / total if total else np.ones(len(ends))
+    return np.where(ends == len(counts), 1.0, share)
 
 
 def _divergence(counts: np.ndarray, end: int) -> float:

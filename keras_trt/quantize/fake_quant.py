@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 TOP = {"int8": 127.0, "fp8": 448.0, "int4": 7.0}
-TINY = 1e-6  # smallest range: a scale must never be 0
+TINY = 1e-30  # smallest range: a scale must never be 0, nor its inverse infinite
 
 
 def fake_quantize(x: Any, amax: Any, dtype: str = "int8", learned: bool = False) -> Any:
@@ -87,7 +87,8 @@ def fake_quantize_weights(
         weights: Float tensor.
         channel_axes: The axes of the output channels; all others are reduced over.
         dtype: `"int8"`, `"fp8"` or `"int4"`.
-        block: With a block, the first axis is cut into blocks of that many, each with scales of its own.
+        block: With a block, the inputs (all other axes, first to last) are cut into blocks of that many, each
+            with scales of its own.
 
     Returns:
         A tensor of the same shape and dtype. A channel of zeros stays zero.
@@ -105,15 +106,22 @@ def quantize_weights(w: Any, channel_axes: Sequence[int], dtype: str, block: int
     """The bare rounding of `fake_quantize_weights`, no gradient."""
     import tensorflow as tf
 
-    shape, rank = w.shape, len(w.shape)
-    channels = {axis % rank for axis in channel_axes}
-    if block is not None:
-        w = tf.reshape(w, (-1, block, *shape[1:]))
-        channels = {0, *range(2, rank + 1)}
-    reduced = [axis for axis in range(len(w.shape)) if axis not in channels]
-    amax = tf.reduce_max(tf.abs(w), axis=reduced, keepdims=True)
+    channels = {axis % len(w.shape) for axis in channel_axes}
+    inputs = [axis for axis in range(len(w.shape)) if axis not in channels]
+    if block is None:
+        return _on_one_grid(tf, w, inputs, dtype)
+    order = [*inputs, *sorted(channels)]  # the engine's matrix: inputs down, outputs across
+    ordered = tf.transpose(w, order)
+    blocks = tf.reshape(ordered, (-1, block, *ordered.shape[len(inputs) :]))
+    rounded = tf.reshape(_on_one_grid(tf, blocks, [1], dtype), ordered.shape)
+    return tf.transpose(rounded, [order.index(axis) for axis in range(len(order))])
+
+
+def _on_one_grid(tf: Any, w: Any, axes: Sequence[int], dtype: str) -> Any:
+    """Rounds with one scale for all values along `axes`."""
+    amax = tf.reduce_max(tf.abs(w), axis=axes, keepdims=True)
     scale = tf.where(amax > 0, amax / TOP[dtype], tf.ones_like(amax))
-    return tf.reshape(_to_grid(tf, w / scale, dtype) * scale, shape)
+    return _to_grid(tf, w / scale, dtype) * scale
 
 
 def _to_grid(tf: Any, steps: Any, dtype: str) -> Any:

@@ -9,52 +9,34 @@ placement) and of its Keras toolkit:
 * of an addition that a convolution feeds: every branch but that one (TensorRT then fuses the
   addition, and the ReLU behind it, into the convolution's int8 kernel);
 * both inputs of a squeeze-excite product;
-* the input of average pooling and of a BatchNormalization that no convolution feeds directly;
-* nothing else: max pooling, padding, reshaping and concatenation carry int8 through by themselves.
+* the input of average pooling;
+* nothing else: max pooling, padding, reshaping and concatenation carry int8 through by themselves, and a
+  BatchNormalization that no convolution feeds is a scale in float.
+
+Pooling and products stay float unless something that computes in int8 reads what they make, and additions
+unless the convolution they fuse into does (`only_where_read`): a grid costs accuracy wherever it stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from keras_trt._keras.graph import LayerGraph, Node, Shape
+from keras_trt._keras.graph import LayerGraph, Node
+from keras_trt.quantize.int8_readers import is_read
+from keras_trt.quantize.layer_kinds import (
+    ATTENTION,
+    ATTENTION_REASON,
+    AVERAGE_POOLING,
+    CELL_REASON,
+    CELLS,
+    CONVOLUTIONS,
+    FLOAT,
+    LAYOUT,
+    TRANSPARENT,
+    UNREAD,
+)
 from keras_trt.quantize.schemes import Scheme
-
-# Between a convolution and an addition these vanish at inference or fold into the convolution.
-TRANSPARENT = {
-    "Activation", "AlphaDropout", "BatchNormalization", "Dropout", "GaussianDropout", "GaussianNoise",
-    "Identity", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
-}  # fmt: skip
-CONVOLUTIONS = {
-    "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D",
-    "SeparableConv2D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
-}  # fmt: skip
-# The last is the public name of the second.
-ATTENTION = {"MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"}
-ATTENTION_REASON = "attention: both operands of its two products; softmax stays float"
-CELLS = {"LSTMCell", "GRUCell", "SimpleRNNCell"}
-CELL_REASON = "recurrent weights only: TensorRT's recurrent layers compute in float"
-LOOP_REASON = "inside a recurrent layer's loop, which TensorRT computes in float"
-AVERAGE_POOLING = {
-    "AveragePooling1D", "AveragePooling2D", "AveragePooling3D",
-    "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
-}  # fmt: skip
-LAYOUT = {
-    "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
-    "GlobalMaxPooling3D", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D",
-    "Cropping3D", "Flatten", "Reshape", "Permute", "RepeatVector", "UpSampling1D", "UpSampling2D",
-    "UpSampling3D",
-}  # fmt: skip
-FLOAT = {
-    "Softmax": "softmax needs float range",
-    "LayerNormalization": "normalisation statistics need float range",
-    "RMSNormalization": "normalisation statistics need float range",
-    "GroupNormalization": "normalisation statistics need float range",
-    "UnitNormalization": "normalisation statistics need float range",
-    "Embedding": "a table look-up gains no speed from int8; name it in `only` to put its weights on the grid",
-    "ReversibleEmbedding": "rows of its table are looked up and columns multiplied: no one scale fits both",
-}
 
 
 @dataclass(frozen=True)
@@ -93,16 +75,50 @@ def place(graph: LayerGraph) -> dict[str, Decision]:
         if old is not None and (old.quantized or not new.quantized):
             new = replace(old, inputs=_union(old.inputs, new.inputs))
         decisions[node.path] = new
-    return decisions
+    return only_where_read(graph, decisions)
 
 
-def under_scheme(decision: Decision, scheme: Scheme, kernel_shapes: tuple[Shape, ...]) -> Decision:
+def only_where_read(
+    graph: LayerGraph,
+    decisions: Mapping[str, Decision],
+    standing: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, Decision]:
+    """The decisions without quantisers that serve no int8 computation.
+
+    A layer with weights, or with products inside, computes in int8 itself. Any other needs a reader: pooling
+    and products one of their result, an addition the convolution that it fuses into.
+
+    Args:
+        graph: The layer graph.
+        decisions: By path; layers inside others, which the graph does not show, may be among them.
+        standing: By path, the quantised inputs of layers that are quantised already.
+    """
+    kept = dict(decisions)
+    quantized = {path: d.inputs for path, d in decisions.items()} | dict(standing or {})
+    calls: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        calls.setdefault(node.path, []).append(node)
+    for path in reversed(calls):  # readers first
+        decision = kept.get(path)
+        if decision is None or not decision.inputs or decision.kernels or decision.inner:
+            continue
+        if decision.kind == "Add":
+            found = [_add(graph, node, quantized) for node in calls[path]]
+            inputs = _union(*(positions for positions, _ in found))
+            decision = replace(decision, inputs=inputs, reason=found[0][1])
+        elif not any(is_read(graph, kept, quantized, node) for node in calls[path]):
+            decision = Decision(path, decision.kind, reason=UNREAD)
+        kept[path], quantized[path] = decision, decision.inputs
+    return kept
+
+
+def under_scheme(decision: Decision, scheme: Scheme, widths: tuple[int, ...]) -> Decision:
     """The decision narrowed to what a scheme can do.
 
     Args:
         decision: As `place` made it, for int8.
         scheme: The number formats.
-        kernel_shapes: Shapes of the layer's kernels, input channels first for dense layers.
+        widths: How many inputs each of the layer's kernels sums over.
     """
 
     def float_because(reason: str) -> Decision:
@@ -120,7 +136,7 @@ def under_scheme(decision: Decision, scheme: Scheme, kernel_shapes: tuple[Shape,
     if (block := scheme.block) is not None:
         if decision.kind not in {"Dense", "EinsumDense"}:
             return float_because("TensorRT takes int4 weights in matrix products only")
-        for width in (shape[0] or 0 for shape in kernel_shapes):
+        for width in widths:
             if width % block:
                 return float_because(f"its {width} inputs are no multiple of the block {block}")
     if scheme.activations is None:
@@ -153,10 +169,17 @@ def decide(graph: LayerGraph, node: Node) -> Decision:
     return Decision(node.path, node.kind, inputs, (), reason)
 
 
-def _add(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
-    """Leaves one convolution's branch bare: the deepest, since it is computed last."""
+def _add(
+    graph: LayerGraph, node: Node, quantized: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[tuple[int, ...], str]:
+    """Leaves one convolution's branch bare: the deepest, since it is computed last.
+
+    With `quantized`, the quantised inputs by path, only convolutions count that compute in int8.
+    """
     branches = {i: _convolution_behind(graph, t) for i, t in enumerate(node.inputs)}
     candidates = {i: conv for i, conv in branches.items() if conv is not None}
+    if quantized is not None:
+        candidates = {i: conv for i, conv in candidates.items() if quantized.get(conv.path)}
     if not candidates:
         return (), "no branch comes straight from a convolution, so int8 would not fuse"
     order = {n.key: i for i, n in enumerate(graph.nodes)}
@@ -176,7 +199,7 @@ def _batch_normalization(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...]
     conv = _convolution_behind(graph, node.inputs[0], dense=True) if node.inputs else None
     if conv is not None:
         return (), f"folds into {conv.path}"
-    return (0,), "no convolution feeds it directly, so its input is quantised"
+    return (), "no convolution feeds it directly: a scale in float"
 
 
 def _average_pooling(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
@@ -235,5 +258,5 @@ def _depth(graph: LayerGraph, node: Node) -> int:
     return depths[node.key]
 
 
-def _union(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted({*a, *b}))
+def _union(*positions: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({i for some in positions for i in some}))

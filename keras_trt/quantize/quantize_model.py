@@ -14,8 +14,9 @@ from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras import masking
 from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.functions import forget_traces
 from keras_trt._keras.graph import kind_of, layer_graph
-from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrate import calibrate
@@ -24,7 +25,8 @@ from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.einsum_dense import is_product
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
-from keras_trt.quantize.placement import CELLS, LOOP_REASON, Decision, place, place_alone, under_scheme
+from keras_trt.quantize.layer_kinds import CELLS, LOOP_REASON
+from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone, under_scheme
 from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize_layer
 from keras_trt.report import Report
@@ -153,10 +155,13 @@ def decide(
         if wanted is None:
             decision = Decision(path, decision.kind, reason="no scheme is chosen for it")
         else:
-            shapes = tuple(tuple(getattr(layer, name).shape) for name in decision.kernels)
-            decision = under_scheme(decision, wanted, shapes)
+            widths = tuple(input_width(layer, name) for name in decision.kernels)
+            decision = under_scheme(decision, wanted, widths)
         decisions[path] = decision
-    return decisions
+    if graph is None or only is not None:  # what `only` names is wanted, alone or not
+        return decisions
+    standing = {path: layer.quantization.inputs for path, layer in layers if _is_quantized(layer)}
+    return only_where_read(graph, decisions, standing)
 
 
 def convert(
@@ -183,6 +188,8 @@ def convert(
             own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
+    for owner in (model, *(layer for _, layer in flavor.walk(model))):
+        forget_traces(owner)
     return decisions
 
 

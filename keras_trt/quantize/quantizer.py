@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.functions import inlined
 from keras_trt.errors import ExportError
 from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
 
@@ -21,7 +22,8 @@ def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
     """While open, quantisers show `observer(quantizer, tensor)` what they see and let it through in float."""
     token = _OBSERVER.set(observer)
     try:
-        yield
+        with inlined():
+            yield
     finally:
         _OBSERVER.reset(token)
 
@@ -137,7 +139,7 @@ def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any
     largest = tf.maximum(tf.reduce_max(x), -tf.reduce_min(x))  # no copy of x for its magnitudes
     batch = tf.maximum(tf.cast(tf.stop_gradient(largest), tf.float32), TINY)
     moved = tf.where(observe > 0, momentum * old + (1.0 - momentum) * batch, old)
-    new = tf.where(old > 0, moved, batch)
+    new = tf.where(old > TINY, moved, batch)  # a batch of zeros says nothing to average with
     return tf.where(tf.math.is_finite(batch), new, old)  # a loss-scaling overflow must not stick
 
 

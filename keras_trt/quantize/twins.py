@@ -21,6 +21,7 @@ from typing import Any
 
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt._keras.functions import inlined
 from keras_trt._keras.kernels import rows_of
 from keras_trt.quantize.attention import OPERANDS, attention
 from keras_trt.quantize.einsum_dense import as_product
@@ -125,7 +126,7 @@ def _call(flavor: Flavor, base: Any) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = _quantized_inputs(flavor, self, args, kwargs)
         below = [layer for _, layer in flavor.walk(self) if is_twin(layer)]  # a parent may read their kernels
-        with running(self, *below):
+        with running(self, *below), inlined():  # a trace would keep kernels that were float when it was made
             if self.quantization.inner and not hasattr(base, "_compute_attention"):
                 return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
             if is_exporting() and hasattr(self, "equation"):

@@ -7,6 +7,7 @@ import pytest
 
 from keras_trt.errors import InputError
 from keras_trt.prune import prune_model, sensitivity
+from keras_trt.prune.cache import data_parts, described
 from keras_trt.prune.table import Sensitivity
 
 RNG = np.random.default_rng(0)
@@ -63,6 +64,80 @@ def test_the_cache_saves_measuring_again_but_not_for_other_weights(k, tmp_path):
     model.get_layer("useful").kernel.assign(RNG.normal(size=(16, 8)))
     assert sensitivity(model, data, **options) != first
     assert json.loads(file.read_text())
+
+
+def squared(targets, predictions):
+    return -float(((targets - predictions) ** 2).mean())
+
+
+def scaled_by(factor):
+    return lambda targets, predictions: factor * squared(targets, predictions)
+
+
+def losses_after(k, tmp_path, before, after):
+    """What a second measurement finds with the first one's cache, and without it."""
+    model = net(k)
+    (data, options), (data_now, options_now) = before(model), after(model)
+    fixed = {"levels": (0.5,), "verbose": 0}
+    sensitivity(model, data, cache=tmp_path / "c.json", **fixed, **options)
+    cached = sensitivity(model, data_now, cache=tmp_path / "c.json", **fixed, **options_now)
+    return cached, sensitivity(model, data_now, **fixed, **options_now)
+
+
+TARGETS = RNG.normal(size=(64, 8)).astype("float32")
+CHANGES = {
+    "targets": (
+        lambda m: ((X, TARGETS), {"metric": squared}),
+        lambda m: ((X, TARGETS * 2), {"metric": squared}),
+    ),
+    "metric of the same name": (
+        lambda m: ((X, TARGETS), {"metric": lambda t, p: -float(((t - p) ** 2).mean())}),
+        lambda m: ((X, TARGETS), {"metric": lambda t, p: -float(abs(t - p).mean())}),
+    ),
+    "number that the metric closes over": (
+        lambda m: ((X, m.predict(X, verbose=0)), {"metric": scaled_by(1.0)}),
+        lambda m: ((X, m.predict(X, verbose=0)), {"metric": scaled_by(3.0)}),
+    ),
+    "metric or none": (lambda m: ((X, TARGETS), {"metric": squared}), lambda m: ((X, TARGETS), {})),
+    "inputs": (lambda m: (X, {}), lambda m: (X[:8] * 3, {})),
+    "pattern": (lambda m: (X, {}), lambda m: (X, {"pattern": (4, 4)})),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_cache_is_not_read_for_another(k, change, tmp_path):
+    cached, measured = losses_after(k, tmp_path, *CHANGES[change])
+    assert cached.losses.keys() == measured.losses.keys()
+    for name, losses in measured.losses.items():
+        assert cached.losses[name] == pytest.approx(losses, rel=1e-4)
+
+
+def test_the_cache_is_not_read_for_another_activation(k, tmp_path):
+    def build(activation):
+        k.utils.set_random_seed(0)
+        return k.Sequential([k.Input((16,)), k.layers.Dense(8, activation, name="d")])
+
+    options = {"levels": (0.5,), "verbose": 0, "cache": tmp_path / "c.json"}
+    first = sensitivity(build("linear"), X, **options)
+    assert sensitivity(build("tanh"), X, **options) != first
+
+
+def test_the_cache_takes_models_of_several_inputs(k, tmp_path):
+    a, b = k.Input((16,), name="a"), k.Input((3,), name="b")
+    model = k.Model([a, b], k.layers.Dense(2)(k.layers.Concatenate()([a, b])))
+    options = {"levels": (0.5,), "verbose": 0, "cache": tmp_path / "c.json"}
+    first = sensitivity(model, [X, X[:, :3]], **options)
+    assert sensitivity(model, [X, X[:, 3:6]], **options) != first
+    assert sensitivity(model, {"a": X, "b": X[:, :3]}, **options).losses.keys() == first.losses.keys()
+
+
+def test_the_cache_refuses_what_it_cannot_tell_apart():
+    import keras
+
+    with pytest.raises(InputError, match="must be arrays. Received: object"):
+        list(data_parts({"x": object()}))
+    one, other = keras.metrics.binary_accuracy, keras.metrics.binary_crossentropy
+    assert list(described(one)) != list(described(other))
 
 
 def test_channels_are_removed_where_their_group_loses_least(k):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -61,8 +63,64 @@ def test_entropy_keeps_the_range_of_a_relu_whatever_the_share_of_its_zeros(norma
     assert amax == Entropy().amax(seen(positive)) > np.percentile(positive, 99)
 
 
-def test_std_is_k_standard_deviations_about_the_mean(normal):
+def test_std_reaches_k_standard_deviations_from_the_mean(normal):
     assert Std(3.0).amax(seen(normal)) == pytest.approx(3.0, rel=0.01)
+    assert Std(3.0).amax(seen(normal * 0.2 + 2)) == pytest.approx(2.6, rel=0.01)
+    assert Std(3.0).amax(seen(normal * 0.2 - 2)) == pytest.approx(2.6, rel=0.01)
+
+
+OFFSETS = {
+    "a gate that is mostly open": lambda rng: np.clip(rng.normal(0.9, 0.05, 50_000), 0, 1),
+    "values far from zero": lambda rng: rng.normal(5, 0.3, 50_000),
+    "values far below zero": lambda rng: rng.normal(-7, 0.5, 50_000),
+    "two levels": lambda rng: rng.choice([3.0, 3.5], 50_000),
+    "the white of a page": lambda rng: np.where(rng.random(50_000) < 0.05, 0.1, 0.98),
+    "a ReLU": lambda rng: np.maximum(rng.normal(-1, 1, 50_000), 0),
+    "a square": lambda rng: rng.normal(0, 1, 50_000) ** 2,
+}
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "entropy", "mse", "std"])
+@pytest.mark.parametrize("kind", OFFSETS)
+def test_every_method_leaves_a_tensor_with_an_offset_or_a_tail_nearly_what_it_is(method, kind):
+    for seed in range(10):
+        values = OFFSETS[kind](np.random.default_rng(seed)).astype("float32")
+        scale = calibrator(method).amax(seen(values)) / 127
+        error = np.clip(np.round(values / scale), -128, 127) * scale - values
+        assert np.linalg.norm(error) < 0.1 * np.linalg.norm(values)
+
+
+def test_entropy_never_clips_more_than_its_share():
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(2, 0.2, 20_000), rng.gamma(2, 1, 20_000), rng.standard_cauchy(20_000)):
+        amax = Entropy().amax(seen(values))
+        assert np.mean(np.abs(values) <= amax * (1 + 1e-6)) >= 0.989
+    with pytest.raises(InputError, match="share of the values.*kept=1.5"):
+        Entropy(kept=1.5)
+
+
+def test_threads_lose_no_counts():
+    histogram, values = Histogram(), np.linspace(0, 1, 1000, dtype="float32")
+
+    def add(factor):
+        for _ in range(50):
+            histogram.add(values * factor)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(1, 17)))
+    assert histogram.counts.sum() == histogram.total == 16 * 50 * 1000
+    assert histogram.sum == pytest.approx(50 * 500 * sum(range(1, 17)), rel=1e-5)
+    assert histogram.largest == 16.0
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "entropy", "mse", "std"])
+@pytest.mark.parametrize("magnitude", [1e-43, 1e-40, 1e-36, 1e-20, 1e20, 3e38])
+def test_every_method_survives_the_ends_of_float32(method, magnitude):
+    values = np.linspace(-1, 1, 1001).astype("float32") * np.float32(magnitude)
+    amax = calibrator(method).amax(seen(values * np.float32(0.5), values))
+    assert 0 < amax <= np.abs(values).max()
+    if magnitude > 1e-30:
+        assert amax > 0.4 * magnitude
 
 
 @pytest.mark.parametrize("method", ["max", "percentile", "entropy", "mse", "std"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keras_trt._keras.graph import LayerGraph, Node
-from keras_trt.quantize.placement import place, place_alone
+from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone
 
 WEIGHTED = {"Conv2D", "DepthwiseConv2D", "Dense", "Conv2DTranspose", "SeparableConv2D", "EinsumDense"}
 
@@ -63,7 +63,7 @@ PATTERNS = {
     ),
     "residual with batch normalisation in the shortcut": (
         ["r0 ReLU x", "s BatchNormalization r0", "c1 Conv2D r0", "a Add s c1"],
-        {"s": (0,), "c1": (0,), "a": (0,)},
+        {"c1": (0,), "a": (0,)},
     ),
     "a branch that someone else reads is not fused": (
         ["c1 Conv2D x", "c2 Conv2D c1", "a Add c1 c2"],
@@ -75,7 +75,7 @@ PATTERNS = {
     ),
     "pre-activation": (
         ["b0 BatchNormalization x", "r0 ReLU b0", "c1 Conv2D r0", "a Add x c1", "b1 BatchNormalization a"],
-        {"b0": (0,), "c1": (0,), "a": (0,), "b1": (0,)},
+        {"c1": (0,), "a": (0,)},
     ),
     "squeeze-excite": (
         [
@@ -100,7 +100,7 @@ PATTERNS = {
             "b1 BatchNormalization x", "r1 ReLU b1", "c1 Conv2D r1", "k Concatenate x c1",
             "b2 BatchNormalization k", "r2 ReLU b2", "c2 Conv2D r2",
         ],
-        {"b1": (0,), "c1": (0,), "b2": (0,), "c2": (0,)},
+        {"c1": (0,), "c2": (0,)},
     ),
     "inverted bottleneck": (
         [
@@ -118,6 +118,58 @@ PATTERNS = {
         ],
         {"c1": (0,), "c2": (0,), "u": (0,), "c3": (0,)},
     ),
+    "batch normalisation behind a concatenation": (
+        ["c1 Conv2D x", "k Concatenate x c1", "n BatchNormalization k", "f Flatten n", "d Dense f"],
+        {"c1": (0,), "d": (0,)},
+    ),
+    "the maximum of two convolutions": (
+        ["c1 Conv2D x", "c2 Conv2D x", "m Maximum c1 c2", "n BatchNormalization m", "c3 Conv2D n"],
+        {"c1": (0,), "c2": (0,), "c3": (0,)},
+    ),
+    "pooling before a layer in int8": (
+        ["c Conv2D x", "p AveragePooling2D c", "f Flatten p", "dr Dropout f", "d Dense dr"],
+        {"c": (0,), "p": (0,), "d": (0,)},
+    ),
+    "pooling of operations before a layer in int8": (
+        ["c Conv2D x", "p AveragePooling2D c", "r ops.nn.relu p", "s ops.ExpandDims r", "d Dense s"],
+        {"c": (0,), "p": (0,), "d": (0,)},
+    ),
+    "pooling before a chain of pooling": (
+        ["c Conv2D x", "p AveragePooling2D c", "q AveragePooling2D p", "m MaxPooling2D q", "c2 Conv2D m"],
+        {"c": (0,), "p": (0,), "q": (0,), "c2": (0,)},
+    ),
+    "pooling at the end": (
+        ["c Conv2D x", "p AveragePooling2D c", "q GlobalAveragePooling2D p", "s Activation q"],
+        {"c": (0,)},
+    ),
+    "pooling before a normalisation": (
+        ["c Conv2D x", "p AveragePooling2D c", "n LayerNormalization p", "d Dense n"],
+        {"c": (0,), "d": (0,)},
+    ),
+    "pooling before a lone batch normalisation": (
+        ["c Conv2D x", "p AveragePooling2D c", "n BatchNormalization p", "d Dense n"],
+        {"c": (0,), "d": (0,)},
+    ),
+    "pooling that one reader of two reads in int8": (
+        ["c Conv2D x", "p AveragePooling2D c", "s Softmax p", "d Dense p", "k Concatenate s d"],
+        {"c": (0,), "p": (0,), "d": (0,)},
+    ),
+    "pooling before an addition in int8": (
+        ["p AveragePooling2D x", "c Conv2D x", "a Add p c", "d Dense a"],
+        {"p": (0,), "c": (0,), "a": (0,), "d": (0,)},
+    ),
+    "pooling before attention": (
+        ["c Conv2D x", "p AveragePooling2D c", "m MultiHeadAttention p p"],
+        {"c": (0,), "p": (0,)},
+    ),
+    "pooling before a layer over time": (
+        ["c Conv2D x", "p AveragePooling2D c", "t TimeDistributed p"],
+        {"c": (0,), "p": (0,)},
+    ),
+    "a gate whose product nothing reads in int8": (
+        ["c Conv2D x", "g GlobalAveragePooling2D/1x1 c", "e Conv2D/1x1 g", "m Multiply c e", "n Softmax m"],
+        {"c": (0,), "g": (0,), "e": (0,)},
+    ),
     "transformer block: residual stream, normalisation and softmax stay float": (
         [
             "n LayerNormalization x", "q EinsumDense n", "s Softmax q", "o EinsumDense s", "a Add x o",
@@ -132,6 +184,51 @@ PATTERNS = {
 def test_quantised_inputs_of(name):
     rows, expected = PATTERNS[name]
     assert inputs_of(*rows) == expected
+
+
+def without(decisions, *paths):
+    """The decisions as they are when layers are skipped."""
+    return {p: Decision(p, d.kind, reason="skipped") if p in paths else d for p, d in decisions.items()}
+
+
+SKIPPED = {
+    "the convolution that an addition fuses into": (
+        ["c1 Conv2D x", "a Add x c1", "c2 Conv2D a"],
+        "c1",
+        {"c2": (0,)},
+    ),
+    "one of two convolutions that an addition could fuse into": (
+        ["c1 Conv2D x", "c2 Conv2D x", "c3 Conv2D c2", "a Add c1 c3"],
+        "c3",
+        {"c1": (0,), "c2": (0,), "a": (1,)},
+    ),
+    "the reader of a pooling": (
+        ["c Conv2D x", "p AveragePooling2D c", "q AveragePooling2D p", "d Dense q"],
+        "d",
+        {"c": (0,)},
+    ),
+    "the reader of a product": (
+        ["c Conv2D x", "e Conv2D/1x1 x", "m Multiply c e", "c2 Conv2D m"],
+        "c2",
+        {"c": (0,), "e": (0,)},
+    ),
+}
+
+
+@pytest.mark.parametrize("skipped", SKIPPED)
+def test_skipping_takes_the_quantisers_with_it_that_served(skipped):
+    rows, path, expected = SKIPPED[skipped]
+    network = graph(*rows)
+    found = only_where_read(network, without(place(network), path))
+    assert {p: d.inputs for p, d in found.items() if d.inputs} == expected
+    assert all(d.reason for d in found.values())
+
+
+def test_a_layer_that_is_quantised_already_is_a_reader():
+    network = graph("c Conv2D x", "p AveragePooling2D c", "d Dense p")
+    found = without(place(network), "d")
+    assert not only_where_read(network, found)["p"].inputs
+    assert only_where_read(network, found, {"d": (0,)})["p"].inputs == (0,)
 
 
 def test_every_decision_carries_a_reason():

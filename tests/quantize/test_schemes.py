@@ -153,6 +153,35 @@ def test_schemes_say_what_they_leave_float(k):
     assert rows["a"]["reason"] == "its 40 inputs are no multiple of the block 32"
 
 
+@pytest.mark.parametrize("equation", ["abcd,cde->abe", "abcd,edc->abe", "abcd,dec->abe"])
+def test_int4_blocks_run_over_all_inputs_of_an_einsum(k, equation):
+    inputs = k.Input((1, 4, 16))
+    layer = k.layers.EinsumDense(equation, output_shape=(None, 24), name="project")
+    model = quantize_model(k.Model(inputs, layer(inputs)), "int4-weights")
+    assert [t.layer for t in inventory(model)] == ["project"]
+    letters = equation[5:8]
+    kernel = layer.kernel.numpy().transpose([letters.index(i) for i in sorted(letters, key="cde".index)])
+    # An input that picks one weight of each column gives the kernel that the layer computes with; the inputs
+    # of a block are neighbours in the order in which the kernel has them.
+    order = [i for i in letters if i != "e"]
+    picked = np.eye(64, dtype="float32").reshape(64, 1, 4, 16)
+    computed = model.predict(picked, verbose=0).reshape(4, 16, 24)
+    rounded, exact = (w if order == ["c", "d"] else w.swapaxes(0, 1) for w in (computed, kernel))
+    rounded, exact = (w.reshape(2, 32, 24) for w in (rounded, exact))
+    scale = np.abs(exact).max(axis=1, keepdims=True) / 7
+    np.testing.assert_allclose(rounded, np.round(exact / scale) * scale, atol=1e-6)
+
+
+def test_int4_counts_heads_times_width_as_the_inputs_of_an_attention_output(k):
+    inputs = k.Input((9, 64))
+    attended = k.layers.MultiHeadAttention(4, 16, name="mha")(inputs, inputs)
+    rows = {row["layer"]: row for row in plan_quantization(k.Model(inputs, attended), "int4-weights").rows}
+    assert rows["mha/attention_output"]["scheme"] == "int4-weights"
+    narrow = k.layers.MultiHeadAttention(3, 16, name="mha")(inputs, inputs)
+    rows = {row["layer"]: row for row in plan_quantization(k.Model(inputs, narrow), "int4-weights").rows}
+    assert rows["mha/attention_output"]["reason"] == "its 48 inputs are no multiple of the block 32"
+
+
 def test_a_mapping_gives_each_layer_its_scheme(k):
     model = quantize_model(dense_net(k), {"b": FP8(), ".*": "int8"})
     assert {t.layer: t.format for t in inventory(model)} == {"a": "int8", "b": "fp8"}
