@@ -21,6 +21,7 @@ from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
 from keras_trt.export.passes.simplify import SimplifyPass
 from keras_trt.export.passes.tensor_names import NameTensorsPass
+from keras_trt.export.passes.transposed_pads import ExplicitPadsPass
 from keras_trt.export.passes.trip_count import LimitTripsPass
 from keras_trt.export.passes.weights import QuantizeWeightsPass
 
@@ -86,6 +87,7 @@ def _run(
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     OrderNodesPass()(model)
     NameNodesPass(layers)(model)
+    ExplicitPadsPass()(model)  # negative pads stop shape inference
     common.ShapeInferencePass()(model)
     _REWRITE(model)
     QuantizeWeightsPass(layers, forms.quantized, forms.weights)(model)
@@ -109,6 +111,7 @@ _REWRITE = ir.passes.PassManager(
         common.IdentityEliminationPass(),
         SimplifyPass(),
         LimitTripsPass(),
+        ExplicitPadsPass(),
         FoldAffinePass(),
         RemoveTransposesPass(),
         HoistLayoutPass(),
