@@ -13,6 +13,7 @@ from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
 from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.layout import RemoveTransposesPass
+from keras_trt.export.passes.loop_outputs import SeparateLoopOutputsPass
 from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
@@ -131,5 +132,6 @@ _FINISH = ir.passes.Sequential(
     common.RemoveUnusedNodesPass(),
     OrderNodesPass(),
     NameTensorsPass(),
+    SeparateLoopOutputsPass(),
     common.ShapeInferencePass(),
 )
