@@ -112,7 +112,7 @@ def export(
     check_kernel_types(flavor, model, found)
     resolved = precisions.resolve(precision, quantized=bool(found))
     with stages("trace"):
-        traced = trace(model, input_shapes)
+        traced = trace(model, input_shapes, sequences=tftrt is None)
     common: dict[str, Any] = {"batch": sizes, "precision": resolved, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
         built = engine is not None

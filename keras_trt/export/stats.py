@@ -46,6 +46,8 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
     """The convolutions and matrix products of a graph with inferred shapes."""
     layers = tuple(layers)
     for node in model.graph.all_nodes():
+        if node.op_type in _GATES:
+            yield _recurrent(node, layers)
         if node.op_type not in WEIGHTED:
             continue
         weight = _weight(node)
@@ -59,6 +61,24 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
             zeros=zeros,
             two_of_four=weight is not None and has_two_of_four(weight, _input_axis(node)),
         )
+
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def _recurrent(node: ir.Node, layers: tuple[str, ...]) -> Product:
+    """The products inside a recurrent operator, which computes in float."""
+    steps, _, width = (_sizes(node.inputs[0]) + [1, 1, 1])[:3]
+    units = g.integer(node, "hidden_size", 1)
+    return Product(
+        node=node.name or "",
+        layer=layer_of(node.name or "", layers) or node.name or node.op_type,
+        op_type=node.op_type,
+        computes="float",
+        macs=steps * _GATES[node.op_type] * units * (width + units),
+        zeros=None,
+        two_of_four=False,
+    )
 
 
 def _computes(node: ir.Node) -> str:

@@ -10,6 +10,7 @@ from onnx_ir.passes import common
 
 from keras_trt.errors import ExportError
 from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
+from keras_trt.export.passes.directions import RunBackwardsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
 from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.layout import RemoveTransposesPass
@@ -112,6 +113,7 @@ _REWRITE = ir.passes.PassManager(
         common.IdentityEliminationPass(),
         SimplifyPass(),
         LimitTripsPass(),
+        RunBackwardsPass(),
         ExplicitPadsPass(),
         FoldAffinePass(),
         RemoveTransposesPass(),

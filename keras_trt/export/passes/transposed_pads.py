@@ -43,7 +43,9 @@ def _totals(node: ir.Node) -> list[int] | None:
     strides, dilations = g.ints(node, "strides", ones) or ones, g.ints(node, "dilations", ones) or ones
     return [
         (int(n) - 1) * stride + (k - 1) * dilation + 1 - size
-        for n, stride, k, dilation, size in zip(given, strides, kernel, dilations, sizes[-len(kernel) :], strict=True)
+        for n, stride, k, dilation, size in zip(
+            given, strides, kernel, dilations, sizes[-len(kernel) :], strict=True
+        )
     ]
 
 
