@@ -41,7 +41,12 @@ def recurrent_operators(flavor: Flavor, model: Any, wanted: bool = True) -> Iter
 def _mode(flavor: Flavor, layer: Any, method: str) -> str | None:
     """CuDNN's name for what the layer computes, or None where no operator does."""
     layers, cell = flavor.keras.layers, getattr(layer, "cell", None)
-    if not isinstance(layer, layers.RNN) or layer.stateful or getattr(layer, "time_major", False):
+    if (
+        cell is None
+        or not isinstance(layer, layers.RNN)
+        or layer.stateful
+        or getattr(layer, "time_major", False)
+    ):
         return None
     kind = next((name for name in _GATES if isinstance(cell, getattr(layers, name))), None)
     if kind is None or not _is_stock(layer, method) or not _is_stock(cell, "call"):

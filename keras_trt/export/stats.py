@@ -68,7 +68,7 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 def _recurrent(node: ir.Node, layers: tuple[str, ...]) -> Product:
     """The products inside a recurrent operator, which computes in float."""
-    steps, _, width = (_sizes(node.inputs[0]) + [1, 1, 1])[:3]
+    steps, _, width = [*_sizes(node.inputs[0]), 1, 1][:3]
     units = g.integer(node, "hidden_size", 1)
     return Product(
         node=node.name or "",

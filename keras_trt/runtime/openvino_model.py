@@ -1,4 +1,4 @@
-"""Rewrites what OpenVINO reads from an ONNX file where its CPU plugin would go wrong; docs/runners.md lists why.
+"""Rewrites what OpenVINO reads from an ONNX file where its plugin would go wrong (docs/runners.md).
 
 Every rewrite keeps the numbers: it only changes which of OpenVINO's own optimisations find their pattern.
 """

@@ -15,10 +15,12 @@ OPERATORS = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
 def biased(model):
     """Biases that are not zeros, as a trained model has them."""
     rng = np.random.default_rng(0)
-    model.set_weights(
-        [w + 0.3 * rng.standard_normal(w.shape) if w.ndim < 3 else w for w in model.get_weights()]
-    )
+    model.set_weights([w + 0.3 * rng.standard_normal(w.shape) for w in model.get_weights()])
     return model
+
+
+def listed(outputs):
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def check(model, values, folder, operators):
@@ -28,10 +30,7 @@ def check(model, values, folder, operators):
     expected = model.predict(values, verbose=0)
     for runner in ("openvino", "onnxruntime"):
         outputs = load(folder, runner=runner, verbose=0).predict(values, verbose=0)
-        as_list = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        for y, wanted in zip(
-            as_list, expected if isinstance(expected, (list, tuple)) else [expected], strict=True
-        ):
+        for y, wanted in zip(listed(outputs), listed(expected), strict=True):
             np.testing.assert_allclose(y, wanted, atol=1e-5, err_msg=runner)
     return report
 

@@ -18,6 +18,7 @@ from keras_trt.export.passes.loop_outputs import SeparateLoopOutputsPass
 from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
+from keras_trt.export.passes.products import MultiplyManyAxesPass
 from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
 from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
@@ -118,6 +119,7 @@ _REWRITE = ir.passes.PassManager(
         FoldAffinePass(),
         RemoveTransposesPass(),
         HoistLayoutPass(),
+        MultiplyManyAxesPass(),
         DropRepeatedPairsPass(),
         FoldPadPass(),
         RepeatQuantizersPass(),

@@ -41,11 +41,10 @@ def _totals(node: ir.Node) -> list[int] | None:
         return None
     ones = [1] * len(kernel)
     strides, dilations = g.ints(node, "strides", ones) or ones, g.ints(node, "dilations", ones) or ones
+    wanted = sizes[-len(kernel) :]
     return [
         (int(n) - 1) * stride + (k - 1) * dilation + 1 - size
-        for n, stride, k, dilation, size in zip(
-            given, strides, kernel, dilations, sizes[-len(kernel) :], strict=True
-        )
+        for n, stride, k, dilation, size in zip(given, strides, kernel, dilations, wanted, strict=True)
     ]
 
 
