@@ -7,18 +7,19 @@ the other; `export/handlers/recurrent.py` reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.running import running
 
-_GATES = {"LSTMCell": 4, "GRUCell": 3, "SimpleRNNCell": 1}
+RECURRENT = ("LSTM", "GRU", "SimpleRNN")
+"""The layers that ONNX has an operator for."""
 
 
 @contextmanager
-def recurrent_operators(flavor: Flavor, model: Any, wanted: bool = True) -> Iterator[None]:
+def recurrent_operators(flavor: Flavor, model: Any, kinds: Sequence[str] = RECURRENT) -> Iterator[None]:
     """While open, layers that an operator computes exactly are traced as such.
 
     Those with a mask stay loops: ONNX knows lengths only, and a mask may begin with, or hold, unseen steps.
@@ -27,8 +28,8 @@ def recurrent_operators(flavor: Flavor, model: Any, wanted: bool = True) -> Iter
     make = _inner_loop if flavor.name == "keras3" else _call
     changed = []
     try:
-        for _, layer in flavor.walk(model) if wanted else ():
-            mode = _mode(flavor, layer, method)
+        for _, layer in flavor.walk(model):
+            mode = _mode(flavor, layer, method, kinds)
             if mode is not None:
                 object.__setattr__(layer, method, make(flavor, layer, mode))
                 changed.append(layer)
@@ -38,8 +39,8 @@ def recurrent_operators(flavor: Flavor, model: Any, wanted: bool = True) -> Iter
             object.__delattr__(layer, method)
 
 
-def _mode(flavor: Flavor, layer: Any, method: str) -> str | None:
-    """CuDNN's name for what the layer computes, or None where no operator does."""
+def _mode(flavor: Flavor, layer: Any, method: str, kinds: Sequence[str]) -> str | None:
+    """What cuDNN calls the layer's computation; None where no operator does it."""
     layers, cell = flavor.keras.layers, getattr(layer, "cell", None)
     if (
         cell is None
@@ -48,16 +49,16 @@ def _mode(flavor: Flavor, layer: Any, method: str) -> str | None:
         or getattr(layer, "time_major", False)
     ):
         return None
-    kind = next((name for name in _GATES if isinstance(cell, getattr(layers, name))), None)
+    kind = next((name for name in kinds if isinstance(cell, getattr(layers, f"{name}Cell"))), None)
     if kind is None or not _is_stock(layer, method) or not _is_stock(cell, "call"):
         return None
     if any(getattr(part, "input_quantizers", None) for part in (layer, cell)):
         return None  # the operator's inputs have no place for them
     activation = _name(flavor, cell.activation)
-    if kind == "SimpleRNNCell":
+    if kind == "SimpleRNN":
         return {"tanh": "rnn_tanh", "relu": "rnn_relu"}.get(activation)
     stock = (activation, _name(flavor, cell.recurrent_activation)) == ("tanh", "sigmoid")
-    return {"LSTMCell": "lstm", "GRUCell": "gru"}[kind] if stock else None
+    return kind.lower() if stock else None
 
 
 def _is_stock(layer: Any, method: str) -> bool:
