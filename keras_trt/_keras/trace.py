@@ -13,6 +13,7 @@ import numpy as np
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.freezing import check_dense, freeze, read_graph
+from keras_trt._keras.recurrent import RECURRENT, recurrent_operators
 from keras_trt._keras.scopes import layer_scopes
 from keras_trt._keras.signature import (
     BATCH_AXIS,
@@ -72,7 +73,7 @@ class Trace:
         return graph_def
 
 
-def trace(model: Any, input_shapes: Any = None) -> Trace:
+def trace(model: Any, input_shapes: Any = None, *, recurrent: Sequence[str] = RECURRENT) -> Trace:
     """Traces `model(inputs, training=False)`.
 
     Quantisers write exportable ops (see `exporting`). Layers of a mixed-precision policy are traced in
@@ -81,6 +82,8 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
     Args:
         model: A built Keras 3 or tf_keras model. It is left as it was.
         input_shapes: See `signature.signature_of`.
+        recurrent: The kinds of recurrent layers to trace as the operators that ONNX has; TensorFlow itself
+            cannot run these graphs.
 
     Raises:
         ModelError: Not a built model, or its inputs are unknown.
@@ -96,7 +99,12 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
     call = _Call(flavor, model, signature)
     # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
     function = flavor.tf.function(call, autograph=flavor.name == "legacy")
-    with exporting(), _float32(flavor, model), layer_scopes(flavor, model) as layers:
+    with (
+        exporting(),
+        _float32(flavor, model),
+        layer_scopes(flavor, model) as layers,
+        recurrent_operators(flavor, model, recurrent),
+    ):
         try:
             concrete = function.get_concrete_function(*call.specs())
         except (TypeError, ValueError, NotImplementedError) as e:

@@ -22,6 +22,8 @@ from keras_trt.errors import EngineError, InputError, MissingDependencyError
 AHEAD_OF_TIME = ("SM86", "SM89", "SM120")
 """GPU classes that TensorRT-RTX builds for on a machine without a GPU: Ampere, Ada and Blackwell cards."""
 
+FIRST_WITH_FP8 = 89
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -104,6 +106,7 @@ def build_plan(
         network = _trt.create_network(trt, builder)
         _trt.parse(trt, network, path)
         audit = audit_network(network)
+        targets, left_out = _that_compute(audit, targets, asked=compute_capabilities is not None)
         config = builder.create_builder_config()
         add_profile(builder, network, config, batch=batch, input_shapes=input_shapes)
         _trt.set_compute_capabilities(trt, config, targets)
@@ -118,7 +121,7 @@ def build_plan(
     data = bytes(memoryview(serialized))
     stamp = _stamp(trt, kind, targets, path, data)
     stamp = replace(stamp, version_compatible=version_compatible)
-    return Plan(data, stamp, audit, _trt.with_severity(messages, "WARNING"))
+    return Plan(data, stamp, audit, (*left_out, *_trt.with_severity(messages, "WARNING")))
 
 
 def _stamp(trt: ModuleType, kind: str, targets: tuple[str, ...], path: Path, data: bytes) -> PlanStamp:
@@ -173,6 +176,23 @@ def _targets(trt: ModuleType, kind: str, asked: Sequence[str] | None) -> tuple[s
             f"{list(known)}. Received: {list(asked)}"
         )
     return tuple(dict.fromkeys(asked))
+
+
+def _that_compute(
+    audit: Audit, targets: tuple[str, ...], *, asked: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The targets that have what the network needs, and a warning when that leaves out some."""
+    types = {dtype for record in audit.layers for dtype in (*record.inputs, *record.outputs)}
+    older = [name for name in targets if int(name.removeprefix("SM")) < FIRST_WITH_FP8]
+    if not older or not any(dtype.startswith("float8") for dtype in types):
+        return targets, ()
+    left = tuple(name for name in targets if name not in older)
+    if asked or not left:
+        raise InputError(
+            f"fp8 needs GPUs of class SM{FIRST_WITH_FP8} or newer. Received: a network in fp8 for "
+            f"{', '.join(older)}. Leave these out of `compute_capabilities`, or quantise to int8."
+        )
+    return left, (f"Built for {', '.join(left)} only: fp8 needs SM{FIRST_WITH_FP8} or newer.",)
 
 
 def _build_failed(trt: ModuleType, kind: str, path: Path, messages: list[tuple[str, str]]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import check_model
+from keras_trt._keras.recurrent import RECURRENT
 from keras_trt._keras.trace import trace
 from keras_trt.bundle import check_target
 from keras_trt.engine import available_builders
@@ -124,7 +125,7 @@ def export(
     check_kernel_types(flavor, model, found)
     resolved = precisions.resolve(precision, quantized=bool(found))
     with stages("trace"):
-        traced = trace(model, input_shapes)
+        traced = trace(model, input_shapes, recurrent=_recurrent(resolved) if tftrt is None else ())
     common: dict[str, Any] = {"batch": sizes, "precision": resolved, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
         built = engine is not None
@@ -193,3 +194,8 @@ def _chosen_engine(engine: str | None) -> str | None:
     if engine != "auto":
         return engine
     return next(iter(available_builders()), None)
+
+
+def _recurrent(precision: str) -> tuple[str, ...]:
+    """The recurrent layers that leave as operators; TensorRT-RTX 1.7 refuses a GRU in bfloat16."""
+    return tuple(kind for kind in RECURRENT if (kind, precisions.float_type(precision)) != ("GRU", "bf16"))

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
+from keras_trt._keras.running import is_running
 from keras_trt.quantize.fake_quant import fake_quantize_weights, quantize_weights
 from keras_trt.quantize.quantizer import is_observing
-
-_RUNNING = threading.local()  # strategies run replicas in threads: what runs is known per thread
-
-
-@contextmanager
-def running(*layers: Any) -> Iterator[None]:
-    """While open (in this thread), the layers' kernels read as quantised."""
-    stack = _RUNNING.__dict__.setdefault("layers", [])
-    stack.extend(layers)
-    try:
-        yield
-    finally:
-        del stack[len(stack) - len(layers) :]
 
 
 def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
@@ -38,7 +23,7 @@ def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
             variable = self.__dict__[name]
         else:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if not _is_running(self) or name not in self.quantization.kernels:
+        if not is_running(self) or name not in self.quantization.kernels:
             return variable
         return _on_grid(flavor, self, variable, name)
 
@@ -49,10 +34,6 @@ def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
             self.__dict__[name] = value
 
     return property(get, set_)
-
-
-def _is_running(layer: Any) -> bool:
-    return any(other is layer for other in getattr(_RUNNING, "layers", ()))
 
 
 def _on_grid(flavor: Flavor, layer: Any, variable: Any, name: str) -> Any:

@@ -23,9 +23,10 @@ from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.functions import inlined
 from keras_trt._keras.kernels import rows_of
+from keras_trt._keras.running import running
 from keras_trt.quantize.attention import OPERANDS, attention
 from keras_trt.quantize.einsum_dense import as_product
-from keras_trt.quantize.kernel_property import kernel_property, running
+from keras_trt.quantize.kernel_property import kernel_property
 from keras_trt.quantize.quantizer import activation_quantizer
 from keras_trt.quantize.schemes import Scheme
 from keras_trt.quantize.separable import separable_call

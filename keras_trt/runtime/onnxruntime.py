@@ -36,7 +36,12 @@ class ONNXRuntimeRunner(Runner):
                 providers=["CPUExecutionProvider"],
                 # The first takes zeros around a MaxPool for the pool's own padding, which is -inf (1.31,
                 # ResNetV2); the second rounds the biases of int8 layers, which the graph does not.
-                disabled_optimizers=["Pad_Fusion", "WeightBiasQuantization"],
+                disabled_optimizers=[
+                    "Pad_Fusion",
+                    "WeightBiasQuantization",
+                    "ReluQuantRewrite",  # these two drop the ReLU before an fp8 quantiser (1.32)
+                    "ClipQuantRewrite",
+                ],
             )
         except Exception as e:  # its exception classes share no base but Exception
             raise RunnerError(f"ONNX Runtime cannot load `{bundle.onnx_path}`: {e}") from e

@@ -10,7 +10,7 @@ import numpy as np
 from keras_trt import _deps
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.openvino_model import join_pairs, moves_scales
+from keras_trt.runtime.openvino_model import repair
 from keras_trt.runtime.runner import Runner
 
 
@@ -42,8 +42,8 @@ class OpenVINORunner(Runner):
         try:
             core = openvino.Core()
             model = core.read_model(str(bundle.onnx_path))
-            join_pairs(model, openvino)
-            if not low_precision or moves_scales(model):
+            repair(model, openvino)
+            if not low_precision:
                 options["LP_TRANSFORMS_MODE"] = "NO"  # int8 rounding, float arithmetic
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as e:

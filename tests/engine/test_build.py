@@ -193,3 +193,35 @@ def test_errors_share_one_base():
 def test_a_plan_is_plain_data(save):
     plan = build_plan(save(conv_model()), verbose=0)
     assert dataclasses.replace(plan) == plan
+
+
+def fp8_model():
+    """A product of fp8 operands."""
+    from onnx import TensorProto, helper
+
+    scales = [helper.make_tensor(name, TensorProto.FLOAT, [], [0.1]) for name in ("s", "t")]
+    zero = helper.make_tensor("zero", TensorProto.FLOAT8E4M3FN, [], [0.0])
+    matrix = helper.make_tensor("w", TensorProto.FLOAT8E4M3FN, [32, 32], [1.0] * 1024)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "t", "zero"], ["m"]),
+        helper.make_node("MatMul", ["d", "m"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 32]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], [*scales, zero, matrix])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+
+
+@rtx
+@no_gpu
+def test_fp8_is_built_for_the_classes_that_have_it(save):
+    plan = build_plan(save(fp8_model()), kind="tensorrt_rtx", verbose=0)
+    assert plan.stamp.compute_capabilities == ("SM89", "SM120")
+    assert plan.warnings[0] == "Built for SM89, SM120 only: fp8 needs SM89 or newer."
+
+
+@rtx
+def test_fp8_for_an_older_class_is_refused_before_the_build(save):
+    with pytest.raises(InputError, match="fp8 needs GPUs of class SM89 or newer"):
+        build_plan(save(fp8_model()), kind="tensorrt_rtx", compute_capabilities=["SM86", "SM89"], verbose=0)

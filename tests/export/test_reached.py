@@ -54,7 +54,8 @@ def test_nodes_left_in_float32_on_purpose_pass(kept):
 
 
 def recurrent_net(k):
-    return k.Sequential([k.Input((5, 4), name="x"), k.layers.GRU(6), k.layers.Dense(3)])
+    layer = k.layers.GRU(6, activation="elu")  # not one of the operator's own
+    return k.Sequential([k.Input((5, 4), name="x"), layer, k.layers.Dense(3)])
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -63,6 +64,16 @@ def test_a_recurrent_net_reaches_the_precision_around_its_loop(k, precision, tmp
         recurrent_net(k), tmp_path / "net", precision=precision, compute_capabilities=["SM89"], verbose=0
     )
     assert any("Loop" in node for node in report.kept_float32)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_recurrent_operators_build_in_low_precision(k, cell, precision, tmp_path):
+    layers = [k.Input((5, 4), name="x"), getattr(k.layers, cell)(6), k.layers.Dense(3)]
+    report = export(
+        k.Sequential(layers), tmp_path / "net", precision=precision, compute_capabilities=["SM89"], verbose=0
+    )
+    assert report.plans
 
 
 def test_a_real_plan_reaches_int8_with_float16_around_it(k, tmp_path):

@@ -14,6 +14,7 @@ from keras_trt.export.handlers.convolution import convolution_3d
 from keras_trt.export.handlers.counting import bucketize, dense_bincount
 from keras_trt.export.handlers.fake_quant import fake_quant
 from keras_trt.export.handlers.gelu import erfc
+from keras_trt.export.handlers.recurrent import recurrent
 from keras_trt.export.handlers.resizing import resize, resize_linear, resize_nearest
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.export.handlers.spectrum import real_spectrum
@@ -23,6 +24,7 @@ Handler = Callable[[Any, Any, str, list[Any]], Any]
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Bucketize": (bucketize, []),
     "Conv3D": (convolution_3d, []),
+    "CudnnRNNV3": (recurrent, []),
     "DenseBincount": (dense_bincount, []),
     "Erfc": (erfc, []),
     "FakeQuantWithMinMaxArgs": (fake_quant, []),

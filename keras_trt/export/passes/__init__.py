@@ -10,18 +10,22 @@ from onnx_ir.passes import common
 
 from keras_trt.errors import ExportError
 from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
+from keras_trt.export.passes.directions import RunBackwardsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
 from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.layout import RemoveTransposesPass
+from keras_trt.export.passes.loop_outputs import SeparateLoopOutputsPass
 from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
 from keras_trt.export.passes.outputs import SeparateOutputsPass
+from keras_trt.export.passes.products import MultiplyManyAxesPass
 from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
 from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
 from keras_trt.export.passes.simplify import SimplifyPass
 from keras_trt.export.passes.tensor_names import NameTensorsPass
+from keras_trt.export.passes.transposed_pads import ExplicitPadsPass
 from keras_trt.export.passes.trip_count import LimitTripsPass
 from keras_trt.export.passes.weights import QuantizeWeightsPass
 
@@ -88,6 +92,7 @@ def _run(
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     OrderNodesPass()(model)
     NameNodesPass(layers)(model)
+    ExplicitPadsPass()(model)  # negative pads stop shape inference
     common.ShapeInferencePass()(model)
     _REWRITE(model)
     QuantizeWeightsPass(layers, forms.quantized, forms.weights)(model)
@@ -113,9 +118,12 @@ _REWRITE = ir.passes.PassManager(
         common.IdentityEliminationPass(),
         SimplifyPass(),
         LimitTripsPass(),
+        RunBackwardsPass(),
+        ExplicitPadsPass(),
         FoldAffinePass(),
         RemoveTransposesPass(),
         HoistLayoutPass(),
+        MultiplyManyAxesPass(),
         DropRepeatedPairsPass(),
         FoldPadPass(),
         RepeatQuantizersPass(),
@@ -135,5 +143,6 @@ _FINISH = ir.passes.Sequential(
 _NAME = ir.passes.Sequential(
     OrderNodesPass(),
     NameTensorsPass(),
+    SeparateLoopOutputsPass(),
     common.ShapeInferencePass(),
 )
