@@ -7,17 +7,17 @@ makes it for an output. Models without a layer graph get the keys of their dicts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keras_trt._keras.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.names import unique
+from keras_trt._keras.nests import Nest, map_nest
 from keras_trt.errors import InputError, ModelError
 
 BATCH_AXIS = "batch"
-
-Nest = Any
-"""A structure of leaves: one leaf, a list of nests, or a dict of nests."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
     """
     if flavor.is_functional(model):
         return _functional(model, input_shapes)
-    leaves = _recorded(flavor, model) if input_shapes is None else input_shapes
+    leaves = input_shapes
+    if input_shapes is None or isinstance(input_shapes, Mapping):
+        leaves = complete(_recorded(flavor, model), input_shapes)
     if leaves is None:
         raise ModelError(
             f"The inputs of the subclassed model {model.name!r} are not known: it was never called. "
@@ -83,61 +85,12 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
 
     def name_leaf(leaf: Any, key: str | None) -> str:
         name = unique(key or f"input_{len(infos) + 1}", (i.name for i in infos))
-        infos.append(_info(name, _axes(leaf), _dtype_name(getattr(leaf, "dtype", dtype))))
-        sizes.update(_sizes(infos[-1], leaf))
+        infos.append(_info(name, axes_of(leaf), _dtype_name(getattr(leaf, "dtype", dtype))))
+        sizes.update(ranges_of(infos[-1].shape, leaf))
         return name
 
-    structure = map_nest(name_leaf, leaves, is_leaf=_is_shape)
+    structure = map_nest(name_leaf, leaves, is_leaf=is_shape)
     return Signature(tuple(infos), structure, axis_sizes=sizes)
-
-
-def map_nest(
-    function: Callable[[Any, str | None], Any],
-    nest: Nest,
-    *,
-    is_leaf: Callable[[Any], bool] = lambda _: False,
-    key: str | None = None,
-) -> Nest:
-    """The same nest (tuples become lists) with `function(leaf, key)` for each leaf, in order.
-
-    `key` is the nearest dict key above the leaf, or None.
-    """
-    if not is_leaf(nest):
-        if isinstance(nest, Mapping):
-            return {str(k): map_nest(function, v, is_leaf=is_leaf, key=str(k)) for k, v in nest.items()}
-        if isinstance(nest, list | tuple):
-            return [map_nest(function, v, is_leaf=is_leaf, key=key) for v in nest]
-    return function(nest, key)
-
-
-def leaves_of(nest: Nest) -> Iterator[Any]:
-    """The leaves of a nest, in order."""
-    found: list[Any] = []
-    map_nest(lambda leaf, _: found.append(leaf), nest)
-    return iter(found)
-
-
-def zip_nests(names: Nest, nest: Nest) -> Iterator[tuple[str, Any]]:
-    """(name, leaf) pairs of a nest of names and a nest of the same structure; dicts pair up by key."""
-    if isinstance(names, dict):
-        by_key = {str(k): v for k, v in nest.items()}
-        for key, part in names.items():
-            yield from zip_nests(part, by_key[key])
-    elif isinstance(names, list):
-        for part, value in zip(names, nest, strict=True):
-            yield from zip_nests(part, value)
-    else:
-        yield names, nest
-
-
-def unique(name: str, taken: Any) -> str:
-    """`name`, or the first of `name_1`, `name_2`, ... that is not taken."""
-    taken = set(taken)
-    candidate, n = name, 0
-    while candidate in taken:
-        n += 1
-        candidate = f"{name}_{n}"
-    return candidate
 
 
 def _functional(model: Any, input_shapes: Any) -> Signature:
@@ -187,7 +140,7 @@ def _recorded(flavor: Flavor, model: Any) -> Nest:
     if not shapes:
         return None
     nest = _only_argument(model, list(shapes.values()))
-    return map_nest(lambda shape, _: (None, *tuple(shape)[1:]), nest, is_leaf=_is_shape)
+    return map_nest(lambda shape, _: (None, *tuple(shape)[1:]), nest, is_leaf=is_shape)
 
 
 def _only_argument(model: Any, arguments: list[Any]) -> Any:
@@ -197,37 +150,6 @@ def _only_argument(model: Any, arguments: list[Any]) -> Any:
             "their inputs as one argument (a tensor, list or dict, as `fit` gives it) can be exported."
         )
     return arguments[0]
-
-
-def _is_shape(x: Any) -> bool:
-    """Whether `x` is one shape (or a spec with one), not a list of shapes."""
-    if hasattr(x, "shape"):
-        return True
-    if not isinstance(x, list | tuple):
-        return False
-    plain = [d is None or isinstance(d, int | str) for d in x]
-    return all(ok or _is_range(d) for ok, d in zip(plain, x, strict=True)) and (any(plain) or not x)
-
-
-def _is_range(x: Any) -> bool:
-    """Whether `x` is the (min, opt, max) of a dynamic axis."""
-    return isinstance(x, list | tuple) and len(x) == 3 and all(isinstance(d, int) for d in x)
-
-
-def _axes(leaf: Any) -> tuple[Any, ...]:
-    """The axes of a shape or spec; None where it gives a range."""
-    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
-    return tuple(None if _is_range(axis) else axis for axis in shape)
-
-
-def _sizes(info: TensorInfo, leaf: Any) -> dict[str, tuple[int, int, int]]:
-    """The ranges that a shape gives for dynamic axes."""
-    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
-    return {
-        str(axis): (asked[0], asked[1], asked[2])
-        for axis, asked in zip(info.shape, shape, strict=True)
-        if _is_range(asked)
-    }
 
 
 def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorInfo:
@@ -247,29 +169,21 @@ def _dtype_name(dtype: Any) -> str:
 def _override(
     infos: list[TensorInfo], structure: Nest, given: Any
 ) -> tuple[list[TensorInfo], dict[str, tuple[int, int, int]]]:
-    """The infos with the shapes the user gave, by position, by key or by name; and the ranges given."""
+    """The infos with the shapes the user gave, by name, by key or by position; and the ranges given."""
     if isinstance(given, Mapping) and set(given) <= {i.name for i in infos}:
         by_name = dict(given)
     else:
-        names = list(leaves_of(structure))
-        shapes: list[Any] = []
-        map_nest(lambda s, _: shapes.append(s), given, is_leaf=_is_shape)
-        if len(shapes) != len(names):
-            raise InputError(
-                f"`input_shapes` must hold one shape for each of the inputs {names}. "
-                f"Received: input_shapes={given!r}"
-            )
-        by_name = dict(zip(names, shapes, strict=True))
+        by_name = dict(pair_shapes(structure, given))
     reshaped = [_reshaped(info, by_name[info.name]) if info.name in by_name else info for info in infos]
     sizes: dict[str, tuple[int, int, int]] = {}
     for info in reshaped:
         if info.name in by_name:
-            sizes.update(_sizes(info, by_name[info.name]))
+            sizes.update(ranges_of(info.shape, by_name[info.name]))
     return reshaped, sizes
 
 
 def _reshaped(info: TensorInfo, shape: Any) -> TensorInfo:
-    asked = _axes(shape) if _is_shape(shape) else ()
+    asked = axes_of(shape) if is_shape(shape) else ()
     fits = len(asked) == len(info.shape) and all(
         isinstance(own, str) or axis in (own, None) for own, axis in zip(info.shape, asked, strict=True)
     )
