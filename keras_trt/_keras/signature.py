@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_trt._keras.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of
+from keras_trt._keras.called import called_on
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest
@@ -45,6 +46,8 @@ class Signature:
         output_structure: The nest of output names; None for a model without a layer graph.
         output_names: The names in Keras's order; empty when `output_structure` is None.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
+        guessed: The names of inputs whose dtype nobody knows: Keras 3 remembers a call's shapes only.
+        notes: What to tell the user about it.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -52,10 +55,12 @@ class Signature:
     output_structure: Nest = None
     output_names: tuple[str, ...] = ()
     axis_sizes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    guessed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signature:
-    """Reads the signature off a model, a recorded call, or `input_shapes`.
+def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any = None) -> Signature:
+    """Reads the signature off a model, `input_shapes`, data, or a recorded call.
 
     Args:
         flavor: The model's Keras.
@@ -64,16 +69,19 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
             dict (by input name or by key) of shapes; an entry is a size, None (as the model has it), a
             name for a dynamic axis, or its (min, opt, max). For a model without a layer graph a leaf may
             also carry `.shape` and `.dtype`, as a `tf.TensorSpec` does.
+        data: Data for `calibrate`; it says the shapes of a model without a layer graph.
 
     Raises:
-        ModelError: A model without a layer graph that was never called, and no `input_shapes`.
+        ModelError: A model without a layer graph that was never called, no `input_shapes` and no data.
         InputError: `input_shapes` contradicts the model.
     """
     if flavor.is_functional(model):
         return _functional(model, input_shapes)
-    leaves = input_shapes
+    leaves: Nest = input_shapes
+    notes: list[str] = []
     if input_shapes is None or isinstance(input_shapes, Mapping):
-        leaves = complete(_recorded(flavor, model), input_shapes)
+        called, notes = called_on(flavor, model, data)
+        leaves = complete(called, input_shapes)
     if leaves is None:
         raise ModelError(
             f"The inputs of the subclassed model {model.name!r} are not known: it was never called. "
@@ -81,16 +89,20 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
         )
     infos: list[TensorInfo] = []
     sizes: dict[str, tuple[int, int, int]] = {}
-    dtype = getattr(model, "input_dtype", None) or "float32"
+    guessed: list[str] = []
+    usual = getattr(model, "input_dtype", None) or "float32"
 
     def name_leaf(leaf: Any, key: str | None) -> str:
         name = unique(key or f"input_{len(infos) + 1}", (i.name for i in infos))
-        infos.append(_info(name, axes_of(leaf), _dtype_name(getattr(leaf, "dtype", dtype))))
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None:
+            guessed.append(name)
+        infos.append(_info(name, axes_of(leaf), _dtype_name(dtype or usual)))
         sizes.update(ranges_of(infos[-1].shape, leaf))
         return name
 
     structure = map_nest(name_leaf, leaves, is_leaf=is_shape)
-    return Signature(tuple(infos), structure, axis_sizes=sizes)
+    return Signature(tuple(infos), structure, axis_sizes=sizes, guessed=tuple(guessed), notes=tuple(notes))
 
 
 def _functional(model: Any, input_shapes: Any) -> Signature:
@@ -129,27 +141,6 @@ def _maker(tensor: Any) -> str:
     """The name of the layer (or operation) that makes a symbolic tensor."""
     history = tensor._keras_history
     return history[0].name
-
-
-def _recorded(flavor: Flavor, model: Any) -> Nest:
-    """The nest of shapes (with dtypes, where known) of an earlier call, or None."""
-    if flavor.name == "legacy":
-        spec = model.save_spec(dynamic_batch=True)  # (args, kwargs) of the first call
-        return None if spec is None else _only_argument(model, [*spec[0], *spec[1].values()])
-    shapes = getattr(model, "_build_shapes_dict", None)
-    if not shapes:
-        return None
-    nest = _only_argument(model, list(shapes.values()))
-    return map_nest(lambda shape, _: (None, *tuple(shape)[1:]), nest, is_leaf=is_shape)
-
-
-def _only_argument(model: Any, arguments: list[Any]) -> Any:
-    if len(arguments) > 1:
-        raise ModelError(
-            f"The model {model.name!r} was called with {len(arguments)} arguments. Only models that take "
-            "their inputs as one argument (a tensor, list or dict, as `fit` gives it) can be exported."
-        )
-    return arguments[0]
 
 
 def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from keras_trt._keras.batch_axis import inferred_shapes, rows_are_the_batch
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.freezing import check_dense, freeze, read_graph
+from keras_trt._keras.integer_inputs import guesses, is_position
 from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest, zip_nests
 from keras_trt._keras.signature import BATCH_AXIS, Signature, TensorInfo, signature_of
@@ -41,6 +42,7 @@ class Trace:
         layers: The paths of all layers of the model, e.g. `"backbone/conv1"`.
         normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
+        notes: What to tell the user about the inputs.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Trace:
     layers: tuple[str, ...]
     normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
+    notes: tuple[str, ...] = ()
 
     def whole_graph(self) -> Any:
         """A copy of the graph with all weights in it."""
@@ -65,7 +68,7 @@ class Trace:
         return graph_def
 
 
-def trace(model: Any, input_shapes: Any = None) -> Trace:
+def trace(model: Any, input_shapes: Any = None, data: Any = None) -> Trace:
     """Traces `model(inputs, training=False)`.
 
     Quantisers write exportable ops (see `exporting`), and the steps of `TimeDistributed` layers are computed
@@ -75,6 +78,7 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
     Args:
         model: A built Keras 3 or tf_keras model. It is left as it was.
         input_shapes: See `signature.signature_of`.
+        data: See `signature.signature_of`.
 
     Raises:
         ModelError: Not a built model, or its inputs are unknown.
@@ -86,9 +90,8 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         (TensorInfo(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
     """
     flavor = check_model(model)
-    signature = signature_of(flavor, model, input_shapes)
-    call = _Call(flavor, model, signature)
-    concrete = _concrete(flavor, model, call)
+    call, concrete = _typed(flavor, model, signature_of(flavor, model, input_shapes, data))
+    signature = call.signature
     check_dense(flavor.tf, dict(zip(call.output_names, concrete.structured_outputs, strict=True)))
     named = zip(call.output_names, concrete.outputs, strict=True)
     tensors = [(name, tensor.shape, tensor.dtype.name) for name, tensor in named]
@@ -117,6 +120,7 @@ def trace(model: Any, input_shapes: Any = None) -> Trace:
         layers=tuple(path for path, _ in flavor.walk(model)),
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
+        notes=signature.notes,
     )
 
 
@@ -242,6 +246,30 @@ def _first_axis(name: str) -> str:
 
 def _batched(info: TensorInfo) -> TensorInfo:
     return replace(info, shape=(BATCH_AXIS, *info.shape[1:]))
+
+
+def _typed(flavor: Flavor, model: Any, signature: Signature) -> tuple[_Call, Any]:
+    """The model's call, traced; inputs of unknown type are integers where they must or may as well be.
+
+    Keras 3 does not remember the types a subclassed model was called on. Positions in a table are integers:
+    as floats they are refused (`tf.gather`), or cast (Embedding).
+    """
+    try:
+        traced = _traced(flavor, model, signature, ())
+    except ExportError:
+        for names in guesses(signature.guessed):
+            with suppress(ExportError):
+                return _traced(flavor, model, signature, names)
+        raise
+    tensors = zip(signature.inputs, traced[1].inputs, strict=False)  # captured ones come after them
+    names = tuple(i.name for i, tensor in tensors if i.name in signature.guessed and is_position(tensor))
+    return _traced(flavor, model, signature, names) if names else traced
+
+
+def _traced(flavor: Flavor, model: Any, signature: Signature, integers: Sequence[str]) -> tuple[_Call, Any]:
+    inputs = [replace(i, dtype="int32") if i.name in integers else i for i in signature.inputs]
+    call = _Call(flavor, model, replace(signature, inputs=tuple(inputs)))
+    return call, _concrete(flavor, model, call)
 
 
 def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:

@@ -112,11 +112,12 @@ def export(
     check_kernel_types(flavor, model, found)
     resolved = precisions.resolve(precision, quantized=bool(found))
     with stages("trace"):
-        traced = trace(model, input_shapes)
+        traced = trace(model, input_shapes, data)
     common: dict[str, Any] = {"batch": sizes, "precision": resolved, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
         built = engine is not None
         return export_tftrt(model, traced, found, target, options=tftrt, build=built, notes=notes, **common)
+    notes = [*notes, *traced.notes]
     job = Job(
         model,
         traced,
