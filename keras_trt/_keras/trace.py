@@ -18,6 +18,7 @@ from keras_trt._keras.freezing import check_dense, freeze, read_graph
 from keras_trt._keras.integer_inputs import guesses, is_position
 from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest, zip_nests
+from keras_trt._keras.open_sizes import open_sizes
 from keras_trt._keras.signature import BATCH_AXIS, Signature, TensorInfo, signature_of
 from keras_trt._keras.time_steps import steps_at_once
 from keras_trt._keras.weights import embed
@@ -276,7 +277,7 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
     """The model's call as a concrete function of TensorFlow."""
     # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
     function = flavor.tf.function(call, autograph=flavor.name == "legacy")
-    with exporting(), _float32(flavor, model), steps_at_once(flavor, model):
+    with exporting(), _float32(flavor, model), steps_at_once(flavor, model), open_sizes(flavor, model):
         try:
             return function.get_concrete_function(*call.specs())
         except (TypeError, ValueError, NotImplementedError) as e:
