@@ -7,17 +7,18 @@ makes it for an output. Models without a layer graph get the keys of their dicts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keras_trt._keras.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of
+from keras_trt._keras.called import called_on
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.names import unique
+from keras_trt._keras.nests import Nest, map_nest
 from keras_trt.errors import InputError, ModelError
 
 BATCH_AXIS = "batch"
-
-Nest = Any
-"""A structure of leaves: one leaf, a list of nests, or a dict of nests."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Signature:
         output_structure: The nest of output names; None for a model without a layer graph.
         output_names: The names in Keras's order; empty when `output_structure` is None.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
+        guessed: The names of inputs whose dtype nobody knows: Keras 3 remembers a call's shapes only.
+        notes: What to tell the user about it.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -52,10 +55,12 @@ class Signature:
     output_structure: Nest = None
     output_names: tuple[str, ...] = ()
     axis_sizes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    guessed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signature:
-    """Reads the signature off a model, a recorded call, or `input_shapes`.
+def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any = None) -> Signature:
+    """Reads the signature off a model, `input_shapes`, data, or a recorded call.
 
     Args:
         flavor: The model's Keras.
@@ -64,14 +69,19 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
             dict (by input name or by key) of shapes; an entry is a size, None (as the model has it), a
             name for a dynamic axis, or its (min, opt, max). For a model without a layer graph a leaf may
             also carry `.shape` and `.dtype`, as a `tf.TensorSpec` does.
+        data: Data for `calibrate`; it says the shapes of a model without a layer graph.
 
     Raises:
-        ModelError: A model without a layer graph that was never called, and no `input_shapes`.
+        ModelError: A model without a layer graph that was never called, no `input_shapes` and no data.
         InputError: `input_shapes` contradicts the model.
     """
     if flavor.is_functional(model):
         return _functional(model, input_shapes)
-    leaves = _recorded(flavor, model) if input_shapes is None else input_shapes
+    leaves: Nest = input_shapes
+    notes: list[str] = []
+    if input_shapes is None or isinstance(input_shapes, Mapping):
+        called, notes = called_on(flavor, model, data)
+        leaves = complete(called, input_shapes)
     if leaves is None:
         raise ModelError(
             f"The inputs of the subclassed model {model.name!r} are not known: it was never called. "
@@ -79,65 +89,20 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None) -> Signat
         )
     infos: list[TensorInfo] = []
     sizes: dict[str, tuple[int, int, int]] = {}
-    dtype = getattr(model, "input_dtype", None) or "float32"
+    guessed: list[str] = []
+    usual = getattr(model, "input_dtype", None) or "float32"
 
     def name_leaf(leaf: Any, key: str | None) -> str:
         name = unique(key or f"input_{len(infos) + 1}", (i.name for i in infos))
-        infos.append(_info(name, _axes(leaf), _dtype_name(getattr(leaf, "dtype", dtype))))
-        sizes.update(_sizes(infos[-1], leaf))
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None:
+            guessed.append(name)
+        infos.append(_info(name, axes_of(leaf), _dtype_name(dtype or usual)))
+        sizes.update(ranges_of(infos[-1].shape, leaf))
         return name
 
-    structure = map_nest(name_leaf, leaves, is_leaf=_is_shape)
-    return Signature(tuple(infos), structure, axis_sizes=sizes)
-
-
-def map_nest(
-    function: Callable[[Any, str | None], Any],
-    nest: Nest,
-    *,
-    is_leaf: Callable[[Any], bool] = lambda _: False,
-    key: str | None = None,
-) -> Nest:
-    """The same nest (tuples become lists) with `function(leaf, key)` for each leaf, in order.
-
-    `key` is the nearest dict key above the leaf, or None.
-    """
-    if not is_leaf(nest):
-        if isinstance(nest, Mapping):
-            return {str(k): map_nest(function, v, is_leaf=is_leaf, key=str(k)) for k, v in nest.items()}
-        if isinstance(nest, list | tuple):
-            return [map_nest(function, v, is_leaf=is_leaf, key=key) for v in nest]
-    return function(nest, key)
-
-
-def leaves_of(nest: Nest) -> Iterator[Any]:
-    """The leaves of a nest, in order."""
-    found: list[Any] = []
-    map_nest(lambda leaf, _: found.append(leaf), nest)
-    return iter(found)
-
-
-def zip_nests(names: Nest, nest: Nest) -> Iterator[tuple[str, Any]]:
-    """(name, leaf) pairs of a nest of names and a nest of the same structure; dicts pair up by key."""
-    if isinstance(names, dict):
-        by_key = {str(k): v for k, v in nest.items()}
-        for key, part in names.items():
-            yield from zip_nests(part, by_key[key])
-    elif isinstance(names, list):
-        for part, value in zip(names, nest, strict=True):
-            yield from zip_nests(part, value)
-    else:
-        yield names, nest
-
-
-def unique(name: str, taken: Any) -> str:
-    """`name`, or the first of `name_1`, `name_2`, ... that is not taken."""
-    taken = set(taken)
-    candidate, n = name, 0
-    while candidate in taken:
-        n += 1
-        candidate = f"{name}_{n}"
-    return candidate
+    structure = map_nest(name_leaf, leaves, is_leaf=is_shape)
+    return Signature(tuple(infos), structure, axis_sizes=sizes, guessed=tuple(guessed), notes=tuple(notes))
 
 
 def _functional(model: Any, input_shapes: Any) -> Signature:
@@ -178,58 +143,6 @@ def _maker(tensor: Any) -> str:
     return history[0].name
 
 
-def _recorded(flavor: Flavor, model: Any) -> Nest:
-    """The nest of shapes (with dtypes, where known) of an earlier call, or None."""
-    if flavor.name == "legacy":
-        spec = model.save_spec(dynamic_batch=True)  # (args, kwargs) of the first call
-        return None if spec is None else _only_argument(model, [*spec[0], *spec[1].values()])
-    shapes = getattr(model, "_build_shapes_dict", None)
-    if not shapes:
-        return None
-    nest = _only_argument(model, list(shapes.values()))
-    return map_nest(lambda shape, _: (None, *tuple(shape)[1:]), nest, is_leaf=_is_shape)
-
-
-def _only_argument(model: Any, arguments: list[Any]) -> Any:
-    if len(arguments) > 1:
-        raise ModelError(
-            f"The model {model.name!r} was called with {len(arguments)} arguments. Only models that take "
-            "their inputs as one argument (a tensor, list or dict, as `fit` gives it) can be exported."
-        )
-    return arguments[0]
-
-
-def _is_shape(x: Any) -> bool:
-    """Whether `x` is one shape (or a spec with one), not a list of shapes."""
-    if hasattr(x, "shape"):
-        return True
-    if not isinstance(x, list | tuple):
-        return False
-    plain = [d is None or isinstance(d, int | str) for d in x]
-    return all(ok or _is_range(d) for ok, d in zip(plain, x, strict=True)) and (any(plain) or not x)
-
-
-def _is_range(x: Any) -> bool:
-    """Whether `x` is the (min, opt, max) of a dynamic axis."""
-    return isinstance(x, list | tuple) and len(x) == 3 and all(isinstance(d, int) for d in x)
-
-
-def _axes(leaf: Any) -> tuple[Any, ...]:
-    """The axes of a shape or spec; None where it gives a range."""
-    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
-    return tuple(None if _is_range(axis) else axis for axis in shape)
-
-
-def _sizes(info: TensorInfo, leaf: Any) -> dict[str, tuple[int, int, int]]:
-    """The ranges that a shape gives for dynamic axes."""
-    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else tuple(leaf)
-    return {
-        str(axis): (asked[0], asked[1], asked[2])
-        for axis, asked in zip(info.shape, shape, strict=True)
-        if _is_range(asked)
-    }
-
-
 def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorInfo:
     axes: list[int | str] = []
     for i, size in enumerate(shape):
@@ -247,29 +160,21 @@ def _dtype_name(dtype: Any) -> str:
 def _override(
     infos: list[TensorInfo], structure: Nest, given: Any
 ) -> tuple[list[TensorInfo], dict[str, tuple[int, int, int]]]:
-    """The infos with the shapes the user gave, by position, by key or by name; and the ranges given."""
+    """The infos with the shapes the user gave, by name, by key or by position; and the ranges given."""
     if isinstance(given, Mapping) and set(given) <= {i.name for i in infos}:
         by_name = dict(given)
     else:
-        names = list(leaves_of(structure))
-        shapes: list[Any] = []
-        map_nest(lambda s, _: shapes.append(s), given, is_leaf=_is_shape)
-        if len(shapes) != len(names):
-            raise InputError(
-                f"`input_shapes` must hold one shape for each of the inputs {names}. "
-                f"Received: input_shapes={given!r}"
-            )
-        by_name = dict(zip(names, shapes, strict=True))
+        by_name = dict(pair_shapes(structure, given))
     reshaped = [_reshaped(info, by_name[info.name]) if info.name in by_name else info for info in infos]
     sizes: dict[str, tuple[int, int, int]] = {}
     for info in reshaped:
         if info.name in by_name:
-            sizes.update(_sizes(info, by_name[info.name]))
+            sizes.update(ranges_of(info.shape, by_name[info.name]))
     return reshaped, sizes
 
 
 def _reshaped(info: TensorInfo, shape: Any) -> TensorInfo:
-    asked = _axes(shape) if _is_shape(shape) else ()
+    asked = axes_of(shape) if is_shape(shape) else ()
     fits = len(asked) == len(info.shape) and all(
         isinstance(own, str) or axis in (own, None) for own, axis in zip(info.shape, asked, strict=True)
     )

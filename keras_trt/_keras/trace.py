@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
+from keras_trt._keras.batch_axis import inferred_shapes, rows_are_the_batch
 from keras_trt._keras.exporting import exporting
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.freezing import check_dense, freeze, read_graph
+from keras_trt._keras.integer_inputs import guesses, is_position
+from keras_trt._keras.names import unique
+from keras_trt._keras.nests import Nest, map_nest, zip_nests
+from keras_trt._keras.open_sizes import open_sizes
 from keras_trt._keras.recurrent import RECURRENT, recurrent_operators
 from keras_trt._keras.scopes import layer_scopes
-from keras_trt._keras.signature import (
-    BATCH_AXIS,
-    Nest,
-    Signature,
-    TensorInfo,
-    map_nest,
-    signature_of,
-    unique,
-    zip_nests,
-)
+from keras_trt._keras.signature import BATCH_AXIS, Signature, TensorInfo, signature_of
+from keras_trt._keras.time_steps import steps_at_once
 from keras_trt._keras.weights import embed, holders
 from keras_trt.errors import ExportError
 
@@ -48,6 +46,7 @@ class Trace:
         layers: The paths of all layers of the model, e.g. `"backbone/conv1"`; see `scopes.layer_of_scope`.
         normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
+        notes: What to tell the user about the inputs.
     """
 
     name: str
@@ -64,6 +63,7 @@ class Trace:
     layers: tuple[str, ...]
     normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
+    notes: tuple[str, ...] = ()
 
     def whole_graph(self) -> Any:
         """A copy of the graph with all weights in it."""
@@ -73,15 +73,19 @@ class Trace:
         return graph_def
 
 
-def trace(model: Any, input_shapes: Any = None, *, recurrent: Sequence[str] = RECURRENT) -> Trace:
+def trace(
+    model: Any, input_shapes: Any = None, data: Any = None, *, recurrent: Sequence[str] = RECURRENT
+) -> Trace:
     """Traces `model(inputs, training=False)`.
 
-    Quantisers write exportable ops (see `exporting`). Layers of a mixed-precision policy are traced in
+    Quantisers write exportable ops (see `exporting`), and the steps of `TimeDistributed` layers are computed
+    at once (see `time_steps`). Layers of a mixed-precision policy are traced in
     float32: the precision of the exported graph is chosen at export, not inherited from training.
 
     Args:
         model: A built Keras 3 or tf_keras model. It is left as it was.
         input_shapes: See `signature.signature_of`.
+        data: See `signature.signature_of`.
         recurrent: The kinds of recurrent layers to trace as the operators that ONNX has; TensorFlow itself
             cannot run these graphs.
 
@@ -95,29 +99,22 @@ def trace(model: Any, input_shapes: Any = None, *, recurrent: Sequence[str] = RE
         (TensorInfo(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
     """
     flavor = check_model(model)
-    signature = signature_of(flavor, model, input_shapes)
-    call = _Call(flavor, model, signature)
-    # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
-    function = flavor.tf.function(call, autograph=flavor.name == "legacy")
-    with (
-        exporting(),
-        _float32(flavor, model),
-        layer_scopes(flavor, model) as layers,
-        recurrent_operators(flavor, model, recurrent),
-    ):
-        try:
-            concrete = function.get_concrete_function(*call.specs())
-        except (TypeError, ValueError, NotImplementedError) as e:
-            raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
+    call, concrete = _typed(flavor, model, signature_of(flavor, model, input_shapes, data), recurrent)
+    signature = call.signature
     check_dense(flavor.tf, dict(zip(call.output_names, concrete.structured_outputs, strict=True)))
-    outputs = [
-        _output_info(name, tensor, signature.inputs)
-        for name, tensor in zip(call.output_names, concrete.outputs, strict=True)
-    ]
+    named = zip(call.output_names, concrete.outputs, strict=True)
+    tensors = [(name, tensor.shape, tensor.dtype.name) for name, tensor in named]
     graph = read_graph(flavor.tf, concrete, len(signature.inputs))
-    del function, concrete
+    del named, concrete
     gc.collect()  # TensorFlow's graph refers to itself; what follows can use its memory
     graph_def, weights, origins = freeze(graph)
+    outputs = [_output_info(*found) for found in tensors]
+    open_ = [info.shape[:1] == (_first_axis(info.name),) for info in outputs]
+    in_graph = inferred_shapes(flavor.tf, graph_def, graph.inputs, graph.outputs)
+    rows = rows_are_the_batch(
+        open_, signature.inputs, [in_graph, partial(_traced_shapes, flavor, model, signature)]
+    )
+    outputs = [_batched(info) if is_batch else info for info, is_batch in zip(outputs, rows, strict=True)]
     return Trace(
         name=model.name,
         flavor=flavor.name,
@@ -130,9 +127,10 @@ def trace(model: Any, input_shapes: Any = None, *, recurrent: Sequence[str] = RE
         output_tensors=graph.outputs,
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
-        layers=layers,
+        layers=call.layers,
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
+        notes=signature.notes,
     )
 
 
@@ -183,10 +181,14 @@ def _training(model: Any) -> dict[str, bool]:
 class _Call:
     """The function that is traced: flat inputs in, flat outputs out; notes the structure of the outputs."""
 
-    def __init__(self, flavor: Flavor, model: Any, signature: Signature) -> None:
+    def __init__(
+        self, flavor: Flavor, model: Any, signature: Signature, recurrent: Sequence[str] = ()
+    ) -> None:
         self.flavor = flavor
         self.model = model
         self.signature = signature
+        self.recurrent = recurrent
+        self.layers: tuple[str, ...] = ()
         self.output_structure = signature.output_structure
         self.output_names: tuple[str, ...] = ()  # in the order of the traced outputs
 
@@ -250,13 +252,72 @@ def _float32(flavor: Flavor, model: Any) -> Iterator[None]:
             setattr(obj, attribute, value)
 
 
-def _output_info(name: str, tensor: Any, inputs: tuple[TensorInfo, ...]) -> TensorInfo:
-    """An output's axes; its first is `batch` when that of the inputs is."""
-    batch = BATCH_AXIS if any(i.shape[:1] == (BATCH_AXIS,) for i in inputs) else f"{name}_axis_0"
-    if tensor.shape.rank is None:
+def _output_info(name: str, shape: Any, dtype: str) -> TensorInfo:
+    """An output's axes; open ones are named."""
+    if shape.rank is None:
         raise ExportError(f"Output {name!r} has no known rank; give `input_shapes` to fix it.")
-    axes = [
-        size if size is not None else (batch if i == 0 else f"{name}_axis_{i}")
-        for i, size in enumerate(tensor.shape)
-    ]
-    return TensorInfo(name, tuple(axes), tensor.dtype.name)
+    axes = [f"{name}_axis_{i}" if size is None else size for i, size in enumerate(shape)]
+    return TensorInfo(name, tuple(axes), dtype)
+
+
+def _first_axis(name: str) -> str:
+    return f"{name}_axis_0"
+
+
+def _batched(info: TensorInfo) -> TensorInfo:
+    return replace(info, shape=(BATCH_AXIS, *info.shape[1:]))
+
+
+def _typed(flavor: Flavor, model: Any, signature: Signature, recurrent: Sequence[str]) -> tuple[_Call, Any]:
+    """The model's call, traced; inputs of unknown type are integers where they must or may as well be.
+
+    Keras 3 does not remember the types a subclassed model was called on. Positions in a table are integers:
+    as floats they are refused (`tf.gather`), or cast (Embedding).
+    """
+    try:
+        traced = _traced(flavor, model, signature, (), recurrent)
+    except ExportError:
+        for names in guesses(signature.guessed):
+            with suppress(ExportError):
+                return _traced(flavor, model, signature, names, recurrent)
+        raise
+    tensors = zip(signature.inputs, traced[1].inputs, strict=False)  # captured ones come after them
+    names = tuple(i.name for i, tensor in tensors if i.name in signature.guessed and is_position(tensor))
+    return _traced(flavor, model, signature, names, recurrent) if names else traced
+
+
+def _traced(
+    flavor: Flavor, model: Any, signature: Signature, integers: Sequence[str], recurrent: Sequence[str]
+) -> tuple[_Call, Any]:
+    inputs = [replace(i, dtype="int32") if i.name in integers else i for i in signature.inputs]
+    call = _Call(flavor, model, replace(signature, inputs=tuple(inputs)), recurrent)
+    return call, _concrete(flavor, model, call)
+
+
+def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
+    """The model's call as a concrete function of TensorFlow."""
+    # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
+    function = flavor.tf.function(call, autograph=flavor.name == "legacy")
+    with (
+        exporting(),
+        _float32(flavor, model),
+        steps_at_once(flavor, model),
+        open_sizes(flavor, model),
+        layer_scopes(flavor, model) as call.layers,
+        recurrent_operators(flavor, model, call.recurrent),
+    ):
+        try:
+            return function.get_concrete_function(*call.specs())
+        except (TypeError, ValueError, NotImplementedError) as e:
+            raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
+
+
+def _traced_shapes(
+    flavor: Flavor, model: Any, signature: Signature, inputs: Sequence[TensorInfo]
+) -> list[list[int | None] | None]:
+    """The shapes of the model's outputs for inputs of other sizes, as they are traced."""
+    try:
+        concrete = _concrete(flavor, model, _Call(flavor, model, replace(signature, inputs=tuple(inputs))))
+    except Exception:  # whatever the model's layers raise that take no batch of this size
+        return []
+    return [None if t.shape.rank is None else t.shape.as_list() for t in concrete.outputs]

@@ -128,6 +128,15 @@ def _optimizers(origins: dict[str, str]) -> list[Any]:
                 moved = True
             return moved
 
+        def _mul_handler(self, trans: Any, node: Any) -> Any:
+            """The base class leaves a square its old shape, and makes a wrong Reshape of it later."""
+            square, shape = node.input[0] == node.input[1], self._g.get_shape(node.output[0])
+            handled = super()._mul_handler(trans, node)
+            if handled and square and shape:
+                perm = trans.get_attr_value("perm")
+                self._g.set_shape(node.output[0], [shape[i] for i in transpose_optimizer.invert_perm(perm)])
+            return handled
+
         def _add_handler(self, trans: Any, node: Any) -> Any:
             old = trans.inputs[0].name
             handled = super()._add_handler(trans, node)

@@ -125,11 +125,12 @@ def export(
     check_kernel_types(flavor, model, found)
     resolved = precisions.resolve(precision, quantized=bool(found))
     with stages("trace"):
-        traced = trace(model, input_shapes, recurrent=_recurrent(resolved) if tftrt is None else ())
+        traced = trace(model, input_shapes, data, recurrent=_recurrent(resolved) if tftrt is None else ())
     common: dict[str, Any] = {"batch": sizes, "precision": resolved, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
         built = engine is not None
         return export_tftrt(model, traced, found, target, options=tftrt, build=built, notes=notes, **common)
+    notes = [*notes, *traced.notes]
     job = Job(
         model,
         traced,

@@ -77,7 +77,7 @@ def _layer_class(flavor: Flavor) -> type:
             results = tf.nest.flatten(tf.numpy_function(self._run, tensors, types, stateful=False))
             sizes = _known_sizes(engine.inputs, tensors)
             for result, spec in zip(results, engine.outputs, strict=True):
-                result.set_shape([sizes.get(axis, axis) for axis in spec.shape])
+                result.set_shape([axis if isinstance(axis, int) else sizes.get(axis) for axis in spec.shape])
             arrays = {s.name: r for s, r in zip(engine.outputs, results, strict=True)}
             return fill(engine.bundle.manifest.output_structure, arrays)
 

@@ -29,9 +29,15 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
 
     Returns:
         One array per output; those with a batch axis have as many rows as the feeds.
+
+    Raises:
+        InputError: The rows must be split or padded, and an output has an open axis of its own in the
+            batch's place: which of its entries belong to which row is not known.
     """
     rows = batch_of(feeds, inputs)
     low, high = runner.batch_range
+    if rows < low or (high is not None and rows > high):
+        _check_rows(rows, low, high, outputs)
     size = rows if high is None else high
     parts = []
     for start in range(0, rows, max(size, 1)):
@@ -136,6 +142,23 @@ def _pad(feeds: Feeds, specs: Specs, size: int) -> Feeds:
         else feeds[s.name]
         for s in specs
     }
+
+
+def _check_rows(rows: int, low: int, high: int | None, outputs: Specs) -> None:
+    for spec in outputs:
+        if spec.shape and isinstance(spec.shape[0], str) and not _has_batch(spec):
+            raise InputError(
+                f"The first axis of output `{spec.name}` {spec.shape} is not the batch: which entries belong "
+                "to which row is not known, so batches are neither split nor padded. "
+                f"Received: {rows} rows; the engine takes {_range(low, high)}. "
+                f"Use `predict(x, batch_size={high or low})`, or export again with another `batch`."
+            )
+
+
+def _range(low: int, high: int | None) -> str:
+    if high is None:
+        return f"{low} or more"
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _has_batch(spec: Any) -> bool:

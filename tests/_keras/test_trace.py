@@ -189,3 +189,48 @@ def test_layer_paths_reach_into_nested_models(k):
     inner = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="dense")], name="backbone")
     traced = trace(k.Sequential([k.Input((4,)), inner, k.layers.Dense(2, name="head")]))
     assert {"backbone", "backbone/dense", "head"} <= set(traced.layers)
+
+
+def two_inputs(k, keys=("query", "key")):
+    query, key = k.Input((None, 4), name="query"), k.Input((None, 4), name="key")
+    both = k.layers.Concatenate(axis=1)([query, key])
+    structure = [query, key] if keys is None else dict(zip(keys, (query, key), strict=True))
+    return k.Model(structure, k.layers.GlobalAveragePooling1D()(both))
+
+
+def shapes(traced):
+    return {info.name: info.shape[1] for info in traced.inputs}
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # Keras 3 wants keys to be names
+@pytest.mark.parametrize("keys", [None, ("query", "key"), ("q", "k")])
+def test_input_shapes_by_name_leave_the_others_as_they_are(k, keys):
+    model = two_inputs(k, keys)
+    assert shapes(trace(model, {"key": (None, 8, 4)})) == {"query": "query_axis_1", "key": 8}
+    assert shapes(trace(model, {"key": (None, 8, 4), "query": (None, 2, 4)})) == {"query": 2, "key": 8}
+    assert shapes(trace(model, [(None, 2, 4), (None, 8, 4)])) == {"query": 2, "key": 8}
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # Keras 3 wants keys to be names
+def test_input_shapes_by_key_hold_in_any_order(k):
+    model = two_inputs(k, ("q", "k"))
+    assert shapes(trace(model, {"k": (None, 8, 4), "q": (None, 2, 4)})) == {"query": 2, "key": 8}
+    assert shapes(trace(model, {"k": (None, 8, 4)})) == {"query": "query_axis_1", "key": 8}
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # Keras 3 wants keys to be names
+@pytest.mark.parametrize("keys", [None, ("q", "k")])
+@pytest.mark.parametrize("given", [("querry", "key"), ("key", "querry"), ("querry",)])
+def test_input_shapes_with_an_unknown_name_are_refused(k, keys, given):
+    asked = {name: (None, 8, 4) for name in given}
+    with pytest.raises(InputError, match=r"unknown inputs \['querry'\]; the inputs are \['query', 'key'\]"):
+        trace(two_inputs(k, keys), asked)
+
+
+def test_input_shapes_of_a_subclassed_model_name_what_it_was_called_with(k):
+    model = subclassed(k)
+    model({"a": np.ones((2, 4), np.float32), "b": np.ones((2, 3), np.float32)})
+    traced = trace(model, {"b": (None, 5)})
+    assert [(i.name, i.shape) for i in traced.inputs] == [("a", ("batch", 4)), ("b", ("batch", 5))]
+    with pytest.raises(InputError, match=r"unknown inputs \['c'\]; the inputs are \['a', 'b'\]"):
+        trace(model, {"a": (None, 4), "c": (None, 3)})

@@ -73,3 +73,13 @@ def test_an_input_that_nothing_reads_stays(k):
         pytest.skip(f"this Keras refuses such a model: {e}")
     model = convert(trace(keras_model))
     assert [v.name for v in model.graph.inputs] == ["x", "unused"]
+
+
+def test_a_square_in_another_layout_keeps_its_shape(k):
+    """LayerNormalization squares in Keras 3; of one pixel a wrong Reshape was made, and an outer product."""
+    layers = k.layers
+    x = np.random.default_rng(0).random((4, 1, 1, 8), np.float32)
+    for convolution in (layers.Conv2D(8, 3, padding="same"), layers.DepthwiseConv2D(3, padding="same")):
+        net = k.Sequential([k.Input((1, 1, 8), name="x"), convolution, layers.LayerNormalization(name="y")])
+        found = run(convert(trace(net)), x=x)["y"]
+        np.testing.assert_allclose(found, net(x), atol=1e-5)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from keras_trt._keras.trace import trace
 from keras_trt.errors import ExportError
 from keras_trt.export import export
-from tests.export.onnx_tools import build
+from keras_trt.export.convert import convert
+from tests.export.onnx_tools import build, ops, run
 
 
 def exported(model, tmp_path, **options):
@@ -102,3 +105,72 @@ def test_sparse_kernels_of_local_layers(implementation, tmp_path):
 
     layer = tf_keras.layers.LocallyConnected1D(3, 3, implementation=implementation)
     assert "MatMul" in exported(tf_keras.Sequential([tf_keras.Input((8, 4)), layer]), tmp_path)
+
+
+def tf():
+    import tensorflow
+
+    return tensorflow
+
+
+def floats_of(x):
+    return tf().cast(x, "float32")
+
+
+NUMBERS = {
+    "quotient by a constant": lambda x: x // 3,
+    "quotient by a negative constant": lambda x: x // -3,
+    "quotient of tensors": lambda x: x // (x[:, ::-1] * 2 + 1),
+    "rest by a constant": lambda x: x % 3,
+    "rest by a negative constant": lambda x: x % -3,
+    "rest of tensors": lambda x: x % (x[:, ::-1] * 2 + 1),
+    "wider integers": lambda x: tf().cast(x, "int64") // 4,
+    "negative sizes": lambda x: x + -tf().shape(x)[1] // 4,
+    "floats": lambda x: floats_of(x) // 2.5 + floats_of(x) % -2.5,
+    "sums on one place": lambda x: tf().scatter_nd([[0], [2], [2]], floats_of(x[0, :3]), (5,)),
+    "sums on one place of a matrix": lambda x: tf().scatter_nd(
+        [[0, 1], [1, 2], [0, 1]], floats_of(x[0, :3]), (2, 4)
+    ),
+    "sums of rows": lambda x: tf().scatter_nd(abs(x[0, :2, None]), floats_of(x[:2]), (9, 6)),
+    "sums of integers": lambda x: tf().scatter_nd([[0], [2], [2]], x[0, :3], (5,)),
+    "places named once": lambda x: tf().scatter_nd([[3], [1]], floats_of(x[0, :2]), (5,)),
+    "nowhere in a one-hot vector": lambda x: tf().one_hot(x, 5),
+    "logarithm of one and more": lambda x: tf().math.log1p(abs(floats_of(x))),
+    "exponential less one": lambda x: tf().math.expm1(floats_of(x)),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_numbers_are_those_of_tensorflow_for_either_sign(k, case):
+    class Layer(k.layers.Layer):
+        def call(self, x):
+            return NUMBERS[case](x)
+
+    x = np.int32([[-7, -1, 5, 7, 0, -6], [3, -3, 2, -2, 9, -9]])
+    given = k.Input((6,), dtype="int32", name="x")
+    net = k.Model(given, Layer(name="y")(given))
+    np.testing.assert_allclose(run(convert(trace(net)), x=x)["y"], net(x), rtol=1e-5, atol=1e-6)
+
+
+def test_halves_of_sizes_need_no_signs(k):
+    class Half(k.layers.Layer):
+        def call(self, x):
+            return x[:, : tf().shape(x)[1] // 2]
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    net = k.Sequential([k.Input((None, 3), name="x"), Half(name="y")])
+    found = ops(convert(trace(net)))
+    assert "Div" in found and "Xor" not in found
+
+
+def test_repeated_places_reach_tensorrt(k, tmp_path):
+    class Sums(k.layers.Layer):
+        def call(self, x):
+            return x[:, :1] + tf().scatter_nd([[0], [2], [2]], x[0, :3], (5,))
+
+        def compute_output_shape(self, shape):
+            return (shape[0], 5)
+
+    assert "MatMul" in exported(k.Sequential([k.Input((4,), name="x"), Sums()]), tmp_path)

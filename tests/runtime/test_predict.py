@@ -73,3 +73,29 @@ def test_progress_is_shown_as_asked(capsys, verbose, shown, count):
 def test_another_verbosity_is_refused():
     with pytest.raises(InputError, match=r"`verbose` must be 'auto', 0, 1 or 2. Received: 'loud'"):
         list(progress("abc", 3, "loud"))
+
+
+class Flattener(Doubler):
+    """An output with three entries a row."""
+
+    def run(self, feeds):
+        return {"flat": np.repeat(super().run(feeds)["y"], 3, axis=0)}
+
+
+FLAT = (TensorSpec("flat", ("flat_axis_0", 2), "float32"),)
+
+
+def test_an_output_without_the_batch_is_whole_when_nothing_is_split_or_padded():
+    x = np.ones((5, 2), np.float32)
+    assert run_rows(Flattener(1, None), {"x": x}, X, FLAT)["flat"].shape == (15, 2)
+    assert run_rows(Flattener(5, 5), {"x": x}, X, FLAT)["flat"].shape == (15, 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "low", "high", "said"),
+    [(5, 1, 4, "1 to 4"), (5, 8, 8, "8"), (8, 4, 4, "4"), (1, 2, None, "2 or more")],
+)
+def test_an_output_without_the_batch_is_neither_split_nor_padded(rows, low, high, said):
+    text = f"output `flat` .* is not the batch.*Received: {rows} rows; the engine takes {said}"
+    with pytest.raises(InputError, match=text):
+        run_rows(Flattener(low, high), {"x": np.ones((rows, 2), np.float32)}, X, FLAT)

@@ -12,10 +12,14 @@ from typing import Any
 
 from keras_trt.export.handlers.convolution import convolution_3d
 from keras_trt.export.handlers.counting import bucketize, dense_bincount
+from keras_trt.export.handlers.exponential import expm1, log1p
 from keras_trt.export.handlers.fake_quant import fake_quant
 from keras_trt.export.handlers.gelu import erfc
+from keras_trt.export.handlers.integers import floor_divide, floor_modulo
+from keras_trt.export.handlers.one_hot import one_hot
 from keras_trt.export.handlers.recurrent import recurrent
 from keras_trt.export.handlers.resizing import resize, resize_linear, resize_nearest
+from keras_trt.export.handlers.scatter import scatter_nd
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.export.handlers.spectrum import real_spectrum
 
@@ -27,14 +31,20 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "CudnnRNNV3": (recurrent, []),
     "DenseBincount": (dense_bincount, []),
     "Erfc": (erfc, []),
+    "Expm1": (expm1, []),
     "FakeQuantWithMinMaxArgs": (fake_quant, []),
     "FakeQuantWithMinMaxVars": (fake_quant, []),
+    "FloorDiv": (floor_divide, []),
+    "FloorMod": (floor_modulo, []),
+    "Log1p": (log1p, []),
+    "OneHot": (one_hot, []),
     "ResizeArea": (resize, []),
     "ResizeBicubic": (resize, []),
     "ResizeBilinear": (resize_linear, []),
     "ResizeNearestNeighbor": (resize_nearest, []),
     "RFFT": (real_spectrum, []),
     "ScaleAndTranslate": (resize, []),
+    "ScatterNd": (scatter_nd, []),
     "SparseMatMul": (sparse_product, []),
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
 }

@@ -1,0 +1,87 @@
+"""Computes all steps of a `TimeDistributed` layer at once while a model is traced for export.
+
+Keras 3 calls the wrapped layer once a step, in a Python loop or, when the number of steps is open, in a
+vectorised one whose result has the wrong length in ONNX. tf_keras loops when the batch size is fixed. As the
+layer treats every sample alike, steps can be samples: one reshape before it and one behind are exact.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+
+
+@contextmanager
+def steps_at_once(flavor: Flavor, model: Any) -> Iterator[None]:
+    """While open, `TimeDistributed` layers call the layer that they wrap once.
+
+    A class with a `call` of its own and a wrapped layer that keeps a state between calls are left alone.
+    """
+    kind = flavor.keras.layers.TimeDistributed
+    found = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
+    wrappers = [w for w in found if _float_class(w).call is kind.call and not _is_stateful(flavor, w)]
+    try:
+        for wrapper in wrappers:
+            object.__setattr__(wrapper, "call", _call(flavor, wrapper))  # Keras shall not track it
+        yield
+    finally:
+        for wrapper in wrappers:
+            wrapper.__dict__.pop("call", None)
+
+
+def _float_class(layer: Any) -> Any:
+    """The layer's class; a twin around quantised layers has no quantisers of its own."""
+    return getattr(type(layer), "_float_class", type(layer))
+
+
+def _is_stateful(flavor: Flavor, wrapper: Any) -> bool:
+    inside = [wrapper.layer, *(layer for _, layer in flavor.walk(wrapper.layer))]
+    return any(getattr(layer, "stateful", False) for layer in inside)
+
+
+def _call(flavor: Flavor, wrapper: Any) -> Callable[..., Any]:
+    """What stands in for `TimeDistributed.call`."""
+    tf, layer = flavor.tf, wrapper.layer
+    takes = inspect.signature(layer.call).parameters
+
+    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        options = {"training": training} if "training" in takes else {}
+        if _is_dense(flavor, layer):
+            return layer(inputs, **options)
+        if mask is not None and "mask" in takes:
+            options["mask"] = _joined(tf, mask)
+        outputs = layer(tf.nest.map_structure(lambda x: _joined(tf, x), inputs), **options)
+        steps = tf.nest.flatten(inputs)[0]
+        return tf.nest.map_structure(lambda y: _parted(tf, y, steps), outputs)
+
+    return call
+
+
+def _is_dense(flavor: Flavor, layer: Any) -> bool:
+    """Whether the layer works on the last axis alone, whatever the others are."""
+    if not isinstance(layer, flavor.keras.layers.Dense):
+        return False
+    activation = getattr(layer.activation, "__module__", "")
+    return activation.split(".")[0] == flavor.keras.__name__  # a user's own may look at other axes
+
+
+def _joined(tf: Any, x: Any) -> Any:
+    """(batch, steps, ...) as (batch * steps, ...)."""
+    return tf.reshape(x, [-1, *_sizes(tf, x)[2:]])
+
+
+def _parted(tf: Any, y: Any, like: Any) -> Any:
+    """(batch * steps, ...) as (batch, steps, ...) of `like`."""
+    parted = tf.reshape(y, [-1, _sizes(tf, like)[1], *_sizes(tf, y)[1:]])
+    parted.set_shape([*like.shape[:2], *y.shape[1:]])
+    return parted
+
+
+def _sizes(tf: Any, x: Any) -> list[Any]:
+    """The size of every axis, a number where it is known."""
+    sizes = tf.shape(x)
+    return [sizes[axis] if size is None else size for axis, size in enumerate(x.shape)]
