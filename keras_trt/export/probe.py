@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_trt._keras.batches import batches
 from keras_trt._keras.flavor import Flavor, flavor_of
-from keras_trt._keras.signature import BATCH_AXIS, zip_nests
+from keras_trt._keras.nests import zip_nests
+from keras_trt._keras.signature import BATCH_AXIS
 from keras_trt._keras.trace import run
 from keras_trt.errors import ExportError, InputError
 from keras_trt.export import precision as precisions
