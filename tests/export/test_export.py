@@ -342,5 +342,5 @@ def test_a_wrong_int8_weight_is_found_although_rounding_would_hide_it(k, tmp_pat
 
     monkeypatch.setattr(weights, "to_grid", off_by_a_percent)
     model = quantize_model(randomised(residual_net(k)), calibration_data=images()[0], verbose=0)
-    with pytest.raises(ExportError, match="differs from Keras: output 'probabilities' by .*0.10% is allowed"):
+    with pytest.raises(ExportError, match="differs from Keras: output 'probabilities' by .* is allowed"):
         export(model, tmp_path / "net", engine=None, verbose=0)
