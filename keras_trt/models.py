@@ -85,7 +85,7 @@ def strip(model: Any) -> Any:
         if is_twin(layer):
             dequantize_layer(layer)
     unmask(flavor, copy)
-    return flavor.clone(copy)
+    return copy
 
 
 def save_model(model: Any, path: Any) -> None:

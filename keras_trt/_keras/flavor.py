@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
+from keras_trt._keras.copying.copy_model import copy_model
 from keras_trt.errors import ModelError
 
 
@@ -52,6 +53,13 @@ class Flavor:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError
 
+    def writes_layers(self, model_class: Any) -> bool:
+        """Whether the config of such a functional model holds its layers' configs, as Keras's own does.
+
+        A subclass with a `get_config` or a constructor of its own makes its layers anew.
+        """
+        raise NotImplementedError
+
     def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
         """(layer or operation, tensors read, tensors made, nest of all arguments) of a model, in order."""
         raise NotImplementedError
@@ -90,14 +98,15 @@ class Flavor:
             yield from self._walk(child, f"{path}/", seen, taken)
 
     def clone(self, model: Any) -> Any:
-        """A new model of the same architecture, layer names and weights; nothing is shared.
-
-        Functional and Sequential models are cloned through Keras; other models through their own
-        `get_config`, and when they have none, through a `.keras` file.
+        """A new model, not compiled, with the same classes, names and weights; nothing is shared.
 
         Raises:
-            ModelError: A subclassed model that can be rebuilt neither way.
+            ModelError: Something in the model cannot be copied; the message names it.
         """
+        return copy_model(self, model)
+
+    def copy_kinds(self) -> Iterator[tuple[type, Any]]:
+        """This Keras's classes that are copied in a way of their own (see `copying`)."""
         raise NotImplementedError
 
     def unlocked(self, layer: Any) -> Any:

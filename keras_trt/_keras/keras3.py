@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from keras_trt._keras import rebuild
+from keras_trt._keras.copying.keras3 import kinds
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.rewire import copy_inputs, copy_layer
 
 
 class Keras3(Flavor):
@@ -31,6 +30,14 @@ class Keras3(Flavor):
             return getattr(model, "_functional", None) is not None
         return isinstance(model, self.keras.Model) and hasattr(model, "_nodes_by_depth")
 
+    def writes_layers(self, model_class: Any) -> bool:
+        from keras.src.models.functional import functional_like_constructor
+
+        own = model_class.get_config.__module__.split(".")[0] == "keras"
+        return own and (
+            issubclass(model_class, self.keras.Sequential) or functional_like_constructor(model_class)
+        )
+
     def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
         by_depth = _graph_model(model)._nodes_by_depth
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
@@ -47,25 +54,8 @@ class Keras3(Flavor):
     def input_nest(self, model: Any) -> Any:
         return _graph_model(model)._inputs_struct if self.is_functional(model) else None
 
-    def clone(self, model: Any) -> Any:
-        if type(model) is self.keras.Sequential or self.is_functional(model):
-            # A Functional subclass with its own __init__ still has a readable graph.
-            functional = not isinstance(model, self.keras.Sequential)
-            with _uncompiled(model), self._trusting(), rebuild.known_classes(self, model):
-                inputs = copy_inputs(self, model) if functional else None
-                copy = self.keras.models.clone_model(model, inputs, copy_layer)
-        else:
-            copy = rebuild.rebuild(self, model)
-        return rebuild.copy_state(self, model, copy)
-
-    def _trusting(self) -> Any:
-        """While open, layers with code of their own (TFSMLayer) may be made from their configuration.
-
-        Keras forbids that for files of unknown origin; here it is the user's own layer in memory.
-        """
-        from keras.src.saving.serialization_lib import SafeModeScope
-
-        return SafeModeScope(False)
+    def copy_kinds(self) -> Iterator[tuple[type, Any]]:
+        return kinds()
 
     def batches_trained(self, model: Any) -> int | None:
         # `iterations` counts updates, of which there are fewer when gradients are accumulated.
@@ -108,16 +98,6 @@ class Keras3(Flavor):
     def raw(self, variable: Any) -> Any:
         value = getattr(variable, "_value", variable)
         return variable.value if value is None else value  # None while Keras builds a model symbolically
-
-
-@contextmanager
-def _uncompiled(model: Any) -> Iterator[None]:
-    """`clone_model` would compile the copy too, and fail on a loss that it cannot find by name."""
-    compiled, model.compiled = model.compiled, False
-    try:
-        yield
-    finally:
-        model.compiled = compiled
 
 
 def _graph_model(model: Any) -> Any:

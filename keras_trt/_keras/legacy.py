@@ -8,9 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from keras_trt._deps import require
-from keras_trt._keras import rebuild
+from keras_trt._keras.copying.legacy import kinds
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.rewire import copy_layer
 
 
 class LegacyKeras(Flavor):
@@ -26,6 +25,14 @@ class LegacyKeras(Flavor):
 
     def is_functional(self, model: Any) -> bool:
         return bool(getattr(model, "_is_graph_network", False))
+
+    def writes_layers(self, model_class: Any) -> bool:
+        from tf_keras.src.engine.functional import has_functional_like_constructor
+
+        own = model_class.get_config.__module__.split(".")[0] == "tf_keras"
+        return own and (
+            issubclass(model_class, self.keras.Sequential) or has_functional_like_constructor(model_class)
+        )
 
     def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
         flatten, by_depth = self.tf.nest.flatten, model._nodes_by_depth
@@ -46,16 +53,8 @@ class LegacyKeras(Flavor):
         wrapped = isinstance(model, self.keras.Sequential) and isinstance(nest, list)
         return nest[0] if wrapped else nest
 
-    def clone(self, model: Any) -> Any:
-        if type(model) is self.keras.Sequential or self.is_functional(model):
-            plain = getattr(model.get_config, "_is_default", False) or type(model) is self.keras.Sequential
-            with rebuild.known_classes(self, model):
-                copy = self.keras.models.clone_model(model, clone_function=copy_layer if plain else None)
-            if not copy.built:
-                copy.build(model.input_shape)
-        else:
-            copy = rebuild.rebuild(self, model)
-        return rebuild.copy_state(self, model, copy)
+    def copy_kinds(self) -> Iterator[tuple[type, Any]]:
+        return kinds()
 
     @contextmanager
     def unlocked(self, layer: Any) -> Iterator[None]:

@@ -215,10 +215,8 @@ def restore_masks(model: Any, infos: list[dict[str, Any] | None]) -> None:
 
 
 def clone(flavor: Flavor, model: Any) -> Any:
-    """A copy of a model with its masks, also those of sub-layers that a custom layer makes in its code."""
-    copy = rebind(flavor.clone(model))
-    restore_masks(copy, mask_infos(model))
-    return copy
+    """A copy of a model whose masks are where its weights are zero."""
+    return rebind(flavor.clone(model))
 
 
 def unmask(flavor: Flavor, model: Any) -> None:

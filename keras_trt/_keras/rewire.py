@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor, flavor_of
@@ -11,7 +12,7 @@ from keras_trt.errors import ModelError
 Make = Callable[[str, Any], Any]
 
 
-def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> tuple[Any, list[tuple[Any, Any]]]:
+def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> Any:
     """A model of the same graph and names on new layers.
 
     Args:
@@ -21,17 +22,16 @@ def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> tuple[Any,
         drop: Paths of one-input, one-output layers to leave out: what they read goes on unchanged.
 
     Returns:
-        The new model, its weights freshly initialised. Then each model and layer with its new one, outer
-        ones first.
+        The new model, with the weights that the new layers have.
     """
     paths = {id(layer): path for path, layer in flavor.walk(model)}
-    rewiring = _Rewiring(flavor, make, drop, paths)
-    new = rewiring.rebuild(model, "")
-    return new, [(model, new), *reversed(rewiring.made.values())]
+    return _Rewiring(flavor, make, drop, paths).rebuild(model, "")
 
 
 def copy_layer(layer: Any, **changes: Any) -> Any:
     """A new layer of the same class, name and config, with some entries of the config changed.
+
+    For layers of Keras's own that change their shape; `copy_layers` copies what stays as it is.
 
     Raises:
         ModelError: The layer's class cannot be made from its config.
@@ -43,61 +43,10 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
             f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {e}. Give it a `get_config` "
             "with all arguments of its constructor, which should take `**kwargs` for its base class."
         ) from e
-    flavor, pairs = flavor_of(layer), [(layer, copy)]
-    if flavor.is_model(layer) and flavor.is_functional(layer):
-        inside = (flavor.walk(model) for model in (layer, copy))
-        pairs += [(old, new) for (_, old), (_, new) in zip(*inside, strict=True)]
-    for old, new in pairs:
-        if new.name != old.name:  # a config that Keras gathered by itself does not hold the name
-            rename(flavor, new, old.name)
+    if copy.name != layer.name:  # a config that Keras gathered by itself does not hold the name
+        rename(flavor_of(layer), copy, layer.name)
+    copy.trainable = layer.trainable
     return copy
-
-
-def matched(flavor: Flavor, old: Any, new: Any) -> list[tuple[Any, Any]]:
-    """A layer with its copy, then the layers inside of both, each with its copy: outer layers first.
-
-    They are told by their places: inside a custom layer, two may have one name, and Keras numbers its own.
-
-    Raises:
-        ModelError: The copy made its sub-layers in another way.
-    """
-    inside = [[layer for _, layer in flavor.walk(layer)] for layer in (old, new)]
-    if [type(layer) for layer in inside[0]] != [type(layer) for layer in inside[1]]:
-        raise ModelError(
-            f"A copy of layer {old.name!r} ({type(old).__name__}) made other sub-layers than the layer has. "
-            "Make them in `__init__` or `build`, from the arguments in `get_config`."
-        )
-    return [(old, new), *zip(*inside, strict=True)]
-
-
-def copy_trainable(flavor: Flavor, pairs: Iterable[tuple[Any, Any]]) -> None:
-    """Gives layers, and those inside of them, the `trainable` flags of the layers that they are copies of.
-
-    Do this before weights are copied: in tf_keras their order depends on the flags.
-
-    Args:
-        flavor: The Keras of both.
-        pairs: As from `rewire`, outer layers first: setting a flag sets it for all that is inside.
-    """
-    for outer in pairs:
-        functional = flavor.is_model(outer[0]) and flavor.is_functional(outer[0])  # its layers are pairs
-        for old, new in [outer] if functional or not flavor.is_layer(outer[0]) else matched(flavor, *outer):
-            if flavor.is_layer(old) and new.trainable != old.trainable:
-                new.trainable = old.trainable
-
-
-def copy_weights(flavor: Flavor, old: Any, new: Any) -> None:
-    """Gives a layer, and those inside of it, the weights of the layer that it is a copy of."""
-    for source, target in matched(flavor, old, new):
-        own = [_own_weights(flavor, layer) for layer in (source, target)]
-        for value, variable in zip(*own, strict=True):
-            variable.assign(flavor.raw(value))
-
-
-def _own_weights(flavor: Flavor, layer: Any) -> list[Any]:
-    """The weights of a layer and of its quantisers, which may come before or after its sub-layers."""
-    inside = {id(w) for c in flavor.children(layer) if not flavor.is_quantizer(c) for w in c.weights}
-    return [weight for weight in layer.weights if id(weight) not in inside]
 
 
 def _copy_input(layer: Any) -> Any:
@@ -114,20 +63,33 @@ def copy_inputs(flavor: Flavor, model: Any) -> Any:
     )
 
 
+@contextmanager
+def _uncompiled(model: Any) -> Iterator[None]:
+    """`clone_model` would compile the copy too, and fail on a loss that it cannot find by name."""
+    compiled, model.compiled = model.compiled, False
+    try:
+        yield
+    finally:
+        model.compiled = compiled
+
+
 class _Rewiring:
     """One call of `rewire`; a layer or model met twice is made once."""
 
     def __init__(self, flavor: Flavor, make: Make, drop: set[str], paths: dict[int, str]) -> None:
         self.flavor, self.make, self.drop, self.paths = flavor, make, drop, paths
-        self.made: dict[int, tuple[Any, Any]] = {}  # the old one, too
+        self.made: dict[int, Any] = {}
 
     def rebuild(self, model: Any, prefix: str) -> Any:
         keras = self.flavor.keras
         if isinstance(model, keras.Sequential):
-            return self._sequential(model, prefix)
-        if self.flavor.name == "keras3":
-            return self._keras3_functional(model, prefix)
-        return self._legacy_functional(model, prefix)
+            rebuilt = self._sequential(model, prefix)
+        elif self.flavor.name == "keras3":
+            rebuilt = self._keras3_functional(model, prefix)
+        else:
+            rebuilt = self._legacy_functional(model, prefix)
+        rebuilt._trainable = model._trainable  # its layers have flags of their own
+        return rebuilt
 
     def _path(self, layer: Any, prefix: str) -> str:
         return self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
@@ -139,8 +101,8 @@ class _Rewiring:
                 made = self.rebuild(layer, f"{path}/")
             else:
                 made = self.make(path, layer)
-            self.made[id(layer)] = layer, made
-        return self.made[id(layer)][1]
+            self.made[id(layer)] = made
+        return self.made[id(layer)]
 
     def _call(self, layer: Any, prefix: str, args: Any, kwargs: Any) -> Any:
         if self._path(layer, prefix) in self.drop:
@@ -160,8 +122,6 @@ class _Rewiring:
         return rebuilt
 
     def _keras3_functional(self, model: Any, prefix: str) -> Any:
-        from keras_trt._keras.keras3 import _uncompiled
-
         keras = self.flavor.keras
         with _uncompiled(model):  # clone_model would compile the copy too
             return keras.models.clone_model(

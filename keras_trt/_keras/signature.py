@@ -130,11 +130,16 @@ def _nests(model: Any) -> tuple[Nest, Nest]:
     """The nests of symbolic tensors of a model with a layer graph."""
     inner = getattr(model, "_functional", None) or model  # a Keras 3 Sequential wraps one
     if hasattr(inner, "_inputs_struct"):
-        return inner._inputs_struct, inner._outputs_struct
+        return inner._inputs_struct, _unpacked(inner._outputs_struct)
     nests = inner._nested_inputs, inner._nested_outputs
     if type(model).__name__ == "Sequential":  # tf_keras wraps the one tensor in a list there
         return tuple(nest[0] if isinstance(nest, list) and len(nest) == 1 else nest for nest in nests)
     return nests
+
+
+def _unpacked(nest: Nest) -> Nest:
+    """What Keras 3 returns for outputs given as a list of one: the one alone."""
+    return nest[0] if isinstance(nest, list | tuple) and len(nest) == 1 else nest
 
 
 def _maker(tensor: Any) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras import masking
+from keras_trt._keras.copying.copy_model import copy_layers
+from keras_trt._keras.derived import renew_derived
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
-from keras_trt._keras.rebuild import renew_derived
 from keras_trt._keras.rewire import rewire
 from keras_trt.errors import ModelError
 
@@ -103,14 +104,16 @@ def unwrap(flavor: Flavor, model: Any) -> Unwrapped:
     for path, layer in layers.items():
         if _is_tfmot(layer) and type(layer).__name__ in _REFUSED:
             raise ModelError(f"Layer {path!r} {_REFUSED[type(layer).__name__]}, then pass the result.")
+    copied = copy_layers(flavor, model)
     made: list[tuple[Any, Any]] = []
 
     def make(path: str, layer: Any) -> Any:
+        if not _is_tfmot(layer):
+            return copied(layer)
         made.append((layer, _plain_layer(layer)))
         return made[-1][1]
 
-    plain, _ = rewire(flavor, model, make, {p for p, layer in layers.items() if _is_quantize(layer)})
-    found = Unwrapped(plain)
+    found = Unwrapped(rewire(flavor, model, make, {p for p in layers if _is_quantize(layers[p])}))
     masks: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
     for old, new in made:
         _copy_weights(old, new)

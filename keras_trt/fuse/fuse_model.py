@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras import masking
+from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
-from keras_trt._keras.rebuild import renew_derived
-from keras_trt._keras.rewire import copy_layer, copy_trainable, copy_weights, matched, rewire
+from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 from keras_trt.fuse.pairs import Finding, find_pairs
@@ -46,24 +46,21 @@ def fuse_model(model: Any) -> Any:
     findings = _findings(flavor, model)
     layers = dict(flavor.walk(model))
     folds = {f.into: layers[f.batchnorm] for f in findings if f.into is not None}
-    pairs: list[tuple[str, Any, Any]] = []
+    copied = copy_layers(flavor, model)
+    folded: list[tuple[str, Any, Any]] = []
 
     def make(path: str, layer: Any) -> Any:
-        new = copy_layer(layer, use_bias=True) if path in folds else copy_layer(layer)
-        pairs.append((path, layer, new))
-        return new
+        if path not in folds:
+            return copied(layer)
+        folded.append((path, layer, copy_layer(layer, use_bias=True)))
+        return folded[-1][-1]
 
-    fused, made = rewire(flavor, model, make, {f.batchnorm for f in findings if f.into is not None})
-    copy_trainable(flavor, made)
-    for path, old, new in pairs:
-        if path in folds:
-            _fold(flavor, old, new, folds[path])
-        elif flavor.is_layer(new):
-            copy_weights(flavor, old, new)
-    renew_derived(flavor, fused)
-    for _, old, new in pairs:
-        if flavor.is_layer(new):
-            _copy_masks(flavor, old, new)
+    fused = rewire(flavor, model, make, {f.batchnorm for f in findings if f.into is not None})
+    for path, old, new in folded:
+        _fold(flavor, old, new, folds[path])
+    masking.rebind(fused)
+    for _, old, new in folded:
+        _copy_masks(flavor, old, new)
     return fused
 
 
@@ -145,10 +142,9 @@ def _fold(flavor: Flavor, old: Any, new: Any, batchnorm: Any) -> None:
 
 def _copy_masks(flavor: Flavor, old: Any, new: Any) -> None:
     """Gives a layer the pruning masks of the original: a folded scale of 0 must not look like one."""
-    for source, target in matched(flavor, old, new):
-        for kernel in kernels_of(source):
-            variable = masking.variable_of(source, kernel)
-            mask = None if variable is None else masking.mask_of(flavor, variable)
-            if mask is not None:
-                info = masking.constraint_of(flavor, variable).info
-                masking.set_mask(flavor, target, kernel, mask, info)
+    for kernel in kernels_of(old):
+        variable = masking.variable_of(old, kernel)
+        mask = None if variable is None else masking.mask_of(flavor, variable)
+        if mask is not None:
+            info = masking.constraint_of(flavor, variable).info
+            masking.set_mask(flavor, new, kernel, mask, info)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model
+from keras_trt._keras.in_place import in_place
 from keras_trt._keras.select import check_choices, located
 from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
@@ -30,6 +32,7 @@ def prune_model(
     strategy: Any = "uniform",
     only: Any = None,
     skip: Any = (),
+    copy: bool = True,
 ) -> Any:
     """A copy of a model with its smallest weights set to zero; training keeps them there.
 
@@ -40,7 +43,7 @@ def prune_model(
     left alone.
 
     Args:
-        model: A built Keras 3 or tf_keras model, quantised or not. It is not changed.
+        model: A built Keras 3 or tf_keras model, quantised or not. It is not changed, unless `copy=False`.
         sparsity: Fraction of each layer's weights that becomes zero, in [0, 1). Follows from the
             pattern for `"n:m"`.
         threshold: Instead of `sparsity`: weights with |w| < threshold * std(w), of their own layer,
@@ -58,9 +61,11 @@ def prune_model(
             layers, often the most accurate; or the result of `keras_trt.prune.sensitivity`.
         only: Prune only these layers: names, classes, regular expression or callable.
         skip: Leave these layers as they are.
+        copy: False prunes the model itself and returns it, compiled as it is; for models that cannot be
+            copied, or of which memory holds no second. Not for channels, whose removal makes new layers.
 
     Returns:
-        A new, uncompiled model of the same Keras.
+        A new, uncompiled model of the same Keras; with `copy=False` the model itself.
 
     Raises:
         InputError: An argument is out of range, matches no layer, or would zero a whole layer.
@@ -78,6 +83,11 @@ def prune_model(
                 "Channels are removed at once, not on a schedule, for the shape changes. Give `sparsity`. "
                 f"Received: pattern={shrunk.name!r}, schedule={schedule!r}"
             )
+        if not copy:
+            raise InputError(
+                "Removing channels makes new, smaller layers. Leave `copy` out. "
+                f"Received: pattern={shrunk.name!r}, copy=False"
+            )
         amount = check_amount(sparsity, threshold, shrunk)
         return remove_channels(plain_model(model), amount or 0.0, shrunk, strategy, only, skip)
     shape = parse_pattern(pattern, pooling)
@@ -88,16 +98,17 @@ def prune_model(
     else:
         plan = saved_schedule(schedule, sparsity, threshold, strategy)
         sparsity = plan.initial
-    model = plain_model(model)
+    if copy:
+        model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
-    copy = masking.clone(flavor, model)
-    only, skip = (located(flavor, model, choice, copy) for choice in (only, skip))
-    pruner = Pruner(copy, shape, strategy, only, skip)
-    if plan is None:
-        pruner.prune(sparsity, threshold)
-    else:
-        pruner.follow(plan)
-    return copy
+    with nullcontext(masking.clone(flavor, model)) if copy else in_place(flavor, model) as new:
+        only, skip = (located(flavor, model, choice, new) for choice in (only, skip))
+        pruner = Pruner(new, shape, strategy, only, skip)
+        if plan is None:
+            pruner.prune(sparsity, threshold)
+        else:
+            pruner.follow(plan)
+    return new
 
 
 def saved_schedule(schedule: Any, sparsity: float | None, threshold: float | None, strategy: Any) -> Schedule:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras import masking
+from keras_trt._keras.copying.copy_model import copy_layers
+from keras_trt._keras.derived import renew_derived
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.kernels import kernels_of
-from keras_trt._keras.rebuild import renew_derived
-from keras_trt._keras.rewire import copy_layer, copy_trainable, copy_weights, rewire
+from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels import Channels
@@ -57,25 +58,21 @@ def remove_channels(
     def stays(numbers: np.ndarray) -> np.ndarray:
         return np.array([kept.get(root, True) for root in channels.roots(numbers).tolist()], bool)
 
+    copied = copy_layers(flavor, model)
     pairs: list[tuple[Any, Any, dict[int, Any]]] = []
 
     def make(path: str, layer: Any) -> Any:
         if path not in channels.makes:
-            new, slices = copy_layer(layer), {}
-        else:
-            reads, makes = stays(channels.reads[path]), stays(channels.makes[path])
-            new = copy_layer(layer, **_smaller(layer, path in channels.makers, makes))
-            slices = _slices(layer, reads, makes)
-        pairs.append((layer, new, slices))
-        return new
+            return copied(layer)
+        reads, makes = stays(channels.reads[path]), stays(channels.makes[path])
+        changes, slices = _smaller(layer, path in channels.makers, makes), _slices(layer, reads, makes)
+        if not (changes or slices):
+            return copied(layer)
+        pairs.append((layer, copy_layer(layer, **changes), slices))
+        return pairs[-1][1]
 
-    small, made = rewire(flavor, model, make, set())
-    copy_trainable(flavor, made)
+    small = rewire(flavor, model, make, set())
     for layer, new, slices in pairs:
-        if not slices:
-            if flavor.is_layer(layer):
-                copy_weights(flavor, layer, new)
-            continue
         for old, variable in zip(layer.weights, new.weights, strict=True):
             value = old.numpy()
             for axis, keep in slices.get(id(old), ()):

@@ -1,8 +1,8 @@
 """Layers and models that make their own sub-layers must remember which of them are quantised.
 
 Functional and Sequential models write their layers' configs to a file; a custom layer, an attention
-layer or a subclassed model writes only its own and makes its sub-layers anew. Such a container becomes a
-twin whose config lists the quantised layers one level below, each by its position among the sub-layers.
+layer or a model with a config of its own writes only that and makes its sub-layers anew. Such a container
+becomes a twin whose config lists the quantised layers one level below, each by its position among them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import ModelError
-from keras_trt.quantize.twins import LayerScheme, is_twin, numbered, quantize_layer
+from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, numbered, quantize_layer
 
 Position = tuple[int, ...]
 
 
 def mark_containers(flavor: Flavor, model: Any) -> None:
     """Makes every container of quantised layers remember them, in place."""
-    if not flavor.is_functional(model):
+    if not _writes_layers(flavor, model):
         _remember(flavor, model)
         return
     for child in flavor.children(model):
-        if flavor.is_model(child) and flavor.is_functional(child):
-            mark_containers(flavor, child)
-        else:
-            _remember(flavor, child)
+        mark_containers(flavor, child)
+
+
+def _writes_layers(flavor: Flavor, layer: Any) -> bool:
+    """Whether the layer's config holds the configs of those inside, with their quantisation."""
+    functional = flavor.is_model(layer) and flavor.is_functional(layer)
+    return functional and flavor.writes_layers(float_class(layer))
 
 
 def _remember(flavor: Flavor, layer: Any) -> None:
@@ -45,9 +48,8 @@ def _remember(flavor: Flavor, layer: Any) -> None:
 def _below(flavor: Flavor, layer: Any, position: Position = ()) -> Iterator[tuple[Position, Any]]:
     """The layers one level below; functional models in between are looked through."""
     for i, child in enumerate(numbered(flavor, layer)):
-        if flavor.is_model(child) and (
-            flavor.is_functional(child) or isinstance(child, flavor.keras.Sequential)
-        ):
+        sequential = isinstance(child, flavor.keras.Sequential)  # one that is not built has no graph yet
+        if (sequential and flavor.writes_layers(float_class(child))) or _writes_layers(flavor, child):
             yield from _below(flavor, child, (*position, i))
         else:
             yield (*position, i), child

@@ -6,6 +6,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.einsum_dense import is_product
 from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
 from keras_trt.quantize.layer_kinds import CELLS, LOOP_REASON
 from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone, under_scheme
@@ -45,6 +47,7 @@ def quantize_model(
     only: Any = None,
     skip: Any = (),
     ranges: Mapping[str, float] | None = None,
+    copy: bool = True,
     verbose: int = 1,
 ) -> Any:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
@@ -53,7 +56,7 @@ def quantize_model(
     Layers that cannot gain stay float; `report(model)` says which and why.
 
     Args:
-        model: A built Keras 3 or tf_keras model; it is not changed.
+        model: A built Keras 3 or tf_keras model; it is not changed, unless `copy=False`.
         scheme: `"int8"`, `"int8-weights"`, `"fp8"`, `"int4-weights"`, a `Scheme`, or a mapping of layer
             choices (as for `only`) to schemes, of which the first that matches a layer counts.
         calibration_data: Data to set the activation ranges from (see `calibrate`), where there are any.
@@ -63,10 +66,12 @@ def quantize_model(
             when None.
         skip: Layers to leave float, given the same way.
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
+        copy: False changes the model itself and returns it: without a second set of weights in memory,
+            compiled as it is, and for models that cannot be copied. After an error it is as it was.
         verbose: 1 shows progress while calibrating.
 
     Returns:
-        A new model of the same Keras, not compiled.
+        A new model of the same Keras, not compiled; with `copy=False` the model itself.
 
     Raises:
         ModelError: The model is not built, or no layer of it can be quantised.
@@ -84,17 +89,17 @@ def quantize_model(
         check_data(calibration_data, name="calibration_data")
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
-    plain = plain_model(model)
-    copy = masking.clone(flavor, plain)
-    only, skip = (located(flavor, plain, choice, copy) for choice in (only, skip))
-    if isinstance(scheme, Mapping):
-        scheme = {located(flavor, plain, choice, copy): named for choice, named in scheme.items()}
-    convert(flavor, copy, scheme, only, skip)
-    set_ranges(flavor, copy, ranges)
-    if calibration_data is not None and any(activation_quantizers(flavor, copy)):
-        calibrate(copy, calibration_data, method, verbose=verbose)
-        set_ranges(flavor, copy, ranges)
-    return copy
+    plain = plain_model(model) if copy else model
+    with nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, model, scheme) as new:
+        only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
+        if isinstance(scheme, Mapping):
+            scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
+        convert(flavor, new, scheme, only, skip)
+        set_ranges(flavor, new, ranges)
+        if calibration_data is not None and any(activation_quantizers(flavor, new)):
+            calibrate(new, calibration_data, method, verbose=verbose)
+            set_ranges(flavor, new, ranges)
+    return new
 
 
 def plan_quantization(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:

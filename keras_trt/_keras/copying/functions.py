@@ -1,0 +1,95 @@
+"""How `tf.function`s are copied: with variables of a model in them, they are traced or bound anew."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from keras_trt._keras.copying.instance import Instance
+from keras_trt._keras.copying.walk import Copier, Kind
+
+
+class Traced(Kind):
+    """A `tf.function`: one that leads into the model is traced anew."""
+
+    def parts(self, obj: Any) -> Iterable[Any]:
+        return (obj.python_function,)
+
+    def shell(self, obj: Any, copy: Copier) -> Any:
+        return obj._clone(copy(obj.python_function))
+
+
+class Restored(Kind):
+    """A function from a SavedModel, which has graphs and no code."""
+
+    def parts(self, obj: Any) -> Iterable[Any]:
+        return obj.python_function, *obj.concrete_functions
+
+    def shell(self, obj: Any, copy: Copier) -> Any:
+        known = SimpleNamespace(
+            jit_compile=obj._jit_compile, function_type=obj._function_type, default_values=obj._default_values
+        )
+        graphs = [copy(function) for function in obj.concrete_functions]
+        return type(obj)(copy(obj.python_function), obj._name, known, graphs)
+
+    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+        for name, value in vars(old).items():
+            vars(new).setdefault(name, copy(value))
+
+
+class Concrete(Kind):
+    """One graph of a function: the same graph, fed with the copies of the variables it reads."""
+
+    def parts(self, obj: Any) -> Iterable[Any]:
+        known = (reference() for reference in obj.graph._weak_variables)
+        return [variable for variable in known if variable is not None]
+
+    def shell(self, obj: Any, copy: Copier) -> Any:
+        cls: Any = type(obj)
+        new = object.__new__(_rebound(cls))
+        vars(new).update(vars(obj))
+        handles = {id(variable.handle): copy(variable) for variable in self.parts(obj)}
+        new._captured_inputs = [
+            handles[id(value)].handle if id(value) in handles else value for value in obj._captured_inputs
+        ]
+        new._copied_variables = tuple(map(copy, self.parts(obj)))
+        new._first_order_tape_functions = {}
+        new._higher_order_tape_functions = {}
+        return new
+
+
+@functools.cache
+def _rebound(base: Any) -> Any:
+    """A graph's class whose gradients reach the variables that a copy reads."""
+    from tensorflow.python.ops.resource_variable_ops import variable_accessed
+
+    class Rebound(base):
+        @property
+        def variables(self) -> Any:
+            return self._copied_variables
+
+        def _call_flat(self, *args: Any, **kwargs: Any) -> Any:
+            for variable in self._copied_variables:
+                variable_accessed(variable)  # a tape watches what it is told of
+            return super()._call_flat(*args, **kwargs)
+
+    Rebound.__name__ = base.__name__
+    return Rebound
+
+
+def kinds() -> Iterator[tuple[type, Kind]]:
+    """The classes of functions, each before its bases."""
+    from tensorflow.python.eager.polymorphic_function import (
+        concrete_function,
+        polymorphic_function,
+        tf_method_target,
+    )
+    from tensorflow.python.saved_model import function_deserialization, signature_serialization
+
+    yield function_deserialization.RestoredFunction, Restored()
+    yield polymorphic_function.Function, Traced()
+    yield concrete_function.ConcreteFunction, Concrete()
+    yield tf_method_target.TfMethodTarget, Instance()
+    yield signature_serialization._SignatureMap, Instance()

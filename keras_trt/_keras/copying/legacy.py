@@ -1,0 +1,126 @@
+"""How tf_keras's objects are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from keras_trt._keras.copying.graph import ABSENT, Layer, Optimizer, Tensor, call_number, nodes_of
+from keras_trt._keras.copying.instance import Instance, attributes
+from keras_trt._keras.copying.walk import Copier, Kind
+
+_COUNTS = "_obj_reference_counts_dict"
+_REFERENCES = ("_self_unconditional_checkpoint_dependencies", "_self_unconditional_dependency_names")
+
+
+class LegacyLayer(Layer):
+    """A layer or a model."""
+
+    calls = ("_inbound_nodes_value", "_outbound_nodes_value")
+    uncompiled = {  # noqa: RUF012 - never changed
+        "_is_compiled": False,
+        "compiled_loss": None,
+        "compiled_metrics": None,
+        "history": None,
+        "train_function": None,
+        "test_function": None,
+        "predict_function": None,
+        "train_tf_function": None,
+        "_training_state": None,
+        "_steps_per_execution": None,
+        "_steps_per_execution_tuner": None,
+        "_run_eagerly": None,
+        "_jit_compile": None,
+        "optimizer": ABSENT,
+        "loss": ABSENT,
+        "_compile_config": ABSENT,
+        "_compiled_trainable_state": ABSENT,
+        "_pss_evaluation_shards": ABSENT,
+        "_eval_data_handler": ABSENT,
+    }
+
+    def state(self, obj: Any) -> dict[str, Any]:
+        held = super().state(obj)
+        given = attributes(obj)
+        if not given.get("_is_compiled"):  # the user's own, under `compile`'s names
+            held.update((name, given[name]) for name in ("optimizer", "loss") if name in given)
+        for name in (_COUNTS, "_network_nodes", "_input_coordinates", "_output_coordinates"):
+            held.pop(name, None)
+        held.pop("_tensor_usage_count", None)
+        return {**held, **self._references(obj, held)}
+
+    def _references(self, obj: Any, held: dict[str, Any]) -> dict[str, Any]:
+        """What checkpoints follow, without the optimizer and the like."""
+        lost = {n for n in self.uncompiled if n in attributes(obj) and held.get(n) is not attributes(obj)[n]}
+        if not lost or _REFERENCES[0] not in held:
+            return {}
+        listed, named = (held[name] for name in _REFERENCES)
+        return {
+            _REFERENCES[0]: [reference for reference in listed if reference.name not in lost],
+            _REFERENCES[1]: {name: value for name, value in named.items() if name not in lost},
+        }
+
+    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+        super().finish(old, new, copy)
+        held = attributes(old)
+        if _COUNTS in held:
+            self._count(old, new, copy)
+        if "_network_nodes" in held and getattr(old, "_nodes_by_depth", None):
+            self._number(old, new, copy)
+
+    def _count(self, old: Any, new: Any, copy: Copier) -> None:
+        """How often each object is an attribute; lost ones are left out."""
+        kept = {id(value) for value in self.state(old).values()}
+        counts = type(attributes(old)[_COUNTS])()
+        for obj, number in attributes(old)[_COUNTS].items():
+            if copy.made(obj) is not None or id(obj) in kept:
+                counts[copy(obj)] = number
+        vars(new)[_COUNTS] = counts
+
+    def _number(self, old: Any, new: Any, copy: Copier) -> None:
+        """The functional model's names for its calls and tensors, which hold numbers of calls and ids."""
+        from tf_keras.src.engine.functional import _make_node_key
+
+        held = vars(new)
+        held["_network_nodes"] = {
+            _make_node_key(
+                node.layer.name, call_number(node.layer, node.layer._inbound_nodes.index(node), copy)
+            )
+            for node in nodes_of(old)
+        }
+        for name in ("_input_coordinates", "_output_coordinates"):
+            held[name] = [
+                (copy(layer), call_number(layer, node, copy), tensor)
+                for layer, node, tensor in getattr(old, name)
+            ]
+        usage = attributes(old)["_tensor_usage_count"]
+        held["_tensor_usage_count"] = type(usage)({str(copy.new_id(int(i))): n for i, n in usage.items()})
+
+
+class Node(Instance):
+    """A call of a layer, which names tensors by their ids."""
+
+    def __init__(self) -> None:
+        super().__init__(own=True)
+
+    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+        super().fill(old, new, copy)
+        for name in ("flat_input_ids", "flat_output_ids"):
+            vars(new)[name] = [str(copy.new_id(int(i))) for i in getattr(old, name)]
+        pairs = old._keras_inputs_ids_and_indices
+        vars(new)["_keras_inputs_ids_and_indices"] = [(str(copy.new_id(int(i))), at) for i, at in pairs]
+
+
+def kinds() -> Iterator[tuple[type, Kind]]:
+    """tf_keras's classes with a kind of their own, each before its bases."""
+    import tensorflow as tf
+    import tf_keras
+    from tf_keras.src.engine.keras_tensor import KerasTensor
+    from tf_keras.src.engine.node import Node as KerasNode
+    from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable
+
+    yield tf_keras.layers.Layer, LegacyLayer(tf_keras.Model)
+    yield KerasTensor, Tensor()
+    yield tf_keras.optimizers.Optimizer, Optimizer("_index_dict", tf.Variable)
+    yield KerasNode, Node()
+    yield AutoCastVariable, Instance(own=True)

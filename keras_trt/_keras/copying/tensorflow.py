@@ -1,0 +1,123 @@
+"""How TensorFlow's objects are copied: variables, and what wraps lists and dictionaries."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from keras_trt._keras.copying import functions
+from keras_trt._keras.copying.containers import Dict, List
+from keras_trt._keras.copying.instance import Instance, attributes
+from keras_trt._keras.copying.walk import Copier, Kind
+
+
+class Variable(Kind):
+    """A `tf.Variable`: a new one with the same value, under the same strategy and on the same device."""
+
+    own = True
+
+    def parts(self, obj: Any) -> Iterator[Any]:
+        yield getattr(obj, "_constraint", None)
+        yield from _added(obj).values()
+
+    def shell(self, obj: Any, copy: Copier) -> Any:
+        import tensorflow as tf
+
+        strategy = getattr(obj, "distribute_strategy", None)
+        with tf.init_scope(), strategy.scope() if strategy is not None else tf.device(obj.device):
+            return tf.Variable(
+                obj.read_value(),
+                trainable=obj.trainable,
+                name=obj.name.removesuffix(":0"),
+                dtype=obj.dtype,
+                shape=obj.shape,
+                aggregation=obj.aggregation,
+                synchronization=obj.synchronization,
+            )
+
+    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+        constraint = copy(getattr(old, "_constraint", None))
+        if constraint is not None:
+            for part in getattr(new, "values", (new,)):  # one for each replica of a strategy
+                part._constraint = constraint
+        for name, value in _added(old).items():
+            new.__dict__[name] = copy(value)
+
+
+@functools.cache
+def _usual() -> frozenset[str]:
+    import tensorflow as tf
+
+    return frozenset(vars(tf.Variable(0.0)))
+
+
+def _added(variable: Any) -> dict[str, Any]:
+    """What somebody has hung on a variable."""
+    if hasattr(variable, "values"):  # a variable of a strategy has attributes that others do not have
+        return {}
+    return {name: value for name, value in vars(variable).items() if name not in _usual()}
+
+
+class WrappedDict(Dict):
+    """What TensorFlow makes of a dictionary that is set as an attribute."""
+
+    def parts(self, obj: Any) -> Iterator[Any]:
+        yield obj.__wrapped__
+        yield from attributes(obj).values()
+
+    def shell(self, obj: Any, copy: Copier) -> Any:
+        import wrapt
+
+        cls: Any = type(obj)
+        new = cls.__new__(cls)
+        wrapt.ObjectProxy.__init__(new, copy(obj.__wrapped__))
+        return new
+
+    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+        """The dictionary inside is copied as every dictionary is."""
+
+
+class Checkpoint(Instance):
+    """The checkpoint of itself that a tf_keras model holds."""
+
+    def parts(self, obj: Any) -> Iterable[Any]:
+        return ()
+
+    def pointed_at(self, obj: Any) -> Iterator[Any]:
+        root = getattr(obj, "root", None)
+        target = root() if callable(root) else root
+        if target is not None:
+            yield target
+
+    def shell(self, obj: Any, copy: Copier) -> Any:
+        import weakref
+
+        import tensorflow as tf
+
+        target = next(self.pointed_at(obj))
+        return tf.train.Checkpoint(root=weakref.ref(copy(target)))
+
+    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+        """It is complete."""
+
+
+def kinds() -> Iterator[tuple[type, Kind]]:
+    """TensorFlow's classes that are looked into, each before its bases."""
+    import tensorflow as tf
+    from tensorflow.python.trackable import data_structures, layer_utils
+    from tensorflow.python.util import object_identity
+
+    yield tf.Variable, Variable()
+    yield from functions.kinds()
+    yield tf.train.Checkpoint, Checkpoint()
+    yield data_structures.ListWrapper, List(follows=True)
+    yield data_structures._DictWrapper, WrappedDict(follows=True)
+    yield data_structures._TupleWrapper, WrappedDict(follows=True)
+    yield data_structures.TrackableDataStructure, Instance(follows=True)
+    yield layer_utils.AttributeSentinel, Instance(follows=True)
+    yield layer_utils.MutationSentinel, Instance(follows=True)
+    yield object_identity._ObjectIdentityWrapper, Instance()
+    yield object_identity.ObjectIdentityDictionary, Instance()
+    yield object_identity.ObjectIdentitySet, Instance()
+    yield tf.__internal__.tracking.AutoTrackable, Instance(follows=True)

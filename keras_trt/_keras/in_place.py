@@ -1,0 +1,24 @@
+"""Changes to a live model: all or nothing, and compiled steps made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.tfmot_model import refuse_wrapped
+
+
+@contextmanager
+def in_place(flavor: Flavor, model: Any) -> Iterator[Any]:
+    """A context in which a model's layers and weights may be changed, under its strategy.
+
+    Raises:
+        ModelError: TF-MOT has wrapped a layer of the model.
+    """
+    refuse_wrapped(flavor, model)
+    with flavor.strategy_scope(model):
+        yield model
+    for part in (model, *(layer for _, layer in flavor.walk(model) if flavor.is_model(layer))):
+        flavor.rebuild_steps(part)  # a nested model may have been compiled on its own
