@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -47,6 +47,7 @@ class Trace:
         normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
         notes: What to tell the user about the inputs.
+        shapes: The shapes of tensors as the layers gave them, by the tensor's name; `graph_def` has none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Trace:
     normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
     notes: tuple[str, ...] = ()
+    shapes: Mapping[str, list[int | None]] = field(default_factory=dict)
 
     def whole_graph(self) -> Any:
         """A copy of the graph with all weights in it."""
@@ -131,6 +133,7 @@ def trace(
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
         notes=signature.notes,
+        shapes=graph.shapes,
     )
 
 
