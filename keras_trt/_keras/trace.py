@@ -306,8 +306,8 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
         _float32(flavor, model),
         steps_at_once(flavor, model),
         open_sizes(flavor, model),
-        layer_scopes(flavor, model) as call.layers,
         recurrent_operators(flavor, model, call.recurrent),
+        layer_scopes(flavor, model) as call.layers,  # around what the others have put in the place of calls
     ):
         try:
             return function.get_concrete_function(*call.specs())

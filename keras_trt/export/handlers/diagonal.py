@@ -28,9 +28,10 @@ def size_of(add: Nodes, x: str, axis: int) -> str:
 def _mask(add: Nodes, x: str, axes: tuple[int, int], offset: int) -> str:
     """Where the diagonal lies; broadcast to the tensor's shape."""
     shape = add.ctx.get_shape(x)
-    if min(shape[axis] for axis in axes) > 0:
+    rows, columns = (shape[axis] for axis in axes)
+    if min(rows, columns) > 0:
         sizes = [n if i in axes else 1 for i, n in enumerate(shape)]
-        return add.const(np.eye(*(shape[axis] for axis in axes), k=offset, dtype=bool).reshape(sizes))
+        return add.const(np.eye(rows, columns, offset, bool).reshape(sizes))
     places = []
     for axis, first in zip(axes, (offset, 0), strict=True):
         last = add("Squeeze", size_of(add, x, axis), dtype=INT64)

@@ -53,14 +53,11 @@ def _repeated(term: str) -> tuple[int, int] | None:
 def _spelled_out(equation: str, ranks: list[int | None]) -> tuple[list[str], str] | None:
     """The terms and the result in small letters alone, those of an ellipsis counted from its last axis."""
     left, _, result = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    known = [
-        len(term.replace("...", "")) if rank is None else rank
-        for term, rank in zip(terms, ranks, strict=True)
-    ]
-    hidden = [rank - len(term.replace("...", "")) for term, rank in zip(terms, known, strict=True)]
-    if any("..." in term and rank is None for term, rank in zip(terms, ranks, strict=True)):
-        return None
+    terms, hidden = left.split(","), []
+    for term, rank in zip(terms, ranks, strict=True):
+        if "..." in term and rank is None:
+            return None
+        hidden.append((rank or 0) - len(term) + 3 if "..." in term else 0)
     named = sorted({c for c in equation if c.isalpha()})
     if len(named) + max(hidden) > len(_LETTERS):
         return None
