@@ -49,9 +49,9 @@ def check_types(flavor: Flavor, model: Any) -> None:
     wide = [path for path, layer in flavor.walk(model) if getattr(layer, "compute_dtype", "") == "float64"]
     if wide:
         raise ModelError(
-            f"TensorRT does not compute in float64. Received: model {model.name!r}, in which "
-            f"{len(wide)} layers do: {', '.join(wide[:10])}. Make the model with dtype 'float32', and give it "
-            "this one's weights with `set_weights`."
+            f"TensorRT does not compute in float64. Received: model {model.name!r}, in which {len(wide)} "
+            f"layers do: {', '.join(wide[:10])}. Make the model with dtype 'float32', and give it this one's "
+            "weights with `set_weights`."
         )
 
 
