@@ -26,6 +26,7 @@ def layer_scopes(flavor: Flavor, model: Any) -> Iterator[tuple[str, ...]]:
     """
     paths = tuple(path for path, _ in flavor.walk(model))
     numbers = {path: number for number, path in enumerate(paths)}
+    bodies: dict[Any, int] = {}  # by the graph of a loop's or branch's body, kept so that none gets its id
 
     def scoped(path: str, call: Function) -> Function:
         readable = re.sub(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_./-]", ".", path)
@@ -35,7 +36,11 @@ def layer_scopes(flavor: Flavor, model: Any) -> Iterator[tuple[str, ...]]:
             call = flavor.tf.function(call.python_function)  # a trace from elsewhere has no such scopes
 
         def enter(*args: Any, **kwargs: Any) -> Any:
-            with flavor.tf.name_scope(scope):
+            graph = flavor.tf.compat.v1.get_default_graph()
+            inner = bool(getattr(getattr(graph, "outer_graph", None), "building_function", False))
+            # The body of a loop needs other names than the graph around it: ONNX tells tensors by them.
+            body = f"body_{bodies.setdefault(graph, len(bodies))}/" if inner else ""
+            with flavor.tf.name_scope(f"{scope}{body}"):
                 return call(*args, **kwargs)
 
         return enter

@@ -16,7 +16,7 @@ PRODUCTS = ("MatMul", "BatchMatMulV2", "Conv2D", "Einsum")
 def products(model):
     """How many products each layer makes in the traced graph."""
     found = defaultdict(int)
-    traced = trace(model)
+    traced = trace(model, recurrent=())  # as one operator they have no products
     for node in traced.graph_def.node:
         if node.op in PRODUCTS:
             found[layer_of_scope(node.name, traced.layers)] += 1
