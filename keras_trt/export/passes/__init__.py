@@ -21,12 +21,14 @@ from keras_trt.export.passes.order import OrderNodesPass
 from keras_trt.export.passes.outputs import SeparateOutputsPass
 from keras_trt.export.passes.products import MultiplyManyAxesPass
 from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
+from keras_trt.export.passes.regions import MoveRegionsPass
 from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
 from keras_trt.export.passes.simplify import SimplifyPass
 from keras_trt.export.passes.tensor_names import NameTensorsPass
 from keras_trt.export.passes.transposed_pads import ExplicitPadsPass
 from keras_trt.export.passes.trip_count import LimitTripsPass
+from keras_trt.export.passes.upsampling import RepeatsToResizePass
 from keras_trt.export.passes.weights import QuantizeWeightsPass
 
 
@@ -121,6 +123,9 @@ _REWRITE = ir.passes.PassManager(
         RunBackwardsPass(),
         ExplicitPadsPass(),
         FoldAffinePass(),
+        RepeatsToResizePass(),
+        MoveRegionsPass(),
+        SimplifyPass(),  # Transposes meet at the borders of what was moved
         RemoveTransposesPass(),
         HoistLayoutPass(),
         MultiplyManyAxesPass(),
