@@ -19,7 +19,10 @@ _OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt
 
 @contextmanager
 def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
-    """While open, quantisers show `observer(quantizer, tensor)` what they see and let it through in float."""
+    """While open, quantisers show `observer(quantizer, tensor)` what they see, and round nothing.
+
+    A tensor that the observer returns goes on in its place.
+    """
     token = _OBSERVER.set(observer)
     try:
         with inlined():
@@ -84,17 +87,23 @@ def activation_quantizer(flavor: Flavor) -> type:
             tf = flavor.tf
             observer = _OBSERVER.get()
             if observer is not None:
-                observer(self, x)
-                return x
+                seen = observer(self, x)
+                return x if seen is None else seen
             if is_exporting():
-                # fp8 is written as the int8 op of its scale; the export turns it into fp8.
-                amax = tf.constant(self.range() * TOP["int8"] / TOP[self.dtype_name], tf.float32)
+                # Where there is no range, `export` looks whether the outputs need one. fp8 is written as the
+                # int8 op of its scale; the export turns it into fp8.
+                known = self._value() or 1.0
+                amax = tf.constant(known * TOP["int8"] / TOP[self.dtype_name], tf.float32)
                 return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), amax), x.dtype)
             if training:
                 return self._rounded(x, self._follow(x))
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
             x = jittered(x, amax, self.dtype_name, _JITTER.get())
             return tf.cond(amax > 0, lambda: self._rounded(x, amax), lambda: tf.identity(x))
+
+        def rounded(self, x: Any) -> Any:
+            """`x` on the grid of the range as it is."""
+            return self._rounded(x, flavor.raw(self.amax))
 
         def _rounded(self, x: Any, amax: Any) -> Any:
             return fake_quantize(x, amax, self.dtype_name, self.learned)
@@ -114,9 +123,11 @@ def activation_quantizer(flavor: Flavor) -> type:
             Raises:
                 ExportError: The quantiser has seen no data yet.
             """
+            return _known(self.name, self._value())
+
+        def _value(self) -> float:
             with flavor.tf.init_scope():
-                amax = float(flavor.raw(self.amax).numpy())
-            return _known(self.name, amax)
+                return float(flavor.raw(self.amax).numpy())
 
         def set_range(self, amax: float) -> None:
             """Sets the range from outside (calibration, or by hand)."""
