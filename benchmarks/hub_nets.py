@@ -39,7 +39,7 @@ def shapes(model: Any) -> dict[str, Any] | None:
     for tensor, values in zip(model.inputs, keras.tree.flatten(data(model, 1, 0)), strict=True):
         axes = [_axis(a, b) for a, b in zip(tensor.shape[1:], values.shape[1:], strict=True)]
         if any(axes):
-            found[tensor.name] = (None, *axes)
+            found[tensor._keras_history.operation.name] = (None, *axes)
     texts = any("length" in axes for axes in found.values())
     return {**found, **({"length": (1, LENGTH, LENGTH + 4)} if texts else {})} or None
 

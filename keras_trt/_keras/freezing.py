@@ -46,6 +46,7 @@ class TracedGraph:
         resources: The handles of tables, likewise.
         inputs: The names of the model's input tensors.
         outputs: The names of its output tensors.
+        shapes: What the layers said of the shapes of tensors, which a `GraphDef` does not hold, by name.
     """
 
     graph_def: Any
@@ -54,6 +55,7 @@ class TracedGraph:
     resources: dict[str, Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    shapes: dict[str, list[int | None]]
 
 
 def read_graph(tf: Any, concrete: Any, n_inputs: int) -> TracedGraph:
@@ -75,7 +77,12 @@ def read_graph(tf: Any, concrete: Any, n_inputs: int) -> TracedGraph:
         resources={inner.op.name: outer for outer, inner in captures if outer.dtype == tf.resource},
         inputs=tuple(tensor.name for tensor in concrete.inputs[:n_inputs]),
         outputs=tuple(tensor.name for tensor in concrete.outputs),
+        shapes={tensor.name: tensor.shape.as_list() for tensor in _tensors(concrete) if tensor.shape.rank},
     )
+
+
+def _tensors(concrete: Any) -> Iterable[Any]:
+    return (tensor for op in concrete.graph.get_operations() for tensor in op.outputs)
 
 
 def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, frozenset[str]]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Nest = Any
-"""A structure of leaves: one leaf, a list of nests, or a dict of nests."""
+"""A structure of leaves: one leaf, a list or tuple of nests, or a dict of nests."""
 
 
 def map_nest(
@@ -16,7 +16,7 @@ def map_nest(
     is_leaf: Callable[[Any], bool] = lambda _: False,
     key: str | None = None,
 ) -> Nest:
-    """The same nest (tuples become lists) with `function(leaf, key)` for each leaf, in order.
+    """The same nest (of lists, plain tuples and dicts) with `function(leaf, key)` for each leaf, in order.
 
     `key` is the nearest dict key above the leaf, or None.
     """
@@ -24,7 +24,8 @@ def map_nest(
         if isinstance(nest, Mapping):
             return {str(k): map_nest(function, v, is_leaf=is_leaf, key=str(k)) for k, v in nest.items()}
         if isinstance(nest, list | tuple):
-            return [map_nest(function, v, is_leaf=is_leaf, key=key) for v in nest]
+            mapped = [map_nest(function, v, is_leaf=is_leaf, key=key) for v in nest]
+            return tuple(mapped) if isinstance(nest, tuple) else mapped
     return function(nest, key)
 
 
@@ -41,7 +42,7 @@ def zip_nests(names: Nest, nest: Nest) -> Iterator[tuple[str, Any]]:
         by_key = {str(k): v for k, v in nest.items()}
         for key, part in names.items():
             yield from zip_nests(part, by_key[key])
-    elif isinstance(names, list):
+    elif isinstance(names, list | tuple):
         for part, value in zip(names, nest, strict=True):
             yield from zip_nests(part, value)
     else:

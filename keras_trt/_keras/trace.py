@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -48,6 +48,7 @@ class Trace:
         normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
         notes: What to tell the user about the inputs.
+        shapes: The shapes of tensors as the layers gave them, by the tensor's name; `graph_def` has none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Trace:
     normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
     notes: tuple[str, ...] = ()
+    shapes: Mapping[str, list[int | None]] = field(default_factory=dict)
 
     def whole_graph(self) -> Any:
         """A copy of the graph with all weights in it."""
@@ -134,6 +136,7 @@ def trace(
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
         notes=signature.notes,
+        shapes=graph.shapes,
     )
 
 
@@ -306,8 +309,8 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
         _float32(flavor, model),
         steps_at_once(flavor, model),
         open_sizes(flavor, model),
-        layer_scopes(flavor, model) as call.layers,
         recurrent_operators(flavor, model, call.recurrent),
+        layer_scopes(flavor, model) as call.layers,  # around what the others have put in the place of calls
     ):
         try:
             return function.get_concrete_function(*call.specs())

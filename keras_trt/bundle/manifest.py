@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from keras_trt.bundle import _fields as fields
+from keras_trt.bundle.tuples import tuples_in, with_tuples
 from keras_trt.errors import BundleError
 
 FORMAT_VERSION = 1
@@ -18,8 +19,8 @@ PROBE_FILE = "probe.npz"
 PLANS_FOLDER = "plans"
 BATCH_AXIS = "batch"
 
-Nest = str | list["Nest"] | dict[str, "Nest"]
-"""A structure of tensor names as Keras returns it: one name, a list of nests, or a dict of nests."""
+Nest = str | list["Nest"] | tuple["Nest", ...] | dict[str, "Nest"]
+"""A structure of tensor names as Keras returns it: one name, a list, tuple or dict of nests."""
 
 _PLAN_KINDS = ("tensorrt", "tensorrt_rtx")
 _DEEPEST = 64  # a nest of tensor names; Python itself gives up at some hundreds
@@ -178,7 +179,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`; equal manifests give equal text."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        data = asdict(self)
+        for side in ("input", "output"):
+            if places := tuples_in(data[f"{side}_structure"]):
+                data[f"{side}_tuples"] = places
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -207,6 +212,9 @@ class Manifest:
             values[name] = fields.mapping(values.get(name, {}), name)
         sizes = values["axis_sizes"].items()
         values["axis_sizes"] = {axis: tuple(fields.sequence(s, f"axis_sizes[{axis!r}]")) for axis, s in sizes}
+        for side in ("input", "output"):
+            places = data.get(f"{side}_tuples", ())
+            values[f"{side}_structure"] = with_tuples(values[f"{side}_structure"], places, f"{side}_tuples")
         return cls(**values)
 
 

@@ -40,6 +40,21 @@ def check_weights(flavor: Flavor, model: Any) -> None:
             )
 
 
+def check_types(flavor: Flavor, model: Any) -> None:
+    """Makes sure that no layer computes in float64, which TensorRT does not have.
+
+    Raises:
+        ModelError: Names the layers that do.
+    """
+    wide = [path for path, layer in flavor.walk(model) if getattr(layer, "compute_dtype", "") == "float64"]
+    if wide:
+        raise ModelError(
+            f"TensorRT does not compute in float64. Received: model {model.name!r}, in which {len(wide)} "
+            f"layers do: {', '.join(wide[:10])}. Make the model with dtype 'float32', and give it this one's "
+            "weights with `set_weights`."
+        )
+
+
 def check_kernel_types(flavor: Flavor, model: Any, inventory: Iterable[QuantizedTensor]) -> None:
     """Makes sure that quantised weights are float32, which holds the grid exactly.
 

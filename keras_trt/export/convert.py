@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
     with _quiet(), handlers() as custom, tf.device("/cpu:0"), tf.Graph().as_default() as graph:
         constants = tf_utils.compress_graph_def(trace.graph_def)
         tf.import_graph_def(trace.graph_def, name="")
+        _tell_shapes(graph, trace.shapes)
         try:
             converted = tfonnx.process_tf_graph(
                 graph,
@@ -72,6 +73,14 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
         node.name = origins.get(node.name or "", node.name)
     _set_interface(model, trace)
     return model
+
+
+def _tell_shapes(graph: Any, shapes: Mapping[str, list[int | None]]) -> None:
+    """Gives the tensors of a graph the shapes that layers know and TensorFlow cannot compute again."""
+    for op in graph.get_operations():
+        for tensor in op.outputs:
+            if tensor.name in shapes:
+                tensor.set_shape(shapes[tensor.name])
 
 
 def _optimised(graph: Any, origins: dict[str, str]) -> Any:

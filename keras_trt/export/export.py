@@ -18,7 +18,13 @@ from keras_trt.engine import available_builders
 from keras_trt.engine.profile import sizes_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.export import precision as precisions
-from keras_trt.export.check import check_kernel_types, check_ranges, check_weights, computed
+from keras_trt.export.check import (
+    check_kernel_types,
+    check_ranges,
+    check_types,
+    check_weights,
+    computed,
+)
 from keras_trt.export.export_onnx import Job, export_onnx
 from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.export.report import ExportReport
@@ -118,6 +124,7 @@ def export(
     data = _repeatable(calibration_data)
     model, notes = made_symmetric(model, data)
     check_weights(flavor, model)
+    check_types(flavor, model)
     stages = Stages(verbose)
     model = _quantized(model, precision, data, stages)
     found = inventory(model)

@@ -35,6 +35,7 @@ from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
+KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
 
@@ -150,7 +151,9 @@ def decide(
         decision = placed.get(path) or _alone(flavor, path, layer)
         if decision.kind == "Embedding" and (only is not None or _is_quantized(layer)):
             decision = Decision(path, decision.kind, (), ("embeddings",), EMBEDDING_REASON)
-        if decision.kernels and decision.kind == "EinsumDense" and not is_product(layer.equation):
+        if getattr(layer, "quantization_mode", None):
+            decision = Decision(path, decision.kind, reason=KERAS_REASON)
+        elif decision.kernels and decision.kind == "EinsumDense" and not is_product(layer.equation):
             decision = Decision(path, decision.kind, reason=EINSUM_REASON)
         if decision.quantized and path.startswith(loops) and decision.kind not in CELLS:
             decision = Decision(path, decision.kind, reason=LOOP_REASON)

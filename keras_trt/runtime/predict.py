@@ -65,7 +65,8 @@ def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
         return arrays[structure]
     if isinstance(structure, dict):
         return {key: fill(part, arrays) for key, part in structure.items()}
-    return [fill(part, arrays) for part in structure]
+    filled = [fill(part, arrays) for part in structure]
+    return tuple(filled) if isinstance(structure, tuple) else filled
 
 
 def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Generator[Any, None, None]:

@@ -28,6 +28,22 @@ def test_a_manifest_comes_back_from_its_text(manifest):
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
+def test_tuples_come_back_as_tuples(manifest):
+    (name,) = names_in(manifest.output_structure)
+    for structure in ((name,), {"a": (name, [name])}, [[name], (name, (name,))], ({"a": (name,)},)):
+        made = dataclasses.replace(manifest, output_structure=structure)
+        assert Manifest.from_json(made.to_json()).output_structure == structure
+
+
+@pytest.mark.parametrize("places", [[["a"]], [[0]], [1], "x", [[1.5]], [[], []]])
+def test_places_of_tuples_are_those_of_lists(manifest, places):
+    data = json.loads(manifest.to_json())
+    if places == [[], []]:
+        data["output_structure"] = [data["output_structure"]]
+    with pytest.raises(BundleError, match="`output_tuples`"):
+        Manifest.from_json(json.dumps({**data, "output_tuples": places}))
+
+
 def test_equal_manifests_give_equal_text(manifest):
     again = dataclasses.replace(manifest)
     assert again.to_json() == manifest.to_json()

@@ -7,6 +7,7 @@ import pytest
 
 import keras_trt
 from keras_trt.callbacks.quantize import Quantize
+from keras_trt.errors import ModelError
 from keras_trt.models import load_model, report, save_model, strip
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
@@ -407,3 +408,14 @@ def test_a_registered_custom_layer_is_quantised_in_one_line(k, tmp_path):
     save_model(quantized, tmp_path / "m.keras")
     loaded = load_model(tmp_path / "m.keras")
     assert np.array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
+
+
+def test_layers_that_keras_has_quantised_itself_are_refused_by_name():
+    import keras
+
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="theirs")])
+    model.layers[0].quantize("int8")
+    with pytest.raises(
+        ModelError, match="theirs \\(Dense\\): Keras's own `quantize` has replaced its weights"
+    ):
+        quantize_model(model)

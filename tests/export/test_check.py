@@ -66,3 +66,12 @@ def test_quantised_weights_that_cannot_hold_the_grid_are_refused(k, dtype, tmp_p
     with pytest.raises(ModelError, match=f"layer 'head' with {dtype} weights.*'mixed_{dtype}'"):
         export(model, tmp_path / "m.bundle", engine=None, verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_layers_in_float64_are_refused_by_name(k, quantized, tmp_path):
+    x = k.Input((8, 8, 3), dtype="float64")
+    y = k.layers.BatchNormalization(dtype="float64")(k.layers.Conv2D(4, 3, dtype="float64", name="wide")(x))
+    precision = {"precision": "int8", "calibration_data": np.ones((2, 8, 8, 3))} if quantized else {}
+    with pytest.raises(ModelError, match="does not compute in float64.*wide.*dtype 'float32'"):
+        export(k.Model(x, y), tmp_path / "net", engine=None, verbose=0, **precision)

@@ -10,33 +10,55 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt.export.handlers.broadcasting import broadcast_args
 from keras_trt.export.handlers.convolution import convolution_3d
-from keras_trt.export.handlers.counting import bucketize, dense_bincount
+from keras_trt.export.handlers.counting import bucketize, dense_bincount, lower_bound, upper_bound
+from keras_trt.export.handlers.cross import cross
+from keras_trt.export.handlers.diagonal import diagonal_matrix, diagonal_part, set_diagonal
+from keras_trt.export.handlers.einsum import einsum
 from keras_trt.export.handlers.exponential import expm1, log1p
 from keras_trt.export.handlers.fake_quant import fake_quant
+from keras_trt.export.handlers.gather import gather
 from keras_trt.export.handlers.gelu import erfc
 from keras_trt.export.handlers.integers import floor_divide, floor_modulo
 from keras_trt.export.handlers.one_hot import one_hot
+from keras_trt.export.handlers.patches import extract_patches
 from keras_trt.export.handlers.recurrent import recurrent
 from keras_trt.export.handlers.resizing import resize, resize_linear, resize_nearest
 from keras_trt.export.handlers.scatter import scatter_nd
+from keras_trt.export.handlers.slices import dynamic_update_slice
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.export.handlers.spectrum import real_spectrum
 
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
+    "BroadcastArgs": (broadcast_args, []),
     "Bucketize": (bucketize, []),
     "Conv3D": (convolution_3d, []),
+    "Cross": (cross, []),
     "CudnnRNNV3": (recurrent, []),
     "DenseBincount": (dense_bincount, []),
+    "Einsum": (einsum, []),
     "Erfc": (erfc, []),
     "Expm1": (expm1, []),
+    "ExtractImagePatches": (extract_patches, []),
     "FakeQuantWithMinMaxArgs": (fake_quant, []),
     "FakeQuantWithMinMaxVars": (fake_quant, []),
     "FloorDiv": (floor_divide, []),
     "FloorMod": (floor_modulo, []),
+    "GatherV2": (gather, []),
     "Log1p": (log1p, []),
+    "LowerBound": (lower_bound, []),
+    "MatrixDiag": (diagonal_matrix, []),
+    "MatrixDiagPart": (diagonal_part, []),
+    "MatrixDiagPartV2": (diagonal_part, []),
+    "MatrixDiagPartV3": (diagonal_part, []),
+    "MatrixDiagV2": (diagonal_matrix, []),
+    "MatrixDiagV3": (diagonal_matrix, []),
+    "MatrixSetDiag": (set_diagonal, []),
+    "MatrixSetDiagV2": (set_diagonal, []),
+    "MatrixSetDiagV3": (set_diagonal, []),
     "OneHot": (one_hot, []),
     "ResizeArea": (resize, []),
     "ResizeBicubic": (resize, []),
@@ -47,6 +69,8 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ScatterNd": (scatter_nd, []),
     "SparseMatMul": (sparse_product, []),
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
+    "UpperBound": (upper_bound, []),
+    "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
 }
 
 

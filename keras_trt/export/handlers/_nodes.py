@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-FLOAT, INT32, INT64 = 1, 6, 7  # onnx.TensorProto
+FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # onnx.TensorProto
 
 
 class Nodes:

@@ -1,4 +1,4 @@
-"""Ops that count: Discretization's buckets, and the bins of CategoryEncoding and the lookup layers."""
+"""Ops that count: buckets, places in a sorted row, and the bins of CategoryEncoding and the lookup layers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,28 @@ def bucketize(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
         column = add("Unsqueeze", add("Cast", x, to=FLOAT), last)
         above = add("GreaterOrEqual", column, add.const(boundaries))
         return add("ReduceSum", add("Cast", above, to=INT32), last, keepdims=0, dtype=INT32)
+
+    return replace(ctx, node, name, build)
+
+
+def lower_bound(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """`searchsorted(side="left")`: how many entries of a sorted row are below each value."""
+    return _entries_before(ctx, node, name, "Less")
+
+
+def upper_bound(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """`searchsorted(side="right")`: how many entries of a sorted row are not above each value."""
+    return _entries_before(ctx, node, name, "LessOrEqual")
+
+
+def _entries_before(ctx: Any, node: Any, name: str, comparison: str) -> Any:
+    (entries, values), wanted = node.input, node.output_dtypes[0]
+
+    def build(add: Nodes) -> str:
+        row = add("Unsqueeze", entries, add.const([-2], np.int64))
+        column = add("Unsqueeze", values, add.const([-1], np.int64))
+        counted = add("Cast", add(comparison, row, column), to=INT32)
+        return add.cast(add("ReduceSum", counted, add.const([-1], np.int64), keepdims=0, dtype=INT32), wanted)
 
     return replace(ctx, node, name, build)
 

@@ -9,12 +9,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from keras_trt.errors import ExportError
+from keras_trt.export.passes.body_outputs import SeparateBodyOutputsPass
 from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.export.passes.directions import RunBackwardsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
 from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.layout import RemoveTransposesPass
-from keras_trt.export.passes.loop_outputs import SeparateLoopOutputsPass
 from keras_trt.export.passes.naming import NameNodesPass
 from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
@@ -143,6 +143,6 @@ _FINISH = ir.passes.Sequential(
 _NAME = ir.passes.Sequential(
     OrderNodesPass(),
     NameTensorsPass(),
-    SeparateLoopOutputsPass(),
+    SeparateBodyOutputsPass(),
     common.ShapeInferencePass(),
 )

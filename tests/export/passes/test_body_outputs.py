@@ -9,7 +9,7 @@ import pytest
 
 from keras_trt import load
 from keras_trt.export import export
-from keras_trt.export.passes.loop_outputs import SeparateLoopOutputsPass
+from keras_trt.export.passes.body_outputs import SeparateBodyOutputsPass
 from tests.export.onnx_tools import floats
 
 
@@ -41,9 +41,9 @@ def test_repeated_and_passed_through_outputs_get_an_identity():
            }"""
     )
     model = ir.from_proto(graph)
-    assert SeparateLoopOutputsPass()(model).modified
+    assert SeparateBodyOutputsPass()(model).modified
     loop = next(node for node in model.graph if node.op_type == "Loop")
     outputs = loop.attributes["body"].as_graph().outputs
     assert [value.producer().op_type for value in outputs] == ["Identity", "Add", "Identity", "Identity"]
     assert len({value.name for value in outputs}) == 4
-    assert not SeparateLoopOutputsPass()(model).modified
+    assert not SeparateBodyOutputsPass()(model).modified

@@ -1,4 +1,4 @@
-"""Gives each output of a loop's body a node of its own, without which OpenVINO cannot read the loop."""
+"""Gives each output of a loop's or branch's body a node of its own."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import onnx_ir as ir
 from keras_trt.export.passes.order import bodies
 
 
-class SeparateLoopOutputsPass(ir.passes.InPlacePass):
+class SeparateBodyOutputsPass(ir.passes.InPlacePass):
     """Puts an Identity behind every body output that repeats another, or that the body does not compute.
 
     Recurrent layers return their state as the output of a step too, and hand constants through. OpenVINO
-    2026.4 counts the tensors of such a body wrongly. Run this last: other passes drop an Identity.
+    2026.4 counts the tensors of such a loop wrongly, and ONNX forbids a branch that returns what was computed
+    outside. Run this last: other passes drop an Identity.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Visits the loops, those inside loops too."""
+        """Visits loops and branches, those inside others too."""
         modified = False
         for node in model.graph.all_nodes():
-            if node.op_type == "Loop":
-                for body in bodies(node):
-                    modified = _separate(body) or modified
+            for body in bodies(node):
+                modified = _separate(body) or modified
         return ir.passes.PassResult(model, modified)
 
 
