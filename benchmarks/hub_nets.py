@@ -45,7 +45,7 @@ def shapes(model: Any) -> dict[str, Any] | None:
 
 
 def _axis(axis: int | None, size: int) -> Any:
-    return None if axis is not None else "length" if size == LENGTH else (size, size, size)
+    return None if axis is not None else "length" if size == LENGTH else size
 
 
 def _values(tensor: Any, count: int, rng: np.random.Generator) -> np.ndarray:
