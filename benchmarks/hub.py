@@ -38,8 +38,11 @@ RUNNERS = ("openvino", "onnxruntime")
 FLOAT_TOLERANCE = 1e-3
 """Largest relative difference between a float file and Keras."""
 
+INT8_TOLERANCE = 5e-3
+"""What an int8 file and Keras may differ by where the rounding of the activations changes less: one step."""
+
 ROUNDED_TOLERANCE = 1.5
-"""Of an int8 file and Keras, in units of what the rounding of the activations itself changes: two runners
+"""Largest difference of an int8 file from Keras, in units of what rounding activations changes: two runners
 that round a value next to a border differently are two samples of the same noise, sqrt(2) apart."""
 
 Row = dict[str, Any]
@@ -89,8 +92,12 @@ def stages(road: Road, folder: Path) -> None:
         x, unseen = data(model, 4, seed=0), data(model, 4, seed=1)
         row["parameters"] = int(model.count_params())
     with road.stage("float export"):
-        float_report = keras_trt.export(model, folder / "float", input_shapes=shapes(model), engine=None, verbose=0)
-        row["float"] = compared(folder / "float", unseen, outputs(model, unseen), FLOAT_TOLERANCE, float_report)
+        float_report = keras_trt.export(
+            model, folder / "float", input_shapes=shapes(model), engine=None, verbose=0
+        )
+        row["float"] = compared(
+            folder / "float", unseen, outputs(model, unseen), FLOAT_TOLERANCE, float_report
+        )
     with road.stage("quantise"):
         quantized = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
         row["int8_layers"] = count_quantized(quantized)
@@ -115,7 +122,7 @@ def stages(road: Road, folder: Path) -> None:
         row["notes"] = [note for note in report.notes if "not reached" in note or "TensorRT" in note]
         expected = outputs(quantized, unseen)
         rounding = difference(outputs(quantized, unseen, rounded=False), expected)
-        allowed = max(FLOAT_TOLERANCE, ROUNDED_TOLERANCE * rounding)
+        allowed = max(INT8_TOLERANCE, ROUNDED_TOLERANCE * rounding)
         row["int8"] = compared(folder / "int8", unseen, expected, allowed, report)
 
 
@@ -158,7 +165,9 @@ def is_right(found: Any, allowed: float) -> bool:
 def difference(found: list[Any], expected: list[Any]) -> float:
     """The largest relative difference of the outputs, in the L2 norm."""
     check(len(found) == len(expected), f"{len(found)} outputs instead of {len(expected)}")
-    pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(found, expected, strict=True)]
+    pairs = [
+        (np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(found, expected, strict=True)
+    ]
     wrong = [f"{a.shape} instead of {b.shape}" for a, b in pairs if a.shape != b.shape]
     check(not wrong, f"outputs of shape {', '.join(wrong)}")
     return max(float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-6)) for a, b in pairs)
@@ -177,7 +186,8 @@ def train(model: Any, x: Any) -> None:
     before = [np.array(w) for w in model.trainable_weights]
     keras.Model.compile(model, keras.optimizers.SGD(1e-3, global_clipnorm=1.0), jit_compile=False, loss=None)
     model.compute_loss = lambda x=None, y=None, y_pred=None, sample_weight=None, training=True: sum(
-        keras.ops.mean(keras.ops.square(keras.ops.cast(part, "float32"))) for part in keras.tree.flatten(y_pred)
+        keras.ops.mean(keras.ops.square(keras.ops.cast(part, "float32")))
+        for part in keras.tree.flatten(y_pred)
     )
     try:
         history = keras.Model.fit(model, x, batch_size=2, epochs=1, verbose=0)
@@ -237,7 +247,9 @@ def main() -> None:
         write_results(recorded | found)
         DOCUMENT.write_text(document(read_results()))
         return
-    wrong = [name for name, row in found.items() if row["failed"] != recorded.get(name, {"failed": ""})["failed"]]
+    wrong = [
+        name for name, row in found.items() if row["failed"] != recorded.get(name, {"failed": ""})["failed"]
+    ]
     if wrong:
         raise SystemExit(f"{len(wrong)} of {len(found)} are not as docs/hub.md says: {', '.join(wrong)}")
 
@@ -259,7 +271,9 @@ def read_results(path: Path = RESULTS) -> dict[str, Row]:
 
 def write_results(rows: dict[str, Row], path: Path = RESULTS) -> None:
     """One line a class, in the order of the table."""
-    lasting = [{key: value for key, value in rows[name].items() if key != "seconds"} for name in NETS if name in rows]
+    lasting = [
+        {key: value for key, value in rows[name].items() if key != "seconds"} for name in NETS if name in rows
+    ]
     path.write_text("[\n" + ",\n".join(map(json.dumps, lasting)) + "\n]\n")
 
 

@@ -84,15 +84,17 @@ def _task(name: str, backbone: str, **options: Any) -> None:
 
 def _classifiers() -> None:
     image = {"image_shape": (SIDE, SIDE, 3)}
-    _class("ResNetBackbone", input_conv_filters=[8], input_conv_kernel_sizes=[3], block_type="bottleneck_block",
-           stackwise_num_filters=[64, 16, 16], stackwise_num_blocks=[1, 1, 1], stackwise_num_strides=[1, 2, 2],
+    _class("ResNetBackbone", input_conv_filters=[8], input_conv_kernel_sizes=[3],
+           block_type="bottleneck_block", stackwise_num_filters=[64, 16, 16], stackwise_num_blocks=[1, 1, 1],
+           stackwise_num_strides=[1, 2, 2],
            **image)  # fmt: skip
     _class("DenseNetBackbone", stackwise_num_repeats=[2, 2], growth_rate=8, **image)
     _class("VGGBackbone", stackwise_num_repeats=[1, 1], stackwise_num_filters=[8, 16], **image)
     _class("XceptionBackbone", stackwise_conv_filters=[[8, 16], [32, 32], [32, 32]],
            stackwise_pooling=[True, True, False], **image)  # fmt: skip
     _class("CSPNetBackbone", stem_filters=8, stem_kernel_size=3, stem_strides=1, stackwise_depth=[1, 1],
-           stackwise_strides=[1, 2], stackwise_num_filters=[16, 32], block_type="dark_block", stage_type="csp", expand_ratio=[2.0, 1.0], bottle_ratio=[0.5, 1.0], block_ratio=[1.0, 0.5],
+           stackwise_strides=[1, 2], stackwise_num_filters=[16, 32], block_type="dark_block",
+           stage_type="csp", expand_ratio=[2.0, 1.0], bottle_ratio=[0.5, 1.0], block_ratio=[1.0, 0.5],
            **image)  # fmt: skip
     _class("EfficientNetBackbone", stackwise_kernel_sizes=[3, 3], stackwise_num_repeats=[1, 1],
            stackwise_input_filters=[16, 16], stackwise_output_filters=[16, 24], stackwise_strides=[1, 2],
@@ -107,7 +109,8 @@ def _classifiers() -> None:
            depthwise_residual=False, last_layer_filter=32, squeeze_and_excite=0.5, **image)  # fmt: skip
     _class("HGNetV2Backbone", depths=[1, 1], embedding_size=8, hidden_sizes=[16, 32], stem_channels=[3, 8, 8],
            hidden_act="relu", use_learnable_affine_block=True,
-           stackwise_stage_filters=[(8, 8, 16, 1, 1, 3), (16, 8, 32, 1, 1, 3)], apply_downsample=[False, True],
+           stackwise_stage_filters=[(8, 8, 16, 1, 1, 3), (16, 8, 32, 1, 1, 3)],
+           apply_downsample=[False, True],
            use_lightweight_conv_block=[False, True], **image)  # fmt: skip
     vit = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, **image}
     _class("ViTBackbone", patch_size=8, mlp_dim=32, **vit)
@@ -122,8 +125,12 @@ def _classifiers() -> None:
            layerwise_strides=[4, 2], hidden_dims=[16, 32], **image)  # fmt: skip
     for family in ("ResNet", "DenseNet", "Xception", "CSPNet", "EfficientNet", "MobileNet", "HGNetV2", "ViT",
                    "DeiT", "SwinTransformer", "MiT", "VGG"):  # fmt: skip
-        _task(f"{family}ImageClassifier", f"{family}Backbone", num_classes=CLASSES,
-              **({"pooling_hidden_dim": 32} if family == "VGG" else {}))
+        _task(
+            f"{family}ImageClassifier",
+            f"{family}Backbone",
+            num_classes=CLASSES,
+            **({"pooling_hidden_dim": 32} if family == "VGG" else {}),
+        )
 
 
 def _images() -> None:
@@ -174,7 +181,8 @@ def _basnet(models: Any) -> Any:
 
 
 def _depth_anything(models: Any) -> Any:
-    encoder = models.DINOV2Backbone(patch_size=8, num_layers=4, hidden_dim=16, num_heads=2, intermediate_dim=32,
+    encoder = models.DINOV2Backbone(patch_size=8, num_layers=4, hidden_dim=16, num_heads=2,
+                                    intermediate_dim=32,
                                     position_embedding_shape=(64, 64), image_shape=(64, 64, 3),
                                     apply_layernorm=True)  # fmt: skip
     keys = [f"stage{i}" for i in range(1, 5)]
@@ -229,7 +237,16 @@ def _encoders() -> None:
     _class("RoformerV2Backbone", head_size=8, **text)
     _class("ESMBackbone", **text)
     _class("XLNetBackbone", **text)
-    for family in ("Albert", "Bert", "DebertaV3", "DistilBert", "FNet", "Roberta", "XLMRoberta", "RoformerV2"):
+    for family in (
+        "Albert",
+        "Bert",
+        "DebertaV3",
+        "DistilBert",
+        "FNet",
+        "Roberta",
+        "XLMRoberta",
+        "RoformerV2",
+    ):
         _task(f"{family}TextClassifier", f"{family}Backbone", num_classes=CLASSES)
         _task(f"{family}MaskedLM", f"{family}Backbone")
     _task("BertTextEmbedder", "BertBackbone")
@@ -258,7 +275,8 @@ def _decoders() -> None:
            mlp_bias=False, layer_norm_epsilon=1e-5, max_position_embeddings=32, rope_theta=10000.0,
            partial_rotary_factor=1.0, **text)  # fmt: skip
     for family in ("GPT2", "OPT", "Bloom", "Falcon", "GPTNeoX", "Gemma", "Llama", "Llama3", "Mistral", "Phi3",
-                   "Qwen", "Qwen2", "Qwen3", "Mixtral", "QwenMoe", "Qwen3Moe", "GptOss", "SmolLM3"):  # fmt: skip
+                   "Qwen", "Qwen2", "Qwen3", "Mixtral", "QwenMoe", "Qwen3Moe", "GptOss",
+                   "SmolLM3"):  # fmt: skip
         _task(f"{family}CausalLM", f"{family}Backbone")
 
 
@@ -297,7 +315,8 @@ def _stable_diffusion(models: Any) -> Any:
     text = {"vocabulary_size": VOCABULARY, "num_layers": 2, "num_heads": 2, "intermediate_dim": 32,
             "intermediate_output_index": -2, "max_sequence_length": LENGTH}  # fmt: skip
     return models.StableDiffusion3Backbone(
-        mmdit_patch_size=2, mmdit_hidden_dim=32, mmdit_num_layers=2, mmdit_num_heads=2, mmdit_position_size=16,
+        mmdit_patch_size=2, mmdit_hidden_dim=32, mmdit_num_layers=2, mmdit_num_heads=2,
+        mmdit_position_size=16,
         mmdit_qk_norm=None, mmdit_dual_attention_indices=None, vae=_vae(models), image_shape=(64, 64, 3),
         clip_l=models.CLIPTextEncoder(embedding_dim=16, hidden_dim=16, name="clip_l", **text),
         clip_g=models.CLIPTextEncoder(embedding_dim=16, hidden_dim=16, name="clip_g", **text),

@@ -1,4 +1,4 @@
-"""Makes the quantised layers known to each Keras as soon as it is imported, so that its `load_model` finds them.
+"""Makes the quantised layers known to each Keras once it is imported: its `load_model` then finds them.
 
 Importing `keras_trt` does not import Keras. So this waits for it: a finder in front of Python's own lets them
 find the module, and has something done once the module has run.
@@ -54,7 +54,7 @@ def _after(loader: Any, name: str) -> None:
 
 
 def _register(name: str) -> None:
-    # Never in the way of `import keras`: with another backend, or without TensorFlow, there is nothing to load.
+    # Never in the way of `import keras`: without TensorFlow, or with another backend, nothing is to load.
     with suppress(Exception):
         from keras_trt._keras.flavor import keras3, legacy
         from keras_trt._keras.masking import mask_class

@@ -1,4 +1,4 @@
-"""Keras's own `load_model` reads the library's files after `import keras_trt`; without it, it says what to call."""
+"""Keras's own `load_model` reads our files after `import keras_trt`; else the error says what to call."""
 
 from __future__ import annotations
 

@@ -84,7 +84,8 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
     """
     if flavor.is_functional(model):
         return _functional(model, input_shapes)
-    shapes, by_axis = input_shapes, {}
+    shapes = input_shapes
+    by_axis: dict[str, tuple[int, int, int]] = {}
     notes: list[str] = []
     if input_shapes is None or isinstance(input_shapes, Mapping):
         called, notes = called_on(flavor, model, data)

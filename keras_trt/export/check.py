@@ -89,8 +89,8 @@ def computed(
         return inventory, []
     named = ", ".join(idle[:10]) + (f" and {len(idle) - 10} more" if len(idle) > 10 else "")
     note = (
-        f"Of {len(idle)} quantised layers nothing is computed at inference, so the exported graph leaves them "
-        f"out: {named}. The outputs do not need them, or they work on constants only."
+        f"Of {len(idle)} quantised layers nothing is computed at inference, so the exported graph leaves "
+        f"them out: {named}. The outputs do not need them, or they work on constants only."
     )
     return [t for t in inventory if t.layer in computing], [note]
 

@@ -22,7 +22,7 @@ from keras_trt.export.layerwise import compare_layers
 from keras_trt.export.numbers import Difference, compare, without_bfloat16, without_rounding
 from keras_trt.export.probe import ROWS, Answers, Feeds, ProbeError, ask_keras
 from keras_trt.quantize.inventory import QuantizedTensor, activation_quantizers
-from keras_trt.quantize.quantizer import observing
+from keras_trt.quantize.quantizer import observing, rounded
 from keras_trt.runtime.cpu import REFERENCE, Setting, settings
 from keras_trt.runtime.distance import distance
 from keras_trt.runtime.trial import float_error
@@ -188,7 +188,7 @@ def _check_unrounded(
     flavor = flavor_of(model)
     idle = {id(q) for path, q in activation_quantizers(flavor, model) if path not in traced.computing}
     # The file holds constants as the quantisers before them have rounded them.
-    with observing(lambda quantizer, x: quantizer.rounded(x) if id(quantizer) in idle else None):
+    with observing(lambda quantizer, x: rounded(flavor, quantizer, x) if id(quantizer) in idle else None):
         expected = run(model, traced, feeds)
     floats = precisions.float_type(bundle.manifest.precision)
     allowed = dict.fromkeys(expected, float_error(floats))

@@ -43,7 +43,7 @@ def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
 
 
 def _rows(tf: Any, x: Any, count: int) -> list[Any]:
-    """The sizes of the first axes, for `tf.reshape`; more than one open axis has to be read off the tensor."""
+    """The sizes of the first axes, for `tf.reshape`; several open ones are read off the tensor."""
     static = list(x.shape[:count])
     if static.count(None) < 2:
         return [-1 if size is None else size for size in static]

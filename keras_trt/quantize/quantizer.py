@@ -90,20 +90,12 @@ def activation_quantizer(flavor: Flavor) -> type:
                 seen = observer(self, x)
                 return x if seen is None else seen
             if is_exporting():
-                # Where there is no range, `export` looks whether the outputs need one. fp8 is written as the
-                # int8 op of its scale; the export turns it into fp8.
-                known = self._value() or 1.0
-                amax = tf.constant(known * TOP["int8"] / TOP[self.dtype_name], tf.float32)
-                return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), amax), x.dtype)
+                return _exported(x, _value(flavor, self.amax), self.dtype_name)
             if training:
                 return self._rounded(x, self._follow(x))
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
             x = jittered(x, amax, self.dtype_name, _JITTER.get())
             return tf.cond(amax > 0, lambda: self._rounded(x, amax), lambda: tf.identity(x))
-
-        def rounded(self, x: Any) -> Any:
-            """`x` on the grid of the range as it is."""
-            return self._rounded(x, flavor.raw(self.amax))
 
         def _rounded(self, x: Any, amax: Any) -> Any:
             return fake_quantize(x, amax, self.dtype_name, self.learned)
@@ -123,11 +115,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             Raises:
                 ExportError: The quantiser has seen no data yet.
             """
-            return _known(self.name, self._value())
-
-        def _value(self) -> float:
-            with flavor.tf.init_scope():
-                return float(flavor.raw(self.amax).numpy())
+            return _known(self.name, _value(flavor, self.amax))
 
         def set_range(self, amax: float) -> None:
             """Sets the range from outside (calibration, or by hand)."""
@@ -143,6 +131,25 @@ def activation_quantizer(flavor: Flavor) -> type:
             return {**super().get_config(), **ours}
 
     return ActivationQuantizer
+
+
+def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Any:
+    """`x` on the grid of a quantiser's range as it is."""
+    return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
+
+
+def _value(flavor: Flavor, amax: Any) -> float:
+    with flavor.tf.init_scope():
+        return float(flavor.raw(amax).numpy())
+
+
+def _exported(x: Any, amax: float, dtype: str) -> Any:
+    """The rounding as an op that leaves as Q/DQ. Without a range, `export` looks if the outputs need one."""
+    import tensorflow as tf
+
+    # fp8 is written as the int8 op of its scale; the export turns it into fp8.
+    scaled = tf.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], tf.float32)
+    return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), scaled), x.dtype)
 
 
 def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
 from keras_trt._keras.trace import trace
 from keras_trt.errors import ModelError
 from keras_trt.export import export
@@ -92,7 +91,8 @@ def test_an_idle_layer_is_noted_and_the_others_compute_in_int8(k, make, tmp_path
     quantized = quantize_model(model, calibration_data=x, verbose=0)
     report = export(quantized, tmp_path / "net", engine=None, verbose=0)
     (note,) = [note for note in report.notes if "nothing is computed" in note]
-    assert f"Of 1 quantised layers nothing is computed at inference, so the exported graph leaves them out: {idle}." in note
+    assert note.startswith("Of 1 quantised layers nothing is computed at inference, so the exported graph")
+    assert f"leaves them out: {idle}." in note
     assert report.int8_mac_share == 1 and not report.float_layers
     assert idle not in report.int8_layers
     np.testing.assert_allclose(
@@ -108,10 +108,10 @@ def test_the_float_model_has_the_same_idle_layer(k, make):
 
 
 def test_a_layer_that_computes_still_needs_a_range(k, tmp_path):
-    model, _, shape = with_auxiliary_head(k)
+    model, _, _ = with_auxiliary_head(k)
     with pytest.raises(ModelError, match="2 quantised layers have no activation range yet: body, head"):
         export(quantize_model(model, verbose=0), tmp_path / "net", engine=None, verbose=0)
-    assert flavor_of(model).name and not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_layers_in_a_loop_compute(k):

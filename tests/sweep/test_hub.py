@@ -25,7 +25,9 @@ def test_the_page_shows_the_results():
 
 
 def test_results_are_written_in_the_order_of_the_table(tmp_path):
-    rows = {n: {"name": n, "failed": "", "error": "", "seconds": 1.0} for n in ("BertBackbone", "ViTBackbone")}
+    rows = {
+        n: {"name": n, "failed": "", "error": "", "seconds": 1.0} for n in ("BertBackbone", "ViTBackbone")
+    }
     hub.write_results(rows, tmp_path / "r.json")
     assert list(hub.read_results(tmp_path / "r.json")) == ["ViTBackbone", "BertBackbone"]
     assert "seconds" not in (tmp_path / "r.json").read_text()

@@ -13,8 +13,8 @@ _LARGEST = 1024  # elements
 class ShareConstantsPass(ir.passes.InPlacePass):
     """Replaces small initializers by an equal one; the kernels of weighted ops stay apart.
 
-    Two layers may be initialised alike and read one tensor (keys and values of an untrained attention): as one
-    product, one of them would not be found when its weights are quantised.
+    Two layers may be initialised alike and read one tensor (keys and values of an untrained attention): as
+    one product, one of them would not be found when its weights are quantised.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
