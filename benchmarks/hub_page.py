@@ -12,6 +12,8 @@ REASONS = {
     "TensorFlow cannot trace that, in Keras's own `export` neither. Its parts (text encoders, VAE) pass.",
     "FNetBackbone": "a Fourier transform over an axis of open length: ONNX has it, TensorRT does not.",
 }
+_TABLE = "keras-hub interpolates its position table anew while loading, so the outputs change in Keras alone."
+REASONS |= dict.fromkeys(("DINOV2Backbone", "DepthAnythingBackbone", "DepthAnythingDepthEstimator"), _TABLE)
 for _name in ("FNetTextClassifier", "FNetMaskedLM"):
     REASONS[_name] = REASONS["FNetBackbone"]
 REASONS["StableDiffusion3TextToImage"] = REASONS["StableDiffusion3Backbone"]
