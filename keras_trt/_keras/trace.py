@@ -132,7 +132,7 @@ def trace(
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
         layers=call.layers,
-        computing=computing_layers(graph_def, call.layers),
+        computing=_with_cells(flavor, model, computing_layers(graph_def, call.layers)),
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
         notes=signature.notes,
@@ -217,6 +217,13 @@ class _Call:
 
 
 _NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
+
+
+def _with_cells(flavor: Flavor, model: Any, computing: frozenset[str]) -> frozenset[str]:
+    """The layers that compute, with the cells of recurrent ones, which an operator may compute for them."""
+    loops = [p for p, layer in flavor.walk(model) if isinstance(layer, flavor.keras.layers.RNN)]
+    inside = tuple(f"{path}/" for path in loops if path in computing)
+    return computing | {path for path, _ in flavor.walk(model) if path.startswith(inside)}
 
 
 def _normalizes(layer: Any) -> bool:
