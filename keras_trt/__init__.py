@@ -19,6 +19,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._registering import register_when_imported
+
 if TYPE_CHECKING:
     from keras_trt import callbacks as callbacks
     from keras_trt import errors as errors
@@ -119,3 +121,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+register_when_imported()

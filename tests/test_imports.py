@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "runtime": _BASE | {"bundle", "engine", "report"},
     "export": _ALL_MODEL_ROOMS | _RUN_ROOMS,
     "callbacks": _ALL_MODEL_ROOMS | _RUN_ROOMS | {"export"},
+    "_registering": _MODEL_ROOMS | {"quantize"},
     "keras": {"quantize", "prune", "fuse"},
     "schemes": {"quantize"},
     "tfmot": _ALL_MODEL_ROOMS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_trt._keras.nests import Nest, leaves_of, map_nest
@@ -38,6 +38,21 @@ def ranges_of(axes: Sequence[Any], leaf: Any) -> dict[str, tuple[int, int, int]]
         for axis, asked in zip(axes, shape, strict=True)
         if _is_range(asked)
     }
+
+
+def sizes_by_axis(given: Any, inputs: Iterable[Any]) -> tuple[Any, dict[str, tuple[int, int, int]]]:
+    """What `input_shapes` gives for inputs, and the ranges that it gives for axes by their names.
+
+    Args:
+        given: As the user passed it.
+        inputs: The names and keys of the inputs.
+    """
+    if not isinstance(given, Mapping):
+        return given, {}
+    known = set(inputs)
+    axes = {key: tuple(value) for key, value in given.items() if key not in known and _is_range(value)}
+    shapes = {key: value for key, value in given.items() if key not in axes}
+    return shapes or None, axes
 
 
 def pair_shapes(structure: Nest, given: Any, *, whole: Nest = None) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -59,3 +60,18 @@ def layer_of_scope(name: str, layers: Sequence[str]) -> str | None:
     inlined = _INLINED.match(name) if "_tfg_inlined_" in name else None
     numbers = _SCOPE.findall(name[: inlined.end(2)] if inlined else name)
     return layers[int(numbers[-1])] if numbers else None
+
+
+def computing_layers(graph_def: Any, layers: Sequence[str]) -> frozenset[str]:
+    """The layers of which something is computed when a graph runs.
+
+    Not so are layers whose results no output needs (heads for training, unused outputs of a backbone), that
+    nobody calls, or that compute on constants.
+
+    Args:
+        graph_def: A frozen graph without constant arithmetic and unneeded nodes.
+        layers: See `layer_of_scope`.
+    """
+    nodes = chain(graph_def.node, *(function.node_def for function in graph_def.library.function))
+    found = {layer_of_scope(node.name, layers) for node in nodes if node.op not in ("Const", "Placeholder")}
+    return frozenset(path for path in found if path is not None)

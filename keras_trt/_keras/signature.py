@@ -11,7 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_trt._keras.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of
+from keras_trt._keras.asked_shapes import (
+    axes_of,
+    complete,
+    is_shape,
+    pair_shapes,
+    ranges_of,
+    sizes_by_axis,
+)
 from keras_trt._keras.called import called_on
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.names import unique
@@ -77,11 +84,15 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
     """
     if flavor.is_functional(model):
         return _functional(model, input_shapes)
-    leaves: Nest = input_shapes
+    shapes = input_shapes
+    by_axis: dict[str, tuple[int, int, int]] = {}
     notes: list[str] = []
     if input_shapes is None or isinstance(input_shapes, Mapping):
         called, notes = called_on(flavor, model, data)
-        leaves = complete(called, input_shapes)
+        known = called if isinstance(called, dict) else () if called is not None else input_shapes or ()
+        shapes, by_axis = sizes_by_axis(input_shapes, known)
+        shapes = complete(called, shapes)
+    leaves: Nest = shapes
     if leaves is None:
         raise ModelError(
             f"The inputs of the subclassed model {model.name!r} are not known: it was never called. "
@@ -102,6 +113,7 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
         return name
 
     structure = map_nest(name_leaf, leaves, is_leaf=is_shape)
+    sizes |= _known_axes(infos, by_axis)
     return Signature(tuple(infos), structure, axis_sizes=sizes, guessed=tuple(guessed), notes=tuple(notes))
 
 
@@ -120,9 +132,12 @@ def _functional(model: Any, input_shapes: Any) -> Signature:
             names[id(tensor)] = unique(_maker(tensor), [*(i.name for i in infos), *order])
             order.append(names[id(tensor)])
     output_structure = map_nest(lambda t, _: names[id(t)], outputs)
+    keys = input_structure if isinstance(input_structure, dict) else ()
+    shapes, by_axis = sizes_by_axis(input_shapes, [*(info.name for info in infos), *keys])
     sizes: dict[str, tuple[int, int, int]] = {}
-    if input_shapes is not None:
-        infos, sizes = _override(infos, input_structure, input_shapes)
+    if shapes is not None:
+        infos, sizes = _override(infos, input_structure, shapes)
+    sizes |= _known_axes(infos, by_axis)
     return Signature(tuple(infos), input_structure, output_structure, tuple(order), sizes)
 
 
@@ -176,6 +191,19 @@ def _override(
         if info.name in by_name:
             sizes.update(ranges_of(info.shape, by_name[info.name]))
     return reshaped, sizes
+
+
+def _known_axes(
+    infos: Sequence[TensorInfo], sizes: dict[str, tuple[int, int, int]]
+) -> dict[str, tuple[int, int, int]]:
+    """The sizes given for axes, which must be among the dynamic ones of the inputs."""
+    dynamic = list(dict.fromkeys(a for i in infos for a in i.shape if isinstance(a, str) and a != BATCH_AXIS))
+    if unknown := [axis for axis in sizes if axis not in dynamic]:
+        raise InputError(
+            f"`input_shapes` names unknown inputs {unknown}; the inputs are {[i.name for i in infos]}, their "
+            f"dynamic axes {dynamic}. Received: input_shapes={sizes!r}"
+        )
+    return sizes
 
 
 def _reshaped(info: TensorInfo, shape: Any) -> TensorInfo:

@@ -20,7 +20,7 @@ from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest, zip_nests
 from keras_trt._keras.open_sizes import open_sizes
 from keras_trt._keras.recurrent import RECURRENT, recurrent_operators
-from keras_trt._keras.scopes import layer_scopes
+from keras_trt._keras.scopes import computing_layers, layer_scopes
 from keras_trt._keras.signature import BATCH_AXIS, Signature, TensorInfo, signature_of
 from keras_trt._keras.time_steps import steps_at_once
 from keras_trt._keras.weights import embed, holders
@@ -44,6 +44,7 @@ class Trace:
         input_structure: The nest of input names that the model is called with.
         output_structure: The nest of output names that the model returns.
         layers: The paths of all layers of the model, e.g. `"backbone/conv1"`; see `scopes.layer_of_scope`.
+        computing: The paths of those of which something is computed when the graph runs.
         normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
         notes: What to tell the user about the inputs.
@@ -62,6 +63,7 @@ class Trace:
     input_structure: Nest
     output_structure: Nest
     layers: tuple[str, ...]
+    computing: frozenset[str]
     normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
     notes: tuple[str, ...] = ()
@@ -130,6 +132,7 @@ def trace(
         input_structure=signature.input_structure,
         output_structure=call.output_structure,
         layers=call.layers,
+        computing=_with_cells(flavor, model, computing_layers(graph_def, call.layers)),
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
         notes=signature.notes,
@@ -214,6 +217,13 @@ class _Call:
 
 
 _NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
+
+
+def _with_cells(flavor: Flavor, model: Any, computing: frozenset[str]) -> frozenset[str]:
+    """The layers that compute, with the cells of recurrent ones, which an operator may compute for them."""
+    loops = [p for p, layer in flavor.walk(model) if isinstance(layer, flavor.keras.layers.RNN)]
+    inside = tuple(f"{path}/" for path in loops if path in computing)
+    return computing | {path for path, _ in flavor.walk(model) if path.startswith(inside)}
 
 
 def _normalizes(layer: Any) -> bool:

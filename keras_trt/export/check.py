@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,27 @@ def check_kernel_types(flavor: Flavor, model: Any, inventory: Iterable[Quantized
                 f"{dtype} weights. Make the model with the policy 'mixed_{dtype}' or 'float32', give it "
                 "this one's weights with `set_weights`, and pass `precision='int8+fp16'` for float16 engines."
             )
+
+
+def computed(
+    inventory: Iterable[QuantizedTensor], computing: Collection[str]
+) -> tuple[list[QuantizedTensor], list[str]]:
+    """The quantised tensors of layers that compute when the graph runs, and a note that names the others.
+
+    Args:
+        inventory: What is quantised in the model.
+        computing: See `scopes.computing_layers`.
+    """
+    inventory = list(inventory)
+    idle = list(dict.fromkeys(t.layer for t in inventory if t.layer not in computing))
+    if not idle:
+        return inventory, []
+    named = ", ".join(idle[:10]) + (f" and {len(idle) - 10} more" if len(idle) > 10 else "")
+    note = (
+        f"Of {len(idle)} quantised layers nothing is computed at inference, so the exported graph leaves "
+        f"them out: {named}. The outputs do not need them, or they work on constants only."
+    )
+    return [t for t in inventory if t.layer in computing], [note]
 
 
 def check_ranges(inventory: Iterable[QuantizedTensor]) -> None:

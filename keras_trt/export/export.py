@@ -18,7 +18,13 @@ from keras_trt.engine import available_builders
 from keras_trt.engine.profile import sizes_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.export import precision as precisions
-from keras_trt.export.check import check_kernel_types, check_ranges, check_types, check_weights
+from keras_trt.export.check import (
+    check_kernel_types,
+    check_ranges,
+    check_types,
+    check_weights,
+    computed,
+)
 from keras_trt.export.export_onnx import Job, export_onnx
 from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.export.report import ExportReport
@@ -122,11 +128,13 @@ def export(
     stages = Stages(verbose)
     model = _quantized(model, precision, data, stages)
     found = inventory(model)
-    check_ranges(found)
     check_kernel_types(flavor, model, found)
     resolved = precisions.resolve(precision, quantized=bool(found))
     with stages("trace"):
         traced = trace(model, input_shapes, data, recurrent=_recurrent(resolved) if tftrt is None else ())
+    found, idle = computed(found, traced.computing)
+    check_ranges(found)
+    notes = [*notes, *idle]
     common: dict[str, Any] = {"batch": sizes, "precision": resolved, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
         built = engine is not None

@@ -23,7 +23,7 @@ def is_product(equation: str) -> bool:
 def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
     """What an `EinsumDense` computes, by reshaping, transposing and one product; None when that cannot be."""
     tf, kernel = flavor.tf, layer.kernel
-    if not is_product(layer.equation) or list(inputs.shape).count(None) > 1:
+    if not is_product(layer.equation) or inputs.shape.rank is None:
         return None
     before, weight, after = _letters(layer.equation, len(inputs.shape))
     summed = [letter for letter in weight if letter not in after]
@@ -31,14 +31,24 @@ def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
     made = [letter for letter in weight if letter in after]
     sizes = dict(zip(weight, kernel.shape, strict=True))
     x = _in_order(tf, inputs, before, kept + summed)
-    rows = [-1 if size is None else size for size in x.shape[: len(kept)]]
-    depth, columns = math.prod(sizes[letter] for letter in summed), [sizes[letter] for letter in made]
-    matrix = tf.reshape(_in_order(tf, kernel, weight, summed + made), (depth, math.prod(columns)))
-    result = tf.matmul(tf.reshape(x, (*rows, depth)), matrix)
-    result = _in_order(tf, tf.reshape(result, (*rows, *columns)), kept + made, after)
+    rows, columns = _rows(tf, x, len(kept)), [sizes[letter] for letter in made]
+    depth, width = math.prod(sizes[letter] for letter in summed), math.prod(columns)
+    matrix = tf.reshape(_in_order(tf, kernel, weight, summed + made), (depth, width))
+    result = tf.matmul(x if len(summed) == 1 else tf.reshape(x, (*rows, depth)), matrix)
+    result = result if len(made) == 1 else tf.reshape(result, (*rows, *columns))
+    result = _in_order(tf, result, kept + made, after)
     if layer.bias is not None:
         result += tf.cast(tf.convert_to_tensor(flavor.raw(layer.bias)), result.dtype)
     return result if layer.activation is None else layer.activation(result)
+
+
+def _rows(tf: Any, x: Any, count: int) -> list[Any]:
+    """The sizes of the first axes, for `tf.reshape`; several open ones are read off the tensor."""
+    static = list(x.shape[:count])
+    if static.count(None) < 2:
+        return [-1 if size is None else size for size in static]
+    sizes = tf.shape(x)
+    return [sizes[i] if size is None else size for i, size in enumerate(static)]
 
 
 def _letters(equation: str, rank: int | None = None) -> tuple[str, str, str]:

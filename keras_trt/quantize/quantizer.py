@@ -19,7 +19,10 @@ _OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt
 
 @contextmanager
 def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
-    """While open, quantisers show `observer(quantizer, tensor)` what they see and let it through in float."""
+    """While open, quantisers show `observer(quantizer, tensor)` what they see, and round nothing.
+
+    A tensor that the observer returns goes on in its place.
+    """
     token = _OBSERVER.set(observer)
     try:
         with inlined():
@@ -84,12 +87,10 @@ def activation_quantizer(flavor: Flavor) -> type:
             tf = flavor.tf
             observer = _OBSERVER.get()
             if observer is not None:
-                observer(self, x)
-                return x
+                seen = observer(self, x)
+                return x if seen is None else seen
             if is_exporting():
-                # fp8 is written as the int8 op of its scale; the export turns it into fp8.
-                amax = tf.constant(self.range() * TOP["int8"] / TOP[self.dtype_name], tf.float32)
-                return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), amax), x.dtype)
+                return _exported(x, _value(flavor, self.amax), self.dtype_name)
             if training:
                 return self._rounded(x, self._follow(x))
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
@@ -114,9 +115,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             Raises:
                 ExportError: The quantiser has seen no data yet.
             """
-            with flavor.tf.init_scope():
-                amax = float(flavor.raw(self.amax).numpy())
-            return _known(self.name, amax)
+            return _known(self.name, _value(flavor, self.amax))
 
         def set_range(self, amax: float) -> None:
             """Sets the range from outside (calibration, or by hand)."""
@@ -132,6 +131,25 @@ def activation_quantizer(flavor: Flavor) -> type:
             return {**super().get_config(), **ours}
 
     return ActivationQuantizer
+
+
+def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Any:
+    """`x` on the grid of a quantiser's range as it is."""
+    return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
+
+
+def _value(flavor: Flavor, amax: Any) -> float:
+    with flavor.tf.init_scope():
+        return float(flavor.raw(amax).numpy())
+
+
+def _exported(x: Any, amax: float, dtype: str) -> Any:
+    """The rounding as an op that leaves as Q/DQ. Without a range, `export` looks if the outputs need one."""
+    import tensorflow as tf
+
+    # fp8 is written as the int8 op of its scale; the export turns it into fp8.
+    scaled = tf.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], tf.float32)
+    return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), scaled), x.dtype)
 
 
 def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:

@@ -164,7 +164,9 @@ def _serialisation(flavor: Flavor, base: Any) -> dict[str, Any]:
             config = base.get_config(self)
         if _INSIDE.get():  # the container remembers this layer's scheme; the float class could not read it
             return config
-        known = {**asdict(self.quantization), "base": [base.__module__, base.__qualname__, name]}
+        # The hint is for those who read Keras's error about a class it does not know: it shows the config.
+        hint = {"load_with": "keras_trt.load_model"}
+        known = {**hint, **asdict(self.quantization), "base": [base.__module__, base.__qualname__, name]}
         return {**config, "quantization": known}
 
     def from_config(cls: Any, config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

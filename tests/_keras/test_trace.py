@@ -234,3 +234,24 @@ def test_input_shapes_of_a_subclassed_model_name_what_it_was_called_with(k):
     assert [(i.name, i.shape) for i in traced.inputs] == [("a", ("batch", 4)), ("b", ("batch", 5))]
     with pytest.raises(InputError, match=r"unknown inputs \['c'\]; the inputs are \['a', 'b'\]"):
         trace(model, {"a": (None, 4), "c": (None, 3)})
+
+
+def test_input_shapes_give_sizes_of_axes_by_their_names(k):
+    traced = trace(two_inputs(k), {"query_axis_1": (1, 4, 8)})
+    assert shapes(traced) == {"query": "query_axis_1", "key": "key_axis_1"}
+    assert traced.axis_sizes == {"query_axis_1": (1, 4, 8)}
+    shared = dict.fromkeys(("query", "key"), (None, "length", 4))
+    traced = trace(two_inputs(k), {**shared, "length": (1, 4, 8)})
+    assert shapes(traced) == {"query": "length", "key": "length"}
+    assert traced.axis_sizes == {"length": (1, 4, 8)}
+    message = r"unknown inputs \['time'\]; the inputs are \[.*, their dynamic axes \[.*'query_axis_1'"
+    with pytest.raises(InputError, match=message):
+        trace(two_inputs(k), {"time": (1, 4, 8)})
+
+
+def test_input_shapes_of_a_subclassed_model_give_sizes_of_axes(k):
+    model = subclassed(k)
+    model({"a": np.ones((2, 4), np.float32), "b": np.ones((2, 3), np.float32)})
+    traced = trace(model, {"b": (None, "width"), "width": (1, 3, 5)})
+    assert traced.inputs[1].shape == ("batch", "width")
+    assert traced.axis_sizes == {"width": (1, 3, 5)}

@@ -24,6 +24,7 @@ from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuan
 from keras_trt.export.passes.regions import MoveRegionsPass
 from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass
+from keras_trt.export.passes.share_constants import ShareConstantsPass
 from keras_trt.export.passes.simplify import SimplifyPass
 from keras_trt.export.passes.tensor_names import NameTensorsPass
 from keras_trt.export.passes.transposed_pads import ExplicitPadsPass
@@ -132,7 +133,7 @@ _REWRITE = ir.passes.PassManager(
         DropRepeatedPairsPass(),
         FoldPadPass(),
         RepeatQuantizersPass(),
-        common.DeduplicateInitializersPass(size_limit=1024),
+        ShareConstantsPass(),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
     ],

@@ -1,0 +1,65 @@
+"""Makes the quantised layers known to each Keras once it is imported: its `load_model` then finds them.
+
+Importing `keras_trt` does not import Keras. So this waits for it: a finder in front of Python's own lets them
+find the module, and has something done once the module has run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_KERASES = ("keras", "tf_keras")
+
+
+class _Waiting(MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _KERASES:
+            return None
+        for finder in list(sys.meta_path):
+            found = None if finder is self else finder.find_spec(name, path, target)
+            if found is not None:
+                _after(found.loader, name)
+                return found
+        return None
+
+
+def register_when_imported() -> None:
+    """Registers the classes with every Keras that is there, and with others when they are imported."""
+    for name in _KERASES:
+        if name in sys.modules:
+            _register(name)
+    if not any(isinstance(finder, _Waiting) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Waiting())
+
+
+def _after(loader: Any, name: str) -> None:
+    """Has a loader register the classes once it has run its module."""
+    run = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        del loader.exec_module
+        run(module)
+        _register(name)
+
+    with suppress(AttributeError):  # a loader of somebody else's that takes no attributes
+        loader.exec_module = exec_module
+
+
+def _register(name: str) -> None:
+    # Never in the way of `import keras`: without TensorFlow, or with another backend, nothing is to load.
+    with suppress(Exception):
+        from keras_trt._keras.flavor import keras3, legacy
+        from keras_trt._keras.masking import mask_class
+        from keras_trt.quantize.registry import register
+
+        flavor = keras3() if name == "keras" else legacy()
+        mask_class(flavor.keras)
+        register(flavor)
