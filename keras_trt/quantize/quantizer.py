@@ -12,6 +12,7 @@ from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.functions import inlined
 from keras_trt.errors import ExportError
+from keras_trt.quantize import switch
 from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
 
 _OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt_observer", default=None)
@@ -56,7 +57,8 @@ def activation_quantizer(flavor: Flavor) -> type:
         """Fake-quantises a tensor with one range.
 
         The range `amax` starts from calibration or from the first training batch and then follows the
-        batches' maxima as a moving average. Until it has seen data the layer lets floats through.
+        batches' maxima as a moving average; with `trainable=False` it stands still once it is known. Until
+        it has seen data, and while the switch of its twin is off, the layer lets floats through.
 
         Args:
             dtype_name: The number format, `"int8"` or `"fp8"`.
@@ -74,6 +76,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             self.dtype_name = dtype_name
             self.momentum = momentum
             self.learned = learned
+            vars(self)["switch"] = None  # the variable of its twin, which stores it; past Keras's tracking
 
         def build(self, input_shape: Any = None) -> None:
             self.amax = flavor.add_state(self, "amax", 0.0, trainable=self.learned)
@@ -86,6 +89,9 @@ def activation_quantizer(flavor: Flavor) -> type:
             if observer is not None:
                 observer(self, x)
                 return x
+            on = switch.state(flavor, self.switch)
+            if on is False:
+                return x
             if is_exporting():
                 # fp8 is written as the int8 op of its scale; the export turns it into fp8.
                 amax = tf.constant(self.range() * TOP["int8"] / TOP[self.dtype_name], tf.float32)
@@ -94,7 +100,8 @@ def activation_quantizer(flavor: Flavor) -> type:
                 return self._rounded(x, self._follow(x))
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
             x = jittered(x, amax, self.dtype_name, _JITTER.get())
-            return tf.cond(amax > 0, lambda: self._rounded(x, amax), lambda: tf.identity(x))
+            active = amax > 0 if on is True else tf.logical_and(on, amax > 0)
+            return tf.cond(active, lambda: self._rounded(x, amax), lambda: tf.identity(x))
 
         def _rounded(self, x: Any, amax: Any) -> Any:
             return fake_quantize(x, amax, self.dtype_name, self.learned)
@@ -103,6 +110,8 @@ def activation_quantizer(flavor: Flavor) -> type:
             """Moves the range towards this batch's, and returns the new range."""
             tf = flavor.tf
             old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (self.amax, self.observe))
+            if not self.trainable:  # as the statistics of batch normalisation in a frozen layer
+                observe = tf.zeros_like(observe)
             new = moved_range(tf, x, old, observe, 1.0 if self.learned else self.momentum)
             self.amax.assign(new)
             # A learned range is read before the assignment: that reading carries the gradient.
