@@ -19,6 +19,7 @@ from keras_trt._keras.named_classes import check_names
 from keras_trt._swap import replaced_file
 from keras_trt.errors import InputError, KerasTRTError, ModelError
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
+from keras_trt.prune.search_state import forget_search, search_state, searched
 from keras_trt.quantize.containers import check_adopted
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import SWITCHED_OFF, quantizers_of
@@ -86,6 +87,7 @@ def strip(model: Any) -> Any:
         if is_twin(layer):
             dequantize_layer(layer)
     unmask(flavor, copy)
+    forget_search(flavor, copy)
     return copy
 
 
@@ -161,6 +163,10 @@ def load_model(
         check_adopted(flavor, model)
         rebind(model)
         restore_masks(model, masks)
+        owner = searched(flavor, model)
+        if owner is not None:  # how far `Prune(monitor)` has come, which no layer's config makes a place for
+            search_state(flavor, owner)
+            model.load_weights(path)
     return model
 
 

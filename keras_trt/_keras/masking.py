@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.averages import mask_averages
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt.errors import ModelError
@@ -28,6 +29,8 @@ from keras_trt.errors import ModelError
 def mask_class(keras: ModuleType) -> type:
     """The `PruningMask` constraint of one Keras; the first call registers it for loading."""
     import tensorflow as tf
+
+    mask_averages(keras)
 
     @keras.saving.register_keras_serializable(package="keras_trt")
     class PruningMask(keras.constraints.Constraint):  # type: ignore[name-defined]

@@ -10,20 +10,32 @@ from collections.abc import Callable
 from typing import Any
 
 
-def before_next_training(model: Any, action: Callable[[Any], None]) -> None:
-    """Calls `action(model)` when the model's next training begins, whose step is then traced anew.
+def before_next_training(model: Any, name: str, action: Callable[[Any], bool]) -> None:
+    """Calls `action(model)` when the model's next training begins.
 
-    Call it from `on_train_begin` or later: the training that is running has made its step by then. A second
-    call takes the place of the first.
+    Call it from `on_train_begin` or later: the training that is running has made its step by then.
+
+    Args:
+        model: A compiled model.
+        name: An action of the same name is replaced.
+        action: Says whether the training step must be traced anew.
     """
-    vars(model).pop("make_train_function", None)
+    waiting = getattr(vars(model).get("make_train_function"), "_waiting", None)
+    if waiting is None:
+        waiting = {}
+        vars(model)["make_train_function"] = _acting(model, waiting)
+    waiting[name] = action
+
+
+def _acting(model: Any, waiting: dict[str, Callable[[Any], bool]]) -> Any:
     original = type(model).make_train_function
 
     def make_train_function(force: bool = False) -> Any:
         if force:  # a callback of the training that is still running
             return original(model, force=True)
         vars(model).pop("make_train_function", None)
-        action(model)
-        return original(model, force=True)
+        retrace = [action(model) for action in waiting.values()]
+        return original(model, force=any(retrace))
 
-    vars(model)["make_train_function"] = make_train_function
+    make_train_function._waiting = waiting  # type: ignore[attr-defined]
+    return make_train_function

@@ -59,7 +59,7 @@ def _refuse_without_call(model: Any, callback: str) -> None:
     parts = [layer.name for layer in flavor.children(model) if flavor.is_model(layer)]
     raise ModelError(
         f"Model {model.name!r} ({type(model).__name__}) has no `call`, so `fit` trains its parts and never "
-        f"builds the whole: `callbacks.{callback}` finds nothing in it. Change the part that is to be exported "
-        "before `fit`, with `keras_trt.quantize_model(part, copy=False)` or `keras_trt.prune_model(part, ..., "
+        f"builds the whole: `callbacks.{callback}` finds nothing in it. Change the part that you will export "
+        "before `fit`: `keras_trt.quantize_model(part, copy=False)`, `keras_trt.prune_model(part, 0.5, "
         f"copy=False)`. Parts: {', '.join(parts) or 'none'}"
     )

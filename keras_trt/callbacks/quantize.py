@@ -127,7 +127,7 @@ class Quantize(OnceBuilt, Callback):
                 "`start_epoch`.",
                 stacklevel=2,
             )
-        before_next_training(self.model, _thaw)
+        before_next_training(self.model, "Quantize", self._tidy)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Quantises and freezes when the epoch for it has come."""
@@ -138,8 +138,8 @@ class Quantize(OnceBuilt, Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Gives batch normalisation its own behaviour back."""
         if self.freeze_batchnorm_epoch is not None:
-            _thaw(self.model)
-            flavor_of(self.model).rebuild_steps(self.model)
+            if unfreeze_batchnorm(flavor_of(self.model), self.model):
+                flavor_of(self.model).rebuild_steps(self.model)
             self._batchnorm_stands = False
         epochs = self.params.get("epochs")
         if epochs is not None and self._epoch < self.start_epoch < epochs:
@@ -188,10 +188,10 @@ class Quantize(OnceBuilt, Callback):
             calibrate(self.model, self.calibration_data, self.method, verbose=self.verbose)
             set_ranges(flavor, self.model, self.ranges)
 
+    def _tidy(self, model: Any) -> bool:
+        """What must be done after an exception, or after weights of another epoch were restored."""
+        return unfreeze_batchnorm(flavor_of(model), model) or self.start_epoch > 0
+
     def _say(self, what: str) -> None:
         if self.verbose:
             print(f"Quantize: epoch {self._epoch + 1}: {what}")
-
-
-def _thaw(model: Any) -> None:
-    unfreeze_batchnorm(flavor_of(model), model)

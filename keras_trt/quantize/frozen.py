@@ -18,11 +18,12 @@ def freeze_batchnorm(flavor: Flavor, model: Any) -> None:
             vars(layer)["call"] = _still(layer)
 
 
-def unfreeze_batchnorm(flavor: Flavor, model: Any) -> None:
-    """Undoes `freeze_batchnorm`."""
-    for _, layer in flavor.walk(model):
-        if hasattr(vars(layer).get("call"), "_stands_still"):
-            del vars(layer)["call"]
+def unfreeze_batchnorm(flavor: Flavor, model: Any) -> bool:
+    """Undoes `freeze_batchnorm`; says whether there was something to undo."""
+    frozen = [layer for _, layer in flavor.walk(model) if hasattr(vars(layer).get("call"), "_stands_still")]
+    for layer in frozen:
+        del vars(layer)["call"]
+    return bool(frozen)
 
 
 def _still(layer: Any) -> Any:

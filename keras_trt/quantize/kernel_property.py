@@ -33,9 +33,7 @@ def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
             flavor,
             on,
             lambda: _on_grid(flavor, self, variable, name),
-            lambda: flavor.tf.cast(
-                flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype
-            ),
+            lambda: flavor.tf.cast(flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype),
         )
 
     def set_(self: Any, value: Any) -> None:

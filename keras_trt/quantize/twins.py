@@ -83,7 +83,11 @@ def is_quantized(layer: Any) -> bool:
 
 def is_silent(layer: Any) -> bool:
     """Whether a twin's switch is off: it has quantisers, and computes in float."""
-    return is_twin(layer) and layer.quantization.own and not is_on(flavor_of(layer), layer.quantization_switch.on)
+    return (
+        is_twin(layer)
+        and layer.quantization.own
+        and not is_on(flavor_of(layer), layer.quantization_switch.on)
+    )
 
 
 def set_silent(layer: Any, silent: bool) -> None:

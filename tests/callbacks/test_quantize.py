@@ -11,7 +11,6 @@ from keras_trt.models import load_model, report, save_model
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
 from keras_trt.quantize.schemes import Int8
-from keras_trt.quantize.twins import is_silent
 from tests.nets import compiled, images, residual_net
 
 

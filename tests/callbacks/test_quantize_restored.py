@@ -28,7 +28,9 @@ def net(k):
             layers.Dense(4, activation="softmax", name="b"),
         ]
     )
-    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)  # XLA would take most of the time
+    model.compile(
+        "adam", "sparse_categorical_crossentropy", jit_compile=False
+    )  # XLA would take most of the time
     return model
 
 
@@ -258,7 +260,12 @@ def test_calibration_data_sets_the_ranges_before_the_first_quantised_step(k, cap
         def on_epoch_begin(self, epoch, logs=None):
             seen.append(ranges(self.model))
 
-    fit(model, Quantize(start_epoch=1, calibration_data=5 * X, verbose=1, ranges={"b": 3.0}), Watch(), epochs=2)
+    fit(
+        model,
+        Quantize(start_epoch=1, calibration_data=5 * X, verbose=1, ranges={"b": 3.0}),
+        Watch(),
+        epochs=2,
+    )
     assert seen[0] == []
     assert seen[1] == [pytest.approx(5 * np.abs(X).max()), 3.0]
     assert "Quantize: epoch 2: 2 layers train quantised" in capsys.readouterr().out
