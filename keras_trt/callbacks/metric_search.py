@@ -89,12 +89,12 @@ class MetricSearch:
         self._told = True
         self.verdict = self.search.tell(float(np.asarray(metric)))
         if self.verdict == "accept":
-            vars(self._state)["accepted"] = self._pruner.model.get_weights()
+            self._state.remember(None, self._pruner.model.get_weights())
         self._store()
 
     def _store(self) -> None:
         kept = {"monitor": self.monitor, "verdict": self.verdict, **self.search.state()}
-        vars(self._state)["search"] = kept
+        self._state.remember(kept, self._state.accepted)
 
     def _resume(self) -> None:
         """Takes over what the model remembers of the same search, from this training or another."""
@@ -102,7 +102,7 @@ class MetricSearch:
         if kept is not None and kept["monitor"] == self.monitor and self.search.resume(kept):
             self.verdict = kept["verdict"]
         else:
-            vars(self._state)["accepted"] = None
+            self._state.remember(None, None)
 
     def _restore(self) -> None:
         """Back to the weights, and thereby the masks, of the last accepted level."""

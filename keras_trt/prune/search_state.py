@@ -76,7 +76,7 @@ def _state_class(flavor: Flavor) -> type:
         is_keras_trt_quantizer = True  # hidden from `walk`, as the library's other inner layers
 
         def build(self, input_shape: Any = None) -> None:
-            vars(self).update(search=None, accepted=None)  # past Keras's tracking
+            self.remember(None, None)
             self._track_trackable(Stored(self), name="state", overwrite=True)
             self.built = True
 
@@ -96,7 +96,11 @@ def _state_class(flavor: Flavor) -> type:
             count = sum(name.startswith("accepted_") for name in names)
             accepted = [np.array(arrays[f"accepted_{i}"]) for i in range(count)]
             search = json.loads(np.array(arrays["search"]).tobytes())
-            vars(self).update(search=search, accepted=accepted or None)
+            self.remember(search, accepted or None)
+
+        def remember(self, search: Any, accepted: Any) -> None:
+            """Sets what is stored, past Keras's tracking of lists and dictionaries."""
+            self.__dict__.update(search=search, accepted=accepted)
 
         def save_own_variables(self, store: Any) -> None:
             for name, value in self.arrays():

@@ -67,6 +67,7 @@ def activation_quantizer(flavor: Flavor) -> type:
         """
 
         is_keras_trt_quantizer = True
+        switch: Any = None  # the variable of its twin, which stores it: set past Keras's tracking
 
         def __init__(
             self, dtype_name: str = "int8", momentum: float = 0.99, learned: bool = False, **kwargs: Any
@@ -76,7 +77,6 @@ def activation_quantizer(flavor: Flavor) -> type:
             self.dtype_name = dtype_name
             self.momentum = momentum
             self.learned = learned
-            vars(self)["switch"] = None  # the variable of its twin, which stores it; past Keras's tracking
 
         def build(self, input_shape: Any = None) -> None:
             self.amax = flavor.add_state(self, "amax", 0.0, trainable=self.learned)
@@ -93,9 +93,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             if on is False:
                 return x
             if is_exporting():
-                # fp8 is written as the int8 op of its scale; the export turns it into fp8.
-                amax = tf.constant(self.range() * TOP["int8"] / TOP[self.dtype_name], tf.float32)
-                return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), amax), x.dtype)
+                return _exported(tf, x, self.range(), self.dtype_name)
             if training:
                 return self._rounded(x, self._follow(x))
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
@@ -109,10 +107,7 @@ def activation_quantizer(flavor: Flavor) -> type:
         def _follow(self, x: Any) -> Any:
             """Moves the range towards this batch's, and returns the new range."""
             tf = flavor.tf
-            old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (self.amax, self.observe))
-            if not self.trainable:  # as the statistics of batch normalisation in a frozen layer
-                observe = tf.zeros_like(observe)
-            new = moved_range(tf, x, old, observe, 1.0 if self.learned else self.momentum)
+            old, new = _moved(flavor, self, x)
             self.amax.assign(new)
             # A learned range is read before the assignment: that reading carries the gradient.
             return tf.maximum(tf.where(old > 0, old, new) if self.learned else new, TINY)
@@ -141,6 +136,21 @@ def activation_quantizer(flavor: Flavor) -> type:
             return {**super().get_config(), **ours}
 
     return ActivationQuantizer
+
+
+def _exported(tf: Any, x: Any, amax: float, dtype: str) -> Any:
+    """The rounding as an op that tf2onnx writes; fp8 as the int8 op of its scale, which the export turns."""
+    known = tf.constant(amax * TOP["int8"] / TOP[dtype], tf.float32)
+    return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), known), x.dtype)
+
+
+def _moved(flavor: Flavor, layer: Any, x: Any) -> tuple[Any, Any]:
+    """A quantiser's range before and after one more batch."""
+    tf = flavor.tf
+    old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (layer.amax, layer.observe))
+    if not layer.trainable:  # as the statistics of batch normalisation in a frozen layer
+        observe = tf.zeros_like(observe)
+    return old, moved_range(tf, x, old, observe, 1.0 if layer.learned else layer.momentum)
 
 
 def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:

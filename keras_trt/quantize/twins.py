@@ -269,7 +269,7 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
         vars(made)["switch"] = switch.on
         return made
 
-    switch = None
+    switch: Any = None
     if scheme.own:
         switch = switch_layer(flavor)(name=f"{layer.name}_switch")
         switch.build(())

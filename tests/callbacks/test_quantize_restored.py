@@ -197,8 +197,18 @@ def test_a_checkpoint_of_a_copy_holds_the_copys_weights(k, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_files_without_switches_load_quantised(k, tmp_path):
+def without_switches(content):
     h5py = pytest.importorskip("h5py")
+    held, removed = BytesIO(content), []
+    with h5py.File(held, "a") as file:
+        file.visit(lambda path: removed.append(path) if path.endswith("_switch") else None)
+        for path in removed:
+            del file[path]
+    assert len(removed) == 2
+    return held.getvalue()
+
+
+def test_files_without_switches_load_quantised(k, tmp_path):
     model = net(k)
     fit(model, Quantize(), epochs=1)
     keras_trt.save_model(model, tmp_path / "new.keras")
@@ -206,13 +216,7 @@ def test_files_without_switches_load_quantised(k, tmp_path):
         for name in new.namelist():
             content = new.read(name)
             if name == "model.weights.h5":
-                held, removed = BytesIO(content), []
-                with h5py.File(held, "a") as file:
-                    file.visit(lambda path: removed.append(path) if path.endswith("_switch") else None)
-                    for path in removed:
-                        del file[path]
-                assert len(removed) == 2
-                content = held.getvalue()
+                content = without_switches(content)
             old.writestr(name, content)
     loaded = keras_trt.load_model(tmp_path / "old.keras")
     assert quantised(loaded) == {"a", "b"}
