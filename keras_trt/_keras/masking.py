@@ -32,7 +32,7 @@ def mask_class(keras: ModuleType) -> type:
 
     mask_averages(keras)
 
-    @keras.saving.register_keras_serializable(package="keras_trt")
+    @keras.saving.register_keras_serializable(package="keras_trt", name="PruningMask")
     class PruningMask(keras.constraints.Constraint):  # type: ignore[name-defined]
         """Keeps masked weights at zero.
 
@@ -45,6 +45,10 @@ def mask_class(keras: ModuleType) -> type:
             self.inner = keras.constraints.get(inner)
             self.info = dict(info or {})
             self._masks: list[tuple[Any, Any]] = []  # (variable, mask); attention shares one constraint
+
+        def __bool__(self) -> bool:
+            """Whether the user constrains the weights: then Keras's `enable_lora` refuses the layer."""
+            return self.inner is not None
 
         def __call__(self, w: Any) -> Any:
             mask = self.mask_for(w)
@@ -80,6 +84,8 @@ def mask_class(keras: ModuleType) -> type:
             inner = None if self.inner is None else keras.constraints.serialize(self.inner)
             return {"inner": inner, "info": self.info}
 
+    # In `.h5` files tf_keras looks constraints up by the bare name of their class, among registered names.
+    PruningMask.__name__ = "keras_trt>PruningMask"
     return PruningMask
 
 

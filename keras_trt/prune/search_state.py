@@ -51,10 +51,10 @@ def forget_search(flavor: Flavor, model: Any) -> None:
 
 
 @functools.cache
-def _state_class(flavor: Flavor) -> type:
+def _stored_class() -> type:
     import tensorflow as tf
 
-    class Stored(tf.train.experimental.PythonState):  # type: ignore[misc]
+    class Stored(tf.train.experimental.PythonState):
         """The same for TensorFlow's checkpoints."""
 
         def __init__(self, owner: Any) -> None:
@@ -70,6 +70,11 @@ def _state_class(flavor: Flavor) -> type:
             with np.load(BytesIO(string), allow_pickle=False) as arrays:
                 self.owner.take(arrays)
 
+    return Stored
+
+
+@functools.cache
+def _state_class(flavor: Flavor) -> type:
     class PruningSearch(flavor.keras.layers.Layer):  # type: ignore[name-defined]
         """Holds `search`, numbers by their names, and `accepted`, the weights of the accepted level."""
 
@@ -77,7 +82,7 @@ def _state_class(flavor: Flavor) -> type:
 
         def build(self, input_shape: Any = None) -> None:
             self.remember(None, None)
-            self._track_trackable(Stored(self), name="state", overwrite=True)
+            self._track_trackable(_stored_class()(self), name="state", overwrite=True)
             self.built = True
 
         def call(self, x: Any) -> Any:

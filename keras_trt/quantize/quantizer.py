@@ -95,14 +95,12 @@ def activation_quantizer(flavor: Flavor) -> type:
             if is_exporting():
                 return _exported(tf, x, self.range(), self.dtype_name)
             if training:
-                return self._rounded(x, self._follow(x))
+                return fake_quantize(x, self._follow(x), self.dtype_name, self.learned)
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
             x = jittered(x, amax, self.dtype_name, _JITTER.get())
             active = amax > 0 if on is True else tf.logical_and(on, amax > 0)
-            return tf.cond(active, lambda: self._rounded(x, amax), lambda: tf.identity(x))
-
-        def _rounded(self, x: Any, amax: Any) -> Any:
-            return fake_quantize(x, amax, self.dtype_name, self.learned)
+            rounded = functools.partial(fake_quantize, x, amax, self.dtype_name, self.learned)
+            return tf.cond(active, rounded, lambda: tf.identity(x))
 
         def _follow(self, x: Any) -> Any:
             """Moves the range towards this batch's, and returns the new range."""
