@@ -280,16 +280,3 @@ def test_it_says_when_training_was_stopped_before_the_start(k):
     stop = k.callbacks.EarlyStopping(monitor="metric", mode="max", patience=1)
     with pytest.warns(UserWarning, match=r"stopped in epoch 1 \(counted from 0\), before `start_epoch=3`"):
         fit(model, metric_best_in(k, 0), stop, Quantize(start_epoch=3))
-
-
-def test_a_model_that_is_never_called_as_a_whole_is_refused_at_the_start(k):
-    class Gan(k.Model):
-        def __init__(self, generator):
-            super().__init__(name="gan")
-            self.generator = generator
-
-    model = Gan(k.Sequential([k.Input((8,)), k.layers.Dense(4)], name="generator"))
-    model.compile("adam", "mse")
-    for callback in (Quantize(),):
-        with pytest.raises(keras_trt.errors.ModelError, match="'gan'.*no `call`.*Parts: generator"):
-            callback.set_model(model)
