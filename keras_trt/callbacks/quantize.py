@@ -120,7 +120,7 @@ class Quantize(OnceBuilt, Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Says when this training ends before quantisation starts."""
         epochs = self.params.get("epochs")
-        if epochs is not None and epochs <= self.start_epoch:
+        if epochs is not None and epochs <= self.start_epoch and self._is_float():
             warnings.warn(
                 f"This training ends with epoch {epochs - 1} (counted from 0), before "
                 f"`start_epoch={self.start_epoch}`: the model stays float. Train for more epochs, or lower "
@@ -142,12 +142,17 @@ class Quantize(OnceBuilt, Callback):
                 flavor_of(self.model).rebuild_steps(self.model)
             self._batchnorm_stands = False
         epochs = self.params.get("epochs")
-        if epochs is not None and self._epoch < self.start_epoch < epochs:
+        if epochs is not None and self._epoch < self.start_epoch < epochs and self._is_float():
             warnings.warn(
                 f"This training was stopped in epoch {self._epoch} (counted from 0), before "
                 f"`start_epoch={self.start_epoch}`: the model stays float. Lower `start_epoch`, or train on.",
                 stacklevel=2,
             )
+
+    def _is_float(self) -> bool:
+        """Whether the model still computes in float; an earlier training may have switched it on."""
+        layers = [layer for _, layer in flavor_of(self.model).walk(self.model)]
+        return not self.is_attached or any(map(is_silent, layers))
 
     def _attach(self) -> None:
         flavor = check_model(self.model)
