@@ -19,13 +19,14 @@ from keras_trt._keras.named_classes import check_names
 from keras_trt._swap import replaced_file
 from keras_trt.errors import InputError, KerasTRTError, ModelError
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
+from keras_trt.prune.search_state import forget_search, search_state, searched
 from keras_trt.quantize.containers import check_adopted
 from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.quantize.inventory import quantizers_of
+from keras_trt.quantize.inventory import SWITCHED_OFF, quantizers_of
 from keras_trt.quantize.quantize_model import decide, left_float
 from keras_trt.quantize.range_loss import made_symmetric
 from keras_trt.quantize.registry import deciding, register
-from keras_trt.quantize.twins import dequantize_layer, is_twin
+from keras_trt.quantize.twins import dequantize_layer, is_quantized, is_silent, is_twin
 from keras_trt.report import Report
 
 _MASKS = "keras_trt_masks.json"  # in a `.keras` file: what each mask remembers
@@ -47,11 +48,12 @@ def report(model: Any) -> Report:
     model, notes = made_symmetric(model)
     decisions, pruning = decide(flavor, model), facts_by_layer(flavor, model)
     rows: list[dict[str, Any]] = []
-    twins = {path for path, layer in flavor.walk(model) if is_twin(layer) and layer.quantization.own}
+    twins = {path for path, layer in flavor.walk(model) if is_quantized(layer)}
     for path, layer in flavor.walk(model):
         decision, twin = decisions[path], path in twins
         ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
         reason = decision.reason if twin else left_float(flavor, layer, decision, bool(twins))
+        reason = SWITCHED_OFF if is_silent(layer) else reason
         rows.append(
             {
                 "layer": path,
@@ -85,6 +87,7 @@ def strip(model: Any) -> Any:
         if is_twin(layer):
             dequantize_layer(layer)
     unmask(flavor, copy)
+    forget_search(flavor, copy)
     return copy
 
 
@@ -160,6 +163,10 @@ def load_model(
         check_adopted(flavor, model)
         rebind(model)
         restore_masks(model, masks)
+        owner = searched(flavor, model)
+        if owner is not None:  # how far `Prune(monitor)` has come, which no layer's config makes a place for
+            search_state(flavor, owner)
+            model.load_weights(path)
     return model
 
 

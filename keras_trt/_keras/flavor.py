@@ -145,6 +145,22 @@ class Flavor:
         """The `tf.Variable` behind a Keras variable, never autocast."""
         raise NotImplementedError
 
+    def number(self, variable: Any) -> float | None:
+        """What a scalar variable holds now, in a graph too; None for one that Keras has yet to make."""
+        raw = self.raw(variable)
+        first = getattr(raw, "values", (raw,))[0]  # replicas agree
+        if not isinstance(first, self.tf.Variable):
+            return None
+        with self.tf.init_scope():
+            return float(first.numpy())
+
+    def is_training(self) -> bool:
+        """Whether the layer that runs now was called for training."""
+        raise NotImplementedError
+
+    def checkpoint_with(self, layer: Any, name: str, part: Any) -> None:
+        """Makes `tf.train.Checkpoint` store a part of a layer, where Keras does not."""
+
     def __repr__(self) -> str:
         return f"Flavor({self.name!r})"
 

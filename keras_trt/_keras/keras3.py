@@ -95,6 +95,14 @@ class Keras3(Flavor):
             **options,
         )
 
+    def is_training(self) -> bool:
+        from keras.src.backend.common import global_state
+
+        return bool(getattr(global_state.get_global_attribute("current_call_ctx"), "training", None))
+
+    def checkpoint_with(self, layer: Any, name: str, part: Any) -> None:
+        layer._track_trackable(part, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
+
     def raw(self, variable: Any) -> Any:
         value = getattr(variable, "_value", variable)
         return variable.value if value is None else value  # None while Keras builds a model symbolically

@@ -79,5 +79,10 @@ class LegacyKeras(Flavor):
             experimental_autocast=False,
         )
 
+    def is_training(self) -> bool:
+        from tf_keras.src.engine import base_layer_utils
+
+        return base_layer_utils.call_context().training is True
+
     def raw(self, variable: Any) -> Any:
         return getattr(variable, "_variable", variable)  # AutoCastVariable holds the real one there

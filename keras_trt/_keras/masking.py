@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.averages import mask_averages
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt.errors import ModelError
@@ -29,7 +30,9 @@ def mask_class(keras: ModuleType) -> type:
     """The `PruningMask` constraint of one Keras; the first call registers it for loading."""
     import tensorflow as tf
 
-    @keras.saving.register_keras_serializable(package="keras_trt")
+    mask_averages(keras)
+
+    @keras.saving.register_keras_serializable(package="keras_trt", name="PruningMask")
     class PruningMask(keras.constraints.Constraint):  # type: ignore[name-defined]
         """Keeps masked weights at zero.
 
@@ -42,6 +45,10 @@ def mask_class(keras: ModuleType) -> type:
             self.inner = keras.constraints.get(inner)
             self.info = dict(info or {})
             self._masks: list[tuple[Any, Any]] = []  # (variable, mask); attention shares one constraint
+
+        def __bool__(self) -> bool:
+            """Whether the user constrains the weights: then Keras's `enable_lora` refuses the layer."""
+            return self.inner is not None
 
         def __call__(self, w: Any) -> Any:
             mask = self.mask_for(w)
@@ -77,6 +84,8 @@ def mask_class(keras: ModuleType) -> type:
             inner = None if self.inner is None else keras.constraints.serialize(self.inner)
             return {"inner": inner, "info": self.info}
 
+    # In `.h5` files tf_keras looks constraints up by the bare name of their class, among registered names.
+    PruningMask.__name__ = "keras_trt>PruningMask"
     return PruningMask
 
 

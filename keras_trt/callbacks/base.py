@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
+
+from keras_trt._keras.flavor import flavor_of
+
+
+class _KerasToo:
+    """Marks the classes that `_also` makes."""
+
+
+@functools.cache
+def _also(ours: Any, base: Any) -> type:
+    """A callback class that is one of Keras's as well; all that `ours` defines comes first."""
+    body = {"__module__": ours.__module__, "__doc__": ours.__doc__}
+    return type(ours.__name__, (ours, _KerasToo, base), body)
 
 
 def _unused(hook: Callable[..., None]) -> Callable[..., None]:
@@ -22,6 +36,7 @@ class Callback:
 
     _supports_tf_logs = True  # tf_keras then leaves the logs on the device
     _chief_worker_only = None
+    model: Any = None  # here too, for Keras 3 has a property of that name
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -32,8 +47,12 @@ class Callback:
         self.params = params
 
     def set_model(self, model: Any) -> None:
-        """Called by `fit`."""
+        """Called by `fit`; from now on the callback is one of this model's Keras, too."""
         self.model = model
+        base = flavor_of(model).keras.callbacks.Callback
+        ours: Any = next(cls for cls in type(self).__mro__ if not issubclass(cls, _KerasToo))
+        if not isinstance(self, base):
+            self.__class__ = _also(ours, base)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Called when `fit` starts."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from keras_trt._arguments import check_text, check_verbose
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.next_training import before_next_training
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
+from keras_trt.callbacks.building import OnceBuilt
+from keras_trt.callbacks.metric_search import MetricSearch
 from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.numbers import is_number
@@ -21,7 +25,7 @@ from keras_trt.prune.search import Search
 from keras_trt.prune.strategy import parse_strategy
 
 
-class Prune(Callback):
+class Prune(OnceBuilt, Callback):
     """Prunes a plain (or quantised) model during `fit`, following a schedule or a metric.
 
     The masks are constraints on the weights, as `prune_model` makes them: nothing is wrapped, and they
@@ -118,9 +122,11 @@ class Prune(Callback):
         self.step = 0
         self._next = 0  # counted here when the model has no optimiser that counts
         self._pruner: Any = None
-        self._attached = False
+        self._search: MetricSearch | None = None
+        self._masked = self._in_fit = self._warned = False
         self._last: float | None = None
-        self._accepted: list[Any] | None = None
+        self._epoch = self._start = 0
+        self._first: int | None = None
 
     @property
     def sparsity(self) -> float:
@@ -130,11 +136,12 @@ class Prune(Callback):
     def set_model(self, model: Any) -> None:
         """Takes the model to prune; called by `fit`."""
         if self.model is not None and model is not self.model:  # nothing learned on another model counts
-            self._pruner, self._accepted, self._next = None, None, 0
+            self._next = 0
             self.search = self.search and self.search.anew()
+        self._pruner, self._masked, self._in_fit, self._last = None, False, False, None
         super().set_model(model)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_built(self) -> None:
         """Finds the weights, so that errors come before any training."""
         flavor = check_model(self.model)
         refuse_wrapped(flavor, self.model)
@@ -145,16 +152,31 @@ class Prune(Callback):
             self.schedule, self.pattern, self.strategy = plan.schedule, plan.pattern, plan.strategy
             only = plan.covers
         self._pruner = Pruner(self.model, self.pattern, self.strategy, only, self.skip)
-        self._attached, self._last = False, None
+        if self.search is not None and self.monitor is not None:
+            self._search = MetricSearch(self.search, self.monitor)
+            self._search.attach(self._pruner)
+
+    def on_built_late(self) -> None:
+        """Begins with the second batch."""
+        self.on_built()
+        self._begin(self._epoch, at=1)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Takes nothing over from an earlier training but what the model itself remembers."""
+        self._masked, self._in_fit, self._warned, self._last = False, True, False, None
+        before_next_training(self.model, "Prune", _mask_what_is_zero)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Finds out at which step the epoch starts."""
-        trained = flavor_of(self.model).batches_trained(self.model)
-        self._start = self._next if trained is None else trained
+        """Finds out at which step the epoch starts; with `monitor`, goes to the next level."""
+        self._epoch = epoch
+        if self.is_attached:
+            self._begin(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Prunes when the schedule says so."""
-        self.update(self._start + batch)
+        if self._first is None:
+            self._first = batch  # tf_keras goes on within an epoch that was interrupted
+        self.update(self._start + batch - self._first)
 
     def update(self, step: int) -> None:
         """Prunes the model to what the schedule says for a step (0 is the first).
@@ -162,13 +184,8 @@ class Prune(Callback):
         Called by `fit`; in a hand-written loop, call it before each training step.
         """
         if self._pruner is None:
-            self.on_train_begin()
-        if not self._attached:  # not earlier: other callbacks may restore weights when training begins
-            if self._pruner.attach(keep_zeros=step > 0):
-                flavor_of(self.model).rebuild_steps(
-                    self.model
-                )  # an earlier `fit` traced it without the masks
-            self._attached = True
+            self.on_built()
+        self._attach(step)
         self.step, self._next = step, step + 1
         if self.search is not None:
             return
@@ -177,31 +194,48 @@ class Prune(Callback):
             self._prune(sparsity, f"step {step}")
             self._last = sparsity
 
+    def on_test_end(self, logs: Any = None) -> None:
+        """With a `val_` metric as `monitor`: judges the level."""
+        if self._search is not None and self._in_fit:
+            self._search.end_test(logs)
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """With `monitor`: judges the last level and tries the next."""
-        if self.search is None or self.search.done:
-            return
-        if self.monitor not in (logs or {}):
-            raise InputError(
-                f"`monitor={self.monitor!r}` is not in the logs. A `val_` metric needs `validation_data`. "
-                f"Available: {', '.join(logs or {}) or 'nothing'}"
-            )
-        metric = float((logs or {})[self.monitor])
-        verdict = self.search.tell(metric)
-        if verdict == "accept":
-            self._accepted = self.model.get_weights()
-        elif verdict == "back":
-            self._restore()
-        if verdict != "wait" and not self.search.done:
-            self._prune(self.search.trying, f"epoch {epoch + 1}, {self.monitor}={metric:.4g}, {verdict}")
+        """With `monitor`: judges the level, and leaves it as it is until the next epoch begins."""
+        super().on_epoch_end(epoch, logs)
+        if self._search is not None:
+            self._search.end_epoch(logs)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Leaves the best accepted weights, and no masked weight other than zero."""
-        if self._pruner is None or not self._attached:
+        """Leaves weights that were judged good, and no masked weight other than zero."""
+        self._in_fit = False
+        if self._pruner is None or not self._masked:
             return
-        if self.search is not None and self._accepted is not None and not self.search.done:
-            self._restore()  # the last level was never judged good
-        masking.reapply(self.model)  # averaged weights (EMA) may just have been written over the zeros
+        if self._search is not None:
+            self._search.end_training()
+        _mask_what_is_zero(self.model)
+
+    def _begin(self, epoch: int, at: int = 0) -> None:
+        """Begins an epoch, at a batch of it."""
+        trained = flavor_of(self.model).batches_trained(self.model)
+        self._start = self._next if trained is None else trained
+        self._first = at or None
+        self._warn_of_end(epoch, at)
+        if self._search is None:
+            return
+        move = self._search.begin_epoch()
+        if move is not None:
+            self._attach(self._start)
+            self._prune(move[0], f"epoch {epoch + 1}, {self.monitor}, {move[1]}")
+
+    def _attach(self, step: int) -> None:
+        """Puts the masks on; not earlier, for other callbacks may restore weights when training begins."""
+        if self._masked:
+            return
+        if self._pruner.attach(keep_zeros=step > 0):
+            flavor_of(self.model).rebuild_steps(self.model)  # an earlier `fit` traced it without the masks
+        if self._search is not None:
+            self._search.mark()
+        self._masked = True
 
     def _prune(self, sparsity: float, when: str) -> None:
         remembered = self.schedule if isinstance(self.schedule, Schedule) else None
@@ -209,11 +243,28 @@ class Prune(Callback):
         if self.verbose:
             print(f"Prune: {when}: sparsity {self._pruner.sparsity():.4f}")
 
-    def _restore(self) -> None:
-        """Back to the weights, and thereby the masks, of the last accepted level."""
-        if self._accepted is not None:
-            self.model.set_weights(self._accepted)
-            self._pruner.attach(keep_zeros=True)
+    def _warn_of_end(self, epoch: int, at: int) -> None:
+        """Says, once per training, when it will end before the schedule does."""
+        plan, steps, epochs = self.schedule, self.params.get("steps"), self.params.get("epochs")
+        if self._warned or self._follows_model or not isinstance(plan, Schedule) or not (steps and epochs):
+            return
+        self._warned = True
+        last = self._start + (epochs - epoch) * steps - at - 1
+        end = plan.begin_step if plan.end_step is None else plan.end_step
+        if last < end:
+            reached = plan(last)[1] if last >= plan.begin_step else 0.0
+            warnings.warn(
+                f"This training ends with step {last}, before the schedule's last one ({end}): about "
+                f"{reached:.2f} of {plan.final:g} sparsity will be reached. Train on with this `Prune`, or "
+                "lower `end_step`.",
+                stacklevel=2,
+            )
+
+
+def _mask_what_is_zero(model: Any) -> bool:
+    """Other callbacks may have restored weights of another level than the one that the masks are for."""
+    masking.rebind(model)
+    return False
 
 
 def _refuse_beside_a_saved_schedule(**given: Any) -> None:

@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any
 
-from keras_trt._arguments import check_mapping
-from keras_trt._keras.flavor import check_model
-from keras_trt._keras.tfmot_model import refuse_wrapped
+from keras_trt._arguments import check_mapping, check_verbose
+from keras_trt._keras.batches import check_data
+from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.in_place import in_place
+from keras_trt._keras.next_training import before_next_training
 from keras_trt.callbacks.base import Callback
+from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.errors import InputError
+from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.quantize_model import convert, set_ranges
 from keras_trt.quantize.schemes import schemes_by_choice
+from keras_trt.quantize.twins import is_silent, is_twin, set_silent
 
 
-class Quantize(Callback):
+class Quantize(OnceBuilt, Callback):
     """Turns the model in training into its quantised self, in place.
 
     Works on Functional, Sequential and subclassed models of either Keras, whose optimizer and its state
-    stay. Ranges come from the first batches after the start and then follow a moving average. In a
-    training loop of your own, call `Quantize().set_model(model)` once before it, on a built model. In `fit`,
-    a model that its first batch builds is quantised from its second batch on.
+    stay. The quantisers are part of the model from the beginning of `fit`, with a switch that is one of its
+    weights: they are silent before `start_epoch`, and what stores and restores weights (EarlyStopping,
+    ModelCheckpoint, BackupAndRestore) keeps all of it. Weights restored from a float epoch are float again,
+    and `report` says so. Ranges come from `calibration_data` or the first batches after the start, and then
+    follow a moving average; those of layers with `trainable=False` stand still once they are known.
+
+    In a training loop of your own, call `Quantize().set_model(model)` once before it, on a built model. In
+    `fit`, a model that its first batch builds is quantised from its second batch on.
 
     Args:
-        start_epoch: The epoch (from 0) before which the model trains in float.
+        start_epoch: The epoch (from 0, as `fit` counts them) before which the model trains in float.
         freeze_ranges_epoch: The epoch from which activation ranges stand still; never, when None.
         freeze_batchnorm_epoch: The epoch from which batch normalisation uses its moving statistics also
-            in training, as the engine will; never, when None.
+            in training, as the engine will, until `fit` ends; never, when None.
         only: Layers to quantise (see `quantize_model`).
         skip: Layers to leave float.
         ranges: {layer: amax} set by hand.
         scheme: As in `quantize_model`; schemes with learned ranges need `quantize_model`.
+        calibration_data: Data to set the ranges from before the first quantised step (see `calibrate`).
+        method: How ranges are found from it.
+        verbose: 1 prints when quantisation starts, and what is frozen.
+
+    Raises:
+        InputError: An argument is out of range or does not fit the model.
+        ModelError: Nothing of the model can be quantised, or `fit` never calls it as a whole.
+
+    Warns:
+        UserWarning: `fit` ends before `start_epoch`, so that the model stays float.
 
     Example:
         >>> model.fit(x, y, epochs=5, callbacks=[keras_trt.callbacks.Quantize(freeze_ranges_epoch=3)])
@@ -49,6 +71,9 @@ class Quantize(Callback):
         skip: Any = (),
         ranges: dict[str, float] | None = None,
         scheme: Any = "int8",
+        calibration_data: Any = None,
+        method: Any = "max",
+        verbose: int = 0,
     ) -> None:
         super().__init__()
         for name, epoch in (
@@ -65,61 +90,85 @@ class Quantize(Callback):
                 "Learned ranges are new trainable weights, which an optimizer in training does not take. "
                 "Use `keras_trt.quantize_model(model, scheme)` before `compile` instead."
             )
+        if calibration_data is not None:
+            check_data(calibration_data, name="calibration_data")
+        calibrator(method)
+        check_verbose(verbose)
         self.start_epoch = start_epoch
         self.freeze_ranges_epoch = freeze_ranges_epoch
         self.freeze_batchnorm_epoch = freeze_batchnorm_epoch
-        self.only, self.skip, self.ranges, self.scheme = (
-            only,
-            skip,
-            check_mapping(ranges, "ranges"),
-            scheme,
-        )
+        self.only, self.skip, self.scheme = only, skip, scheme
+        self.ranges = check_mapping(ranges, "ranges")
+        self.calibration_data, self.method, self.verbose = calibration_data, method, verbose
         self._epoch = 0
-        self._converted = self._batchnorm_stands = False
+        self._batchnorm_stands = False
 
-    def set_model(self, model: Any) -> None:
-        """Quantises at once when training starts quantised; Keras has not built its step yet."""
-        super().set_model(model)
-        self._epoch = 0
-        self._converted = self._batchnorm_stands = False  # one callback may train several models in turn
-        if not model.built:  # `fit` builds it with its first batch
-            self.on_train_batch_begin = self._once_built  # type: ignore[method-assign]
-        elif self.start_epoch == 0:
-            self._convert()
+    def on_built(self) -> None:
+        """Puts the quantisers into the model, silent before the start; Keras has not built its step yet."""
+        self._epoch, self._batchnorm_stands = 0, False  # one callback may train several models in turn
+        self._attach()
+        if self.start_epoch == 0:
+            self._switch_on()
+
+    def on_built_late(self) -> None:
+        """Does after the first batch what could not be done before it."""
+        epoch = self._epoch
+        self.on_built()
+        self._epoch = epoch
+        self._keep_to_plan()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Says when this training ends before quantisation starts."""
+        epochs = self.params.get("epochs")
+        if epochs is not None and epochs <= self.start_epoch and self._is_float():
+            warnings.warn(
+                f"This training ends with epoch {epochs - 1} (counted from 0), before "
+                f"`start_epoch={self.start_epoch}`: the model stays float. Train for more epochs, or lower "
+                "`start_epoch`.",
+                stacklevel=2,
+            )
+        before_next_training(self.model, "Quantize", self._tidy)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Quantises and freezes when the epoch for it has come."""
         self._epoch = epoch
-        if self.model.built:
-            self._keep_to_plan()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Quantises a model that the epoch's only batch has built."""
-        if not self._converted:
+        if self.is_attached:
             self._keep_to_plan()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Gives batch normalisation its own behaviour back."""
         if self.freeze_batchnorm_epoch is not None:
-            flavor = check_model(self.model)
-            unfreeze_batchnorm(flavor, self.model)
-            flavor.rebuild_steps(self.model)
+            if unfreeze_batchnorm(flavor_of(self.model), self.model):
+                flavor_of(self.model).rebuild_steps(self.model)
             self._batchnorm_stands = False
+        epochs = self.params.get("epochs")
+        if epochs is not None and self._epoch < self.start_epoch < epochs and self._is_float():
+            warnings.warn(
+                f"This training was stopped in epoch {self._epoch} (counted from 0), before "
+                f"`start_epoch={self.start_epoch}`: the model stays float. Lower `start_epoch`, or train on.",
+                stacklevel=2,
+            )
 
-    def _implements_train_batch_hooks(self) -> bool:
-        return "on_train_batch_begin" in vars(self)
+    def _is_float(self) -> bool:
+        """Whether the model still computes in float; an earlier training may have switched it on."""
+        layers = [layer for _, layer in flavor_of(self.model).walk(self.model)]
+        return not self.is_attached or any(map(is_silent, layers))
 
-    def _once_built(self, batch: int, logs: Any = None) -> None:
-        """Does before the second batch what could not be done before the first."""
-        if self.model.built:
-            del self.on_train_batch_begin  # the class's own does nothing
-            self._keep_to_plan()
+    def _attach(self) -> None:
+        flavor = check_model(self.model)
+        with in_place(flavor, self.model):
+            before = {id(layer) for _, layer in flavor.walk(self.model) if is_twin(layer)}
+            convert(flavor, self.model, self.scheme, self.only, self.skip)
+            set_ranges(flavor, self.model, self.ranges)
+            for layer in (self.model, *(layer for _, layer in flavor.walk(self.model))):
+                if is_twin(layer) and layer.quantization.own and id(layer) not in before:
+                    set_silent(layer, True)
 
     def _keep_to_plan(self) -> None:
         """Does all that the epochs up to this one ask for and that is not done yet."""
         flavor = check_model(self.model)
-        if self._epoch >= self.start_epoch and not self._converted:
-            self._convert()
+        if self._epoch >= self.start_epoch:
+            self._switch_on()
         if self.freeze_ranges_epoch is not None and self._epoch >= self.freeze_ranges_epoch:
             for _, quantizer in activation_quantizers(flavor, self.model):
                 quantizer.observe.assign(0.0)
@@ -128,12 +177,26 @@ class Quantize(Callback):
             freeze_batchnorm(flavor, self.model)
             flavor.rebuild_steps(self.model)
             self._batchnorm_stands = True
+            self._say("batch normalisation stands still")
 
-    def _convert(self) -> None:
+    def _switch_on(self) -> None:
+        """Turns the switches that are off, as the model's weights say now."""
         flavor = check_model(self.model)
-        refuse_wrapped(flavor, self.model)
-        with flavor.strategy_scope(self.model):
-            convert(flavor, self.model, self.scheme, self.only, self.skip)
-            set_ranges(flavor, self.model, self.ranges or {})
-        flavor.rebuild_steps(self.model)
-        self._converted = True
+        silent = [layer for _, layer in flavor.walk(self.model) if is_silent(layer)]
+        if not silent:
+            return
+        with in_place(flavor, self.model):
+            for layer in silent:
+                set_silent(layer, False)
+        self._say(f"{len(silent)} layers train quantised")
+        if self.calibration_data is not None and any(activation_quantizers(flavor, self.model)):
+            calibrate(self.model, self.calibration_data, self.method, verbose=self.verbose)
+            set_ranges(flavor, self.model, self.ranges)
+
+    def _tidy(self, model: Any) -> bool:
+        """What must be done after an exception, or after weights of another epoch were restored."""
+        return unfreeze_batchnorm(flavor_of(model), model) or self.start_epoch > 0
+
+    def _say(self, what: str) -> None:
+        if self.verbose:
+            print(f"Quantize: epoch {self._epoch + 1}: {what}")

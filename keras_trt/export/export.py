@@ -30,7 +30,7 @@ from keras_trt.export.passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stages import Stages
 from keras_trt.export.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
-from keras_trt.quantize.inventory import inventory
+from keras_trt.quantize.inventory import SWITCHED_OFF, inventory, silent_layers
 from keras_trt.quantize.range_loss import made_symmetric
 
 _ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
@@ -139,6 +139,9 @@ def export(
     if tftrt is not None:
         built = engine is not None
         return export_tftrt(model, traced, found, target, options=tftrt, build=built, notes=notes, **common)
+    silent = silent_layers(flavor, model)
+    if silent:
+        notes = [*notes, f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
     notes = [*notes, *traced.notes]
     job = Job(
         model,

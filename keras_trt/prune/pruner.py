@@ -107,6 +107,14 @@ class Pruner:
         masking.mark_containers(self.flavor, self.model)
         return new
 
+    def is_at_masks(self) -> bool:
+        """Whether the weights are zero where their masks are, and nowhere else."""
+        return all(
+            (mask := masking.bound_mask(self.flavor, weight.variable)) is not None
+            and np.array_equal(mask, masking.value_of(weight.variable) != 0)
+            for weight in self.weights
+        )
+
     def sparsity(self) -> float:
         """Fraction of zeros over all the pruned variables."""
         zeros = sum(int((masking.value_of(w.variable) == 0).sum()) for w in self.weights)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from keras_trt.errors import InputError
 from keras_trt.prune.numbers import is_fraction, is_number, is_whole
+
+_SETTINGS = ("max_drop", "final", "smallest_step", "patience", "higher_is_better")
+_PROGRESS = ("baseline", "step", "accepted", "trying", "done", "_failures")
 
 
 @dataclass
@@ -51,6 +55,19 @@ class Search:
         """The same search, told nothing yet."""
         step, baseline = self._start
         return replace(self, step=step, baseline=baseline)
+
+    def state(self) -> dict[str, Any]:
+        """Where the search is, and what it is, in numbers that a file can hold."""
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        return {**settings, **{name: getattr(self, name) for name in _PROGRESS}}
+
+    def resume(self, state: dict[str, Any]) -> bool:
+        """Goes on from a state, if it is one of the same search; says whether it is."""
+        if any(state.get(name) != getattr(self, name) for name in _SETTINGS):
+            return False
+        for name in _PROGRESS:
+            setattr(self, name, state[name])
+        return True
 
     def tell(self, metric: float) -> str:
         """Takes the metric reached at `trying` and moves on.

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import types
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 
 
 def freeze_batchnorm(flavor: Flavor, model: Any) -> None:
-    """Makes every BatchNormalization of a model use its moving statistics, in place."""
+    """Makes every BatchNormalization of a model use its moving statistics, in place.
+
+    The layer keeps its class, so that a file written meanwhile is like any other.
+    """
     for _, layer in flavor.walk(model):
-        if isinstance(layer, flavor.keras.layers.BatchNormalization) and not _is_frozen(layer):
-            layer.__class__ = _frozen_class(layer.__class__)
+        if isinstance(layer, flavor.keras.layers.BatchNormalization) and "call" not in vars(layer):
+            vars(layer)["call"] = _still(layer)
 
 
-def unfreeze_batchnorm(flavor: Flavor, model: Any) -> None:
-    """Undoes `freeze_batchnorm`."""
-    for _, layer in flavor.walk(model):
-        if _is_frozen(layer):
-            layer.__class__ = type(layer)._thawed_class
+def unfreeze_batchnorm(flavor: Flavor, model: Any) -> bool:
+    """Undoes `freeze_batchnorm`; says whether there was something to undo."""
+    frozen = [layer for _, layer in flavor.walk(model) if hasattr(vars(layer).get("call"), "_stands_still")]
+    for layer in frozen:
+        del vars(layer)["call"]
+    return bool(frozen)
 
 
-def _is_frozen(layer: Any) -> bool:
-    return hasattr(type(layer), "_thawed_class")
+def _still(layer: Any) -> Any:
+    """The layer's `call`, as in inference."""
+    signature = inspect.signature(layer.call)
 
-
-@functools.cache
-def _frozen_class(base: Any) -> type:
-    def call(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(base.call).bind(self, inputs, *args, **kwargs)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
         bound.arguments["training"] = False
-        return base.call(*bound.args, **bound.kwargs)
+        return type(layer).call(layer, *bound.args, **bound.kwargs)
 
-    call.__signature__ = inspect.signature(base.call)  # type: ignore[attr-defined]
-    # The module and name of the base, so that a checkpoint written meanwhile names the base.
-    body = {"call": call, "_thawed_class": base, "__module__": base.__module__}
-    return types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))
+    call._stands_still = True  # type: ignore[attr-defined]
+    return call

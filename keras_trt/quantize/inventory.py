@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor, flavor_of
-from keras_trt.quantize.twins import is_twin
+from keras_trt.quantize.twins import is_silent, is_twin
+
+SWITCHED_OFF = "switched off: trained in float, before `start_epoch`; `quantize_model` switches it on"
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,12 @@ class QuantizedTensor:
 
 
 def inventory(model: Any) -> list[QuantizedTensor]:
-    """Every quantised tensor of a model, in the order of its layers."""
+    """Every quantised tensor of a model, in the order of its layers; none of those switched off."""
     flavor = flavor_of(model)
     found = []
     for path, layer in twins(flavor, model):
+        if is_silent(layer):
+            continue
         for quantizer in quantizers_of(layer):
             amax = float(flavor.raw(quantizer.amax).numpy())
             found.append(QuantizedTensor(path, "activation", quantizer.name, amax, quantizer.dtype_name))
@@ -53,6 +57,11 @@ def inventory(model: Any) -> list[QuantizedTensor]:
 def twins(flavor: Flavor, model: Any) -> Iterator[tuple[str, Any]]:
     """The quantised layers of a model with their paths."""
     return ((path, layer) for path, layer in flavor.walk(model) if is_twin(layer))
+
+
+def silent_layers(flavor: Flavor, model: Any) -> list[str]:
+    """Paths of the twins that are switched off."""
+    return [path for path, layer in twins(flavor, model) if is_silent(layer)]
 
 
 def quantizers_of(layer: Any) -> list[Any]:

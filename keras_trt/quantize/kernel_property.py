@@ -8,6 +8,7 @@ from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.running import is_running
+from keras_trt.quantize import switch
 from keras_trt.quantize.fake_quant import fake_quantize_weights, quantize_weights
 from keras_trt.quantize.quantizer import is_observing
 
@@ -25,7 +26,15 @@ def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if not is_running(self) or name not in self.quantization.kernels:
             return variable
-        return _on_grid(flavor, self, variable, name)
+        on = is_observing() or switch.state(flavor, self.quantization_switch.on)
+        if on is False:
+            return variable
+        return switch.either(
+            flavor,
+            on,
+            lambda: _on_grid(flavor, self, variable, name),
+            lambda: flavor.tf.cast(flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype),
+        )
 
     def set_(self: Any, value: Any) -> None:
         if isinstance(inherited, property):

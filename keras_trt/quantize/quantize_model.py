@@ -30,7 +30,14 @@ from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
 from keras_trt.quantize.layer_kinds import CELLS, LOOP_REASON
 from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone, under_scheme
 from keras_trt.quantize.schemes import schemes_by_choice
-from keras_trt.quantize.twins import LayerScheme, float_class, is_twin, quantize_layer
+from keras_trt.quantize.twins import (
+    LayerScheme,
+    float_class,
+    is_silent,
+    is_twin,
+    quantize_layer,
+    set_silent,
+)
 from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
@@ -96,6 +103,9 @@ def quantize_model(
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
         convert(flavor, new, scheme, only, skip)
+        for _, layer in flavor.walk(new):
+            if is_silent(layer):  # a callback has left it so
+                set_silent(layer, False)
         set_ranges(flavor, new, ranges)
         if calibration_data is not None and any(activation_quantizers(flavor, new)):
             calibrate(new, calibration_data, method, verbose=verbose)

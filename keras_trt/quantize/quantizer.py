@@ -12,6 +12,7 @@ from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.functions import inlined
 from keras_trt.errors import ExportError
+from keras_trt.quantize import switch
 from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
 
 _OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt_observer", default=None)
@@ -59,7 +60,8 @@ def activation_quantizer(flavor: Flavor) -> type:
         """Fake-quantises a tensor with one range.
 
         The range `amax` starts from calibration or from the first training batch and then follows the
-        batches' maxima as a moving average. Until it has seen data the layer lets floats through.
+        batches' maxima as a moving average; with `trainable=False` it stands still once it is known. Until
+        it has seen data, and while the switch of its twin is off, the layer lets floats through.
 
         Args:
             dtype_name: The number format, `"int8"` or `"fp8"`.
@@ -68,6 +70,7 @@ def activation_quantizer(flavor: Flavor) -> type:
         """
 
         is_keras_trt_quantizer = True
+        switch: Any = None  # the variable of its twin, which stores it: set past Keras's tracking
 
         def __init__(
             self, dtype_name: str = "int8", momentum: float = 0.99, learned: bool = False, **kwargs: Any
@@ -89,22 +92,23 @@ def activation_quantizer(flavor: Flavor) -> type:
             if observer is not None:
                 seen = observer(self, x)
                 return x if seen is None else seen
+            on = switch.state(flavor, self.switch)
+            if on is False:
+                return x
             if is_exporting():
-                return _exported(x, _value(flavor, self.amax), self.dtype_name)
+                return _exported(tf, x, self.range(), self.dtype_name)
             if training:
-                return self._rounded(x, self._follow(x))
+                return fake_quantize(x, self._follow(x), self.dtype_name, self.learned)
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
             x = jittered(x, amax, self.dtype_name, _JITTER.get())
-            return tf.cond(amax > 0, lambda: self._rounded(x, amax), lambda: tf.identity(x))
-
-        def _rounded(self, x: Any, amax: Any) -> Any:
-            return fake_quantize(x, amax, self.dtype_name, self.learned)
+            active = amax > 0 if on is True else tf.logical_and(on, amax > 0)
+            rounded = functools.partial(fake_quantize, x, amax, self.dtype_name, self.learned)
+            return tf.cond(active, rounded, lambda: tf.identity(x))
 
         def _follow(self, x: Any) -> Any:
             """Moves the range towards this batch's, and returns the new range."""
             tf = flavor.tf
-            old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (self.amax, self.observe))
-            new = moved_range(tf, x, old, observe, 1.0 if self.learned else self.momentum)
+            old, new = _moved(flavor, self, x)
             self.amax.assign(new)
             # A learned range is read before the assignment: that reading carries the gradient.
             return tf.maximum(tf.where(old > 0, old, new) if self.learned else new, TINY)
@@ -138,18 +142,20 @@ def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Any:
     return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
 
 
-def _value(flavor: Flavor, amax: Any) -> float:
-    with flavor.tf.init_scope():
-        return float(flavor.raw(amax).numpy())
-
-
-def _exported(x: Any, amax: float, dtype: str) -> Any:
+def _exported(tf: Any, x: Any, amax: float, dtype: str) -> Any:
     """The rounding as an op that leaves as Q/DQ. Without a range, `export` looks if the outputs need one."""
-    import tensorflow as tf
-
     # fp8 is written as the int8 op of its scale; the export turns it into fp8.
-    scaled = tf.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], tf.float32)
-    return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), scaled), x.dtype)
+    known = tf.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], tf.float32)
+    return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), known), x.dtype)
+
+
+def _moved(flavor: Flavor, layer: Any, x: Any) -> tuple[Any, Any]:
+    """A quantiser's range before and after one more batch."""
+    tf = flavor.tf
+    old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (layer.amax, layer.observe))
+    if not layer.trainable:  # as the statistics of batch normalisation in a frozen layer
+        observe = tf.zeros_like(observe)
+    return old, moved_range(tf, x, old, observe, 1.0 if layer.learned else layer.momentum)
 
 
 def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:

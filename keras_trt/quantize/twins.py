@@ -27,9 +27,10 @@ from keras_trt._keras.running import running
 from keras_trt.quantize.attention import OPERANDS, attention
 from keras_trt.quantize.einsum_dense import as_product
 from keras_trt.quantize.kernel_property import kernel_property
-from keras_trt.quantize.quantizer import activation_quantizer
+from keras_trt.quantize.quantizer import activation_quantizer, is_observing
 from keras_trt.quantize.schemes import Scheme
 from keras_trt.quantize.separable import separable_call
+from keras_trt.quantize.switch import is_on, state, switch_layer
 
 _INSIDE: ContextVar[bool] = ContextVar("keras_trt_inside_container", default=False)
 
@@ -75,6 +76,25 @@ def float_class(layer: Any) -> type:
     return getattr(type(layer), "_float_class", None) or type(layer)
 
 
+def is_quantized(layer: Any) -> bool:
+    """Whether anything of the layer itself is quantised and switched on."""
+    return is_twin(layer) and layer.quantization.own and not is_silent(layer)
+
+
+def is_silent(layer: Any) -> bool:
+    """Whether a twin's switch is off: it has quantisers, and computes in float."""
+    return (
+        is_twin(layer)
+        and layer.quantization.own
+        and not is_on(flavor_of(layer), layer.quantization_switch.on)
+    )
+
+
+def set_silent(layer: Any, silent: bool) -> None:
+    """Turns the switch of a twin; steps that were traced for training must be traced anew."""
+    layer.quantization_switch.on.assign(0.0 if silent else 1.0)
+
+
 def quantize_layer(layer: Any, scheme: LayerScheme) -> None:
     """Turns a layer into its quantised twin, in place."""
     layer.__class__ = twin_class(float_class(layer))
@@ -86,7 +106,9 @@ def dequantize_layer(layer: Any) -> None:
     flavor = flavor_of(layer)
     layer.__class__ = float_class(layer)
     with flavor.unlocked(layer):
-        flavor.forget_sublayers(layer, [*layer.input_quantizers, *layer.inner_quantizers])
+        switches = [layer.quantization_switch] if layer.quantization_switch is not None else []
+        flavor.forget_sublayers(layer, [*layer.input_quantizers, *layer.inner_quantizers, *switches])
+        del layer.quantization_switch
         del layer.input_quantizers
         del layer.inner_quantizers
         del layer.quantization
@@ -128,7 +150,7 @@ def _call(flavor: Flavor, base: Any) -> Any:
         args, kwargs = _quantized_inputs(flavor, self, args, kwargs)
         below = [layer for _, layer in flavor.walk(self) if is_twin(layer)]  # a parent may read their kernels
         with running(self, *below), inlined():  # a trace would keep kernels that were float when it was made
-            if self.quantization.inner and not hasattr(base, "_compute_attention"):
+            if _computes_inside(flavor, self) and not hasattr(base, "_compute_attention"):
                 return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
             if is_exporting() and hasattr(self, "equation"):
                 product = as_product(flavor, self, args[0] if args else kwargs["inputs"])
@@ -142,7 +164,7 @@ def _call(flavor: Flavor, base: Any) -> Any:
 
 def _compute_attention(flavor: Flavor, base: Any) -> Any:
     def _compute_attention(self: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self.quantization.inner:
+        if not _computes_inside(flavor, self):
             return base._compute_attention(self, query, key, value, *args, **kwargs)
         signature = inspect.signature(base._compute_attention)
         bound = signature.bind(self, query, key, value, *args, **kwargs)
@@ -153,6 +175,13 @@ def _compute_attention(flavor: Flavor, base: Any) -> Any:
         return attention(flavor, self, query, key, value, **options)
 
     return _compute_attention
+
+
+def _computes_inside(flavor: Flavor, layer: Any) -> bool:
+    """Whether the products inside the layer are computed here, with their quantisers, and not by its base."""
+    if not layer.quantization.inner:
+        return False
+    return is_observing() or state(flavor, layer.quantization_switch.on) is not False
 
 
 def _serialisation(flavor: Flavor, base: Any) -> dict[str, Any]:
@@ -238,8 +267,14 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
             name=f"{layer.name}{suffix}_quantizer",
         )
         made.build(())
+        made.trainable = layer.trainable
+        vars(made)["switch"] = switch.on
         return made
 
+    switch: Any = None
+    if scheme.own:
+        switch = switch_layer(flavor)(name=f"{layer.name}_switch")
+        switch.build(())
     inner: tuple[str, ...] = ()
     if scheme.inner:
         inner = OPERANDS if hasattr(layer, "_compute_attention") else ("_inner",)
@@ -247,8 +282,12 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
     products = [quantizer(suffix) for suffix in inner]
     with flavor.unlocked(layer):
         layer.quantization = scheme
+        layer.quantization_switch = switch
         layer.input_quantizers = inputs
         layer.inner_quantizers = products
+    for kind, parts in (("input", inputs), ("inner", products)):
+        for i, part in enumerate(parts):
+            flavor.checkpoint_with(layer, f"{kind}_quantizer_{i}", part)
 
 
 def _quantized_inputs(flavor: Flavor, layer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -154,16 +154,42 @@ class EngineModel:
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
 
-    def compile(self, loss: Any = None, metrics: Any = None, **options: Any) -> None:
-        """Sets what `evaluate` measures; arguments as `keras.Model.compile`. Needs Keras.
+    def compile(
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        **ignored: Any,
+    ) -> None:
+        """Sets what `evaluate` measures; arguments and their order as `keras.Model.compile`. Needs Keras.
 
         Args:
+            optimizer: Accepted and ignored: an engine does not train.
             loss: A Keras loss, or a structure of them.
             metrics: Keras metrics, or a structure of them.
-            **options: `loss_weights`, `weighted_metrics`.
+            loss_weights: How much each output's loss counts.
+            weighted_metrics: Metrics that take sample weights.
+            **ignored: How Keras would run its own model, such as `run_eagerly` and `jit_compile`.
+
+        Raises:
+            InputError: An argument that Keras's `compile` does not take.
         """
-        self._keras_model = engine_keras_model(self, flavor_named(self.bundle.manifest.keras))
-        self._keras_model.compile(loss=loss, metrics=metrics, jit_compile=False, **options)
+        known = {
+            "run_eagerly",
+            "steps_per_execution",
+            "jit_compile",
+            "auto_scale_loss",
+            "pss_evaluation_shards",
+        }
+        unknown = sorted(ignored.keys() - known)
+        if unknown:
+            raise InputError(f"`compile` takes Keras's arguments. Received: {', '.join(unknown)}")
+        model = engine_keras_model(self, flavor_named(self.bundle.manifest.keras))
+        measured = {"loss_weights": loss_weights, "weighted_metrics": weighted_metrics}
+        model.compile(loss=loss, metrics=metrics, jit_compile=False, **measured)
+        self._keras_model = model
 
     def evaluate(self, x: Any = None, y: Any = None, **options: Any) -> Any:
         """Measures loss and metrics of the engine; arguments and result as `keras.Model.evaluate`.

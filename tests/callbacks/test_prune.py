@@ -17,6 +17,8 @@ RNG = np.random.default_rng(0)
 X = RNG.random((64, 6, 6, 16), dtype="float32")
 Y = (X.mean((1, 2)) @ RNG.normal(size=(16, 4))).argmax(1)  # 8 steps an epoch at batch size 8
 
+in_parts = pytest.mark.filterwarnings("ignore:This training ends with step")  # it is trained on later
+
 
 def net(k):
     layers = [
@@ -189,6 +191,7 @@ def test_a_hand_written_loop_needs_one_call(k):
     assert zeros(model) == round(0.6 * 2304) / 2304
 
 
+@in_parts
 def test_training_resumes_from_a_file_with_masks_and_step(k, tmp_path):
     schedule = Schedule(0.8, end_step=16, frequency=4, power=1)
     model = compiled(k)
@@ -213,6 +216,7 @@ def test_a_file_loaded_by_keras_alone_resumes_in_eager_steps(k, tmp_path):
     assert zeros(loaded) == 0.5
 
 
+@in_parts
 def test_training_resumes_from_a_checkpoint_of_weights(k, tmp_path):
     model = compiled(k)
     fit(model, Prune(0.7))
@@ -244,6 +248,7 @@ def test_interrupted_training_goes_on_where_keras_backed_it_up(k, tmp_path):
     assert zeros(second) == round(0.8 * 2304) / 2304
 
 
+@in_parts
 def test_masks_and_step_come_back_from_a_checkpoint_of_tensorflow(k, tmp_path):
     import tensorflow as tf
 
@@ -383,6 +388,7 @@ def test_an_amount_after_a_callback_counts_for_the_next_training(k):
     assert zeros(later) == 0.75
 
 
+@in_parts
 def test_a_schedule_of_the_callback_is_remembered_by_the_model(k, tmp_path):
     model = compiled(k)
     fit(model, Prune(0.75, end_step=12, frequency=4, only="conv"))

@@ -31,7 +31,7 @@ class LegacyLayer(Layer):
         "_steps_per_execution_tuner": None,
         "_run_eagerly": None,
         "_jit_compile": None,
-        "optimizer": ABSENT,
+        "optimizer": None,
         "loss": ABSENT,
         "_compile_config": ABSENT,
         "_compiled_trainable_state": ABSENT,

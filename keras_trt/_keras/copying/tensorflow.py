@@ -78,6 +78,18 @@ class WrappedDict(Dict):
         """The dictionary inside is copied as every dictionary is."""
 
 
+class Reference(Kind):
+    """What a checkpoint follows from one object to another: a name and the object."""
+
+    follows = True
+
+    def parts(self, obj: Any) -> Iterable[Any]:
+        return (obj.ref,)
+
+    def shell(self, obj: Any, copy: Copier) -> Any:
+        return type(obj)(obj.name, copy(obj.ref))
+
+
 class Checkpoint(Instance):
     """The checkpoint of itself that a tf_keras model holds."""
 
@@ -105,12 +117,13 @@ class Checkpoint(Instance):
 def kinds() -> Iterator[tuple[type, Kind]]:
     """TensorFlow's classes that are looked into, each before its bases."""
     import tensorflow as tf
-    from tensorflow.python.trackable import data_structures, layer_utils
+    from tensorflow.python.trackable import base, data_structures, layer_utils
     from tensorflow.python.util import object_identity
 
     yield tf.Variable, Variable()
     yield from functions.kinds()
     yield tf.train.Checkpoint, Checkpoint()
+    yield base.TrackableReference, Reference()
     yield data_structures.ListWrapper, List(follows=True)
     yield data_structures._DictWrapper, WrappedDict(follows=True)
     yield data_structures._TupleWrapper, WrappedDict(follows=True)
