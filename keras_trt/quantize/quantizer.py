@@ -96,7 +96,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             if on is False:
                 return x
             if is_exporting():
-                return _exported(tf, x, self.range(), self.dtype_name)
+                return _exported(tf, x, _value(flavor, self.amax), self.dtype_name)
             if training:
                 return fake_quantize(x, self._follow(x), self.dtype_name, self.learned)
             amax = tf.convert_to_tensor(flavor.raw(self.amax))
@@ -140,6 +140,11 @@ def activation_quantizer(flavor: Flavor) -> type:
 def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Any:
     """`x` on the grid of a quantiser's range as it is."""
     return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
+
+
+def _value(flavor: Flavor, amax: Any) -> float:
+    with flavor.tf.init_scope():
+        return float(flavor.raw(amax).numpy())
 
 
 def _exported(tf: Any, x: Any, amax: float, dtype: str) -> Any:
