@@ -20,7 +20,7 @@ from keras_trt.export import precision as precisions
 from keras_trt.export.check import check_scales
 from keras_trt.export.layerwise import compare_layers
 from keras_trt.export.numbers import Difference, compare, without_bfloat16, without_rounding
-from keras_trt.export.probe import ROWS, Answers, Feeds, ProbeError, ask_keras
+from keras_trt.export.probe import Answers, Feeds, ProbeError, ask_keras, rows_of
 from keras_trt.quantize.inventory import QuantizedTensor, activation_quantizers
 from keras_trt.quantize.quantizer import observing, rounded
 from keras_trt.runtime.cpu import REFERENCE, Setting, settings
@@ -66,9 +66,9 @@ def compare_with_keras(
         ExportError: No runner makes of the file what Keras makes of the model.
     """
     precision, notes = bundle.manifest.precision, []
-    low, _, high = bundle.manifest.batch
+    rows = rows_of(traced.inputs, bundle.manifest.batch)
     try:
-        answers = ask_keras(model, traced, precision, min(max(low, ROWS), high), data)
+        answers = ask_keras(model, traced, precision, rows, data)
     except ProbeError as e:
         return Comparison(notes=(f"Not compared with Keras: {e}",))
     with ExitStack() as stack:

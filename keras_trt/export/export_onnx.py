@@ -29,7 +29,7 @@ from keras_trt.export.manifest import layers_of, manifest_of
 from keras_trt.export.overflow import find_overflow
 from keras_trt.export.passes import run_passes
 from keras_trt.export.passes.grid import Format
-from keras_trt.export.probe import ROWS, made_up
+from keras_trt.export.probe import made_up, rows_of
 from keras_trt.export.reached import unreached
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stages import Stages
@@ -191,8 +191,7 @@ def _write(folder: Path, graph: ir.Model, weighted: list[Product], job: Job) -> 
 def _with_probe(bundle: Bundle, probe: Probe | None, job: Job) -> Bundle:
     """The bundle with the rows by which `load` tries a runner; the user's own only when they may leave."""
     if probe is None or not job.probe:
-        low, _, high = bundle.manifest.batch
-        probe = Probe(made_up(job.model, job.traced, min(max(low, ROWS), high)))
+        probe = Probe(made_up(job.model, job.traced, rows_of(job.traced.inputs, bundle.manifest.batch)))
     digest = write_probe(bundle.path, probe, bundle.manifest)
     manifest = replace(bundle.manifest, probe_sha256=digest)
     write_manifest(bundle.path, manifest)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from keras_trt._keras.batches import batches
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.nests import zip_nests
-from keras_trt._keras.signature import BATCH_AXIS
+from keras_trt._keras.signature import BATCH_AXIS, TensorInfo
 from keras_trt._keras.trace import run
 from keras_trt.errors import ExportError, InputError
 from keras_trt.export import precision as precisions
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 Feeds = dict[str, np.ndarray]
 Draw = Callable[[Any, tuple[int, ...]], np.ndarray]
 
-ROWS = 2
+_ROWS = (2, 32)
+_ROOM = 1 << 19
+"""The fewest and the most rows of a probe, and the bytes it takes if it can: a runner may be wrong on some."""
 
 _COLOURS = re.compile(r"\x1b\[\d*m")
 
@@ -69,6 +72,21 @@ class Answers:
     feeds: Feeds
     expected: Feeds
     allowed: dict[str, float]
+
+
+def rows_of(inputs: Sequence[TensorInfo], batch: tuple[int, int, int]) -> int:
+    """How many rows to compare: many of small inputs, few of images, and what the batch sizes admit.
+
+    Args:
+        inputs: The model's inputs.
+        batch: The smallest, usual and largest batch size.
+    """
+    one = sum(
+        math.prod(size if isinstance(size, int) else _SIZES[0] for size in info.shape[1:]) * 4
+        for info in inputs
+    )
+    low, _, high = batch
+    return min(max(low, min(max(_ROOM // max(one, 1), _ROWS[0]), _ROWS[1])), high)
 
 
 def ask_keras(model: Any, traced: Trace, precision: str, rows: int, data: Any = None) -> Answers:

@@ -145,7 +145,7 @@ def replace(node: ir.Node, value: ir.Value) -> None:
         name, shape, type_ = old.name, old.shape, old.type
         old.name = f"{name}__old"
         value.name, value.shape, value.type = name, shape, type_
-        graph.outputs[graph.outputs.index(old)] = value
+        graph.outputs[:] = [value if output is old else output for output in graph.outputs]
     ir.convenience.replace_all_uses_with(old, value)
     graph.remove(node, safe=True)
 

@@ -209,4 +209,4 @@ def _swap_output(value: ir.Value, new: ir.Value) -> None:
     graph = None if producer is None else producer.graph
     assert graph is not None  # it has just been inserted
     value.name, new.name = f"{value.name}__moved", value.name
-    graph.outputs[graph.outputs.index(value)] = new
+    graph.outputs[:] = [new if output is value else output for output in graph.outputs]

@@ -16,7 +16,7 @@ from keras_trt.bundle.manifest import MANIFEST_FILE
 from keras_trt.bundle.write import write_bundle
 from keras_trt.errors import ExportError, InputError, MissingDependencyError
 from keras_trt.export.numbers import compare
-from keras_trt.export.probe import ROWS, ask_keras, made_up
+from keras_trt.export.probe import ask_keras, made_up, rows_of
 from keras_trt.export.tftrt.options import TFTRTOptions, precision_mode
 from keras_trt.export.tftrt.saved_model import write_saved_model
 
@@ -189,7 +189,7 @@ def _verified(
 ) -> tuple[dict[str, Any], ...]:
     import tensorflow as tf
 
-    answers = ask_keras(model, traced, precision, max(batch[0], min(ROWS, batch[2])))
+    answers = ask_keras(model, traced, precision, rows_of(traced.inputs, batch))
     serve = tf.saved_model.load(str(folder / FOLDER)).signatures["serving_default"]
     outputs = serve(**{name: tf.constant(value) for name, value in answers.feeds.items()})
     found = {name: value.numpy() for name, value in outputs.items()}
