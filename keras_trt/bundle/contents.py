@@ -11,7 +11,7 @@ from typing import Any
 from keras_trt.bundle.manifest import MANIFEST_FILE, ONNX_FILE, PROBE_FILE
 
 # What any version of this library has written into a bundle; the manifest lists the rest.
-_WRITTEN = (MANIFEST_FILE, ONNX_FILE, f"{ONNX_FILE}.data", PROBE_FILE, "plans/*.plan")
+_WRITTEN = (MANIFEST_FILE, ONNX_FILE, f"{ONNX_FILE}.data", PROBE_FILE, "plans/tensorrt*.plan")
 _TFTRT = (
     MANIFEST_FILE,
     "saved_model/saved_model.pb",

@@ -31,7 +31,7 @@ Draw = Callable[[Any, tuple[int, ...]], np.ndarray]
 
 _ROWS = (2, 32)
 _ROOM = 1 << 19
-"""The fewest and the most rows of a probe, and the bytes it takes if it can: a runner may be wrong on some."""
+"""The fewest and the most rows of a probe, and the bytes it may take: a runner may be wrong on some rows."""
 
 _COLOURS = re.compile(r"\x1b\[\d*m")
 

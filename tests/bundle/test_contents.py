@@ -39,7 +39,10 @@ def test_files_of_the_user_in_a_bundle_are_named_and_stay(path):
     (path / "src").mkdir()
     (path / "src" / "app.js").write_text("years of work")
     (path / "link").symlink_to(path.parent)
-    with pytest.raises(BundleExistsError, match=r"Not a bundle's: `labels.txt`, `link`, `src/app.js`\."):
+    (path / "plans").mkdir(exist_ok=True)
+    (path / "plans" / "mine.plan").write_text("next year")
+    foreign = r"Not a bundle's: `labels.txt`, `link`, `plans/mine.plan`, `src/app.js`\."
+    with pytest.raises(BundleExistsError, match=foreign):
         check_target(path, overwrite=True)
     assert (path / "labels.txt").read_text() == "cat"
 

@@ -5,14 +5,39 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_trt._keras.signature import TensorInfo
 from keras_trt._keras.trace import trace
-from keras_trt.export.probe import ProbeError, allowed_differences, ask_keras, made_up, smallest_table
+from keras_trt.export.probe import (
+    ProbeError,
+    allowed_differences,
+    ask_keras,
+    made_up,
+    rows_of,
+    smallest_table,
+)
 from keras_trt.quantize import quantize_model
 from tests.nets import images, residual_net
 
 
 def asked(model, **options):
     return ask_keras(model, trace(model), "float32", 4, **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "rows"),
+    [
+        ((12, 6), (1, 8, 32), 32),
+        ((12, 6), (1, 8, 64), 32),
+        ((12, 6), (1, 1, 1), 1),
+        ((12, 6), (64, 64, 64), 64),
+        ((96, 96, 3), (1, 8, 32), 4),
+        ((None, None, 3), (1, 8, 32), 10),
+        ((224, 224, 3), (1, 8, 32), 2),
+    ],
+)
+def test_small_inputs_are_compared_on_many_rows(shape, batch, rows):
+    axes = tuple(size or f"axis_{i}" for i, size in enumerate(shape))
+    assert rows_of([TensorInfo("x", ("batch", *axes), "float32")], batch) == rows
 
 
 def test_the_users_rows_come_first(k):
