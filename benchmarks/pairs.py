@@ -5,7 +5,7 @@
 
 A model holds all pairs with one first layer, side by side behind one input and with outputs of their own, so
 that one export tries them all; where it fails, each of its pairs is tried alone. Prints what fails, and how
-many graphs ran on which runner.
+many graphs ran on which runner; ends with an error where anything failed.
 """
 
 from __future__ import annotations
@@ -102,16 +102,30 @@ def main() -> None:
         pairs = list(itertools.product(KINDS[what[1]], JOINS))
         try:
             runners[_try(*what, pairs)] += 1
-        except Exception:  # which pair it is, and why
-            for pair in pairs:
-                try:
-                    _try(*what, [pair])
-                except Exception as e:
-                    failed += 1
-                    print(*what, *pair, type(e).__name__, str(e).splitlines()[0][:300], sep=" | ", flush=True)
+        except Exception as e:
+            failed += _told(what, pairs) or _say(*what, "all pairs together", e)
         tried += len(pairs)
         print(f"{tried} pairs, {failed} failed, {time.time() - started:.0f} s", flush=True)
     print("computed by:", dict(runners))
+    if failed:
+        raise SystemExit(1)
+
+
+def _told(what: tuple[str, str, str, str, str], pairs: list[Pair]) -> int:
+    """Prints which of the pairs fail alone, and why; their number."""
+    failed = 0
+    for pair in pairs:
+        try:
+            _try(*what, [pair])
+        except Exception as e:
+            failed += _say(*what, *pair, e)
+    return failed
+
+
+def _say(*what: Any) -> int:
+    *named, error = what
+    print(*named, type(error).__name__, str(error).splitlines()[0][:300], sep=" | ", flush=True)
+    return 1
 
 
 def _options() -> argparse.Namespace:
@@ -122,7 +136,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--axes", choices=["fixed", "open"])
     parser.add_argument("--first")
     parser.add_argument("--part", default="1/1", help="e.g. 1/3: the first of three parts")
-    return parser.parse_args()
+    options = parser.parse_args()
+    part, parts = map(int, options.part.split("/"))
+    if not 1 <= part <= parts:
+        parser.error(f"--part is e.g. 1/3, from 1/1 on. Received: --part {options.part}")
+    return options
 
 
 def _cases(options: argparse.Namespace) -> Iterator[tuple[str, str, str, str, str]]:
