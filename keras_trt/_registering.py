@@ -14,6 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from keras_trt.errors import KerasTRTError
+
 _KERASES = ("keras", "tf_keras")
 
 
@@ -54,8 +56,9 @@ def _after(loader: Any, name: str) -> None:
 
 
 def _register(name: str) -> None:
-    # Never in the way of `import keras`: without TensorFlow, or with another backend, nothing is to load.
-    with suppress(Exception):
+    # Never in the way of `import keras`: without TensorFlow, or with a Keras that lacks what the twins are made
+    # of, there is nothing that Keras could load.
+    with suppress(ImportError, AttributeError, KerasTRTError):
         from keras_trt._keras.flavor import keras3, legacy
         from keras_trt._keras.masking import mask_class
         from keras_trt.quantize.registry import register
