@@ -50,7 +50,7 @@ def check_choices(
     layers = list(layers)
     for argument, value in (("only", only), ("skip", skip), ("scheme", scheme)):
         for choice in _choices(value):
-            if not (callable(choice) or isinstance(choice, str | re.Pattern) or _is_layer(choice)):
+            if not (callable(choice) or isinstance(choice, str | re.Pattern | _Located) or _is_layer(choice)):
                 raise InputError(
                     f"`{argument}` names layers by name, class, regular expression or callable. "
                     f"Received: {choice!r} (of type {type(choice).__name__})"
