@@ -151,7 +151,7 @@ def test_a_static_batch_takes_any_number_of_rows(tmp_path, conv):
     x = rng.normal(size=(10, 4, 8, 8)).astype(np.float32)
     for size in (1, 4, 5, 32):
         np.testing.assert_allclose(
-            static.predict(x, batch_size=size, verbose=0), conv.predict(x, verbose=0), atol=1e-6
+            static.predict(x, batch_size=size, verbose=0), conv.predict(x, verbose=0), rtol=1e-5, atol=1e-5
         )
     assert static.inputs[0].shape == ("batch", 4, 8, 8)
 
