@@ -151,7 +151,7 @@ def test_a_static_batch_takes_any_number_of_rows(tmp_path, conv):
     x = rng.normal(size=(10, 4, 8, 8)).astype(np.float32)
     for size in (1, 4, 5, 32):
         np.testing.assert_allclose(
-            static.predict(x, batch_size=size, verbose=0), conv.predict(x, verbose=0), rtol=1e-5, atol=1e-5
+            static.predict(x, batch_size=size, verbose=0), conv.predict(x, verbose=0), atol=1e-6
         )
     assert static.inputs[0].shape == ("batch", 4, 8, 8)
 
@@ -194,7 +194,7 @@ def test_an_engine_does_not_train(conv):
 
 
 def test_loading_says_what_runs_and_why(tmp_path, capsys):
-    path = save_bundle(tmp_path / "b", conv_model())
+    path = save_bundle(tmp_path / "b", conv_model(int8=False))
     model = load(path, "openvino")
     assert capsys.readouterr().out == "small runs on openvino: asked for\n"
     assert (model.runner.name, model.runner.reason) == ("openvino", "asked for")
@@ -202,15 +202,15 @@ def test_loading_says_what_runs_and_why(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_the_summary_tells_what_the_bundle_holds(conv):
+def test_the_summary_tells_what_the_bundle_holds(tmp_path):
     lines = []
-    conv.summary(print_fn=lines.append)
+    load(save_bundle(tmp_path / "b", conv_model(int8=False)), verbose=0).summary(print_fn=lines.append)
     for text in ("runner     openvino", "x: float32 ('batch', 4, 8, 8)", "min 1, opt 8, max 32", "opset 19"):
         assert text in lines[0]
 
 
 def test_closing_ends_it(tmp_path):
-    with load(save_bundle(tmp_path / "b", conv_model()), verbose=0) as model:
+    with load(save_bundle(tmp_path / "b", conv_model(int8=False)), verbose=0) as model:
         assert isinstance(model, EngineModel)
         assert "runner='openvino'" in repr(model)
 
