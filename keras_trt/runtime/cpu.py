@@ -12,6 +12,7 @@ from keras_trt.bundle.read import Bundle
 from keras_trt.runtime.onnxruntime import ONNXRuntimeRunner
 from keras_trt.runtime.openvino import OpenVINORunner
 from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.saturation import saturates
 
 CPU_RUNNERS: dict[str, Callable[[Bundle], Runner]] = {
     "openvino": OpenVINORunner,
@@ -50,7 +51,9 @@ REFERENCE = _SETTINGS[-1]
 
 def settings(manifest: Manifest, names: tuple[str, ...] = tuple(CPU_RUNNERS)) -> Iterator[Setting]:
     """The ways to run a bundle with the packages that are installed, fastest first."""
+    fastest, without_int8, *_ = _SETTINGS
+    lossy = fastest if saturates() else None
+    left_out = lossy if "int8" in manifest.precision else without_int8  # which is the fastest again in float
     for setting in _SETTINGS:
-        quantized = "int8" in manifest.precision
-        if setting.name in names and _deps.available(setting.name) and (quantized or setting != _SETTINGS[1]):
+        if setting.name in names and _deps.available(setting.name) and setting is not left_out:
             yield setting

@@ -63,6 +63,11 @@ def bundle(tmp_path):
     return dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, precision="int8"))
 
 
+@pytest.fixture(autouse=True)
+def exact_processor(monkeypatch):
+    monkeypatch.setattr(cpu, "saturates", lambda: False)
+
+
 def use(monkeypatch, *settings):
     monkeypatch.setattr(cpu, "_SETTINGS", (settings[0], Setting("none", ONNXRuntimeRunner), *settings[1:]))
 
