@@ -97,7 +97,7 @@ def _facts(flavor: Flavor, model: Any) -> Iterator[tuple[Weight, dict[str, Any]]
         info = {} if mask is None else mask.info
         value = masking.value_of(weight.variable)
         use = tensorrt_use(value, weight.kernel)
-        if not use and mask is None and any(masks):
+        if not use and mask is None and any(other is not None for other in masks):
             use = f"not pruned: {reason or 'left out by `only` or `skip`'}"
         yield (
             weight,
