@@ -37,6 +37,7 @@ def quantized(k):
 
 
 def test_a_wrong_runner_does_not_make_a_right_file_wrong(quantized, tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu, "saturates", lambda: False)  # so that the first is tried on any processor
     first, *others = cpu._SETTINGS
     monkeypatch.setattr(cpu, "_SETTINGS", (spoiled(first, 1.2), *others))
     report = export(quantized, tmp_path / "net", **QUIET)
@@ -117,9 +118,9 @@ def test_the_bundle_carries_the_rows_and_what_keras_makes_of_them(quantized, tmp
     report = export(quantized, tmp_path / "net", calibration_data=x, **QUIET)
     probe = read_probe(read_bundle(tmp_path / "net"))
     (rows,) = probe.inputs.values()
-    np.testing.assert_array_equal(rows, x[:2])
+    np.testing.assert_array_equal(rows, np.resize(x, rows.shape))
     (held,) = probe.expected.values()
-    expected = quantized.predict(x[:2], verbose=0)
+    expected = quantized.predict(rows, verbose=0)
     np.testing.assert_allclose(held.sample.reshape(expected.shape), expected, atol=0.02)
     assert report.differences[0]["allowed"] == held.allowed
 
