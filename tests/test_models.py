@@ -97,6 +97,7 @@ def test_the_target_is_where_the_schedule_ends_and_what_a_layer_was_given(k):
         assert shared["conv"]["target"] != shared["head"]["target"]
 
 
+@pytest.mark.filterwarnings("ignore:This training ends with step")
 def test_a_callback_that_was_stopped_leaves_its_target(k):
     import numpy as np
 
