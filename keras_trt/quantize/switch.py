@@ -1,7 +1,7 @@
 """The switch of a twin: one variable that says whether its layer computes quantised or still in float.
 
 It is a weight, so it is stored and restored with the model: by files, checkpoints, and callbacks that keep
-weights. A training step is traced for how the switch stands, which costs float epochs nothing; whoever turns
+weights. A training step is traced for how the switch stands, so float epochs hold no rounding; whoever turns
 it makes the model trace anew. All else follows the variable at run time.
 """
 
