@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.functions import forget_traces
 from keras_trt._keras.tfmot_model import refuse_wrapped
 
 
@@ -20,5 +21,12 @@ def in_place(flavor: Flavor, model: Any) -> Iterator[Any]:
     refuse_wrapped(flavor, model)
     with flavor.strategy_scope(model):
         yield model
-    for part in (model, *(layer for _, layer in flavor.walk(model) if flavor.is_model(layer))):
-        flavor.rebuild_steps(part)  # a nested model may have been compiled on its own
+    trace_anew(flavor, model)
+
+
+def trace_anew(flavor: Flavor, model: Any) -> None:
+    """Makes a model's compiled steps, and the `tf.function`s in it, follow what its layers do now."""
+    for part in (model, *(layer for _, layer in flavor.walk(model))):
+        forget_traces(part)
+        if flavor.is_model(part):
+            flavor.rebuild_steps(part)  # a nested model may have been compiled on its own

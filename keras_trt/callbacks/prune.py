@@ -8,6 +8,7 @@ from typing import Any
 from keras_trt._arguments import check_text, check_verbose
 from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.next_training import before_next_training
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.tfmot_model import refuse_wrapped
@@ -232,7 +233,7 @@ class Prune(OnceBuilt, Callback):
         if self._masked:
             return
         if self._pruner.attach(keep_zeros=step > 0):
-            flavor_of(self.model).rebuild_steps(self.model)  # an earlier `fit` traced it without the masks
+            trace_anew(flavor_of(self.model), self.model)  # an earlier `fit` traced it without the masks
         if self._search is not None:
             self._search.mark()
         self._masked = True

@@ -9,7 +9,7 @@ from typing import Any
 from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import check_model, flavor_of
-from keras_trt._keras.in_place import in_place
+from keras_trt._keras.in_place import in_place, trace_anew
 from keras_trt._keras.next_training import before_next_training
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
@@ -139,7 +139,7 @@ class Quantize(OnceBuilt, Callback):
         """Gives batch normalisation its own behaviour back."""
         if self.freeze_batchnorm_epoch is not None:
             if unfreeze_batchnorm(flavor_of(self.model), self.model):
-                flavor_of(self.model).rebuild_steps(self.model)
+                trace_anew(flavor_of(self.model), self.model)
             self._batchnorm_stands = False
         epochs = self.params.get("epochs")
         if epochs is not None and self._epoch < self.start_epoch < epochs and self._is_float():
@@ -175,7 +175,7 @@ class Quantize(OnceBuilt, Callback):
         wanted = self.freeze_batchnorm_epoch is not None and self._epoch >= self.freeze_batchnorm_epoch
         if wanted and not self._batchnorm_stands:
             freeze_batchnorm(flavor, self.model)
-            flavor.rebuild_steps(self.model)
+            trace_anew(flavor, self.model)
             self._batchnorm_stands = True
             self._say("batch normalisation stands still")
 

@@ -60,7 +60,7 @@ def find_overflow(
         RunnerError: No CPU runner can run the graph.
         InputError: The data does not fit the model.
     """
-    tensors = {value.name or "": value for value in _floats(graph.graph)}
+    tensors = {value.name: value for value in _floats(graph.graph) if value.name}  # no outputs left out
     proto, names = _measuring(graph, tensors)
     with tempfile.TemporaryDirectory() as folder:
         bundle = _bundle(Path(folder), proto, traced, batch, len(names))

@@ -15,8 +15,8 @@ from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras import masking
 from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.functions import forget_traces
 from keras_trt._keras.graph import kind_of, layer_graph
+from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
@@ -206,8 +206,7 @@ def convert(
             own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
-    for owner in (model, *(layer for _, layer in flavor.walk(model))):
-        forget_traces(owner)
+    trace_anew(flavor, model)
     return decisions
 
 
