@@ -22,7 +22,9 @@ def conv_model(
     nodes = []
     data, weight = "x", "kernel"
     if int8:
-        scale = (np.abs(kernel).max(axis=(1, 2, 3)) / 127).astype(np.float32)
+        scale = (np.abs(kernel).max(axis=(1, 2, 3)) / 63).astype(
+            np.float32
+        )  # no sum of two overflows 16 bits
         tensors["kernel_q"] = np.round(kernel / scale[:, None, None, None]).astype(np.int8)
         if zero_scale:
             scale[3] = 0

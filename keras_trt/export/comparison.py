@@ -37,13 +37,13 @@ class Comparison:
 
     Attributes:
         differences: Per output, worst first; empty when nothing could run the file.
-        runner: What it ran on, or None.
+        setting: What it ran on, or None.
         notes: Sentences worth reading.
         probe: The rows, with what is right; None when Keras was not asked.
     """
 
     differences: tuple[Difference, ...] = ()
-    runner: str | None = None
+    setting: Setting | None = None
     notes: tuple[str, ...] = ()
     probe: Probe | None = None
 
@@ -95,7 +95,7 @@ def compare_with_keras(
             _check_unrounded(model, traced, bundle, found, answers.feeds)
     notes += tried.asides(agreed)
     probe = Probe(answers.feeds, expect(answers.expected, answers.allowed))
-    return Comparison(tuple(tried.differences[agreed]), str(agreed), tuple(notes), probe)
+    return Comparison(tuple(tried.differences[agreed]), agreed, tuple(notes), probe)
 
 
 class _Tried:

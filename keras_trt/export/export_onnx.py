@@ -250,6 +250,7 @@ def _report(
         weights=dict(Counter(t.format for t in job.found if t.stored)),
         sparse_layers=layers_of(p for p in weighted if p.two_of_four),
         differences=tuple(asdict(d) for d in compared.differences),
-        verified_with=compared.runner,
+        verified_with=compared.setting.name if compared.setting else None,
+        verified_without=compared.setting.without if compared.setting else "",
         plans=plans,
     )

@@ -31,6 +31,8 @@ class ExportReport:
         differences: Per output, worst first, how far it is from Keras and how far it may be; empty with
             `verify=False`.
         verified_with: The runner the comparison ran on, or None.
+        verified_without: What of that runner is switched off because it is wrong here, e.g.
+            `"its int8 arithmetic"`; empty in its fastest setting.
         plans: Per plan its file, kind, GPU classes, size and the types its layers compute in.
         kept_float32: With a lower float type asked for: why a node stayed in float32, by its name.
         seconds: How long each stage took.
@@ -52,6 +54,7 @@ class ExportReport:
     sparse_layers: tuple[str, ...]
     differences: tuple[dict[str, Any], ...] = ()
     verified_with: str | None = None
+    verified_without: str = ""
     plans: tuple[dict[str, Any], ...] = ()
     kept_float32: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -90,9 +93,10 @@ class ExportReport:
         if not self.differences:
             return "not checked"
         worst = self.differences[0]
+        without = f" without {self.verified_without}" if self.verified_without else ""
         return (
             f"{worst['relative']:.2e} relative at output {worst['output']!r}, {worst['allowed']:.1e} allowed "
-            f"({self.verified_with})"
+            f"({self.verified_with}{without})"
         )
 
 

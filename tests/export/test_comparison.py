@@ -41,7 +41,8 @@ def test_a_wrong_runner_does_not_make_a_right_file_wrong(quantized, tmp_path, mo
     first, *others = cpu._SETTINGS
     monkeypatch.setattr(cpu, "_SETTINGS", (spoiled(first, 1.2), *others))
     report = export(quantized, tmp_path / "net", **QUIET)
-    assert report.verified_with == "openvino without its int8 arithmetic"
+    assert (report.verified_with, report.verified_without) == ("openvino", "its int8 arithmetic")
+    assert "(openvino without its int8 arithmetic)" in " ".join(str(report).replace("│", " ").split())
     assert any("openvino computes this file wrongly (output" in note for note in report.notes)
     assert "its int8 arithmetic" not in load(tmp_path / "net", "onnxruntime", verbose=0).runner.reason
 
