@@ -63,11 +63,25 @@ def calibrate(
     Example:
         >>> calibrate(model, x_train[:512], method="entropy")
     """
-    flavor = check_model(model)
+    check_model(model)
     check_verbose(verbose)
     check_data(data, batch_size, steps)
     model = plain_model(model)
-    chosen = calibrator(method)
+    calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
+    return model
+
+
+def calibrate_keeping(
+    model: Any,
+    data: Any,
+    method: Any = "max",
+    *,
+    batch_size: int = 32,
+    steps: int | None = None,
+    verbose: int = 1,
+) -> Any:
+    """`calibrate`, which returns the first batch of inputs: data may be read once only."""
+    flavor, chosen, first = check_model(model), calibrator(method), None
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
     if not owners:
         raise ModelError(
@@ -81,6 +95,7 @@ def calibrate(
     with _numbered(seen) as numbers:
         run = _observed_call(flavor, model, numbers)
         for done, batch in enumerate(items, start=1):
+            first = batch if first is None else first
             if peak < _NORMAL:
                 peak = max(peak, *map(_magnitude, flavor.tf.nest.flatten(batch)))
             run(batch)
@@ -88,7 +103,7 @@ def calibrate(
             bar.update(done, finalize=done == total)
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
     _set_ranges(flavor, reached, chosen, peak)  # a layer that the call never reaches keeps its range
-    return model
+    return first
 
 
 _FILLING: dict[int, Histogram] = {}

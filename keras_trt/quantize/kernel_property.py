@@ -10,7 +10,7 @@ from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.running import is_running
 from keras_trt.quantize import switch
 from keras_trt.quantize.fake_quant import fake_quantize_weights, quantize_weights
-from keras_trt.quantize.quantizer import is_observing
+from keras_trt.quantize.quantizer import is_observing, observed_kernel
 
 
 def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
@@ -61,4 +61,4 @@ def _on_grid(flavor: Flavor, layer: Any, variable: Any, name: str) -> Any:
     # While calibrating nothing is trained, and TensorFlow keeps the graph of every custom gradient for ever.
     rounding = quantize_weights if is_observing() else fake_quantize_weights
     rounded = rounding(weights, axes, formats.weights, formats.block)
-    return tf.cast(rounded, layer.compute_dtype)
+    return tf.cast(observed_kernel(layer, weights, rounded), layer.compute_dtype)

@@ -20,10 +20,11 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.einsum_dense import is_product
+from keras_trt.quantize.expectation import check_sqnr, expect
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
@@ -35,8 +36,10 @@ from keras_trt.quantize.twins import (
     float_class,
     is_silent,
     is_twin,
+    leave_float,
     quantize_layer,
     set_silent,
+    spared_because,
 )
 from keras_trt.report import Report
 
@@ -56,6 +59,7 @@ def quantize_model(
     skip: Any = (),
     ranges: Mapping[str, float] | None = None,
     copy: bool = True,
+    min_sqnr: float | None = 25.0,
     verbose: int = 1,
 ) -> Any:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
@@ -76,7 +80,10 @@ def quantize_model(
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
         copy: False changes the model itself and returns it: without a second set of weights in memory,
             compiled as it is, and for models that cannot be copied. After an error it is as it was.
-        verbose: 1 shows progress while calibrating.
+        min_sqnr: How much of the outputs must be left, as the ratio of signal to rounding noise in dB on the
+            first rows of the data. Below it, layers that int8 costs most are left in float, one by one, as
+            long as each gains 1 dB; `report` says which and why. None, or `only`, leaves none.
+        verbose: 1 shows progress while calibrating, and what is expected of the result.
 
     Returns:
         A new model of the same Keras, not compiled; with `copy=False` the model itself.
@@ -92,6 +99,7 @@ def quantize_model(
     """
     flavor = check_model(model)
     check_verbose(verbose)
+    check_sqnr(min_sqnr)
     ranges = check_mapping(ranges, "ranges")
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
@@ -108,8 +116,15 @@ def quantize_model(
                 set_silent(layer, False)
         set_ranges(flavor, new, ranges)
         if calibration_data is not None and any(activation_quantizers(flavor, new)):
-            calibrate(new, calibration_data, method, verbose=verbose)
+            batch = calibrate_keeping(new, calibration_data, method, verbose=verbose)
             set_ranges(flavor, new, ranges)
+            floor = min_sqnr if only is None else None
+            if verbose or floor is not None:
+                expected = expect(flavor, new, batch, floor, shown=3 if verbose else 0)
+                if expected.spared:
+                    spare(flavor, new, expected.spared, scheme, skip)
+                if verbose:
+                    print(expected)
     return new
 
 
@@ -169,6 +184,8 @@ def decide(
             decision = Decision(path, decision.kind, reason=LOOP_REASON)
         if decision.quantized and not selected(path, layer, only, skip):
             decision = Decision(path, decision.kind, reason=LEFT_OUT)
+        if decision.quantized and only is None and (spared := spared_because(layer)):
+            decision = Decision(path, decision.kind, reason=spared)
         wanted = next((s for choice, s in choices if selected(path, layer, choice)), None)
         if wanted is None:
             decision = Decision(path, decision.kind, reason="no scheme is chosen for it")
@@ -208,6 +225,27 @@ def convert(
     mark_containers(flavor, model)
     trace_anew(flavor, model)
     return decisions
+
+
+def spare(flavor: Flavor, model: Any, reasons: Mapping[str, str], scheme: Any, skip: Any) -> None:
+    """Leaves quantised layers in float, in place, and with them those that only served them.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model.
+        reasons: Why, by path.
+        scheme: As the model was quantised with.
+        skip: As the model was quantised with.
+    """
+    for path, layer in list(flavor.walk(model)):
+        if path in reasons:
+            leave_float(layer, reasons[path])
+    decisions = decide(flavor, model, scheme, skip=skip)
+    for path, layer in list(flavor.walk(model)):
+        if _is_quantized(layer) and not decisions[path].quantized:
+            leave_float(layer, decisions[path].reason)
+    mark_containers(flavor, model)
+    trace_anew(flavor, model)
 
 
 def set_ranges(flavor: Flavor, model: Any, ranges: Mapping[str, float]) -> None:

@@ -15,26 +15,37 @@ from keras_trt.errors import ExportError
 from keras_trt.quantize import switch
 from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
 
-_OBSERVER: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("keras_trt_observer", default=None)
+Observer = Callable[[Any, Any], Any]
+KernelObserver = Callable[[Any, Any, Any], Any]
+_OBSERVER: ContextVar[Observer | None] = ContextVar("keras_trt_observer", default=None)
+_KERNEL_OBSERVER: ContextVar[KernelObserver | None] = ContextVar("keras_trt_kernel_observer", default=None)
 
 
 @contextmanager
-def observing(observer: Callable[[Any, Any], None]) -> Iterator[None]:
+def observing(observer: Observer, kernels: KernelObserver | None = None) -> Iterator[None]:
     """While open, quantisers show `observer(quantizer, tensor)` what they see, and round nothing.
 
-    A tensor that the observer returns goes on in its place.
+    A tensor that the observer returns goes on in its place. Kernels are rounded; with `kernels`, what
+    `kernels(layer, kernel, rounded)` returns is computed with.
     """
-    token = _OBSERVER.set(observer)
+    tokens = _OBSERVER.set(observer), _KERNEL_OBSERVER.set(kernels)
     try:
         with inlined():
             yield
     finally:
-        _OBSERVER.reset(token)
+        _OBSERVER.reset(tokens[0])
+        _KERNEL_OBSERVER.reset(tokens[1])
 
 
 def is_observing() -> bool:
     """Whether quantisers only look, as while calibrating."""
     return _OBSERVER.get() is not None
+
+
+def observed_kernel(layer: Any, kernel: Any, rounded: Any) -> Any:
+    """The kernel that a twin computes with: the rounded one, unless somebody who observes wants another."""
+    observer = _KERNEL_OBSERVER.get()
+    return rounded if observer is None else observer(layer, kernel, rounded)
 
 
 _JITTER: ContextVar[tuple[float, int] | None] = ContextVar("keras_trt_jitter", default=None)

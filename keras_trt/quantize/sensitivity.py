@@ -84,7 +84,7 @@ def sensitivity(
     check_data(data, batch_size)
     x, y = inputs_and_targets(data, metric)
     copy = quantize_model(
-        model, scheme, calibration_data=x, method=method, only=only, skip=skip, verbose=verbose
+        model, scheme, calibration_data=x, method=method, only=only, skip=skip, min_sqnr=None, verbose=verbose
     )
     layers = [(path, _Switch(flavor, layer)) for path, layer in twins(flavor, copy) if layer.quantization.own]
     loss = loss_against(copy, x, y, metric, batch_size)  # every layer is float by now

@@ -45,6 +45,7 @@ class LayerScheme:
         inner: Whether the products that the layer computes inside get quantisers (attention, separable).
         scheme: The number formats.
         children: What is quantised in the layers below, by position (see `containers`).
+        reason: Why nothing of the layer itself is quantised although it could be; else empty.
     """
 
     inputs: tuple[int, ...] = ()
@@ -52,6 +53,7 @@ class LayerScheme:
     inner: bool = False
     scheme: Scheme = Scheme()  # noqa: RUF009 - frozen
     children: tuple[tuple[tuple[int, ...], LayerScheme], ...] = ()
+    reason: str = ""
 
     @property
     def own(self) -> bool:
@@ -63,7 +65,8 @@ class LayerScheme:
         """Reads what `asdict` wrote, lists for tuples."""
         children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
         inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
-        return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children)
+        scheme, reason = Scheme(**config["scheme"]), config.get("reason", "")  # which older files lack
+        return cls(inputs, kernels, config["inner"], scheme, children, reason)
 
 
 def is_twin(layer: Any) -> bool:
@@ -99,6 +102,18 @@ def quantize_layer(layer: Any, scheme: LayerScheme) -> None:
     """Turns a layer into its quantised twin, in place."""
     layer.__class__ = twin_class(float_class(layer))
     _attach(flavor_of(layer), layer, scheme)
+
+
+def spared_because(layer: Any) -> str:
+    """Why a layer was left in float that could be quantised (see `leave_float`); empty for any other."""
+    return layer.quantization.reason if is_twin(layer) else ""
+
+
+def leave_float(layer: Any, reason: str) -> None:
+    """Takes the quantisers out of a twin, in place; it remembers why, and what is quantised below it."""
+    children = layer.quantization.children
+    dequantize_layer(layer)
+    quantize_layer(layer, LayerScheme(children=children, reason=reason))
 
 
 def dequantize_layer(layer: Any) -> None:

@@ -1,0 +1,108 @@
+"""What a quantised model is expected to keep of its outputs, and which layers are better left in float."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_trt._arguments import wrong_argument
+from keras_trt._keras.flavor import Flavor
+from keras_trt.quantize.noise import RoundingNoise
+
+GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
+_IN_VAIN = 3  # so many of the costliest layers that gain nothing: then the noise is that of all of them
+_VALUES = 2**18  # of the inputs; some dozens of runs must take no longer than the calibration
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What rounding costs on the rows it was measured on.
+
+    Attributes:
+        rows: How many they were.
+        sqnr: The ratio of signal to rounding noise in dB at the output where it is smallest; None where it
+            cannot be measured.
+        worst: {path: the same with this layer alone rounded} of those that cost most, costliest first.
+        spared: {path: why} of the layers that are to be left in float.
+    """
+
+    rows: int
+    sqnr: float | None = None
+    worst: dict[str, float] = field(default_factory=dict)
+    spared: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.sqnr is None:
+            return "Expected: not measured, for the outputs are no finite floats that each run repeats."
+        costs = ", ".join(f"{path} {kept:.1f}" for path, kept in self.worst.items())
+        left = f"; left in float: {', '.join(self.spared)}" if self.spared else ""
+        return (
+            f"Expected: the outputs keep {self.sqnr:.1f} dB of signal to rounding noise ({self.rows} rows of "
+            f"the calibration data); the costliest layers alone, in dB: {costs}{left}."
+        )
+
+
+def check_sqnr(min_sqnr: Any) -> None:
+    """Refuses what is no number of decibels."""
+    if min_sqnr is None or (isinstance(min_sqnr, (int, float)) and not isinstance(min_sqnr, bool)):
+        return
+    raise wrong_argument("min_sqnr", "a number of decibels, or None", min_sqnr)
+
+
+def expect(flavor: Flavor, model: Any, batch: Any, floor: float | None, shown: int = 3) -> Expectation:
+    """Measures what rounding costs, and finds the layers to leave in float.
+
+    While the outputs keep less than `floor`, the costliest layer is left in float, if that gains 1 dB. Of
+    other formats than int8 all are kept: who asks for them knows that they keep less.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model whose ranges are known; it is not changed.
+        batch: Inputs; the first few rows are used.
+        floor: In dB; None leaves every layer as it is.
+        shown: How many of the costliest layers are wanted to be shown.
+    """
+    rows, count = _few(flavor, model, batch)
+    noise = RoundingNoise(flavor, model, rows)
+    if not noise.measurable:
+        return Expectation(count)
+    ranking = noise.costliest(list(noise.layers))
+    worst: dict[str, float] = {}
+    spared: dict[str, str] = {}
+    rounded, sqnr, in_vain = list(noise.layers), noise.sqnr(noise.layers), 0
+    while floor is not None and sqnr < floor and len(rounded) > 1 and in_vain < _IN_VAIN:
+        path, alone = next(ranking, (None, 0.0))
+        if path is None:
+            break
+        without = [other for other in rounded if other != path]
+        better = noise.sqnr(without)
+        if better < sqnr + GAIN or noise.layers[path] != "int8":
+            worst[path], in_vain = alone, in_vain + 1
+            continue
+        spared[path] = (
+            f"left in float: with it rounded the outputs keep {sqnr:.1f} dB of signal to noise, else "
+            f"{better:.1f} dB; `min_sqnr={floor:g}`"
+        )
+        rounded, sqnr, in_vain = without, better, 0
+    worst |= dict(itertools.islice(ranking, max(0, shown - len(worst))))
+    return Expectation(count, sqnr, worst, spared)
+
+
+def _few(flavor: Flavor, model: Any, batch: Any) -> tuple[Any, int]:
+    """The first rows of a batch, few where they are large; all where the model takes one number of rows."""
+    tf = flavor.tf
+    leaves = tf.nest.flatten(batch)
+    sizes = {int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)}
+    fixed = any(
+        tensor.shape[0] is not None for tensor in tf.nest.flatten(getattr(model, "inputs", None) or [])
+    )
+    count = min(sizes, default=1)
+    if len(sizes) != 1 or fixed:
+        return batch, count
+    values = sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+    count = min(count, int(np.clip(_VALUES // max(values, 1), 4, 32)))
+    return tf.nest.map_structure(lambda leaf: leaf[:count], batch), count

@@ -1,0 +1,116 @@
+"""How much noise rounding leaves at a model's outputs: of all layers together, and of some alone."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt.quantize.inventory import quantizers_of, twins
+from keras_trt.quantize.quantizer import observing, quantize_dequantize
+
+Outputs = list[np.ndarray]
+
+
+class RoundingNoise:
+    """Runs a calibrated model on a few rows, any of its layers rounded and the others in float.
+
+    Which layers are rounded is an input of one traced graph: a trial costs one run and changes nothing.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model whose ranges are known.
+        rows: One batch of inputs.
+
+    Attributes:
+        layers: Paths of the layers that round something, with the format of their activations.
+        measurable: Whether there is anything to compare: floats that are finite and the same at each run.
+    """
+
+    def __init__(self, flavor: Flavor, model: Any, rows: Any) -> None:
+        found = [(path, layer) for path, layer in twins(flavor, model) if layer.quantization.own]
+        self.layers = {path: layer.quantization.scheme.activations for path, layer in found}
+        self._rows = rows
+        self._run = _traced(flavor, model, [layer for _, layer in found])
+        self._exact = self._outputs(())
+        again = self._outputs(())
+        self._measured = [i for i, y in enumerate(self._exact) if np.isfinite(y).all() and y.any()]
+        self.measurable = bool(self._measured) and all(
+            np.array_equal(a, b, equal_nan=True) for a, b in zip(self._exact, again, strict=True)
+        )
+
+    def sqnr(self, rounded: Collection[str]) -> float:
+        """The ratio of signal to rounding noise, in dB, at the output where it is smallest.
+
+        `10 log10(sum(y**2) / sum((y_rounded - y)**2))`, infinite where nothing has changed.
+
+        Args:
+            rounded: Paths of the layers that round; the others compute in float.
+        """
+        worst = self._worst(rounded)
+        if worst == 0:
+            return math.inf
+        return -10 * math.log10(worst) if worst < math.inf else -math.inf
+
+    def costliest(self, among: Sequence[str]) -> Iterator[tuple[str, float]]:
+        """The layers by what the outputs keep, in dB, where each alone is rounded; costliest first.
+
+        Noises of layers add up, nearly. So layers are measured in groups, and the noisiest group is cut into
+        halves until it is one layer: some dozens of runs for the first few, however many layers there are.
+
+        Args:
+            among: Paths to look through.
+        """
+        order = itertools.count()  # no comparison of groups where noises are equal
+        groups = [(self.sqnr(among), next(order), tuple(among))] if among else []
+        while groups:
+            kept, _, group = heapq.heappop(groups)
+            if len(group) == 1:
+                yield group[0], kept
+                continue
+            middle = len(group) // 2
+            for half in (group[:middle], group[middle:]):
+                heapq.heappush(groups, (self.sqnr(half), next(order), half))
+
+    def _worst(self, rounded: Collection[str]) -> float:
+        """The largest ratio of noise to signal of the outputs; infinite where rounding makes one NaN."""
+        found = self._outputs(rounded)
+        return max(_ratio(found[i], self._exact[i]) for i in self._measured)
+
+    def _outputs(self, rounded: Collection[str]) -> Outputs:
+        on = np.array([path in rounded for path in self.layers], bool)
+        return [y.numpy().astype(np.float64) for y in self._run(self._rows, on)]
+
+
+def _ratio(found: np.ndarray, exact: np.ndarray) -> float:
+    if found.shape != exact.shape or not np.isfinite(found).all():
+        return math.inf
+    return float(np.square(found - exact).sum() / np.square(exact).sum())
+
+
+def _traced(flavor: Flavor, model: Any, layers: Sequence[Any]) -> Any:
+    """The model's floating outputs as one graph of (rows, which layers round)."""
+    tf = flavor.tf
+    position = {id(part): i for i, layer in enumerate(layers) for part in (layer, *quantizers_of(layer))}
+
+    @tf.function(reduce_retracing=True)
+    def run(rows: Any, on: Any) -> list[Any]:
+        def activation(quantizer: Any, x: Any) -> Any:
+            amax = tf.convert_to_tensor(flavor.raw(quantizer.amax))
+            rounded = quantize_dequantize(tf.cast(x, tf.float32), amax, quantizer.dtype_name)
+            rounds = tf.logical_and(on[position[id(quantizer)]], amax > 0)
+            return tf.where(rounds, tf.cast(rounded, x.dtype), x)
+
+        def kernel(layer: Any, floats: Any, rounded: Any) -> Any:
+            return tf.where(on[position[id(layer)]], rounded, floats)
+
+        with observing(activation, kernel):
+            outputs = tf.nest.flatten(model(rows, training=False), expand_composites=True)
+        return [y for y in map(tf.convert_to_tensor, outputs) if y.dtype.is_floating]
+
+    return run

@@ -1,0 +1,125 @@
+"""What `quantize_model` expects of its result, and the layers that it leaves in float."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_trt.errors import InputError
+from keras_trt.export import export
+from keras_trt.models import load_model, report, save_model
+from keras_trt.quantize import quantize_model, sensitivity
+from keras_trt.quantize.inventory import inventory
+from tests.quantize.test_noise import decibels
+
+X = np.random.default_rng(0).normal(size=(64, 12, 12, 3)).astype(np.float32)
+
+
+def net(k, loud=300.0):
+    """A head that reads two branches of one concatenation, one of them `loud` times the other's size.
+
+    The head's weights make up for it, so that one grid for both loses the quiet one.
+    """
+    k.utils.set_random_seed(0)
+    inputs = k.Input((12, 12, 3))
+    x = k.layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(inputs)
+    quiet = k.layers.Conv2D(8, 1, name="quiet")(x)
+    big = k.layers.Conv2D(8, 1, name="big")(x)
+    both = k.layers.Concatenate(name="both")([quiet, big])
+    pooled = k.layers.AveragePooling2D(2, name="pooled")(both)
+    y = k.layers.Conv2D(4, 3, name="head")(pooled)
+    model = k.Model(inputs, k.layers.GlobalMaxPooling2D(name="top")(y))
+    model.get_layer("big").set_weights([w * loud for w in model.get_layer("big").get_weights()])
+    kernel, bias = model.get_layer("head").get_weights()
+    kernel[:, :, 8:] /= loud
+    model.get_layer("head").set_weights([kernel, bias])
+    return model
+
+
+def quantised(model):
+    return {t.layer for t in inventory(model)}
+
+
+def test_layers_that_int8_costs_too_much_stay_float_and_say_why(k):
+    model = net(k)
+    exact = model.predict(X, verbose=0).astype(np.float64)
+    all_of_it = quantize_model(model, calibration_data=X, min_sqnr=None, verbose=0)
+    spared = quantize_model(model, calibration_data=X, verbose=0)
+    assert decibels(all_of_it.predict(X, verbose=0), exact) < 15
+    assert decibels(spared.predict(X, verbose=0), exact) > 25
+    assert "head" in quantised(all_of_it) - quantised(spared)
+    assert {"stem", "quiet", "big"} <= quantised(spared)
+    reasons = {row["layer"]: row["reason"] for row in report(spared).rows}
+    assert reasons["head"].startswith("left in float: with it rounded the outputs keep ")
+    assert reasons["head"].endswith("dB; `min_sqnr=25`")
+
+
+def test_what_served_a_layer_that_stays_float_stays_float_too(k):
+    spared = quantize_model(net(k), calibration_data=X, verbose=0)
+    assert "pooled" not in quantised(spared)
+
+
+def test_a_model_that_keeps_enough_is_quantised_as_a_whole(k):
+    spared = quantize_model(net(k, loud=1.0), calibration_data=X, verbose=0)
+    assert {"stem", "quiet", "big", "pooled", "head"} <= quantised(spared)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"min_sqnr": None}, {"min_sqnr": 0}, {"only": ["stem", "head", "quiet", "big"]}, {"scheme": "fp8"}],
+)
+def test_who_asks_for_all_layers_gets_them(k, arguments):
+    model = quantize_model(net(k), calibration_data=X, verbose=0, **arguments)
+    assert {"stem", "quiet", "big", "head"} <= quantised(model)
+
+
+def test_one_line_says_what_is_expected(k, capsys):
+    quantize_model(net(k), calibration_data=X)
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert printed.startswith("Expected: the outputs keep ")
+    assert "(32 rows of the calibration data); the costliest layers alone, in dB: " in printed
+    assert "; left in float: " in printed and "head" in printed
+    quantize_model(net(k), calibration_data=X, verbose=0)
+    assert not capsys.readouterr().out
+
+
+def test_sensitivity_measures_every_layer(k):
+    assert {"head", "pooled"} <= set(sensitivity(net(k), X, verbose=0).losses)
+
+
+def test_why_a_layer_stays_float_is_kept_in_the_file_and_does_not_hinder(k, tmp_path):
+    spared = quantize_model(net(k), calibration_data=X, verbose=0)
+    save_model(spared, tmp_path / "net.keras")
+    loaded = load_model(tmp_path / "net.keras")
+    assert np.array_equal(loaded.predict(X, verbose=0), spared.predict(X, verbose=0))
+    assert report(loaded).rows == report(spared).rows
+    found = export(loaded, tmp_path / "net", calibration_data=X, engine=None, verbose=0)
+    assert found.float_layers == ("head",)
+    loaded.compile("sgd", "mse")
+    loaded.fit(X, np.zeros((64, 4)), verbose=0)
+    again = quantize_model(loaded, only=["head"], calibration_data=X, verbose=0)
+    assert "head" in quantised(again)
+
+
+def test_inside_a_layer_of_the_users_it_works_as_well(k, tmp_path):
+    @k.saving.register_keras_serializable(package="test_expectation")
+    class Block(k.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = net(k)
+
+        def call(self, x):
+            return self.inner(x)
+
+    inputs = k.Input((12, 12, 3))
+    model = k.Model(inputs, Block(name="block")(inputs))
+    spared = quantize_model(model, calibration_data=X, verbose=0)
+    (head,) = (row for row in report(spared).rows if row["layer"].endswith("/head"))
+    assert head["reason"].startswith("left in float: ")
+    assert np.isfinite(spared.predict(X, verbose=0)).all()
+
+
+@pytest.mark.parametrize("given", ["25", True, [25]])
+def test_a_floor_is_a_number_of_decibels(k, given):
+    with pytest.raises(InputError, match=r"`min_sqnr` must be a number of decibels, or None\. Received: "):
+        quantize_model(net(k), min_sqnr=given)
