@@ -258,3 +258,24 @@ def test_flipped_and_missing_bytes_are_an_error_with_the_path(saved):
         else:
             survived += 1  # a time stamp or an attribute of the archive, which says nothing of the model
     assert survived < 15
+
+
+def test_layers_of_a_saved_model_load_with_their_classes(tmp_path):
+    """tf_keras makes classes of its own for a SavedModel's layers whose classes are not there."""
+    tf_keras = pytest.importorskip("tf_keras")
+
+    class Doubled(tf_keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    inputs = tf_keras.Input((8,))
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(4)(Doubled(name="doubled")(inputs)))
+    model.save(tmp_path / "saved")
+    revived = tf_keras.models.load_model(tmp_path / "saved", compile=False)
+    x = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+    quantized = keras_trt.quantize_model(revived, calibration_data=x, verbose=0)
+    keras_trt.save_model(quantized, tmp_path / "net.keras")
+    with pytest.raises(ModelError, match=r"names the class `.*\.Doubled`.*Pass custom_objects=\{'Doubled': "):
+        keras_trt.load_model(tmp_path / "net.keras")
+    loaded = keras_trt.load_model(tmp_path / "net.keras", custom_objects={"Doubled": Doubled})
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))

@@ -103,7 +103,8 @@ def _known(flavor: Flavor, module: str, name: str, *, function: bool, safe_mode:
         return any(hasattr(getattr(flavor.keras, part, None), name) for part in _FUNCTIONS)
     if own:
         _bring(flavor, module)
-        return True
+        # The classes that tf_keras makes for layers of a SavedModel bear the name of its own module.
+        return function or module not in sys.modules or _defined(module, name) is not None
     if root.startswith("keras"):  # tf_keras looks for `tf_keras...` in its place
         return False
     found = _defined(module, name)

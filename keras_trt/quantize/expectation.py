@@ -88,6 +88,11 @@ def expect(flavor: Flavor, model: Any, batch: Any, floor: float | None, shown: i
             f"{better:.1f} dB; `min_sqnr={floor:g}`"
         )
         rounded, sqnr, in_vain = without, better, 0
+    for path in list(spared):  # what was left in float first may not have been needed in the end
+        whole = [other for other in noise.layers if other not in spared or other == path]
+        if floor is not None and sqnr >= floor and (kept := noise.sqnr(whole)) >= floor:
+            rounded, sqnr = whole, kept
+            del spared[path]
     worst |= dict(itertools.islice(ranking, max(0, shown - len(worst))))
     return Expectation(count, sqnr, worst, spared)
 
