@@ -104,3 +104,19 @@ def test_branches_of_different_reach_keep_their_values_behind_a_concatenation(k)
     expected = model.predict(x, verbose=0)
     found = quantize_model(model, calibration_data=x, verbose=0).predict(x, verbose=0)
     assert 10 * np.log10((expected**2).mean() / ((expected - found) ** 2).mean()) > 30
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_causal_convolution_read_beside_a_skip_computes_in_int8(k, tmp_path, dilation):
+    """Its zero padding in time stands between the shared Q/DQ and the convolution."""
+    causal = {"padding": "causal", "dilation_rate": dilation}
+    inputs = k.Input((16, 4))
+    x = k.layers.Conv1D(8, 1, activation="relu", name="first")(inputs)
+    y = k.layers.Conv1D(8, 3, activation="relu", name="second", **causal)(x)
+    y = k.layers.Conv1D(8, 3, name="third", **causal)(y)
+    model = k.Model(inputs, k.layers.Dense(3, name="head")(k.layers.ReLU()(k.layers.Add()([x, y]))))
+    data = np.random.default_rng(0).normal(size=(16, 16, 4)).astype(np.float32)
+    quantized = quantize_model(model, calibration_data=data, verbose=0)
+    report = export(quantized, tmp_path / "net", compute_capabilities=["SM89"], verbose=0)
+    assert report.float_layers == () and report.int8_mac_share == 1.0
+    assert "Pad" not in report.operators

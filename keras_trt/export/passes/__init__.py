@@ -13,6 +13,7 @@ from keras_trt.export.passes.body_outputs import SeparateBodyOutputsPass
 from keras_trt.export.passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.export.passes.directions import RunBackwardsPass
 from keras_trt.export.passes.fold_affine import FoldAffinePass
+from keras_trt.export.passes.fold_pad import FoldPadPass
 from keras_trt.export.passes.grid import Format
 from keras_trt.export.passes.layout import RemoveTransposesPass
 from keras_trt.export.passes.naming import NameNodesPass
@@ -20,7 +21,7 @@ from keras_trt.export.passes.opset import RaiseOpsetPass
 from keras_trt.export.passes.order import OrderNodesPass
 from keras_trt.export.passes.outputs import SeparateOutputsPass
 from keras_trt.export.passes.products import MultiplyManyAxesPass
-from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
+from keras_trt.export.passes.qdq import HoistLayoutPass, RepeatQuantizersPass
 from keras_trt.export.passes.regions import MoveRegionsPass
 from keras_trt.export.passes.repeated import DropRepeatedPairsPass
 from keras_trt.export.passes.retype import OPSETS, RetypeQuantizersPass

@@ -6,8 +6,6 @@ that only moves values around or pads with zeros, and quantising again with the 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
@@ -15,7 +13,7 @@ from keras_trt.export.passes import _graph as g
 
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
-_MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pad", "Concat")
+_MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Pad", "Concat")
 """Ops between a DQ and a weighted op behind which Q/DQ is repeated, so that they run int8 themselves."""
 
 
@@ -28,7 +26,8 @@ class HoistLayoutPass(ir.passes.InPlacePass):
     1. `Q -> Transpose -> DQ` and `Q -> DQ -> Transpose` become `Transpose -> Q -> DQ`; when the pair has
        other users, the Transpose gets a pair of its own.
     2. Reshape, Squeeze and Unsqueeze likewise, when the pair has no other user.
-    3. `Pad -> Transpose` becomes `Transpose -> Pad`, so that the Pad can go into a Conv.
+    3. `Pad -> Transpose` becomes `Transpose -> Pad`, and `Pad -> Unsqueeze` (a causal `Conv1D`) likewise, so
+       that the Pad can go into a Conv.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -45,7 +44,7 @@ def _hoist(node: ir.Node) -> bool:
     if source is None:
         return False
     if source.op_type == "Pad":
-        return node.op_type == "Transpose" and _swap_with_pad(node, source)
+        return _swap_with_pad(node, source)
     alone = g.only_used_by(source.outputs[0], node)
     if g.scalar(source.inputs[1]) is None or not (alone or node.op_type == "Transpose"):
         return False
@@ -69,30 +68,26 @@ def _hoist(node: ir.Node) -> bool:
         name=source.name if alone else f"{source.name}_nchw",
     )
     g.replace(node, again)
-    _drop_unused(source)
+    drop_unused(source)
     if source.op_type == "DequantizeLinear":
         _hoist(moved.producer())
     return True
 
 
 def _swap_with_pad(node: ir.Node, pad: ir.Node) -> bool:
-    amounts, perm = g.constant(pad.inputs[1]), g.ints(node, "perm")
-    if amounts is None or perm is None or len(amounts) != 2 * len(perm) or len(pad.inputs) > 3:
+    amounts = _amounts_behind(node, pad)
+    if amounts is None or g.sole_consumer(pad.outputs[0]) is None:
         return False
-    if g.sole_consumer(pad.outputs[0]) is None:
-        return False
-    begin, end = np.split(amounts, 2)
-    pads = g.add_constant(node.graph, np.concatenate([begin[perm], end[perm]]), f"{pad.name}/pads")
+    pads = g.add_constant(node.graph, amounts, f"{pad.name}/pads")
     moved = g.insert(
         node,
-        "Transpose",
-        [pad.inputs[0]],
+        node.op_type,
+        [pad.inputs[0], *node.inputs[1:]],
         dict(node.attributes),
         dtype=pad.inputs[0].dtype,
-        name=node.name or "Transpose",
+        name=node.name or node.op_type,
     )
-    shape = pad.inputs[0].shape
-    moved.shape = None if shape is None else ir.Shape([shape[p] for p in perm])
+    moved.shape = _unpadded(node.outputs[0].shape, amounts)
     padded = g.insert(
         node,
         "Pad",
@@ -102,84 +97,35 @@ def _swap_with_pad(node: ir.Node, pad: ir.Node) -> bool:
         name=pad.name or "Pad",
     )
     g.replace(node, padded)
-    _drop_unused(pad)
+    drop_unused(pad)
     return True
 
 
-class FoldPadPass(ir.passes.InPlacePass):
-    """A zero `Pad` of the spatial axes becomes padding of the op behind it.
-
-    1. Before a `Conv` or its Q/DQ.
-    2. Before a `MaxPool` of values that are never negative (its own padding counts as minus infinity).
-    """
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Walks the graph once."""
-        modified = False
-        for node in list(model.graph):
-            if node.op_type == "Conv" and not _auto_pad(node):
-                modified = _fold_pad(node) or modified
-            elif node.op_type == "MaxPool" and not _auto_pad(node) and len(node.outputs) == 1:
-                modified = _fold_pad_of_pool(node) or modified
-        return ir.passes.PassResult(model, modified)
-
-
-def _fold_pad_of_pool(pool: ir.Node) -> bool:
-    pad = g.producer(pool.inputs[0], "Pad")
-    pads = _spatial_zero_pads(pad) if pad is not None else None
-    if pad is None or pads is None or not _never_negative(pad.inputs[0]):
-        return False
-    kernel = g.ints(pool, "kernel_shape") or []
-    total = [a + b for a, b in zip(g.ints(pool, "pads", [0] * len(pads)) or [], pads, strict=True)]
-    if any(n >= size for n, size in zip(total, kernel * 2, strict=True)):
-        return False  # a window of padding only would be minus infinity
-    pool.attributes["pads"] = ir.AttrInt64s("pads", total)
-    pool.replace_input_with(0, pad.inputs[0])
-    _drop_unused(pad)
-    return True
+def _amounts_behind(node: ir.Node, pad: ir.Node) -> np.ndarray | None:
+    """What a Pad adds to each axis behind a Transpose or Unsqueeze; None where it cannot be said."""
+    amounts = g.constant(pad.inputs[1])
+    if amounts is None or len(pad.inputs) > 3:
+        return None
+    begin, end = np.split(amounts, 2)
+    perm, axes = g.ints(node, "perm"), g.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.op_type == "Transpose" and perm is not None and len(perm) == len(begin):
+        return np.concatenate([begin[perm], end[perm]])
+    if node.op_type == "Unsqueeze" and axes is not None:
+        rank = len(begin) + axes.size
+        new = {int(axis) % rank for axis in axes.ravel()}
+        behind = np.zeros((2, rank), amounts.dtype)
+        behind[:, [axis for axis in range(rank) if axis not in new]] = begin, end
+        return behind.ravel()
+    return None
 
 
-def _never_negative(value: ir.Value) -> bool:
-    """Whether a tensor is known to hold no negative values."""
-    node = g.producer(value)
-    if node is None:
-        return False
-    if node.op_type in ("Relu", "Sigmoid", "Softmax", "Abs", "Exp", "Softplus"):
-        return True
-    if node.op_type == "Clip":
-        low = g.scalar(node.inputs[1]) if len(node.inputs) > 1 else None
-        return low is not None and low >= 0
-    if node.op_type in (
-        "MaxPool",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "Transpose",
-        "Reshape",
-        "AveragePool",
-    ):
-        return _never_negative(node.inputs[0])
-    return False
-
-
-def _fold_pad(conv: ir.Node) -> bool:
-    pair = _pair(conv.inputs[0])
-    if pair is not None and g.sole_consumer(pair[1].outputs[0]) is not None:
-        user: ir.Node = pair[0]  # Q(Pad(x)) = Pad(Q(x)), so the Pad may pass the pair
-        alone = g.sole_consumer(user.outputs[0]) is not None
-    else:
-        user, alone = conv, True
-    pad = g.producer(user.inputs[0], "Pad")
-    pads = _spatial_zero_pads(pad) if pad is not None and alone else None
-    if pad is None or pads is None:
-        return False
-    own = g.ints(conv, "pads", [0] * len(pads)) or []
-    conv.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(own, pads, strict=True)])
-    user.replace_input_with(0, pad.inputs[0])
-    if pair is not None and user is pair[0]:  # their tensors have the unpadded shape now
-        for value in (pair[0].outputs[0], pair[1].outputs[0]):
-            value.shape = None if pad.inputs[0].shape is None else ir.Shape(pad.inputs[0].shape)
-    _drop_unused(pad)
-    return True
+def _unpadded(shape: ir.Shape | None, amounts: np.ndarray) -> ir.Shape | None:
+    """A shape before it was padded; an axis of unknown size that was padded has another unknown one."""
+    if shape is None:
+        return None
+    added = amounts.reshape(2, -1).sum(axis=0).tolist()
+    sizes = zip(shape, added, strict=True)
+    return ir.Shape([size - n if isinstance(size, int) else None if n else size for size, n in sizes])
 
 
 class RepeatQuantizersPass(ir.passes.InPlacePass):
@@ -201,7 +147,7 @@ class RepeatQuantizersPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
-def _pair(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
+def pair_behind(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
     """The (Q, DQ) that `value` comes out of, with per-tensor scales."""
     dq = g.producer(value, "DequantizeLinear")
     q = g.producer(dq.inputs[0], "QuantizeLinear") if dq is not None else None
@@ -212,11 +158,11 @@ def _pair(value: ir.Value | None) -> tuple[ir.Node, ir.Node] | None:
 
 def _source_pair(value: ir.Value) -> tuple[ir.Node, ir.Node] | None:
     """The (Q, DQ) behind value-moving ops; for a Concat that of all inputs, when their scales agree."""
-    pair = _pair(value)
+    pair = pair_behind(value)
     if pair is not None:
         return pair
     node = g.producer(value, *_MOVERS)
-    if node is None or (node.op_type == "Pad" and not _pads_zeros(node)):
+    if node is None or (node.op_type == "Pad" and not pads_zeros(node)):
         return None
     moved = node.inputs if node.op_type == "Concat" else node.inputs[:1]
     pairs = [_source_pair(v) for v in moved if v is not None]
@@ -236,30 +182,16 @@ def _repeat(anchor: ir.Node, value: ir.Value, q: ir.Node, dq: ir.Node) -> ir.Val
     return g.insert(anchor, "DequantizeLinear", [quantized, *dq.inputs[1:]], like=value, name=dq_name)
 
 
-def _drop_unused(*nodes: ir.Node) -> None:
+def drop_unused(*nodes: ir.Node) -> None:
+    """Removes the nodes whose output nothing reads."""
     for node in nodes:
         output = node.outputs[0]
         if not output.uses() and not output.is_graph_output():
             node.graph.remove(node, safe=True)
 
 
-def _pads_zeros(pad: ir.Node) -> bool:
+def pads_zeros(pad: ir.Node) -> bool:
+    """Whether a Pad adds zeros, which are zeros on every grid."""
     mode = pad.attributes["mode"].as_string() if "mode" in pad.attributes else "constant"
     value = pad.inputs[2] if len(pad.inputs) > 2 else None
     return mode == "constant" and (value is None or g.scalar(value) == 0.0)
-
-
-def _spatial_zero_pads(pad: ir.Node) -> list[int] | None:
-    """The pads in a Conv's notation, or None when the Pad does more than add zeros around."""
-    amounts = g.constant(pad.inputs[1])
-    if amounts is None or not _pads_zeros(pad) or (len(pad.inputs) > 3 and pad.inputs[3] is not None):
-        return None
-    begin, end = np.split(amounts, 2)
-    if np.any(amounts < 0) or np.any(begin[:2]) or np.any(end[:2]):
-        return None
-    return [int(n) for n in (*begin[2:], *end[2:])]
-
-
-def _auto_pad(node: ir.Node) -> bool:
-    attr: Any = node.attributes.get("auto_pad")
-    return attr is not None and attr.as_string() not in ("NOTSET", "VALID")

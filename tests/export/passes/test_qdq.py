@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx_ir.passes import common
 
-from keras_trt.export.passes.qdq import FoldPadPass, HoistLayoutPass, RepeatQuantizersPass
-from tests.export.onnx_tools import GraphBuilder, build_ir, floats, ops, run
+from keras_trt.export.passes.qdq import HoistLayoutPass, RepeatQuantizersPass
+from tests.export.onnx_tools import GraphBuilder, floats, ops, run
 
 NHWC_TO_NCHW = [0, 3, 1, 2]
 PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
@@ -55,15 +55,6 @@ def test_a_pad_moves_behind_a_transpose():
     assert found == ["Transpose", "Pad", "QuantizeLinear", "DequantizeLinear", "Conv"]
 
 
-@pytest.mark.parametrize("positive", [True, False])
-def test_a_zero_pad_before_a_max_pool_is_folded_when_no_value_is_negative(positive):
-    b = GraphBuilder(x=("batch", 3, 8, 8))
-    y = b("Relu" if positive else "Tanh", "x")
-    model = b.finish(b("MaxPool", b("Pad", y, PADS), kernel_shape=[3, 3], strides=[2, 2]))
-    found = apply(FoldPadPass(), model, x=floats(2, 3, 8, 8) - 2)
-    assert ("Pad" in found) is not positive
-
-
 def test_a_quantiser_with_other_users_is_copied_for_the_transpose():
     b = GraphBuilder(x=("batch", 8, 8, 3))
     dq = b.qdq("x", 0.02)
@@ -100,32 +91,16 @@ def test_a_reshape_of_integers_moves_before_the_quantiser_for_all_its_readers():
     assert found == ["Reshape", "QuantizeLinear", "DequantizeLinear", "DequantizeLinear"]
 
 
-@pytest.mark.parametrize("where", ["before Q", "after DQ", "no Q/DQ"])
-def test_a_zero_pad_becomes_the_convs_own(where, tmp_path):
-    b = GraphBuilder(x=("batch", 3, 8, 8))
-    y = b.inputs["x"]
-    if where == "before Q":
-        y = b.qdq(b("Pad", y, PADS), 0.02)
-    elif where == "after DQ":
-        y = b("Pad", b.qdq(y, 0.02), PADS)
-    else:
-        y = b("Pad", y, PADS)
-    model = b.finish(b("Conv", y, floats(4, 3, 3, 3), pads=[1, 0, 1, 0], strides=[2, 2]))
-    assert "Pad" not in apply(FoldPadPass(), model, x=floats(2, 3, 8, 8))
-    assert list(model.graph[-1].attributes["pads"].as_ints()) == [2, 1, 2, 1]
-    build_ir(model, tmp_path)
-
-
-@pytest.mark.parametrize("case", ["value", "reflect", "channels", "second user"])
-def test_other_pads_stay(case):
-    b = GraphBuilder(x=("batch", 3, 8, 8))
-    pads = np.array([0, 1, 0, 0, 0, 0, 0, 0], np.int64) if case == "channels" else PADS
-    value = [np.float32(1.0)] if case == "value" else []
-    padded = b("Pad", "x", pads, *value, mode="reflect" if case == "reflect" else "constant")
-    conv = b("Conv", padded, floats(4, 4 if case == "channels" else 3, 3, 3))
-    outputs = [conv, b("Relu", padded)] if case == "second user" else [conv]
-    found = apply(FoldPadPass(), b.finish(*outputs), x=floats(2, 3, 8, 8))
-    assert "Pad" in found
+def test_a_pad_in_time_moves_behind_the_axis_that_a_1d_convolution_adds():
+    b = GraphBuilder(x=("batch", 8, 5))
+    padded = b("Pad", b.qdq("x", 0.02), np.array([0, 2, 0, 0, 1, 0], np.int64))
+    y = b("Transpose", b("Unsqueeze", padded, np.array([1])), perm=NHWC_TO_NCHW)
+    model = b.finish(b("Conv", y, floats(4, 5, 1, 3)))
+    found = apply(HoistLayoutPass(), model, x=floats(2, 8, 5))
+    found = apply(HoistLayoutPass(), model, x=floats(2, 8, 5))
+    assert found[-2:] == ["Pad", "Conv"]
+    (pads,) = (node.inputs[1].const_value.numpy() for node in model.graph if node.op_type == "Pad")
+    assert pads.tolist() == [0, 0, 0, 2, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("mover", ["MaxPool", "Reshape", "Pad", "Concat"])
