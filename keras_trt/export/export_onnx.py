@@ -33,8 +33,9 @@ from keras_trt.export.probe import made_up, rows_of
 from keras_trt.export.reached import unreached
 from keras_trt.export.report import ExportReport
 from keras_trt.export.stages import Stages
-from keras_trt.export.stats import Product, int8_share, op_counts, products
+from keras_trt.export.stats import Product, float_work, int8_share, op_counts, products
 from keras_trt.quantize.inventory import QuantizedTensor
+from keras_trt.quantize.unknown_kernels import unknown_work
 
 _NO_BUILDER = (
     "The bundle holds no plan: no TensorRT builder is installed. Install one with: "
@@ -108,6 +109,8 @@ def export_onnx(job: Job, stages: Stages, notes: Sequence[str] = ()) -> ExportRe
     with write_bundle(job.target, job.overwrite) as folder:
         with stages("write"):
             weighted = list(products(graph, job.traced.layers))
+            if job.found:
+                said += unknown_work(flavor_of(job.model), job.model, float_work(weighted))
             bundle = _write(folder, graph, weighted, job)
         compared = Comparison()
         if job.verify:

@@ -107,6 +107,16 @@ def int8_share(found: Iterable[Product]) -> float:
     return sum(p.macs for p in found if p.int8) / total if total else 0.0
 
 
+def float_work(found: Iterable[Product]) -> dict[str, float]:
+    """The share of all multiply-accumulates that each layer computes in float, by its path."""
+    found = list(found)
+    total, macs = sum(p.macs for p in found), Counter[str]()
+    for product in found:
+        if product.computes == "float":
+            macs[product.layer] += product.macs
+    return {layer: own / total for layer, own in macs.items() if total}
+
+
 def has_two_of_four(weight: np.ndarray, axis: int) -> bool:
     """Whether a weight has NVIDIA's 2:4 pattern along `axis`, and any zeros at all."""
     if weight.shape[axis] % 4 or 2 * np.count_nonzero(weight) > weight.size:

@@ -41,6 +41,7 @@ from keras_trt.quantize.twins import (
     set_silent,
     spared_because,
 )
+from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
 from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
@@ -284,4 +285,6 @@ def left_float(flavor: Flavor, layer: Any, decision: Decision, others: bool) -> 
     """Why a layer is float, in a model that has been quantised (`others`) or not."""
     if decision.quantized:
         return LEFT_OUT if others else "can be quantised: call `quantize_model`"
+    if kernels := unknown_kernels(layer):
+        return f"no rule knows its weights; if it multiplies by them: {way_to_register(layer, kernels)}"
     return decision.reason or f"no rule for {float_class(layer).__name__}"

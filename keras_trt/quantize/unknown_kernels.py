@@ -1,0 +1,44 @@
+"""Layers of the user's that multiply by weights which no rule knows: float until somebody says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import kernels_of
+from keras_trt.quantize.twins import float_class
+
+_SHARE = 0.01  # of a model's multiply-accumulates; less is not worth a sentence
+
+
+def unknown_kernels(layer: Any) -> list[str]:
+    """The attributes that hold a layer's own matrices, where neither Keras nor a rule knows them."""
+    if float_class(layer).__module__.split(".")[0] in ("keras", "tf_keras") or kernels_of(layer):
+        return []
+    return [name for name, value in vars(layer).items() if hasattr(value, "assign") and len(value.shape) > 1]
+
+
+def way_to_register(layer: Any, kernels: Iterable[str]) -> str:
+    """The line that tells the library."""
+    return f"keras_trt.register_layer({float_class(layer).__name__}, kernels={list(kernels)})"
+
+
+def unknown_work(flavor: Flavor, model: Any, float_work: Mapping[str, float]) -> list[str]:
+    """Sentences on the layers that compute in float because no rule knows their weights.
+
+    Args:
+        flavor: The model's Keras.
+        model: The model that is exported.
+        float_work: The share of all multiply-accumulates that each layer computes in float, by path.
+    """
+    found = []
+    for path, layer in flavor.walk(model):
+        share = float_work.get(path, 0.0)
+        kernels = unknown_kernels(layer) if share >= _SHARE else []
+        if kernels:
+            found.append(
+                f"Layer {path!r} computes {share:.1%} of the multiply-accumulates in float: no rule knows "
+                f"its weights. Before `quantize_model`: {way_to_register(layer, kernels)}"
+            )
+    return found
