@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,30 +72,47 @@ def expect(flavor: Flavor, model: Any, batch: Any, floor: float | None, shown: i
     if not noise.measurable:
         return Expectation(count)
     ranking = noise.costliest(list(noise.layers))
-    worst: dict[str, float] = {}
-    spared: dict[str, str] = {}
-    rounded, sqnr, in_vain = list(noise.layers), noise.sqnr(noise.layers), 0
-    while floor is not None and sqnr < floor and len(rounded) > 1 and in_vain < _IN_VAIN:
+    found = _spared(noise, ranking, floor)
+    seen = found.alone | dict(itertools.islice(ranking, max(0, shown + len(found.why) - len(found.alone))))
+    worst = [(path, kept) for path, kept in seen.items() if path not in found.why][:shown]
+    return Expectation(count, noise.sqnr(_without(noise, found.why)), dict(worst), found.why)
+
+
+@dataclass(frozen=True)
+class _Spared:
+    """Why layers are left in float, by path, and what each layer that was looked at costs alone."""
+
+    why: dict[str, str] = field(default_factory=dict)
+    alone: dict[str, float] = field(default_factory=dict)
+
+
+def _spared(noise: RoundingNoise, ranking: Iterator[tuple[str, float]], floor: float | None) -> _Spared:
+    found, in_vain = _Spared(), 0
+    sqnr = noise.sqnr(noise.layers)
+    while floor is not None and sqnr < floor and in_vain < _IN_VAIN:
         path, alone = next(ranking, (None, 0.0))
-        if path is None:
+        if path is None or len(found.why) == len(noise.layers) - 1:  # one is always rounded
             break
-        without = [other for other in rounded if other != path]
-        better = noise.sqnr(without)
+        found.alone[path] = alone
+        better = noise.sqnr(_without(noise, [*found.why, path]))
         if better < sqnr + GAIN or noise.layers[path] != "int8":
-            worst[path], in_vain = alone, in_vain + 1
+            in_vain += 1
             continue
-        spared[path] = (
+        found.why[path] = (
             f"left in float: with it rounded the outputs keep {sqnr:.1f} dB of signal to noise, else "
             f"{better:.1f} dB; `min_sqnr={floor:g}`"
         )
-        rounded, sqnr, in_vain = without, better, 0
-    for path in list(spared):  # what was left in float first may not have been needed in the end
-        whole = [other for other in noise.layers if other not in spared or other == path]
-        if floor is not None and sqnr >= floor and (kept := noise.sqnr(whole)) >= floor:
-            rounded, sqnr = whole, kept
-            del spared[path]
-    worst |= dict(itertools.islice(ranking, max(0, shown - len(worst))))
-    return Expectation(count, sqnr, worst, spared)
+        sqnr, in_vain = better, 0
+    for path in list(found.why):  # the first one may not have been needed in the end
+        others = [other for other in found.why if other != path]
+        if floor is not None and sqnr >= floor and noise.sqnr(_without(noise, others)) >= floor:
+            del found.why[path]
+    return found
+
+
+def _without(noise: RoundingNoise, left: Iterable[str]) -> list[str]:
+    left = set(left)
+    return [path for path in noise.layers if path not in left]
 
 
 def _few(flavor: Flavor, model: Any, batch: Any) -> tuple[Any, int]:
@@ -106,7 +124,7 @@ def _few(flavor: Flavor, model: Any, batch: Any) -> tuple[Any, int]:
         tensor.shape[0] is not None for tensor in tf.nest.flatten(getattr(model, "inputs", None) or [])
     )
     count = min(sizes, default=1)
-    if len(sizes) != 1 or fixed:
+    if len(sizes) != 1 or fixed or not all(isinstance(leaf, tf.Tensor) for leaf in leaves):
         return batch, count
     values = sum(math.prod(leaf.shape[1:]) for leaf in leaves)
     count = min(count, int(np.clip(_VALUES // max(values, 1), 4, 32)))
