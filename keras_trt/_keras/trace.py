@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from keras_trt._keras.scopes import computing_layers, layer_scopes
 from keras_trt._keras.signature import BATCH_AXIS, Signature, TensorInfo, signature_of
 from keras_trt._keras.time_steps import steps_at_once
 from keras_trt._keras.weights import embed, holders
+from keras_trt._memory import free_graph
 from keras_trt.errors import ExportError
 
 
@@ -109,8 +109,9 @@ def trace(
     named = zip(call.output_names, concrete.outputs, strict=True)
     tensors = [(name, tensor.shape, tensor.dtype.name) for name, tensor in named]
     graph = read_graph(flavor.tf, concrete, len(signature.inputs))
+    operations = len(concrete.graph.get_operations())
     del named, concrete
-    gc.collect()  # TensorFlow's graph refers to itself; what follows can use its memory
+    free_graph(operations)
     graph_def, weights, origins = freeze(graph)
     outputs = [_output_info(*found) for found in tensors]
     open_ = [info.shape[:1] == (_first_axis(info.name),) for info in outputs]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from keras_trt._memory import free_graph
 from keras_trt.errors import ExportError
 from keras_trt.export.convertible import check_convertible
 from keras_trt.export.handlers import handlers
@@ -61,8 +61,9 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
         except Exception as e:  # tf2onnx raises whatever comes up
             raise ExportError(f"tf2onnx could not convert model {trace.name!r}: {e}") from e
         proto = converted.make_model(trace.name, producer_name="keras_trt", producer_version="")
+    operations = len(graph.get_operations())
     del graph, converted
-    gc.collect()  # they refer to themselves; what follows can use their memory
+    free_graph(operations)
     model = ir.serde.deserialize_model(proto)
     put_weights(
         model,
