@@ -101,6 +101,8 @@ def calibrate_keeping(
             run(batch)
             _check_finite(seen, owners)
             bar.update(done, finalize=done == total)
+        if done != total:  # an end that could not be known ends the line, too
+            bar.update(done, finalize=True)
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
     _set_ranges(flavor, reached, chosen, peak)  # a layer that the call never reaches keeps its range
     return first
