@@ -94,6 +94,8 @@ def verify(
                 )
             job.add(x, y)
             bar.update(done)
+        if done != bar.target:  # an end that could not be known ends the line, too
+            bar.update(done, finalize=True)
         layers, first = _layers(flavor, model, on_cpu, engines, job.probe, notes)
         expected = run(model, bundle.manifest, job.probe)
         allowed = allowed_differences(model, bundle.manifest, job.probe, expected, on_cpu.manifest.precision)

@@ -248,3 +248,9 @@ def test_numbers_that_are_not_finite_are_text_in_json():
     assert report.to_dict()["differences"][0]["relative"] == "inf"
     assert "NaN" not in report.to_json()
     assert "Layers were not compared" in str(report)
+
+
+def test_data_whose_length_is_unknown_ends_the_line_of_the_bar(k, tmp_path, capsys):
+    model = conv_net(k)
+    keras_trt.verify(model, exported(model, tmp_path / "b"), iter([X[:2], X[2:4]]))
+    assert capsys.readouterr().out.endswith("\n")

@@ -98,3 +98,11 @@ def test_a_first_batch_of_zeros_does_not_hold_the_range_down(k):
     model.compile("sgd", "mse")
     model.fit(np.concatenate([X * 0, X]), np.zeros((64, 4)), batch_size=32, shuffle=False, verbose=0)
     assert ranges(model)["d"] == pytest.approx(np.abs(X).max(), rel=0.01)
+
+
+@pytest.mark.parametrize("steps", [None, 9])
+def test_data_whose_length_is_unknown_ends_the_line_of_the_bar(k, capsys, steps):
+    model = quantize_model(branches(k))
+    with pytest.warns(UserWarning, match="Zero in all"):
+        calibrate(model, iter([X[:8], X[8:]]), steps=steps)
+    assert capsys.readouterr().out.endswith("\n")
