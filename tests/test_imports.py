@@ -21,7 +21,7 @@ ENGINES = {"tensorrt", "tensorrt_rtx", "tensorrt_lean", "openvino", "onnxruntime
 HEAVY = KERASES | ENGINES | {"onnx", "onnx_ir", "numpy", "matplotlib", "rich"}
 
 # Each room and the rooms it may import; what is not listed, it may not.
-_BASE = {"errors", "_deps", "_arguments", "_disk", "_swap"}
+_BASE = {"errors", "_deps", "_arguments", "_disk", "_memory", "_swap"}
 _MODEL_ROOMS = _BASE | {"_keras", "report"}
 _ALL_MODEL_ROOMS = _MODEL_ROOMS | {"quantize", "prune", "fuse", "models"}
 _RUN_ROOMS = _BASE | {"bundle", "engine", "runtime"}
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "_deps": {"errors"},
     "_arguments": {"errors"},
     "_disk": set(),
+    "_memory": set(),
     "_swap": set(),
     "report": _BASE,
     "_keras": _BASE,
