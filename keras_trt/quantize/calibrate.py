@@ -63,9 +63,22 @@ def calibrate(
     Example:
         >>> calibrate(model, x_train[:512], method="entropy")
     """
+    return calibrate_from("data", model, data, method, batch_size, steps, verbose)
+
+
+def calibrate_from(
+    argument: str,
+    model: Any,
+    data: Any,
+    method: Any = "max",
+    batch_size: int = 32,
+    steps: int | None = None,
+    verbose: int = 1,
+) -> Any:
+    """`calibrate` with data that the user has given as `argument`."""
     flavor = check_model(model)
     check_verbose(verbose)
-    check_data(data, batch_size, steps)
+    check_data(data, batch_size, steps, name=argument)
     model = plain_model(model)
     chosen = calibrator(method)
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
@@ -74,7 +87,7 @@ def calibrate(
             f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
         )
     seen = {key: Histogram() for key in owners}
-    items = batches(flavor, model, data, batch_size, steps)
+    items = batches(flavor, model, data, batch_size, steps, name=argument)
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
     peak = 0.0

@@ -20,7 +20,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.calibrate import calibrate_from
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.einsum_dense import is_product
@@ -108,7 +108,7 @@ def quantize_model(
                 set_silent(layer, False)
         set_ranges(flavor, new, ranges)
         if calibration_data is not None and any(activation_quantizers(flavor, new)):
-            calibrate(new, calibration_data, method, verbose=verbose)
+            calibrate_from("calibration_data", new, calibration_data, method, verbose=verbose)
             set_ranges(flavor, new, ranges)
     return new
 

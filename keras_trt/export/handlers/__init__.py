@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt.export.handlers.arctan2 import arctan2
 from keras_trt.export.handlers.broadcasting import broadcast_args
 from keras_trt.export.handlers.convolution import convolution_3d
 from keras_trt.export.handlers.counting import bucketize, dense_bincount, lower_bound, upper_bound
@@ -33,6 +34,7 @@ from keras_trt.export.handlers.spectrum import real_spectrum
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
+    "Atan2": (arctan2, []),
     "BroadcastArgs": (broadcast_args, []),
     "Bucketize": (bucketize, []),
     "Conv3D": (convolution_3d, []),
