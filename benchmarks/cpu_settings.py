@@ -1,9 +1,9 @@
 """What `load` runs int8 networks on, on this CPU, and what that costs; writes docs/cpu_settings.md.
 
-One small network of every family of `keras.applications`, and of those that tf_keras alone has, untrained, with normalisations as training
-leaves them: quantised, exported, loaded by default. Its `predict_on_batch` is timed against OpenVINO as it
-is, on the same file with all of its int8 arithmetic and none of this library's repairs, call by call in one
-process. Each network runs in a process of its own.
+One small network of every family of `keras.applications`, and of those that tf_keras alone has, untrained,
+with normalisations as training leaves them: quantised, exported, loaded by default. Its `predict_on_batch` is
+timed against OpenVINO as it is, on the same file with all of its int8 arithmetic and none of this library's
+repairs, call by call in one process. Each network runs in a process of its own.
 
     python -m benchmarks.cpu_settings                       # all
     python -m benchmarks.cpu_settings keras:VGG16 ...       # these, the others stay as they are
@@ -49,7 +49,12 @@ would be wrong otherwise). This table shows which one that is for a small networ
 * *bundle off*, *OpenVINO off*: how far the outputs of the bundle, and of OpenVINO on the file as it is, are
   from those of the quantised Keras model on the images that it was calibrated on.
 
-Measured on {environment}. The weights are random. `python -m benchmarks.cpu_settings` writes this page.
+Where the last columns are large the random network is chaotic, as the Inceptions are: there, quantised
+tensors that are moved by 1/10000 of a step move Keras's own outputs by 71 %, so no runner can be nearer.
+Where only the very last one is large, OpenVINO by itself computes the file wrongly.
+
+Measured on {environment}, with other work on the machine: trust the ratios, not the times.
+`python -m benchmarks.cpu_settings` writes this page.
 
 """
 

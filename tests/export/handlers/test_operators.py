@@ -210,3 +210,15 @@ def test_the_sign_of_a_zero_leaves_as_it_is(k, tmp_path):
 
     i = k.Input((4,), name="x")
     check(k.Model(i, Sign(name="op")(i)), np.float32([[0.0, -0.0, 2.0, -2.0]]), tmp_path)
+
+
+def test_what_a_where_does_not_choose_may_be_no_number(k, tmp_path):
+    import tensorflow as tf
+
+    class Safe(k.layers.Layer):
+        def call(self, x):
+            inverse = tf.where(tf.equal(x, 0), tf.zeros_like(x), 1 / x)
+            return tf.where(x > 0, tf.math.log(x), inverse)
+
+    i = k.Input((4,), name="x")
+    check(k.Model(i, Safe(name="op")(i)), np.float32([[0.0, -4.0, 2.0, 1.0]]), tmp_path)
