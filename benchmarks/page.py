@@ -33,7 +33,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def environment(*packages: str) -> str:
     """The processor, in general words, and the versions of the packages that were measured."""
     facts = Path("/proc/cpuinfo").read_text()
-    extensions = [name for flag, name in (("avx512f", "AVX-512"), ("amx_int8", "AMX")) if flag in facts]
+    known = (("avx512f", "AVX-512"), ("avx512_vnni", "VNNI"), ("amx_int8", "AMX"))
+    extensions = [name for flag, name in known if flag in facts]
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     processor = ", ".join([f"{os.cpu_count()} cores of an x86-64 server processor", *extensions])
     return f"{processor}; {versions}"

@@ -116,7 +116,12 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(_HOMES.get(name, f"{__name__}.{name}"))
-    return getattr(home, name) if name in _HOMES else home
+    if name not in _HOMES:
+        return home
+    function, room = getattr(home, name), sys.modules.get(f"{__name__}.{name}")
+    if room is not None:
+        function.__dict__ = vars(room)  # `import keras_trt.export.passes as p` looks for `passes` here
+    return function
 
 
 def __dir__() -> list[str]:

@@ -57,6 +57,15 @@ def replaced_file(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
 
 
+def identity(folder: Path) -> tuple[int, int] | None:
+    """Tells a folder from another one put in its place; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns
+
+
 def swap_in(folder: Path, target: Path, *, overwrite: bool) -> None:
     """Renames `folder` to `target`; with `overwrite` an older folder there trades places with it.
 
@@ -88,8 +97,10 @@ def recover(target: Path) -> None:
 def remove_leftovers(target: Path) -> None:
     """Removes what killed writers of `target` left behind; folders in use stay."""
     recover(target)
-    for folder in _beside_of(target, "old", digits=_DIGITS):
-        _discard(folder, target)
+    old = _beside_of(target, "old", digits=_DIGITS)
+    if os.path.lexists(target):  # asked after the listing: none of these is the only whole one now
+        for folder in old:
+            _discard(folder, target)
     if fcntl is None:
         return
     for folder in _beside_of(target, "new", digits=_DIGITS):

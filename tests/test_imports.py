@@ -152,6 +152,14 @@ RUNTIME_MODULES = [
 ]
 
 
+def test_modules_of_a_room_that_shares_its_name_with_a_function_can_be_imported():
+    code = (
+        "import keras_trt, keras_trt.export.passes as passes, keras_trt.report.table as table\n"
+        "print(passes.__name__, table.__name__, keras_trt.export.__name__, callable(keras_trt.report))"
+    )
+    assert python(code).split() == ["keras_trt.export.passes", "keras_trt.report.table", "export", "True"]
+
+
 def test_the_rooms_that_run_engines_import_where_there_is_no_tensorflow():
     code = f"""
 import importlib, sys

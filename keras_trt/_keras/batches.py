@@ -13,7 +13,13 @@ from keras_trt.errors import InputError
 
 
 def batches(
-    flavor: Flavor, model: Any, data: Any, batch_size: int = 32, steps: int | None = None
+    flavor: Flavor,
+    model: Any,
+    data: Any,
+    batch_size: int = 32,
+    steps: int | None = None,
+    *,
+    name: str = "data",
 ) -> Iterator[Any]:
     """Yields inputs the model can be called on.
 
@@ -24,12 +30,13 @@ def batches(
             a `PyDataset`/`Sequence`, or any iterable of batches. A batch may be `x`, `(x, y)` or `(x, y, w)`.
         batch_size: Used for arrays.
         steps: The most batches to take; needed for endless generators.
+        name: The argument that the user has given.
 
     Raises:
-        InputError: No data, or a shape that does not fit; the message names the input.
+        InputError: No data, a shape that does not fit, or text for numbers; the message names the input.
     """
-    check_data(data, batch_size, steps)
-    return (x for x, _ in _pairs(flavor, model, _raw(data, batch_size), steps))
+    check_data(data, batch_size, steps, name=name)
+    return (x for x, _ in _pairs(flavor, model, _raw(data, batch_size), steps, name))
 
 
 def batches_with_targets(
@@ -53,14 +60,16 @@ def batches_with_targets(
     return _pairs(flavor, model, _raw(data, batch_size), steps)
 
 
-def _pairs(flavor: Flavor, model: Any, items: Iterable[Any], steps: int | None) -> Iterator[tuple[Any, Any]]:
+def _pairs(
+    flavor: Flavor, model: Any, items: Iterable[Any], steps: int | None, argument: str = "data"
+) -> Iterator[tuple[Any, Any]]:
     count = 0
     for batch in items:
         if steps is not None and count == steps:
             return
         x = batch[0] if isinstance(batch, tuple) else batch
         y = batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
-        _check(flavor, model, x)
+        _check(flavor, model, x, argument)
         yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)), y
         count += 1
     if count == 0:
@@ -154,7 +163,7 @@ def _packed(flavor: Flavor, model: Any, x: Any) -> Any:
     return flavor.tf.nest.pack_sequence_as(declared, leaves)
 
 
-def _check(flavor: Flavor, model: Any, x: Any) -> None:
+def _check(flavor: Flavor, model: Any, x: Any, argument: str) -> None:
     """Compares a batch with the model's declared inputs, when it has any."""
     declared = getattr(model, "inputs", None)
     if not declared:
@@ -175,3 +184,16 @@ def _check(flavor: Flavor, model: Any, x: Any) -> None:
         if len(want) != len(got) or any(a not in (None, b) for a, b in zip(want[1:], got[1:], strict=True)):
             hint = " Batch the data first: `data.batch(32)`." if want[1:] == got else ""
             raise InputError(f"Input {name!r} takes batches of shape {want}. Received: shape {got}.{hint}")
+        dtype = flavor.tf.as_dtype(tensor.dtype).name
+        if dtype != "string" and _is_text(array):
+            raise InputError(
+                f"`{argument}`: input {name!r} takes {dtype}. Received: text of shape {got}. Turn it into "
+                "numbers as the training data were."
+            )
+
+
+def _is_text(array: Any) -> bool:
+    dtype = getattr(array, "dtype", None) or np.asarray(array).dtype
+    name = str(getattr(dtype, "name", dtype))
+    texts = name == "object" and all(isinstance(value, str | bytes) for value in np.ravel(array))
+    return texts or name.startswith(("str", "bytes"))

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_trt._keras.branches import choose_branches, fill_in_sizes
 from keras_trt._keras.folding import fold_constants
-from keras_trt._keras.signed_zero import drop_signed_zero
+from keras_trt._keras.signed_zero import drop_signed_zero, read_signs
 from keras_trt._keras.state import drop_updates
 from keras_trt._keras.tables import inline_tables
 from keras_trt._keras.weights import embed, hollow, make_weight, view
@@ -115,6 +115,7 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     origins = {name: frozenset([name]) for name in values}
     graph_def = _inlined(graph_def, needed)
     drop_signed_zero(graph_def)
+    read_signs(graph_def)
     fold_constants(graph_def, outputs, values, origins)
     while fill_in_sizes(graph_def):
         fold_constants(graph_def, outputs, values, origins)

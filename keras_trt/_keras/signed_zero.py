@@ -1,42 +1,108 @@
-"""Takes out how Keras 3 tells -0.0 from 0.0 in `argmax` and `argmin`: it needs bits that ONNX cannot read."""
+"""Reads the sign of numbers without their bits, which ONNX cannot read."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
+
+import numpy as np
+
+_VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose")
+_SEARCHES = ("ArgMax", "ArgMin")
 
 
 def drop_signed_zero(graph_def: Any) -> None:
-    """Replaces `where(x == 0 and signbit(x), -tiny, x)` by `x`, in place.
+    """Takes out how Keras 3's `argmax` and `argmin` tell -0.0 from 0.0, in place.
 
-    The result differs only where -0.0 and 0.0 tie for the largest or smallest value: then the first of
-    them is taken, as NumPy does.
+    They search `where(x == 0 and signbit(x), -tiny, x)`. In `x` itself the first of tied zeros is found, as
+    NumPy does.
     """
     nodes = {node.name: node for node in graph_def.node}
-
-    def maker(tensor: str) -> Any:
-        return nodes[tensor.lstrip("^").split(":")[0]]
-
+    readers = _readers(graph_def)
     for node in graph_def.node:
-        if node.op not in ("SelectV2", "Select") or len(node.input) < 3:
+        if node.op not in ("SelectV2", "Select") or not _is_tiny(_maker(nodes, node.input[1])):
             continue
-        condition, x = maker(node.input[0]), node.input[2]
-        if condition.op != "LogicalAnd" or not any(_reads_bits_of(maker, i, x) for i in condition.input):
-            continue
-        dtype = node.attr["T"].type
-        del node.input[:]
-        node.input.append(x)
-        node.op = "Identity"
-        node.attr.clear()
-        node.attr["T"].type = dtype
+        condition, x = _maker(nodes, node.input[0]), node.input[2]
+        reads_sign = condition.op == "LogicalAnd" and any(
+            _signed(nodes, _maker(nodes, side)) == x for side in condition.input
+        )
+        if reads_sign and _is_only_searched(readers, node):
+            _become(node, "Identity", x, T=node.attr["T"].type)
 
 
-def _reads_bits_of(maker: Any, tensor: str, x: str) -> bool:
-    """Whether `tensor` comes from a `Bitcast` of `x` through the few ops of Keras's `signbit`."""
-    node = maker(tensor)
-    for _ in range(6):
-        if node.op == "Bitcast":
-            return node.input[0] == x
-        if not node.input:
-            return False
-        node = maker(node.input[0])
-    return False
+def read_signs(graph_def: Any) -> None:
+    """Computes `signbit` of float32 as `x < 0 or 1 / x < 0`, in place: of a zero, 1 / x has its sign."""
+    nodes = {node.name: node for node in graph_def.node}
+    for less in list(graph_def.node):
+        x = _signed(nodes, less)
+        if x is None:
+            continue
+        dtype = _maker(nodes, _maker(nodes, less.input[0]).input[0]).attr["T"].type
+        zero, inverse, *halves = (graph_def.node.add(name=f"{less.name}/{i}") for i in range(4))
+        zero.op = "Const"
+        zero.attr["dtype"].type = zero.attr["value"].tensor.dtype = dtype
+        zero.attr["value"].tensor.tensor_shape.SetInParent()
+        zero.attr["value"].tensor.float_val.append(0.0)
+        _become(inverse, "Reciprocal", x, T=dtype)
+        for half, value in zip(halves, (x, inverse.name), strict=True):
+            _become(half, "Less", value, zero.name, T=dtype)
+        _become(less, "LogicalOr", *(half.name for half in halves))
+
+
+def _signed(nodes: dict[str, Any], less: Any) -> str | None:
+    """`x` of a node that is `(bits of x) & sign bit < 0`, as Keras's `signbit` is."""
+    if less.op != "Less" or _value(_maker(nodes, less.input[1])) != 0:
+        return None
+    masked = _maker(nodes, less.input[0])
+    if masked.op != "BitwiseAnd" or _value(_maker(nodes, masked.input[1])) != np.iinfo(np.int32).min:
+        return None
+    bits = _maker(nodes, masked.input[0])
+    return bits.input[0] if bits.op == "Bitcast" and bits.attr["T"].type == 1 else None  # DT_FLOAT
+
+
+def _is_tiny(node: Any) -> bool:
+    value = _value(node)
+    return value is not None and value.dtype.kind == "f" and -value == np.finfo(value.dtype).tiny
+
+
+def _is_only_searched(readers: dict[str, list[Any]], node: Any) -> bool:
+    """Whether only the place of the largest or smallest value is asked for."""
+    return bool(readers[node.name]) and all(
+        reader.op in _SEARCHES or (reader.op in _VIEWS and _is_only_searched(readers, reader))
+        for reader in readers[node.name]
+    )
+
+
+def _value(node: Any) -> np.ndarray | None:
+    """The number in a scalar constant."""
+    from tensorflow import make_ndarray
+
+    if node.op != "Const":
+        return None
+    array: np.ndarray = make_ndarray(node.attr["value"].tensor)
+    return array if array.ndim == 0 else None
+
+
+def _readers(graph_def: Any) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for node in graph_def.node:
+        for tensor in node.input:
+            found[_name(tensor)].append(node)
+    return found
+
+
+def _maker(nodes: dict[str, Any], tensor: str) -> Any:
+    return nodes[_name(tensor)]
+
+
+def _name(tensor: str) -> str:
+    return tensor.lstrip("^").split(":")[0]
+
+
+def _become(node: Any, op: str, *inputs: str, **types: int) -> None:
+    node.op = op
+    del node.input[:]
+    node.input.extend(inputs)
+    node.attr.clear()
+    for name, dtype in types.items():
+        node.attr[name].type = dtype

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_trt._arguments import check_path
-from keras_trt._swap import recover
+from keras_trt._swap import identity, recover
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest, PlanStamp
 from keras_trt.errors import BundleError
@@ -80,22 +80,13 @@ def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
 def _read_settled(folder: Path, verify: bool) -> Bundle:
     """Reads again when another folder has taken the place of the one that was being read."""
     for _ in range(_TRIES - 1):
-        seen = _identity(folder)
+        seen = identity(folder)
         try:
             return _read(folder, verify)
         except (BundleError, FileNotFoundError):
-            if _identity(folder) == seen:
+            if identity(folder) == seen:
                 break
     return _read(folder, verify)
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Tells a folder from another one put in its place."""
-    try:
-        found = folder.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_ctime_ns
 
 
 def _read(folder: Path, verify: bool) -> Bundle:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_trt._arguments import check_boolean, check_path
 from keras_trt._disk import full_disk
-from keras_trt._swap import remove_leftovers, swap_in, sync_folder, sync_tree, working_folder
+from keras_trt._swap import identity, remove_leftovers, swap_in, sync_folder, sync_tree, working_folder
 from keras_trt.bundle.contents import foreign_files
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
 from keras_trt.bundle.read import read_bundle
@@ -100,16 +100,24 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
 def _check_replaceable(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise _exists(target)
-    try:
-        others = foreign_files(target)
-    except FileNotFoundError:  # another writer is replacing it
-        return
+    others = _settled_foreign_files(target)
     if others:
         shown = ", ".join(f"`{name}`" for name in others[:5]) + (", ..." if len(others) > 5 else "")
         raise BundleExistsError(
             f"`{target}` is not a bundle, or not only one, so overwrite=True does not replace it. "
             f"Not a bundle's: {shown}. Move what you need, or choose another path."
         )
+
+
+def _settled_foreign_files(target: Path) -> list[str]:
+    """Looks again when another writer has replaced the folder between its files and its manifest."""
+    while os.path.lexists(target):
+        seen = identity(target)
+        with suppress(FileNotFoundError):
+            others = foreign_files(target)
+            if not others or identity(target) == seen:
+                return others
+    return []
 
 
 def _exists(target: Path) -> BundleExistsError:

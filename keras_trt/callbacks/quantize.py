@@ -14,7 +14,7 @@ from keras_trt._keras.next_training import before_next_training
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.errors import InputError
-from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
 from keras_trt.quantize.inventory import activation_quantizers
@@ -190,7 +190,9 @@ class Quantize(OnceBuilt, Callback):
                 set_silent(layer, False)
         self._say(f"{len(silent)} layers train quantised")
         if self.calibration_data is not None and any(activation_quantizers(flavor, self.model)):
-            calibrate(self.model, self.calibration_data, self.method, verbose=self.verbose)
+            calibrate_keeping(
+                self.model, self.calibration_data, self.method, verbose=self.verbose, name="calibration_data"
+            )
             set_ranges(flavor, self.model, self.ranges)
 
     def _tidy(self, model: Any) -> bool:

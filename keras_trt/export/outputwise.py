@@ -15,7 +15,7 @@ from keras_trt.bundle import Manifest
 from keras_trt.bundle.manifest import BATCH_AXIS
 from keras_trt.errors import InputError
 from keras_trt.export.verify_report import OutputDifference
-from keras_trt.runtime.distance import distance
+from keras_trt.runtime.distance import FLOOR, distance
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
 from keras_trt.runtime.predict import fill, join, run_rows
@@ -90,7 +90,7 @@ class OutputComparison:
         }
 
     def _joined(self, parts: list[Feeds]) -> Feeds:
-        return {spec.name: join([part[spec.name] for part in parts], spec.shape) for spec in self.outputs}
+        return {spec.name: join([part[spec.name] for part in parts], spec) for spec in self.outputs}
 
     def _few(self, feeds: Feeds) -> Feeds:
         """The first rows, as many as a fixed batch needs."""
@@ -125,7 +125,7 @@ class _Sums:
         finite = np.where(np.isfinite(expected), expected, 0.0).astype(np.float64)
         square = float((finite**2).sum())
         self.norm += square
-        self.gap += relative**2 * max(square, 1e-12)  # `distance` divides by 1e-6 at least
+        self.gap += relative**2 * max(square, FLOOR**2)
         self.largest = max(self.largest, largest)
         if expected.ndim > 1 and expected.shape[-1] > 1 and expected.dtype.kind == "f":
             same = expected.argmax(-1) == found.argmax(-1)
@@ -135,7 +135,7 @@ class _Sums:
     @property
     def relative(self) -> float:
         """Over all batches."""
-        return (self.gap / max(self.norm, 1e-12)) ** 0.5
+        return (self.gap / max(self.norm, FLOOR**2)) ** 0.5
 
     @property
     def agreement(self) -> float | None:

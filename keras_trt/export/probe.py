@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,17 @@ from keras_trt._keras.signature import BATCH_AXIS, TensorInfo
 from keras_trt._keras.trace import run
 from keras_trt.errors import ExportError, InputError
 from keras_trt.export import precision as precisions
+from keras_trt.export.draws import FLOATS, Draw, gentle, natural, whole
+from keras_trt.export.ids import smallest_table, tables_reached
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.quantizer import jittering, observing
-from keras_trt.runtime.distance import distance
+from keras_trt.runtime.distance import movement
 from keras_trt.runtime.trial import float_error
 
 if TYPE_CHECKING:
     from keras_trt._keras.trace import Trace
 
 Feeds = dict[str, np.ndarray]
-Draw = Callable[[Any, tuple[int, ...]], np.ndarray]
 
 _ROWS = (2, 32)
 _ROOM = 1 << 19
@@ -38,21 +40,14 @@ _COLOURS = re.compile(r"\x1b\[\d*m")
 _SIZES = (64, 16, 224)
 """Sizes tried for axes that the model and `input_shapes` leave open."""
 
-_NOISE = 4099
-"""How many different numbers made-up inputs hold; repeated, they take little room in the bundle's probe."""
-
 _STEPS = 0.01
 """How far quantised tensors are moved to see what rounding changes: one value in 200 falls otherwise."""
 
+_DIGITS = 2.0**-22
+"""By which share of themselves float inputs are moved."""
+
 _NEAR = 0.5
 """The distance to their ranges, in powers of two, at which quantised tensors are driven well enough."""
-
-_FLOATS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
-    "normal": lambda rng: rng.standard_normal(_NOISE),
-    "unit": lambda rng: rng.random(_NOISE),
-    "bytes": lambda rng: rng.integers(0, 256, _NOISE).astype(float),
-    "wide": lambda rng: 16 * rng.standard_normal(_NOISE),
-}
 
 
 class ProbeError(ExportError):
@@ -133,18 +128,21 @@ def allowed_differences(
     """By output, the relative difference to Keras that the graph's types explain.
 
     Two runners that are both right sum in another order, so a value beside a rounding border falls on
-    either side of it. How much that changes the outputs is seen in Keras itself, with every quantised tensor
-    moved by up to a hundredth of a step: three times that is allowed, beside the error of the float type.
+    either side of it, and what is left where large numbers cancel is noise. How much that changes the
+    outputs is seen in Keras itself, with every quantised tensor moved by up to a hundredth of a step and the
+    inputs in their last digits: three times that is allowed, beside the error of the float type.
     """
     error = float_error(precision)
-    if not precisions.is_int8(precision):
-        return dict.fromkeys(expected, error)
-    with jittering(_STEPS, 0):
-        moved = run(model, endpoints, feeds)
-    return {
-        name: error + (3 * distance(y, moved[name])[0] if moved[name].shape == y.shape else 0.0)
-        for name, y in expected.items()
-    }
+    with jittering(_STEPS, 0) if precisions.is_int8(precision) else nullcontext():
+        moved = run(model, endpoints, {name: _last_digits_moved(x) for name, x in feeds.items()})
+    return {name: error + 3 * movement(y, moved[name]) for name, y in expected.items()}
+
+
+def _last_digits_moved(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind != "f":
+        return x
+    signs = np.random.default_rng(0).choice((-1.0, 1.0), x.shape)
+    return (x * (1 + _DIGITS * signs)).astype(x.dtype)
 
 
 def _finite(outputs: Feeds) -> float:
@@ -155,34 +153,24 @@ def _finite(outputs: Feeds) -> float:
 
 def made_up(model: Any, traced: Trace, rows: int) -> Feeds:
     """Inputs that the network most likely can take, without asking it."""
-    flavor, table = flavor_of(model), smallest_table(traced)
-    return _filled(traced, rows, _SIZES[0], table, _natural(_usual(flavor, model), table))
-
-
-def smallest_table(traced: Trace) -> int | None:
-    """The rows of the smallest table that the model looks things up in (embeddings, positions), or None."""
-    sizes = {name: weight.shape[0] for name, weight in traced.weights.items() if weight.ndim > 1}
-    for node in traced.graph_def.node:
-        if node.op == "Const":
-            dims = node.attr["value"].tensor.tensor_shape.dim
-            if len(dims) > 1:
-                sizes[node.name] = dims[0].size
-    read = {node.input[0].split(":")[0] for node in traced.graph_def.node if node.op == "GatherV2"}
-    return min((size for name, size in sizes.items() if name in read and size > 1), default=None)
+    draw = natural(_usual(flavor_of(model), model), tables_reached(traced))
+    return _filled(traced, rows, _SIZES[0], smallest_table(traced), draw)
 
 
 def _attempts(model: Any, traced: Trace, rows: int, data: Any) -> Iterator[Callable[[], Feeds]]:
     """Probes from the most telling to the gentlest."""
-    flavor, table = flavor_of(model), smallest_table(traced)
+    flavor, table, tables = flavor_of(model), smallest_table(traced), tables_reached(traced)
+    few = {info.name: table or 2 for info in traced.inputs}
     if data is not None:
         yield partial(_from_data, flavor, model, traced, rows, data)
     named = (BATCH_AXIS, *traced.axis_sizes)
     opened = any(isinstance(axis, str) and axis not in named for i in traced.inputs for axis in i.shape)
     for size in _SIZES if opened else _SIZES[:1]:
         fill = partial(_filled, traced, rows, size, table)
-        yield partial(_fitted, flavor, model, traced, fill, table)
-        yield partial(fill, _gentle)
-        yield partial(fill, _whole(table))
+        yield partial(_fitted, flavor, model, traced, fill, tables)
+        yield partial(_fitted, flavor, model, traced, fill, few)
+        yield partial(fill, gentle)
+        yield partial(fill, whole({**few, **tables}))
 
 
 def _from_data(flavor: Flavor, model: Any, traced: Trace, rows: int, data: Any) -> Feeds:
@@ -215,37 +203,6 @@ def _filled(traced: Trace, rows: int, size: int, table: int | None, draw: Draw) 
     }
 
 
-def _natural(floats: str, table: int | None) -> Draw:
-    """Inputs of the usual kinds: images or standardised floats, ids that are in every table."""
-
-    def draw(info: Any, shape: tuple[int, ...]) -> np.ndarray:
-        rng = np.random.default_rng(sum(shape))
-        if info.dtype == "bool":
-            return np.resize(rng.random(_NOISE) < 0.5, shape)
-        if not np.issubdtype(np.dtype(info.dtype), np.integer):
-            return np.resize(_FLOATS[floats](rng), shape)
-        image = info.dtype == "uint8" or floats == "bytes"
-        return np.resize(rng.integers(0, table or (256 if image else 2), _NOISE), shape)
-
-    return draw
-
-
-def _gentle(info: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Floats about 1, integers of 1: nothing divides by zero, no logarithm of a negative number."""
-    if info.dtype == "bool" or np.issubdtype(np.dtype(info.dtype), np.integer):
-        return np.ones(shape)
-    return np.resize(0.5 + np.random.default_rng(0).random(_NOISE), shape)
-
-
-def _whole(table: int | None) -> Draw:
-    """Floats that are ids: the functional model of an Embedding often has a float input."""
-
-    def draw(info: Any, shape: tuple[int, ...]) -> np.ndarray:
-        return np.resize(np.random.default_rng(0).integers(0, table or 2, _NOISE), shape)
-
-    return draw
-
-
 def _usual(flavor: Flavor, model: Any) -> str:
     """`"bytes"` for a model that scales images of 0 to 255 itself."""
     for _, layer in flavor.walk(model):
@@ -262,7 +219,7 @@ def _mean(layer: Any) -> float:
 
 
 def _fitted(
-    flavor: Flavor, model: Any, traced: Trace, fill: Callable[[Draw], Feeds], table: int | None
+    flavor: Flavor, model: Any, traced: Trace, fill: Callable[[Draw], Feeds], tables: Mapping[str, int]
 ) -> Feeds:
     """Natural inputs, their floats of the kind on which the quantised tensors come nearest to their ranges.
 
@@ -270,9 +227,9 @@ def _fitted(
     """
     usual = _usual(flavor, model)
     if not any(activation_quantizers(flavor, model)):
-        return fill(_natural(usual, table))
+        return fill(natural(usual, tables))
     misfit = {}
-    for floats in dict.fromkeys((usual, *_FLOATS)):
+    for floats in dict.fromkeys((usual, *FLOATS)):
         ratios: list[float] = []
 
         def observe(quantizer: Any, tensor: Any, ratios: list[float] = ratios) -> None:
@@ -281,8 +238,8 @@ def _fitted(
                 ratios.append(abs(np.log2(max(float(reached), 1e-6))))
 
         with observing(observe):
-            run(model, traced, fill(_natural(floats, table)))
+            run(model, traced, fill(natural(floats, tables)))
         misfit[floats] = float(np.median(ratios)) if ratios else 0.0
         if misfit[floats] < _NEAR:
             break
-    return fill(_natural(min(misfit, key=lambda floats: misfit[floats]), table))
+    return fill(natural(min(misfit, key=lambda floats: misfit[floats]), tables))

@@ -79,8 +79,9 @@ def calibrate_keeping(
     batch_size: int = 32,
     steps: int | None = None,
     verbose: int = 1,
+    name: str = "data",
 ) -> Any:
-    """`calibrate`, which returns the first batch of inputs: data may be read once only."""
+    """`calibrate` with data given as the argument `name`, which returns the first batch of inputs: data may be read once only."""
     flavor, chosen, first = check_model(model), calibrator(method), None
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
     if not owners:
@@ -88,7 +89,7 @@ def calibrate_keeping(
             f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
         )
     seen = {key: Histogram() for key in owners}
-    items = batches(flavor, model, data, batch_size, steps)
+    items = batches(flavor, model, data, batch_size, steps, name=name)
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
     peak = 0.0

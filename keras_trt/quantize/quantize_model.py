@@ -117,7 +117,7 @@ def quantize_model(
                 set_silent(layer, False)
         set_ranges(flavor, new, ranges)
         if calibration_data is not None and any(activation_quantizers(flavor, new)):
-            batch = calibrate_keeping(new, calibration_data, method, verbose=verbose)
+            batch = calibrate_keeping(new, calibration_data, method, verbose=verbose, name="calibration_data")
             set_ranges(flavor, new, ranges)
             floor = min_sqnr if only is None else None
             if verbose or floor is not None:

@@ -135,7 +135,7 @@ class EngineModel:
         if not parts:
             raise InputError("`x` holds no batch to predict. Received: an empty data set.")
         call("end")
-        return self._filled({s.name: join([p[s.name] for p in parts], s.shape) for s in self.outputs})
+        return self._filled({s.name: join([p[s.name] for p in parts], s) for s in self.outputs})
 
     def predict_on_batch(self, x: Any) -> Any:
         """Predicts one batch of any size in one go.

@@ -10,6 +10,7 @@ from keras_trt import _deps
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.saturation import saturates
 
 
 class ONNXRuntimeRunner(Runner):
@@ -27,8 +28,8 @@ class ONNXRuntimeRunner(Runner):
         ort = _deps.require("onnxruntime", install="keras-trt[onnxruntime]", why="runner='onnxruntime'")
         options = ort.SessionOptions()
         options.log_severity_level = 4  # its errors come as exceptions
-        # Adds int8 products in 32 bits also where the processor has no instruction for it (saturation.py).
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if saturates():  # then int8 becomes uint8, which fails on a quantiser or weight with several readers
+            options.add_session_config_entry("session.x64quantprecision", "1")
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:

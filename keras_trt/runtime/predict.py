@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_verbose, wrong_argument
-from keras_trt.bundle.manifest import BATCH_AXIS, Nest
+from keras_trt.bundle.manifest import BATCH_AXIS, Nest, TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
 from keras_trt.runtime.runner import Runner
@@ -45,18 +45,25 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
         chunk = cast(cut(feeds, inputs, slice(start, stop)), inputs)
         padded = _pad(chunk, inputs, low) if stop - start < low else chunk
         parts.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
-    return {s.name: join([p[s.name] for p in parts], s.shape) for s in outputs}
+    return {s.name: join([p[s.name] for p in parts], s) for s in outputs}
 
 
-def join(parts: list[np.ndarray], shape: tuple[int | str, ...]) -> np.ndarray:
-    """Concatenates batches of one output along the first axis, as Keras does; one batch is not copied."""
+def join(parts: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
+    """Concatenates batches of one output along the first axis, as Keras does; one batch is not copied.
+
+    Raises:
+        InputError: They do not fit together, as where the batch is not the first axis.
+    """
     if len(parts) == 1:
         return parts[0]
-    if not shape:
-        raise InputError(
-            "An output without axes cannot be joined over several batches. Predict in one batch."
-        )
-    return np.concatenate(parts)
+    if len({part.shape[1:] for part in parts}) == 1 and parts[0].ndim:
+        return np.concatenate(parts)
+    shapes = ", ".join(str(shape) for shape in dict.fromkeys(part.shape for part in parts))
+    raise InputError(
+        f"Output `{spec.name}` {spec.shape} cannot be joined over several batches along its first axis. "
+        f"Received: {len(parts)} batches with results of shape {shapes}. Predict in one batch: pass a "
+        "`batch_size` of all rows, or use `predict_on_batch`."
+    )
 
 
 def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -15,14 +15,14 @@ from keras_trt.bundle.probe import Probe, expect, made_up, read_probe, sample
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.cpu import REFERENCE
-from keras_trt.runtime.distance import distance
+from keras_trt.runtime.distance import distance, movement
 from keras_trt.runtime.feeds import cast
 from keras_trt.runtime.runner import Runner
 
 FLOAT_ERROR = {"float32": 1e-3, "fp16": 3e-2, "bf16": 1e-1}
 """The relative error that a graph's float type explains."""
 
-_SHAKEN = 1e-3
+_SHAKEN = {"int8": 1e-3, "float": 2.0**-22}
 """By which share of an input's spread it is moved, to see how much of the output is a matter of rounding."""
 
 
@@ -58,21 +58,18 @@ def _answered(bundle: Bundle, probe: Probe) -> Probe | None:
     """The probe with what the reference computes, and how much that moves when the input does a little."""
     if not _deps.available(REFERENCE.name):
         return None
+    share = _SHAKEN["int8" if "int8" in bundle.manifest.precision else "float"]
     rng = np.random.default_rng(0)
-    shaken = {name: _shaken(x, rng) for name, x in probe.inputs.items()}
+    shaken = {name: _shaken(x, share, rng) for name, x in probe.inputs.items()}
     try:
         with REFERENCE.make(bundle) as runner:
             right, moved = runner.run(probe.inputs), runner.run(cast(shaken, bundle.manifest.inputs))
     except RunnerError:
         return None
     error = float_error(bundle.manifest.precision)
-    quantized = "int8" in bundle.manifest.precision
-    allowed = {
-        name: error + (2 * distance(y, moved[name])[0] if quantized and moved[name].shape == y.shape else 0)
-        for name, y in right.items()
-    }
+    allowed = {name: error + 2 * movement(y, moved[name]) for name, y in right.items()}
     return replace(probe, expected=expect(right, allowed))
 
 
-def _shaken(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return x + _SHAKEN * x.std() * rng.standard_normal(x.shape) if x.dtype.kind == "f" and x.size else x
+def _shaken(x: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    return x + share * x.std() * rng.standard_normal(x.shape) if x.dtype.kind == "f" and x.size else x

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from keras_trt._keras.folding import fold_constants
-from keras_trt._keras.signed_zero import drop_signed_zero
 from keras_trt._keras.weights import embed
 
 
@@ -87,29 +86,3 @@ def test_a_constant_output_survives():
     )
     fold_constants(graph_def, [output])
     assert evaluate(graph_def, output, {}) == 6.0
-
-
-def test_argmax_reads_no_bits_any_more():
-    import keras
-    import tensorflow as tf
-
-    graph_def, inputs, output = frozen(
-        lambda x: keras.ops.argmax(x, axis=-1), tf.TensorSpec([None, 3], tf.float32)
-    )
-    drop_signed_zero(graph_def)
-    fold_constants(graph_def, [output])
-    assert "Bitcast" not in [n.op for n in graph_def.node]
-    x = np.float32([[1, 3, 2], [-1, -0.0, -2]])
-    np.testing.assert_array_equal(evaluate(graph_def, output, {inputs[0]: x}), [1, 1])
-
-
-def test_another_bitcast_is_left_alone():
-    import tensorflow as tf
-
-    def function(x):
-        return tf.where(tf.logical_and(x > 0, tf.bitcast(x, tf.int32) > 0), 1.0, x)
-
-    graph_def, _, _ = frozen(function, tf.TensorSpec([3], tf.float32))
-    before = [n.op for n in graph_def.node]
-    drop_signed_zero(graph_def)
-    assert [n.op for n in graph_def.node].count("Bitcast") == before.count("Bitcast")

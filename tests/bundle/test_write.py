@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from keras_trt import _swap
-from keras_trt.bundle import check_target, read_bundle, sha256_of, write_bundle, write_manifest
+from keras_trt.bundle import check_target, contents, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.errors import BundleError, BundleExistsError
 from tests.small_onnx import conv_model, manifest_of, save_bundle
 
@@ -230,6 +230,37 @@ def test_the_slower_of_two_writers_gets_an_error(tmp_path):
             fill(fast, "fast")
     assert read_bundle(tmp_path / "b").manifest.name == "fast"
     assert names(tmp_path) == ["b"]
+
+
+def test_a_bundle_that_another_writer_replaces_is_not_taken_for_files_of_the_user(tmp_path, monkeypatch):
+    path = save_bundle(tmp_path / "b", conv_model())
+    listed = contents._files
+
+    def moved_meanwhile(folder):
+        found = listed(folder)
+        path.rename(tmp_path / "aside")
+        return found
+
+    monkeypatch.setattr(contents, "_files", moved_meanwhile)
+    with write_bundle(path, overwrite=True) as folder:
+        fill(folder, "new")
+    assert read_bundle(path).manifest.name == "new"
+
+
+def test_the_bundle_that_another_writer_has_just_moved_aside_is_kept(tmp_path, monkeypatch):
+    path, aside = save_bundle(tmp_path / "b", conv_model()), tmp_path / ".b.old-0123456789ab"
+    listed = _swap._beside_of
+
+    def moved_meanwhile(target, role, digits=None):
+        if target.exists():
+            target.rename(aside)
+        return listed(target, role, digits)
+
+    monkeypatch.setattr(_swap, "_beside_of", moved_meanwhile)
+    _swap.remove_leftovers(path)
+    monkeypatch.undo()
+    assert names(tmp_path) == [aside.name]
+    assert read_bundle(path).manifest.name == "small"
 
 
 def write_many(path, name, way):

@@ -43,6 +43,18 @@ def test_zeros_of_whole_numbers_are_refused_where_they_are_what_is_quantised(k):
         calibrate(model, np.zeros((4, 8, 8, 1), "uint8"), verbose=0)
 
 
+def test_text_for_numbers_is_refused_by_the_name_of_the_argument(k):
+    model = k.Sequential([k.Input((8,), name="x"), k.layers.Dense(4)])
+    words = np.full((4, 8), "word")
+    for data in (words, words.astype(object), iter([words])):
+        with pytest.raises(
+            InputError, match="`calibration_data`: input '[^']+' takes float32. Received: text"
+        ):
+            quantize_model(model, calibration_data=data, verbose=0)
+    with pytest.raises(InputError, match="`data`: input"):
+        calibrate(quantize_model(model), words, verbose=0)
+
+
 def test_token_ids_may_all_be_zero(k):
     inputs = k.Input((5,), dtype="int32")
     x = k.layers.Dense(4, name="d")(k.layers.Embedding(3, 8)(inputs))

@@ -48,9 +48,16 @@ def test_any_number_of_rows_is_split_and_padded(rows, low, high, seen):
 
 
 def test_a_scalar_output_cannot_be_joined():
-    assert join([np.float32(1)], ()) == 1
-    with pytest.raises(InputError, match="without axes"):
-        join([np.float32(1)] * 2, ())
+    spec = TensorSpec("mean", (), "float32")
+    assert join([np.float32(1)], spec) == 1
+    with pytest.raises(InputError, match="Output `mean` .* cannot be joined over several batches"):
+        join([np.float32(1)] * 2, spec)
+
+
+def test_an_output_with_the_batch_on_another_axis_is_named_where_it_cannot_be_joined():
+    spec = TensorSpec("turned", (3, "batch"), "float32")
+    with pytest.raises(InputError, match=r"Output `turned` \(3, 'batch'\).*shape \(3, 2\), \(3, 1\)"):
+        join([np.ones((3, 2)), np.ones((3, 2)), np.ones((3, 1))], spec)
 
 
 def test_structures_are_filled():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt.export.handlers.arctan2 import arctan2
 from keras_trt.export.handlers.broadcasting import broadcast_args
 from keras_trt.export.handlers.convolution import convolution_3d
 from keras_trt.export.handlers.counting import bucketize, dense_bincount, lower_bound, upper_bound
@@ -26,6 +27,7 @@ from keras_trt.export.handlers.patches import extract_patches
 from keras_trt.export.handlers.recurrent import recurrent
 from keras_trt.export.handlers.resizing import resize, resize_linear, resize_nearest
 from keras_trt.export.handlers.scatter import scatter_nd
+from keras_trt.export.handlers.select import select
 from keras_trt.export.handlers.slices import dynamic_update_slice
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.export.handlers.spectrum import real_spectrum
@@ -33,6 +35,7 @@ from keras_trt.export.handlers.spectrum import real_spectrum
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
+    "Atan2": (arctan2, []),
     "BroadcastArgs": (broadcast_args, []),
     "Bucketize": (bucketize, []),
     "Conv3D": (convolution_3d, []),
@@ -67,6 +70,8 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "RFFT": (real_spectrum, []),
     "ScaleAndTranslate": (resize, []),
     "ScatterNd": (scatter_nd, []),
+    "Select": (select, []),
+    "SelectV2": (select, []),
     "SparseMatMul": (sparse_product, []),
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
     "UpperBound": (upper_bound, []),

@@ -181,3 +181,44 @@ def test_a_branch_may_return_what_was_computed_outside(k, tmp_path):
         return tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: x * 2)
 
     check(after_dense(k, either, 4), floats(2, 4), tmp_path)
+
+
+def test_an_angle_is_in_the_quadrant_of_the_signs_also_of_zeros(k, tmp_path):
+    import tensorflow as tf
+
+    class Angle(k.layers.Layer):
+        def call(self, points):
+            return tf.atan2(points[:, 0], points[:, 1])
+
+    points = k.Input((2,), name="points")
+    numbers = np.float32([0.0, -0.0, 1.0, -1.0, 2.0, -3.0, 1e-30, np.inf, -np.inf])
+    x = np.stack(np.meshgrid(numbers, numbers), -1).reshape(-1, 2)
+    export(k.Model(points, Angle(name="op")(points)), tmp_path / "net", engine=None, verbose=0)
+    for runner in ("openvino", "onnxruntime"):
+        found = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
+        np.testing.assert_allclose(found, np.arctan2(*x.T), atol=1e-6, err_msg=runner)
+    build(tmp_path / "net" / "model.onnx")
+
+
+def test_the_sign_of_a_zero_leaves_as_it_is(k, tmp_path):
+    import tensorflow as tf
+
+    class Sign(k.layers.Layer):
+        def call(self, x):
+            bits = tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), tf.int32.min)
+            return tf.where(bits < 0, -1.0, 1.0)
+
+    i = k.Input((4,), name="x")
+    check(k.Model(i, Sign(name="op")(i)), np.float32([[0.0, -0.0, 2.0, -2.0]]), tmp_path)
+
+
+def test_what_a_where_does_not_choose_may_be_no_number(k, tmp_path):
+    import tensorflow as tf
+
+    class Safe(k.layers.Layer):
+        def call(self, x):
+            inverse = tf.where(tf.equal(x, 0), tf.zeros_like(x), 1 / x)
+            return tf.where(x > 0, tf.math.log(x), inverse)
+
+    i = k.Input((4,), name="x")
+    check(k.Model(i, Safe(name="op")(i)), np.float32([[0.0, -4.0, 2.0, 1.0]]), tmp_path)
