@@ -22,7 +22,7 @@ from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.errors import InputError
 from keras_trt.runtime.batches import batches_of, is_dataset, slices
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
-from keras_trt.runtime.keras_layer import engine_keras_model, engine_layer, flavor_named
+from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
 from keras_trt.runtime.runner import Runner
 from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
@@ -154,41 +154,26 @@ class EngineModel:
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
 
-    def compile(
-        self,
-        optimizer: Any = None,
-        loss: Any = None,
-        metrics: Any = None,
-        loss_weights: Any = None,
-        weighted_metrics: Any = None,
-        **ignored: Any,
-    ) -> None:
-        """Sets what `evaluate` measures; arguments and their order as `keras.Model.compile`. Needs Keras.
+    def compile(self, optimizer: Any = None, loss: Any = None, *more: Any, **named: Any) -> None:
+        """Sets what `evaluate` measures. Needs Keras.
+
+        Arguments are those of `compile` in the Keras that the model came from, in its order: after `loss`,
+        Keras 3 has `loss_weights` and tf_keras `metrics`. What only training needs is accepted and ignored.
 
         Args:
-            optimizer: Accepted and ignored: an engine does not train.
+            optimizer: Ignored: an engine does not train.
             loss: A Keras loss, or a structure of them.
-            metrics: Keras metrics, or a structure of them.
-            loss_weights: How much each output's loss counts.
-            weighted_metrics: Metrics that take sample weights.
-            **ignored: How Keras would run its own model, such as `run_eagerly` and `jit_compile`.
+            *more: What follows in that order.
+            **named: `metrics`, `loss_weights`, `weighted_metrics`, and how Keras would run its own model.
 
         Raises:
             InputError: An argument that Keras's `compile` does not take.
         """
-        known = {
-            "run_eagerly",
-            "steps_per_execution",
-            "jit_compile",
-            "auto_scale_loss",
-            "pss_evaluation_shards",
-        }
-        unknown = sorted(ignored.keys() - known)
-        if unknown:
-            raise InputError(f"`compile` takes Keras's arguments. Received: {', '.join(unknown)}")
-        model = engine_keras_model(self, flavor_named(self.bundle.manifest.keras))
-        measured = {"loss_weights": loss_weights, "weighted_metrics": weighted_metrics}
-        model.compile(loss=loss, metrics=metrics, jit_compile=False, **measured)
+        flavor = flavor_named(self.bundle.manifest.keras)
+        model = engine_keras_model(self, flavor)
+        given = compile_arguments(flavor, optimizer, loss, *more, **named)
+        measured = {name: given.get(name) for name in ("loss", "metrics", "loss_weights", "weighted_metrics")}
+        model.compile(jit_compile=False, **measured)
         self._keras_model = model
 
     def evaluate(self, x: Any = None, y: Any = None, **options: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from keras_trt import _deps
@@ -55,6 +56,20 @@ def engine_keras_model(engine: EngineModel, flavor: Flavor) -> Any:
         for n, t in results.items()
     }
     return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
+
+
+def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, Any]:
+    """The arguments of `Model.compile` by name, as this Keras itself would read them.
+
+    Raises:
+        InputError: It does not take them.
+    """
+    signature = inspect.signature(flavor.keras.Model.compile)
+    known = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]  # tf_keras has one
+    try:
+        return signature.replace(parameters=known).bind_partial(None, *given, **named).arguments
+    except TypeError as error:
+        raise InputError(f"`compile` takes the arguments of {flavor.keras.__name__}: {error}") from None
 
 
 @functools.cache

@@ -130,6 +130,22 @@ def test_evaluate_takes_a_tf_dataset_and_accuracy_by_name(tmp_path, flavor):
     assert found["accuracy"] == pytest.approx(accuracy)
 
 
+def test_compile_takes_arguments_in_the_order_of_the_models_keras(sequence, k):
+    x, y = rng.normal(size=(8, 6, 4)), rng.normal(size=(8, 6, 2))
+    third = 3.0 if k.__name__ == "keras" else ["mae"]  # `loss_weights` there, `metrics` here
+    fourth = ["mae"] if k.__name__ == "keras" else 3.0
+    sequence.compile("adam", "mse", third, fourth, run_eagerly=False)
+    loss, mae = sequence.evaluate(x, y, verbose=0)
+    difference = sequence.predict(x, verbose=0) - y
+    assert loss == pytest.approx(3 * np.square(difference).mean(), rel=1e-4)
+    assert mae == pytest.approx(np.abs(difference).mean(), rel=1e-4)
+
+
+def test_compile_refuses_what_keras_does_not_take(sequence):
+    with pytest.raises(InputError, match="`compile` takes the arguments of .*keras: .*metric"):
+        sequence.compile(loss="mse", metric=["mae"])
+
+
 def test_evaluate_wants_compile_first(sequence):
     with pytest.raises(InputError, match=r"Call first: model\.compile"):
         sequence.evaluate(np.zeros((1, 6, 4)), np.zeros((1, 6, 2)))
