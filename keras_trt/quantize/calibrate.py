@@ -81,7 +81,7 @@ def calibrate_keeping(
     verbose: int = 1,
     name: str = "data",
 ) -> Any:
-    """`calibrate` with data given as the argument `name`, which returns the first batch of inputs: data may be read once only."""
+    """`calibrate` with data given as the argument `name`; returns the first batch: data may end."""
     flavor, chosen, first = check_model(model), calibrator(method), None
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
     if not owners:
