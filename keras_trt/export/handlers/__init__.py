@@ -28,7 +28,7 @@ from keras_trt.export.handlers.resizing import resize, resize_linear, resize_nea
 from keras_trt.export.handlers.scatter import scatter_nd
 from keras_trt.export.handlers.slices import dynamic_update_slice
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
-from keras_trt.export.handlers.spectrum import real_spectrum
+from keras_trt.export.handlers.spectrum import TRANSFORMS, complex_numbers, real_numbers
 
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
@@ -64,7 +64,8 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ResizeBicubic": (resize, []),
     "ResizeBilinear": (resize_linear, []),
     "ResizeNearestNeighbor": (resize_nearest, []),
-    "RFFT": (real_spectrum, []),
+    **dict.fromkeys(("Complex", "RFFT", *TRANSFORMS), (complex_numbers, [])),
+    **dict.fromkeys(("Real", "Imag", "ComplexAbs", "IRFFT"), (real_numbers, [])),
     "ScaleAndTranslate": (resize, []),
     "ScatterNd": (scatter_nd, []),
     "SparseMatMul": (sparse_product, []),
