@@ -93,7 +93,7 @@ def stages(road: Road, folder: Path) -> None:
         row["parameters"] = int(model.count_params())
     with road.stage("float export"):
         float_report = keras_trt.export(
-            model, folder / "float", input_shapes=shapes(model), engine=None, verbose=0
+            model, folder / "float", batch=(1, 2, 4), input_shapes=shapes(model), engine=None, verbose=0
         )
         row["float"] = compared(
             folder / "float", unseen, outputs(model, unseen), FLOAT_TOLERANCE, float_report
