@@ -257,9 +257,10 @@ def main() -> None:
         found[row["name"]] = row
         result = f"FAILED at {row['failed']}: {row['error']}" if row["failed"] else "passed"
         print(f"[{len(found)}/{len(names)}] {row['name']} {result} ({row['seconds']} s)", flush=True)
+        if options.write:  # each at once: the whole takes an hour
+            write_results(recorded | found)
+            DOCUMENT.write_text(document(read_results()))
     if options.write:
-        write_results(recorded | found)
-        DOCUMENT.write_text(document(read_results()))
         return
     wrong = [
         name for name, row in found.items() if row["failed"] != recorded.get(name, {"failed": ""})["failed"]
