@@ -15,7 +15,7 @@ from keras_trt.export.passes import _graph as g
 
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
-_MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pad", "Concat")
+_MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Pad", "Concat")
 """Ops between a DQ and a weighted op behind which Q/DQ is repeated, so that they run int8 themselves."""
 
 
