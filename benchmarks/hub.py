@@ -93,7 +93,7 @@ def stages(road: Road, folder: Path) -> None:
         row["parameters"] = int(model.count_params())
     with road.stage("float export"):
         float_report = keras_trt.export(
-            model, folder / "float", input_shapes=shapes(model), engine=None, verbose=0
+            model, folder / "float", batch=(1, 2, 4), input_shapes=shapes(model), engine=None, verbose=0
         )
         row["float"] = compared(
             folder / "float", unseen, outputs(model, unseen), FLOAT_TOLERANCE, float_report
@@ -112,7 +112,9 @@ def stages(road: Road, folder: Path) -> None:
         # Without rounding: a table that a layer computes anew while loading may differ in its last bit.
         both = (outputs(each, unseen, rounded=False) for each in (loaded, quantized))
         change = difference(*both)
-        check(change <= 1e-6, f"the outputs changed by {change:.1e}")
+        if change > 1e-6:  # as much as Keras changes when it saves and loads the model without quantisers
+            row["keras_change"] = float(f"{keras_change(quantized, folder / 'plain.keras', unseen):.1e}")
+        check(change <= max(1e-6, 2 * row.get("keras_change", 0.0)), f"the outputs changed by {change:.1e}")
     with road.stage("int8 export"):
         report = keras_trt.export(
             quantized, folder / "int8", batch=(1, 2, 4), engine="tensorrt_rtx", compute_capabilities=["SM89"],
@@ -136,6 +138,18 @@ def outputs(model: Any, x: Any, rounded: bool = True) -> list[np.ndarray]:
         return [np.asarray(y) for y in keras.tree.flatten(model(x, training=False))]
     with observing(lambda quantizer, tensor: None):
         return outputs(model, x)
+
+
+def keras_change(quantized: Any, path: Path, x: Any) -> float:
+    """How far a model without quantisers is from itself after Keras alone has saved and loaded it."""
+    import keras
+
+    import keras_trt
+
+    plain = keras_trt.strip(quantized)
+    plain.save(path)
+    loaded = keras.saving.load_model(path, compile=False)
+    return difference(outputs(loaded, x), outputs(plain, x))
 
 
 def compared(path: Path, x: Any, expected: list[np.ndarray], allowed: float, report: Any) -> dict[str, Any]:
@@ -243,9 +257,10 @@ def main() -> None:
         found[row["name"]] = row
         result = f"FAILED at {row['failed']}: {row['error']}" if row["failed"] else "passed"
         print(f"[{len(found)}/{len(names)}] {row['name']} {result} ({row['seconds']} s)", flush=True)
+        if options.write:  # each at once: the whole takes an hour
+            write_results(recorded | found)
+            DOCUMENT.write_text(document(read_results()))
     if options.write:
-        write_results(recorded | found)
-        DOCUMENT.write_text(document(read_results()))
         return
     wrong = [
         name for name, row in found.items() if row["failed"] != recorded.get(name, {"failed": ""})["failed"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-VOCABULARY, LENGTH, SIDE, CLASSES = 48, 12, 32, 3
+VOCABULARY, LENGTH, SIDE, CLASSES, STEPS = 48, 12, 32, 3, 2
 
 Make = Callable[[Any], Any]
 NETS: dict[str, Make] = {}
@@ -62,7 +62,7 @@ def _values(tensor: Any, count: int, rng: np.random.Generator) -> np.ndarray:
         mask[0, -3:] = 0
         return mask
     if name == "num_steps":
-        return np.full(shape, 2, np.int32)
+        return np.full(shape, STEPS, np.int32)
     if "int" in tensor.dtype:
         highest = {"segment_ids": 2, "mask_positions": LENGTH}.get(name, VOCABULARY)
         return rng.integers(0 if highest == 2 else 1, highest, shape).astype("int32")
@@ -176,7 +176,7 @@ def _basnet(models: Any) -> Any:
         stackwise_num_blocks=[1, 1, 1, 1], stackwise_num_strides=[1, 2, 2, 2], block_type="basic_block",
     )  # fmt: skip
     return models.BASNetBackbone(
-        image_encoder=encoder, num_classes=1, projection_filters=8, image_shape=(64, 64, 3)
+        image_encoder=encoder, num_classes=1, projection_filters=64, image_shape=(64, 64, 3)
     )
 
 
@@ -314,13 +314,15 @@ def _vae(models: Any) -> Any:
 def _stable_diffusion(models: Any) -> Any:
     text = {"vocabulary_size": VOCABULARY, "num_layers": 2, "num_heads": 2, "intermediate_dim": 32,
             "intermediate_output_index": -2, "max_sequence_length": LENGTH}  # fmt: skip
-    return models.StableDiffusion3Backbone(
+    model = models.StableDiffusion3Backbone(
         mmdit_patch_size=2, mmdit_hidden_dim=32, mmdit_num_layers=2, mmdit_num_heads=2,
         mmdit_position_size=16,
         mmdit_qk_norm=None, mmdit_dual_attention_indices=None, vae=_vae(models), image_shape=(64, 64, 3),
         clip_l=models.CLIPTextEncoder(embedding_dim=16, hidden_dim=16, name="clip_l", **text),
         clip_g=models.CLIPTextEncoder(embedding_dim=16, hidden_dim=16, name="clip_g", **text),
     )  # fmt: skip
+    model.configure_scheduler(STEPS)  # as `generate` does
+    return model
 
 
 for section in (_classifiers, _images, _encoders, _decoders, _pairs):

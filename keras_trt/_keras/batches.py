@@ -152,31 +152,55 @@ def _slice(data: Any, part: slice) -> Any:
 
 def _packed(flavor: Flavor, model: Any, x: Any) -> Any:
     """The batch in the structure the model declares; Keras warns about any other."""
-    declared = flavor.input_nest(model)
-    if declared is None:
-        return x
-    flatten = flavor.tf.nest.flatten
-    if isinstance(x, dict) and not isinstance(declared, dict):
-        leaves = [x[tensor.name.split(":")[0]] for tensor in flatten(declared)]
+    nest = flavor.input_nest(model)
+    return x if nest is None else flavor.tf.nest.pack_sequence_as(nest, _in_order(flavor, nest, x))
+
+
+def _in_order(flavor: Flavor, nest: Any, x: Any) -> list[Any]:
+    """The arrays of a batch in the order of the declared tensors.
+
+    A batch has the structure that Keras's `fit` takes, or is a dict by the names of the inputs, or a list.
+    """
+    alike, names = _alike(nest, x), [_name(tensor) for tensor in flavor.tf.nest.flatten(nest)]
+    if alike is not None:
+        return alike
+    if isinstance(x, dict):
+        missing = [name for name in names if name not in x]
+        if missing:
+            keys = f" or the keys {sorted(nest)}" if isinstance(nest, dict) else ""
+            raise InputError(
+                f"The data lacks input {missing[0]!r}. Received: {sorted(x)}; needed: {names}{keys}."
+            )
+        return [x[name] for name in names]
+    return list(flavor.tf.nest.flatten(x))
+
+
+def _alike(nest: Any, x: Any) -> list[Any] | None:
+    """The arrays of a batch that has the structure of the declared inputs, in TensorFlow's order."""
+    if isinstance(nest, dict):
+        fits = isinstance(x, dict) and nest.keys() <= x.keys()
+        pairs = [(nest[key], x[key]) for key in sorted(nest)] if fits else None
+    elif isinstance(nest, (list, tuple)):
+        fits = isinstance(x, (list, tuple)) and len(x) == len(nest)
+        pairs = list(zip(nest, x, strict=True)) if fits else None
     else:
-        leaves = flatten({name: x[name] for name in declared} if isinstance(declared, dict) else x)
-    return flavor.tf.nest.pack_sequence_as(declared, leaves)
+        return None if isinstance(x, (dict, list, tuple)) else [x]
+    found = [None] if pairs is None else [_alike(*pair) for pair in pairs]
+    return None if any(part is None for part in found) else [leaf for part in found for leaf in part or ()]
+
+
+def _name(tensor: Any) -> str:
+    return str(tensor.name.split(":")[0])
 
 
 def _check(flavor: Flavor, model: Any, x: Any, argument: str) -> None:
     """Compares a batch with the model's declared inputs, when it has any."""
-    declared = getattr(model, "inputs", None)
-    if not declared:
+    nest = flavor.input_nest(model)
+    nest = (getattr(model, "inputs", None) or None) if nest is None else nest
+    if nest is None:
         return
-    declared = flavor.tf.nest.flatten(declared)
-    names = [tensor.name.split(":")[0] for tensor in declared]
-    if isinstance(x, dict):
-        missing = [name for name in names if name not in x]
-        if missing:
-            raise InputError(f"The data lacks input {missing[0]!r}. Received: {sorted(x)}; needed: {names}.")
-        given = [x[name] for name in names]
-    else:
-        given = flavor.tf.nest.flatten(x)
+    declared, given = flavor.tf.nest.flatten(nest), _in_order(flavor, nest, x)
+    names = [_name(tensor) for tensor in declared]
     if len(given) != len(declared):
         raise InputError(f"The model has {len(declared)} inputs {names}. Received: {len(given)} arrays.")
     for name, tensor, array in zip(names, declared, given, strict=True):

@@ -41,7 +41,9 @@ def check_weights(flavor: Flavor, model: Any) -> None:
 
 
 def check_types(flavor: Flavor, model: Any) -> None:
-    """Makes sure that no layer computes in float64, which TensorRT does not have.
+    """Makes sure that no layer computes in float64, which TensorRT does not have, or holds bfloat16 weights.
+
+    tf2onnx writes an opset whose convolutions and products take no bfloat16; it is chosen at export.
 
     Raises:
         ModelError: Names the layers that do.
@@ -53,6 +55,13 @@ def check_types(flavor: Flavor, model: Any) -> None:
             f"layers do: {', '.join(wide[:10])}. Make the model with dtype 'float32', and give it this one's "
             "weights with `set_weights`."
         )
+    for path, layer in flavor.walk(model):
+        if any("bfloat16" in str(weight.dtype) for weight in layer.weights):
+            raise ModelError(
+                f"Models are exported from float32 or float16 weights. Received: layer {path!r} with "
+                "bfloat16 weights. Make the model with the policy 'mixed_bfloat16' or 'float32', give it "
+                "this one's weights with `set_weights`, and pass `precision='bf16'` for bfloat16 engines."
+            )
 
 
 def check_kernel_types(flavor: Flavor, model: Any, inventory: Iterable[QuantizedTensor]) -> None:
@@ -174,8 +183,9 @@ _OTHERWISE = (
 _ADVICE = {
     **dict.fromkeys(("ResizeArea", "ScaleAndTranslate"), _FIXED.format("height and width")),
     **dict.fromkeys(("Bincount", "DenseBincount"), _FIXED.format("number of bins")),
+    "_SwitchN": "Choose between branches with `keras.ops.cond`, one inside another where there are several.",
     "SparseCross": "Run the layer before the model, e.g. with `dataset.map(layer)`.",
-    "RFFT": _FIXED.format("length, with its real or imaginary part or its magnitude taken"),
+    **dict.fromkeys(("RFFT", "IRFFT"), _FIXED.format("length")),
 }
 """By operator what to do where no handler could convert it."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from keras_trt._keras.scopes import layer_of_scope
 from keras_trt._memory import free_graph
 from keras_trt.errors import ExportError
 from keras_trt.export.convertible import check_convertible
@@ -59,7 +60,7 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
             )
             converted = _optimised(converted, origins)
         except Exception as e:  # tf2onnx raises whatever comes up
-            raise ExportError(f"tf2onnx could not convert model {trace.name!r}: {e}") from e
+            raise ExportError(f"tf2onnx could not convert model {trace.name!r}: {e}{_loops(trace)}") from e
         proto = converted.make_model(trace.name, producer_name="keras_trt", producer_version="")
     operations = len(graph.get_operations())
     del graph, converted
@@ -74,6 +75,20 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
         node.name = origins.get(node.name or "", node.name)
     _set_interface(model, trace)
     return model
+
+
+def _loops(trace: Trace) -> str:
+    """Which layers loop, for the error about a conversion that failed: tf2onnx knows few forms of loops."""
+    nodes = [node for node in trace.graph_def.node if node.op in ("While", "StatelessWhile")]
+    layers = dict.fromkeys(layer_of_scope(node.name, trace.layers) for node in nodes)
+    named = ", ".join(repr(layer) for layer in layers if layer)
+    if not named:
+        return ""
+    return (
+        f". These layers loop: {named}. Take a recurrent layer of Keras, whose loops are known, write the "
+        "steps out (`keras.ops.unstack` and a Python `for`), or leave the layer out and run it beside the "
+        "engine."
+    )
 
 
 def _tell_shapes(graph: Any, shapes: Mapping[str, list[int | None]]) -> None:

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from collections.abc import Iterator
+from types import CodeType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 
 OPERANDS = ("_query", "_key", "_probabilities", "_value")
+
+
+def computes_by_keras(layer_class: Any) -> bool:
+    """Whether the two products of an attention layer's class are Keras's own, which `attention` stands for.
+
+    A subclass may have another `_compute_attention`, or a `call` that never comes to it.
+    """
+    for cls in layer_class.__mro__:
+        if cls.__module__.split(".")[0] in ("keras", "tf_keras"):
+            return True
+        own = {name: set(_names(f)) for name, f in vars(cls).items() if inspect.isfunction(f)}
+        if "_compute_attention" in own:
+            return False
+        leads_there = any("_compute_attention" in names for names in own.values())
+        if "call" in own and not leads_there and "call" not in own["call"]:  # of `super().call`
+            return False
+    return False
+
+
+def _names(function: Any) -> Iterator[str]:
+    """The attributes and globals that a function's code names."""
+    codes = [inspect.unwrap(function).__code__]
+    for code in codes:
+        yield from code.co_names
+        codes.extend(part for part in code.co_consts if isinstance(part, CodeType))
 
 
 def attention(

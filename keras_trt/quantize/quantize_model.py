@@ -20,6 +20,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.attention import computes_by_keras
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.containers import mark_containers
@@ -28,7 +29,7 @@ from keras_trt.quantize.expectation import check_sqnr, expect
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
-from keras_trt.quantize.layer_kinds import CELLS, LOOP_REASON
+from keras_trt.quantize.layer_kinds import ATTENTION, CELLS, LOOP_REASON
 from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone, under_scheme
 from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import (
@@ -46,6 +47,7 @@ from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
+OWN_ATTENTION_REASON = "its class computes attention in its own way: its layers are quantised one by one"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
@@ -181,6 +183,8 @@ def decide(
             decision = Decision(path, decision.kind, reason=KERAS_REASON)
         elif decision.kernels and decision.kind == "EinsumDense" and not is_product(layer.equation):
             decision = Decision(path, decision.kind, reason=EINSUM_REASON)
+        elif decision.inner and decision.kind in ATTENTION and not computes_by_keras(float_class(layer)):
+            decision = Decision(path, decision.kind, reason=OWN_ATTENTION_REASON)
         if decision.quantized and path.startswith(loops) and decision.kind not in CELLS:
             decision = Decision(path, decision.kind, reason=LOOP_REASON)
         if decision.quantized and not selected(path, layer, only, skip):

@@ -75,3 +75,28 @@ def test_layers_in_float64_are_refused_by_name(k, quantized, tmp_path):
     precision = {"precision": "int8", "calibration_data": np.ones((2, 8, 8, 3))} if quantized else {}
     with pytest.raises(ModelError, match="does not compute in float64.*wide.*dtype 'float32'"):
         export(k.Model(x, y), tmp_path / "net", engine=None, verbose=0, **precision)
+
+
+def test_a_model_of_bfloat16_weights_is_refused_by_name(k, tmp_path):
+    x = k.Input((4,), dtype="bfloat16")
+    model = k.Model(x, k.layers.Dense(2, name="head", dtype="bfloat16")(x))
+    with pytest.raises(ModelError, match="layer 'head' with bfloat16 weights.*'mixed_bfloat16'"):
+        export(model, tmp_path / "net", engine=None, verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "advice"), [("switch", "keras.ops.cond"), ("scan", "'scan'.*for")])
+def test_control_flow_that_onnx_cannot_take_is_refused_with_a_way_out(name, advice, tmp_path):
+    import keras
+
+    ops = keras.ops
+
+    def switch(x):
+        return ops.switch(ops.cast(ops.sum(x) > 0, "int32"), [ops.abs, ops.negative, ops.square], x)
+
+    def scan(x):
+        return ops.scan(lambda total, v: (total + v, total * v), ops.zeros((4,)), x)[1]
+
+    layer = keras.layers.Lambda({"switch": switch, "scan": scan}[name], name=name)
+    with pytest.raises(ExportError, match=advice):
+        export(keras.Sequential([keras.Input((4,)), layer]), tmp_path / "net", engine=None, verbose=0)

@@ -12,11 +12,12 @@ from keras_trt.export.convert import convert
 from tests.export.onnx_tools import build, ops, run
 
 
-def exported(model, tmp_path, **options):
-    """The operators, after a comparison with Keras and a build."""
-    report = export(model, tmp_path / "net", engine=None, verbose=0, **options)
+def exported(model, tmp_path, input_shapes=None, sizes=None):
+    """The operators, after a comparison with Keras and a build for these sizes of open axes."""
+    shapes = {**(input_shapes or {}), **(sizes or {})} or None
+    report = export(model, tmp_path / "net", engine=None, verbose=0, input_shapes=shapes)
     assert report.differences[0]["relative"] < 1e-5
-    build(tmp_path / "net" / "model.onnx")
+    build(tmp_path / "net" / "model.onnx", input_shapes=sizes)
     return set(report.operators)
 
 
@@ -96,6 +97,39 @@ def test_a_transform_cuts_or_fills_up_its_signal(samples, tmp_path):
         return tf.concat([tf.math.real(spectrum), tf.math.imag(spectrum), tf.abs(spectrum)], -1)
 
     exported(tf_keras.Sequential([tf_keras.Input((samples,)), tf_keras.layers.Lambda(parts)]), tmp_path)
+
+
+@pytest.mark.parametrize("length", [6, None])
+def test_a_transform_over_two_axes_has_a_matrix_for_each(length, tmp_path):
+    import keras
+
+    def real_part(x):  # as FNet mixes words
+        return keras.ops.fft2((x, keras.ops.zeros_like(x)))[0]
+
+    options = {"input_shapes": {"x": (None, "words", 5)}, "sizes": {"words": (1, 6, 8)}}
+    model = keras.Sequential([keras.Input((length, 5), name="x"), keras.layers.Lambda(real_part)])
+    found = exported(model, tmp_path, **(options if length is None else {}))
+    assert ("Cos" in found) == (length is None)
+
+
+@pytest.mark.parametrize("name", ["fft", "fft2", "ifft2"])
+def test_transforms_of_complex_numbers(name, tmp_path):
+    import keras
+
+    def parts(x):
+        return keras.ops.concatenate(getattr(keras.ops, name)((x, x * x)), -1)
+
+    exported(keras.Sequential([keras.Input((5, 6)), keras.layers.Lambda(parts)]), tmp_path)
+
+
+@pytest.mark.parametrize("length", [8, 9, 10])
+def test_a_transform_back_to_a_real_signal(length, tmp_path):
+    import keras
+
+    def signal(x):
+        return keras.ops.irfft((x, x * x), length)
+
+    exported(keras.Sequential([keras.Input((3, 6)), keras.layers.Lambda(signal)]), tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated")

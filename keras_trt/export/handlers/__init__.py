@@ -30,7 +30,7 @@ from keras_trt.export.handlers.scatter import scatter_nd
 from keras_trt.export.handlers.select import select
 from keras_trt.export.handlers.slices import dynamic_update_slice
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
-from keras_trt.export.handlers.spectrum import real_spectrum
+from keras_trt.export.handlers.spectrum import TRANSFORMS, complex_numbers, real_numbers
 
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
@@ -67,7 +67,8 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ResizeBicubic": (resize, []),
     "ResizeBilinear": (resize_linear, []),
     "ResizeNearestNeighbor": (resize_nearest, []),
-    "RFFT": (real_spectrum, []),
+    **dict.fromkeys(("Complex", "RFFT", *TRANSFORMS), (complex_numbers, [])),
+    **dict.fromkeys(("Real", "Imag", "ComplexAbs", "IRFFT"), (real_numbers, [])),
     "ScaleAndTranslate": (resize, []),
     "ScatterNd": (scatter_nd, []),
     "Select": (select, []),

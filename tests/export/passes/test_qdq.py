@@ -142,3 +142,21 @@ def test_equal_pairs_on_one_tensor_become_one():
     common.DeduplicateInitializersPass()(model)
     found = apply(common.CommonSubexpressionEliminationPass(), model, x=floats(2, 4, 8, 8))
     assert found.count("QuantizeLinear") == found.count("DequantizeLinear") == 1
+
+
+def test_a_causal_convolution_computes_in_int8_where_its_input_is_also_added(tmp_path):
+    import keras
+
+    import keras_trt
+
+    layers = keras.layers
+    x = keras.Input((8, 4))
+    h = layers.Conv1D(4, 1, activation="relu")(x)
+    y = layers.Conv1D(4, 3, padding="causal", activation="relu")(h)
+    y = layers.Conv1D(4, 3, padding="causal")(y)
+    model = keras.Model(x, layers.Dense(3)(layers.ReLU()(layers.Add()([h, y]))))
+    rows = np.random.default_rng(0).normal(size=(8, 8, 4)).astype("float32")
+    quantized = keras_trt.quantize_model(model, calibration_data=rows, verbose=0)
+    report = keras_trt.export(quantized, tmp_path / "net", engine=None, verbose=0)
+    assert report.int8_mac_share == 1.0
+    assert not report.float_layers
