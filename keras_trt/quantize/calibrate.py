@@ -92,7 +92,9 @@ def calibrate_keeping(
     seen = {key: Histogram() for key in owners}
     items = batches(flavor, model, data, batch_size, steps)
     if not owners:  # weights only, whose biases the rows will correct
-        any(not kept.add(flavor, batch) for batch in items)
+        for batch in items:
+            if not kept.add(flavor, batch):
+                break
         return kept.batches
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")

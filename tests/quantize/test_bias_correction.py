@@ -55,7 +55,7 @@ def layers(k):
     L = k.layers
     return {
         "conv1d": ((12, 4), L.Conv1D(6, 3, padding="causal")),
-        "conv2d": ((8, 8, 4), L.Conv2D(6, 3, padding="same", activation="tanh")),
+        "conv2d": ((8, 8, 4), L.Conv2D(6, 3, padding="same", activation="relu")),
         "depthwise": ((8, 8, 4), L.DepthwiseConv2D(3, depth_multiplier=2)),
         "separable": ((8, 8, 4), L.SeparableConv2D(6, 3, strides=2)),
         "transpose": ((8, 8, 4), L.Conv2DTranspose(6, 3, strides=2)),
