@@ -40,6 +40,17 @@ def check_one_of(value: Any, allowed: Collection[Any], name: str) -> Any:
     raise wrong_argument(name, f"one of {list(allowed)}", value)
 
 
+def check_names(value: Any, allowed: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """`"auto"`, which is all of some names; None, which is none; or a tuple or list of them."""
+    if isinstance(value, str) and value == "auto":
+        return allowed
+    if value is None:
+        return ()
+    if isinstance(value, tuple | list) and all(isinstance(one, str) and one in allowed for one in value):
+        return tuple(value)
+    raise wrong_argument(name, f"'auto', None, or a tuple of names out of {list(allowed)}", value)
+
+
 def check_verbose(value: Any, name: str = "verbose") -> None:
     """How much Keras users let a function say."""
     known = value in (0, 1, 2) if _is_whole(value) else isinstance(value, bool)

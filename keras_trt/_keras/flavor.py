@@ -137,8 +137,10 @@ class Flavor:
         """Takes sub-layers out of a layer's tracking; call inside `unlocked`."""
         raise NotImplementedError
 
-    def add_state(self, layer: Any, name: str, value: float, trainable: bool = False) -> Any:
-        """A float32 scalar weight that agrees across replicas of a strategy."""
+    def add_state(
+        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+    ) -> Any:
+        """A float32 weight, of one value at first, that agrees across replicas of a strategy."""
         raise NotImplementedError
 
     def raw(self, variable: Any) -> Any:

@@ -81,13 +81,15 @@ class Keras3(Flavor):
     def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
         layer._layers[:] = [other for other in layer._layers if all(other is not s for s in sublayers)]
 
-    def add_state(self, layer: Any, name: str, value: float, trainable: bool = False) -> Any:
+    def add_state(
+        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+    ) -> Any:
         options: dict[str, Any] = {}
         if "aggregation" in inspect.signature(self.keras.layers.Layer.add_weight).parameters:
             options["aggregation"] = "mean"
         return layer.add_weight(
             name=name,
-            shape=(),
+            shape=shape,
             dtype="float32",
             initializer=self.keras.initializers.Constant(value),
             trainable=trainable,

@@ -142,6 +142,15 @@ def rows_of(layer_class: type) -> tuple[Kernel, ...]:
     return ()
 
 
+def adds_bias(layer_class: type) -> bool:
+    """Whether layers of a class compute `activation(product + bias)`: Keras's own, but for recurrent cells.
+
+    What a `call` of somebody else's does with a bias is not known.
+    """
+    caller = next((cls for cls in layer_class.__mro__ if "call" in vars(cls)), None)
+    return caller is not None and _is_keras(caller) and rows_of(layer_class) not in ((), _RECURRENT)
+
+
 def is_depthwise(kernel: Kernel) -> bool:
     """Whether each output channel of the kernel sees a single input channel."""
     return not kernel.input_axes

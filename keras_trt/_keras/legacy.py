@@ -68,10 +68,12 @@ class LegacyKeras(Flavor):
     def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
         """Deleting the attribute is enough here."""
 
-    def add_state(self, layer: Any, name: str, value: float, trainable: bool = False) -> Any:
+    def add_state(
+        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+    ) -> Any:
         return layer.add_weight(
             name=name,
-            shape=(),
+            shape=shape,
             dtype="float32",
             initializer=self.keras.initializers.Constant(value),
             trainable=trainable,

@@ -14,11 +14,10 @@ from keras_trt._keras.next_training import before_next_training
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.errors import InputError
-from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.quantize_model import convert, set_ranges
+from keras_trt.quantize.quantize_model import convert, set_from_data, set_ranges
 from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import is_silent, is_twin, set_silent
 
@@ -190,10 +189,7 @@ class Quantize(OnceBuilt, Callback):
                 set_silent(layer, False)
         self._say(f"{len(silent)} layers train quantised")
         if self.calibration_data is not None and any(activation_quantizers(flavor, self.model)):
-            calibrate_keeping(
-                self.model, self.calibration_data, self.method, verbose=self.verbose, name="calibration_data"
-            )
-            set_ranges(flavor, self.model, self.ranges)
+            set_from_data(flavor, self.model, self.calibration_data, self.method, self.ranges, self.verbose)
 
     def _tidy(self, model: Any) -> bool:
         """What must be done after an exception, or after weights of another epoch were restored."""

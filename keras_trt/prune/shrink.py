@@ -157,7 +157,12 @@ def _smaller(layer: Any, is_maker: bool, makes: np.ndarray) -> dict[str, Any]:
         return {}
     if hasattr(layer, "target_shape"):
         return {"target_shape": (*tuple(layer.target_shape)[:-1], int(makes.sum()))}
-    return {"units" if hasattr(layer, "units") else "filters": int(makes.sum())} if is_maker else {}
+    smaller: dict[str, Any] = {}
+    if is_maker:
+        smaller["units" if hasattr(layer, "units") else "filters"] = int(makes.sum())
+    if _corrects(layer):
+        smaller["quantization"] = {**layer.get_config()["quantization"], "shift": [int(makes.sum())]}
+    return smaller
 
 
 def _slices(layer: Any, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[tuple[int, np.ndarray]]]:
@@ -175,4 +180,11 @@ def _slices(layer: Any, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[
     for name in ("bias", "gamma", "beta", "moving_mean", "moving_variance"):
         if getattr(layer, name, None) is not None:
             found[id(getattr(layer, name))] = [(0, makes)]
+    if _corrects(layer):
+        found[id(layer.quantization_switch.shift)] = [(0, makes)]
     return found
+
+
+def _corrects(layer: Any) -> bool:
+    """Whether a quantised layer corrects its bias, one number a channel."""
+    return bool(getattr(layer, "quantization", None) and layer.quantization.shift)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from keras_trt._arguments import check_verbose
-from keras_trt._keras.batches import batches, check_data, length
+from keras_trt._keras.batches import FirstBatches, batches, check_data, length
 from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.gathering import gathering, give
 from keras_trt.errors import InputError, ModelError
+from keras_trt.quantize.bias_correction import correct_biases, corrected
 from keras_trt.quantize.calibrators import Histogram, calibrator
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers
@@ -36,7 +35,9 @@ def calibrate(
 ) -> Any:
     """Sets the activation ranges of a quantised model from one pass over data, in place.
 
-    The model runs with rounded weights and float activations: what is measured is what will be cut.
+    The model runs with rounded weights and float activations: what is measured is what will be cut. Then the
+    first rows (256 at most) say by how much rounding moves the mean of each output channel, which is taken
+    back in the biases of those layers that `quantize_model(recover=)` has chosen.
 
     Args:
         model: A quantised Keras 3 or tf_keras model.
@@ -67,7 +68,8 @@ def calibrate(
     check_verbose(verbose)
     check_data(data, batch_size, steps)
     model = plain_model(model)
-    calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
+    kept = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
+    correct_biases(check_model(model), model, kept)
     return model
 
 
@@ -80,23 +82,28 @@ def calibrate_keeping(
     steps: int | None = None,
     verbose: int = 1,
     name: str = "data",
-) -> Any:
-    """`calibrate` with data given as the argument `name`; returns the first batch: data may end."""
-    flavor, chosen, first = check_model(model), calibrator(method), None
+) -> list[Any]:
+    """The ranges of `calibrate`; returns the first batches of inputs, for data may be read once only."""
+    flavor, chosen, kept = check_model(model), calibrator(method), FirstBatches()
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
-    if not owners:
+    if not owners and not corrected(flavor, model):
         raise ModelError(
             f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
         )
     seen = {key: Histogram() for key in owners}
     items = batches(flavor, model, data, batch_size, steps, name=name)
+    if not owners:  # weights only, whose biases the rows will correct
+        for batch in items:
+            if not kept.add(flavor, batch):
+                break
+        return kept.batches
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
     peak = 0.0
-    with _numbered(seen) as numbers:
+    with gathering(seen) as numbers:
         run = _observed_call(flavor, model, numbers)
         for done, batch in enumerate(items, start=1):
-            first = batch if first is None else first
+            kept.add(flavor, batch)
             if peak < _NORMAL:
                 peak = max(peak, *map(_magnitude, flavor.tf.nest.flatten(batch)))
             run(batch)
@@ -106,33 +113,7 @@ def calibrate_keeping(
             bar.update(done, finalize=True)
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
     _set_ranges(flavor, reached, chosen, peak)  # a layer that the call never reaches keeps its range
-    return first
-
-
-_FILLING: dict[int, Histogram] = {}
-_NUMBERS = itertools.count()
-
-
-@contextmanager
-def _numbered(seen: dict[int, Histogram]) -> Iterator[dict[int, int]]:
-    """While open, `_add` fills the histograms, each known by a number; yields the numbers by key.
-
-    TensorFlow keeps every function given to `numpy_function` alive for ever, and with it what it refers to:
-    so it gets one function that refers to nothing.
-    """
-    numbers = {key: next(_NUMBERS) for key in seen}
-    _FILLING.update((number, seen[key]) for key, number in numbers.items())
-    try:
-        yield numbers
-    finally:
-        for number in numbers.values():
-            del _FILLING[number]
-
-
-def _add(number: np.ndarray, values: np.ndarray) -> None:
-    histogram = _FILLING.get(int(number))
-    if histogram is not None:
-        histogram.add(values)
+    return kept.batches
 
 
 def _observed_call(flavor: Flavor, model: Any, numbers: dict[int, int]) -> Any:
@@ -140,12 +121,14 @@ def _observed_call(flavor: Flavor, model: Any, numbers: dict[int, int]) -> Any:
     tf = flavor.tf
 
     def observe(quantizer: Any, tensor: Any) -> None:
-        number = tf.constant(numbers[id(quantizer)], tf.int64)
-        tf.numpy_function(_add, [number, tf.cast(tensor, tf.float32)], [])
+        give(numbers[id(quantizer)], tensor)
+
+    def bias(layer: Any, floats: Any, corrected: Any) -> Any:
+        return floats  # a correction is measured behind the ranges
 
     @tf.function(reduce_retracing=True)
     def run(batch: Any) -> None:
-        with observing(observe):
+        with observing(observe, biases=bias):
             model(batch, training=False)
 
     return run

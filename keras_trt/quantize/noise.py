@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt.quantize.inventory import quantizers_of, twins
-from keras_trt.quantize.quantizer import observing, quantize_dequantize
+from keras_trt.quantize.quantizer import observing, rounded_in_range
 
 Outputs = list[np.ndarray]
 
@@ -101,15 +101,12 @@ def _traced(flavor: Flavor, model: Any, layers: Sequence[Any]) -> Any:
     @tf.function(reduce_retracing=True)
     def run(rows: Any, on: Any) -> list[Any]:
         def activation(quantizer: Any, x: Any) -> Any:
-            amax = tf.convert_to_tensor(flavor.raw(quantizer.amax))
-            rounded = quantize_dequantize(tf.cast(x, tf.float32), amax, quantizer.dtype_name)
-            rounds = tf.logical_and(on[position[id(quantizer)]], amax > 0)
-            return tf.where(rounds, tf.cast(rounded, x.dtype), x)
+            return rounded_in_range(flavor, quantizer, x, on[position[id(quantizer)]])
 
-        def kernel(layer: Any, floats: Any, rounded: Any) -> Any:
-            return tf.where(on[position[id(layer)]], rounded, floats)
+        def weight(layer: Any, floats: Any, quantized: Any) -> Any:
+            return tf.where(on[position[id(layer)]], quantized, floats)
 
-        with observing(activation, kernel):
+        with observing(activation, weight, weight):
             outputs = tf.nest.flatten(model(rows, training=False), expand_composites=True)
         return [y for y in map(tf.convert_to_tensor, outputs) if y.dtype.is_floating]
 

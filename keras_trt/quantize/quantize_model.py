@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_mapping, check_verbose
+from keras_trt._arguments import check_mapping, check_names, check_verbose
 from keras_trt._keras import masking
 from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import Flavor, check_model
@@ -21,6 +21,8 @@ from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.attention import computes_by_keras
+from keras_trt.quantize.bias_correction import NAME as BIAS_CORRECTION
+from keras_trt.quantize.bias_correction import correct_biases, corrected, shift_shape
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.containers import mark_containers
@@ -63,6 +65,7 @@ def quantize_model(
     ranges: Mapping[str, float] | None = None,
     copy: bool = True,
     min_sqnr: float | None = 25.0,
+    recover: Any = "auto",
     verbose: int = 1,
 ) -> Any:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
@@ -86,6 +89,10 @@ def quantize_model(
         min_sqnr: How much of the outputs must be left, as the ratio of signal to rounding noise in dB on the
             first rows of the data. Below it, layers that int8 costs most are left in float, one by one, as
             long as each gains 1 dB; `report` says which and why. None, or `only`, leaves none.
+        recover: What is done about the accuracy that rounding costs, with the calibration data and without
+            training: `"auto"`, None, or a tuple of names. `"bias_correction"`, all that there is and what
+            `"auto"` does, takes back in the biases by how much rounding moves the mean of each output
+            channel. Layers without a bias (before a BatchNormalization, mostly) are left alone.
         verbose: 1 shows progress while calibrating, and what is expected of the result.
 
     Returns:
@@ -104,6 +111,7 @@ def quantize_model(
     check_verbose(verbose)
     check_sqnr(min_sqnr)
     ranges = check_mapping(ranges, "ranges")
+    wanted = BIAS_CORRECTION in check_names(recover, (BIAS_CORRECTION,), "recover")
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
@@ -113,17 +121,19 @@ def quantize_model(
         only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
-        convert(flavor, new, scheme, only, skip)
+        convert(flavor, new, scheme, only, skip, corrects=wanted)
         for _, layer in flavor.walk(new):
             if is_silent(layer):  # a callback has left it so
                 set_silent(layer, False)
         set_ranges(flavor, new, ranges)
-        if calibration_data is not None and any(activation_quantizers(flavor, new)):
-            batch = calibrate_keeping(new, calibration_data, method, verbose=verbose, name="calibration_data")
-            set_ranges(flavor, new, ranges)
+        rounds = any(activation_quantizers(flavor, new))
+        if calibration_data is not None and (rounds or corrected(flavor, new)):
+            kept = set_from_data(flavor, new, calibration_data, method, ranges, verbose)
+            if not wanted:
+                correct_biases(flavor, new, ())  # of a model that has been quantised before
             floor = min_sqnr if only is None else None
-            if verbose or floor is not None:
-                expected = expect(flavor, new, batch, floor, shown=3 if verbose else 0)
+            if rounds and (verbose or floor is not None):
+                expected = expect(flavor, new, kept[0], floor, shown=3 if verbose else 0)
                 if expected.spared:
                     spare(flavor, new, expected.spared, scheme, skip)
                 if verbose:
@@ -205,9 +215,22 @@ def decide(
 
 
 def convert(
-    flavor: Flavor, model: Any, scheme: Any = "int8", only: Any = None, skip: Any = ()
+    flavor: Flavor,
+    model: Any,
+    scheme: Any = "int8",
+    only: Any = None,
+    skip: Any = (),
+    corrects: bool = False,
 ) -> dict[str, Decision]:
     """Swaps the layers of a model for their twins, in place; layers that are twins already stay.
+
+    Args:
+        flavor: The model's Keras.
+        model: A model.
+        scheme: As in `quantize_model`.
+        only: As in `quantize_model`.
+        skip: As in `quantize_model`.
+        corrects: Whether the new twins have a place for a correction of their biases.
 
     Raises:
         ModelError: No layer can be quantised.
@@ -225,11 +248,22 @@ def convert(
         if decision is None or decision.scheme is None:
             continue
         if not _is_quantized(layer):
-            own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme)
+            shift = shift_shape(layer, decision.kernels) if corrects else ()
+            own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme, shift=shift)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
     trace_anew(flavor, model)
     return decisions
+
+
+def set_from_data(
+    flavor: Flavor, model: Any, data: Any, method: Any, ranges: Mapping[str, float], verbose: Any
+) -> list[Any]:
+    """Sets ranges from data and by hand, then corrections from these; returns the first batches of inputs."""
+    kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
+    set_ranges(flavor, model, ranges)
+    correct_biases(flavor, model, kept)
+    return kept
 
 
 def spare(flavor: Flavor, model: Any, reasons: Mapping[str, str], scheme: Any, skip: Any) -> None:

@@ -16,25 +16,33 @@ from keras_trt.quantize import switch
 from keras_trt.quantize.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
 
 Observer = Callable[[Any, Any], Any]
-KernelObserver = Callable[[Any, Any, Any], Any]
+WeightObserver = Callable[[Any, Any, Any], Any]
 _OBSERVER: ContextVar[Observer | None] = ContextVar("keras_trt_observer", default=None)
-_KERNEL_OBSERVER: ContextVar[KernelObserver | None] = ContextVar("keras_trt_kernel_observer", default=None)
+_KERNEL_OBSERVER: ContextVar[WeightObserver | None] = ContextVar("keras_trt_kernel_observer", default=None)
+_BIAS_OBSERVER: ContextVar[WeightObserver | None] = ContextVar("keras_trt_bias_observer", default=None)
 
 
 @contextmanager
-def observing(observer: Observer, kernels: KernelObserver | None = None) -> Iterator[None]:
+def observing(
+    observer: Observer, kernels: WeightObserver | None = None, biases: WeightObserver | None = None
+) -> Iterator[None]:
     """While open, quantisers show `observer(quantizer, tensor)` what they see, and round nothing.
 
-    A tensor that the observer returns goes on in its place. Kernels are rounded; with `kernels`, what
-    `kernels(layer, kernel, rounded)` returns is computed with.
+    A tensor that the observer returns goes on in its place. Kernels are rounded and biases corrected; with
+    `kernels`, what `kernels(layer, kernel, rounded)` returns is computed with, and so with `biases`.
     """
-    tokens = _OBSERVER.set(observer), _KERNEL_OBSERVER.set(kernels)
+    given: dict[ContextVar[Any], Any] = {
+        _OBSERVER: observer,
+        _KERNEL_OBSERVER: kernels,
+        _BIAS_OBSERVER: biases,
+    }
+    tokens = [(variable, variable.set(value)) for variable, value in given.items()]
     try:
         with inlined():
             yield
     finally:
-        _OBSERVER.reset(tokens[0])
-        _KERNEL_OBSERVER.reset(tokens[1])
+        for variable, token in tokens:
+            variable.reset(token)
 
 
 def is_observing() -> bool:
@@ -46,6 +54,12 @@ def observed_kernel(layer: Any, kernel: Any, rounded: Any) -> Any:
     """The kernel that a twin computes with: the rounded one, unless somebody who observes wants another."""
     observer = _KERNEL_OBSERVER.get()
     return rounded if observer is None else observer(layer, kernel, rounded)
+
+
+def observed_bias(layer: Any, bias: Any, corrected: Any) -> Any:
+    """The bias that a twin computes with: the corrected one, unless somebody who observes wants another."""
+    observer = _BIAS_OBSERVER.get()
+    return corrected if observer is None else observer(layer, bias, corrected)
 
 
 _JITTER: ContextVar[tuple[float, int] | None] = ContextVar("keras_trt_jitter", default=None)
@@ -151,6 +165,13 @@ def activation_quantizer(flavor: Flavor) -> type:
 def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Any:
     """`x` on the grid of a quantiser's range as it is."""
     return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
+
+
+def rounded_in_range(flavor: Flavor, quantizer: Any, x: Any, when: Any = True) -> Any:
+    """`x` on the grid of a range that is known, if `when`; no gradient."""
+    tf, amax = flavor.tf, flavor.tf.convert_to_tensor(flavor.raw(quantizer.amax))
+    on_grid = quantize_dequantize(tf.cast(x, tf.float32), amax, quantizer.dtype_name)
+    return tf.where(tf.logical_and(when, amax > 0), tf.cast(on_grid, x.dtype), x)
 
 
 def _value(flavor: Flavor, amax: Any) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from keras_trt._arguments import check_function, check_verbose
 from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import Flavor, check_model
@@ -105,25 +107,29 @@ class _Switch:
     def __init__(self, flavor: Flavor, layer: Any) -> None:
         formats = layer.quantization.scheme
         self.ranges = [(q, float(flavor.raw(q.amax).numpy())) for q in quantizers_of(layer)]
-        self.kernels = []
+        self.weights = []
         for name in layer.quantization.kernels:
             row = kernel_of(layer, name)
             variable = variable_of(layer, row)
             float_values = value_of(variable)
             tensor = flavor.tf.convert_to_tensor(float_values)
             rounded = quantize_weights(tensor, row.channel_axes, formats.weights, formats.block).numpy()
-            self.kernels.append((variable, float_values, rounded))
+            self.weights.append((variable, float_values, rounded))
+        if layer.quantization.shift:
+            shift = layer.quantization_switch.shift
+            found = flavor.raw(shift).numpy()
+            self.weights.append((shift, np.zeros_like(found), found))
         layer.quantization = replace(layer.quantization, kernels=())  # the values carry it from now on
         self.off()
 
     def on(self) -> None:
         for quantizer, amax in self.ranges:
             quantizer.amax.assign(amax)
-        for variable, _, rounded in self.kernels:
+        for variable, _, rounded in self.weights:
             variable.assign(rounded)
 
     def off(self) -> None:
         for quantizer, _ in self.ranges:
             quantizer.amax.assign(0.0)  # lets floats through
-        for variable, float_values, _ in self.kernels:
+        for variable, float_values, _ in self.weights:
             variable.assign(float_values)

@@ -1,8 +1,9 @@
 """The switch of a twin: one variable that says whether its layer computes quantised or still in float.
 
-It is a weight, so it is stored and restored with the model: by files, checkpoints, and callbacks that keep
-weights. A training step is traced for how the switch stands, so float epochs hold no rounding; whoever turns
-it makes the model trace anew. All else follows the variable at run time.
+Beside it lies what is added to the layer's bias while it is on, where that is corrected (`bias_correction`).
+They are weights, so they are stored and restored with the model: by files, checkpoints, and callbacks that
+keep weights. A training step is traced for how the switch stands, so float epochs hold no rounding; whoever
+turns it makes the model trace anew. All else follows the variable at run time.
 """
 
 from __future__ import annotations
@@ -21,20 +22,37 @@ def switch_layer(flavor: Flavor) -> type:
     keras = flavor.keras
 
     class QuantizationSwitch(keras.layers.Layer):  # type: ignore[name-defined]
-        """Owns `on`: 1 where the layer computes quantised, 0 where it still computes in float."""
+        """Owns `on`: 1 where the layer computes quantised, 0 where it still computes in float.
+
+        Args:
+            shape: The shape of `shift`, which is the bias's; empty for a bias that is not corrected.
+        """
 
         is_keras_trt_quantizer = True
 
+        def __init__(self, shape: tuple[int, ...] = (), **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.shape = shape
+
         def build(self, input_shape: Any = None) -> None:
             self.on = flavor.add_state(self, "on", 1.0)
+            self.shift = flavor.add_state(self, "shift", 0.0, shape=self.shape) if self.shape else None
             self.built = True
 
         def call(self, x: Any) -> Any:
             return x
 
         def load_own_variables(self, store: Any) -> None:
-            """Stays on where a file knows no switch: one of a float model or of an earlier version."""
-            if len(store.keys()):
+            """Stays on where a file knows no switch: one of a float model or of an earlier version.
+
+            A shift that the file does not know was measured with other weights than the file's.
+            """
+            known = len(store.keys())
+            if self.shift is not None and known < 2:
+                self.shift.assign(flavor.tf.zeros(self.shape))
+                if known:
+                    self.on.assign(store["0"])
+            elif known:
                 super().load_own_variables(store)
 
     return QuantizationSwitch

@@ -22,15 +22,15 @@ from typing import Any
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.functions import inlined
-from keras_trt._keras.kernels import rows_of
+from keras_trt._keras.kernels import adds_bias, rows_of
 from keras_trt._keras.running import running
 from keras_trt.quantize.attention import OPERANDS, attention
 from keras_trt.quantize.einsum_dense import as_product
-from keras_trt.quantize.kernel_property import kernel_property
 from keras_trt.quantize.quantizer import activation_quantizer, is_observing
 from keras_trt.quantize.schemes import Scheme
 from keras_trt.quantize.separable import separable_call
 from keras_trt.quantize.switch import is_on, state, switch_layer
+from keras_trt.quantize.weight_property import bias_property, kernel_property
 
 _INSIDE: ContextVar[bool] = ContextVar("keras_trt_inside_container", default=False)
 
@@ -46,6 +46,7 @@ class LayerScheme:
         scheme: The number formats.
         children: What is quantised in the layers below, by position (see `containers`).
         reason: Why nothing of the layer itself is quantised although it could be; else empty.
+        shift: The shape of what is added to the bias (see `bias_correction`); empty where nothing is.
     """
 
     inputs: tuple[int, ...] = ()
@@ -54,6 +55,7 @@ class LayerScheme:
     scheme: Scheme = Scheme()  # noqa: RUF009 - frozen
     children: tuple[tuple[tuple[int, ...], LayerScheme], ...] = ()
     reason: str = ""
+    shift: tuple[int, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -65,8 +67,8 @@ class LayerScheme:
         """Reads what `asdict` wrote, lists for tuples."""
         children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
         inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
-        scheme, reason = Scheme(**config["scheme"]), config.get("reason", "")  # which older files lack
-        return cls(inputs, kernels, config["inner"], scheme, children, reason)
+        later = (config.get("reason", ""), tuple(config.get("shift", ())))  # which older files lack
+        return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)
 
 
 def is_twin(layer: Any) -> bool:
@@ -143,6 +145,8 @@ def twin_class(base: Any) -> type:
         **{name: _adopting(flavor, base, name) for name in flavor.makers(base)},
         **{row.name: kernel_property(flavor, base, row.name) for row in rows_of(base)},
     }
+    if adds_bias(base):
+        body["bias"] = bias_property(flavor, base)
     if hasattr(base, "_compute_attention"):
         body["_compute_attention"] = _compute_attention(flavor, base)
     cls = types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))
@@ -288,7 +292,7 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
 
     switch: Any = None
     if scheme.own:
-        switch = switch_layer(flavor)(name=f"{layer.name}_switch")
+        switch = switch_layer(flavor)(scheme.shift, name=f"{layer.name}_switch")
         switch.build(())
     inner: tuple[str, ...] = ()
     if scheme.inner:

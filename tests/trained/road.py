@@ -21,8 +21,8 @@ def decibels(found, exact):
 def walked(model, folder, calibration_data, x):
     """The outputs of Keras and of the int8 bundle on `x`, which the calibration has not seen.
 
-    On the way: the float bundle equals Keras, and the int8 bundle the quantised model. Both are run by the
-    runner that `load` chooses.
+    On the way: the float bundle equals Keras, and the int8 bundle the quantised model, both by the runner
+    that `load` chooses.
     """
     exact = outputs(model, x)
     keras_trt.export(model, folder / "float", calibration_data=calibration_data, verbose=0)

@@ -1,0 +1,309 @@
+"""What rounding takes from the mean of each output channel comes back in the biases."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+
+from keras_trt._keras.flavor import flavor_of
+from keras_trt.errors import InputError
+from keras_trt.export import export
+from keras_trt.fuse.fuse_model import fuse_model
+from keras_trt.models import load_model, save_model, strip
+from keras_trt.prune import prune_model
+from keras_trt.quantize import calibrate, quantize_model, sensitivity
+from keras_trt.quantize.bias_correction import ChannelMean, corrected
+from keras_trt.quantize.twins import set_silent
+from tests.nets import images, residual_net
+
+RNG = np.random.default_rng(0)
+
+
+def shifts(model):
+    found = corrected(flavor_of(model), model)
+    return {path: np.asarray(layer.quantization_switch.shift) for path, layer in found.items()}
+
+
+def on_grid(values, amax):
+    steps = np.clip(np.round(np.asarray(values, np.float64) / amax * 127), -128, 127)
+    return steps * (amax / 127)
+
+
+def one_layer(k, layer, *shape):
+    """A model of one layer, and rows whose values are far from zero on average."""
+    inputs = k.Input(shape)
+    return k.Model(inputs, layer(inputs)), RNG.normal(1, 1, (64, *shape)).astype("float32")
+
+
+def test_the_correction_is_the_mean_of_what_rounding_changes(k):
+    model, x = one_layer(k, k.layers.Dense(5, activation="relu", name="d"), 8)
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    kernel, bias = (np.asarray(w, np.float64) for w in model.get_layer("d").get_weights())
+    rounded = on_grid(kernel, np.abs(kernel).max(axis=0))
+    lost = (x @ kernel - on_grid(x, np.abs(x).max()) @ rounded).mean(axis=0)
+    np.testing.assert_allclose(shifts(quantized)["d"], lost, atol=1e-6)
+    expected = np.maximum(on_grid(x, np.abs(x).max()) @ rounded + bias + lost, 0)
+    np.testing.assert_allclose(quantized.predict(x, verbose=0), expected, atol=1e-5)
+
+
+def layers(k):
+    L = k.layers
+    return {
+        "conv1d": ((12, 4), L.Conv1D(6, 3, padding="causal")),
+        "conv2d": ((8, 8, 4), L.Conv2D(6, 3, padding="same", activation="relu")),
+        "depthwise": ((8, 8, 4), L.DepthwiseConv2D(3, depth_multiplier=2)),
+        "separable": ((8, 8, 4), L.SeparableConv2D(6, 3, strides=2)),
+        "transpose": ((8, 8, 4), L.Conv2DTranspose(6, 3, strides=2)),
+        "dense": ((6, 8), L.Dense(5)),
+        "einsum": ((6, 8), L.EinsumDense("abc,cde->abde", (None, 2, 5), bias_axes="e")),
+        "time_distributed": ((6, 4), L.TimeDistributed(L.Dense(5))),
+    }
+
+
+@pytest.mark.parametrize("name", ["conv1d", "depthwise", "separable", "transpose", "dense", "einsum"])
+def test_no_channel_is_shifted_on_the_rows_it_was_measured_on(k, name):
+    shape, layer = layers(k)[name]
+    model, x = one_layer(k, layer, *shape)
+    quantized, plain = (
+        quantize_model(model, calibration_data=x, recover=recover, verbose=0) for recover in ("auto", None)
+    )
+    (shift,) = shifts(quantized).values()
+    exact, found, without = (m.predict(x, verbose=0).astype(np.float64) for m in (model, quantized, plain))
+    mean = ChannelMean(shift.shape)
+    mean.add(exact - without)
+    np.testing.assert_allclose(shift, mean.value(), atol=1e-6)
+    after = ChannelMean(shift.shape)
+    after.add(exact - found)
+    assert np.abs(after.value()).max() < 1e-6 < np.abs(shift).max()
+
+
+@pytest.mark.parametrize("name", ["conv2d", "time_distributed"])
+def test_layers_with_activations_and_inside_wrappers_are_corrected(k, name):
+    shape, layer = layers(k)[name]
+    quantized = quantize_model(*one_layer(k, layer, *shape)[:1], calibration_data=RNG.random((8, *shape)))
+    (shift,) = shifts(quantized).values()
+    assert np.abs(shift).max() > 0
+
+
+def test_channels_may_come_first_and_biases_may_be_shared_by_channels():
+    values = RNG.normal(size=(4, 3, 5, 6))
+    first = ChannelMean((3,), axis=-3)
+    first.add(values)
+    first.add(values[:0])
+    np.testing.assert_allclose(first.value(), values.mean(axis=(0, 2, 3)))
+    wide = ChannelMean((3, 1, 6))
+    wide.add(values)
+    np.testing.assert_allclose(wide.value(), values.mean(axis=(0, 2))[:, None])
+    assert (ChannelMean((2,)).value() == 0).all()
+    wide.add(np.full((1, 3, 5, 6), np.nan))
+    assert (wide.value() == 0).all()
+
+
+@pytest.mark.parametrize("scheme", ["int8-weights", "fp8"])
+def test_other_formats_are_corrected_too(k, scheme):
+    model, x = one_layer(k, k.layers.Dense(5), 8)
+    found = quantize_model(model, scheme, calibration_data=x, verbose=0)
+    exact = model.predict(x, verbose=0)
+    assert np.abs((found.predict(x, verbose=0) - exact).mean(axis=0)).max() < 1e-6
+    assert shifts(quantize_model(model, scheme, calibration_data=x, recover=(), verbose=0)) == {}
+
+
+def test_data_read_once_and_calibrating_later_give_the_same(k):
+    model, x = residual_net(k), images()[0]
+    whole = quantize_model(model, calibration_data=x, min_sqnr=None, verbose=0)
+    once = quantize_model(model, calibration_data=iter([x[:32], x[32:]]), min_sqnr=None, verbose=0)
+    later = quantize_model(model)
+    assert all((shift == 0).all() for shift in shifts(later).values())
+    calibrate(later, x, verbose=0)
+    for path, shift in shifts(calibrate(whole, x, verbose=0)).items():  # again: the first left no trace
+        np.testing.assert_array_equal(shifts(once)[path], shift)
+        np.testing.assert_array_equal(shifts(later)[path], shift)
+    assert set(shifts(whole)) == {"separable", "strided", "probabilities"}  # the others have no bias
+
+
+def test_who_wants_none_gets_none(k):
+    model, x = one_layer(k, k.layers.Dense(5, name="d"), 8)
+    assert not shifts(calibrate(quantize_model(model, recover=None), x, verbose=0))
+    quantized = quantize_model(model, calibration_data=x, recover=["bias_correction"], verbose=0)
+    assert shifts(quantized)["d"].any()
+    again = quantize_model(quantized, calibration_data=x, recover=(), verbose=0)
+    assert not shifts(again)["d"].any()
+    for wrong in ("bias_correction", ("adaround",), 3, True):
+        with pytest.raises(InputError, match=r"`recover` must be 'auto', None, or a tuple of names out of"):
+            quantize_model(model, recover=wrong)
+
+
+def test_the_float_model_stays_what_it_was(k):
+    model, x = residual_net(k), images()[0]
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    exact = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(strip(quantized).predict(x, verbose=0), exact)
+    layer = quantized.get_layer("strided")
+    np.testing.assert_array_equal(np.asarray(layer.bias), np.asarray(model.get_layer("strided").bias))
+    for layer in quantized.layers:
+        if getattr(layer, "quantization_switch", None) is not None:
+            set_silent(layer, True)
+    np.testing.assert_array_equal(quantized.predict(x, verbose=0), exact)
+
+
+def test_files_and_checkpoints_carry_it(k, tmp_path):
+    import tensorflow as tf
+
+    model, x = residual_net(k), images()[0]
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    expected = quantized.predict(x, verbose=0)
+    save_model(quantized, tmp_path / "net.keras")
+    np.testing.assert_array_equal(load_model(tmp_path / "net.keras").predict(x, verbose=0), expected)
+    quantized.save_weights(tmp_path / "net.weights.h5")
+    tf.train.Checkpoint(quantized).write(str(tmp_path / "checkpoint"))
+    by_file, by_checkpoint = quantize_model(model), quantize_model(model)
+    by_file.load_weights(tmp_path / "net.weights.h5")
+    tf.train.Checkpoint(by_checkpoint).read(str(tmp_path / "checkpoint")).assert_existing_objects_matched()
+    for other in (by_file, by_checkpoint):
+        np.testing.assert_array_equal(other.predict(x, verbose=0), expected)
+
+
+def test_weights_of_a_float_model_or_an_earlier_version_come_without_it(k, tmp_path):
+    model, x = one_layer(k, k.layers.Dense(5, name="d"), 8)
+    model.save_weights(tmp_path / "float.weights.h5")
+    plain = quantize_model(model, calibration_data=x, recover=None, verbose=0)
+    plain.save_weights(tmp_path / "earlier.weights.h5")
+    for name in ("float", "earlier"):
+        quantized = quantize_model(model, calibration_data=x, verbose=0)
+        assert shifts(quantized)["d"].any()
+        quantized.load_weights(tmp_path / f"{name}.weights.h5")
+        assert not shifts(quantized)["d"].any()
+        np.testing.assert_array_equal(quantized.predict(x, verbose=0), plain.predict(x, verbose=0))
+
+
+def test_a_file_of_an_earlier_version_loads(k, tmp_path):
+    model, x = one_layer(k, k.layers.Dense(5, name="d"), 8)
+    plain = quantize_model(model, calibration_data=x, recover=None, verbose=0)
+    save_model(plain, tmp_path / "new.keras")
+    with zipfile.ZipFile(tmp_path / "new.keras") as new, zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                (twin,) = (c for c in config["config"]["layers"] if c["config"]["name"] == "d")
+                del twin["config"]["quantization"]["shift"]
+                content = json.dumps(config)
+            old.writestr(name, content)
+    loaded = load_model(tmp_path / "old.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), plain.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("name", ["conv2d", "depthwise", "separable", "transpose", "einsum"])
+def test_the_exported_file_equals_keras_and_has_no_more_operators(k, name, tmp_path):
+    shape, layer = layers(k)[name]
+    model, x = one_layer(k, layer, *shape)
+    operators = {}
+    for recover in ("auto", None):
+        quantized = quantize_model(model, calibration_data=x, recover=recover, verbose=0)
+        folder = tmp_path / str(recover)
+        report = export(quantized, folder, calibration_data=x, engine=None, verbose=0)
+        assert report.differences[0]["relative"] < 1e-5
+        (file,) = folder.glob("*.onnx")
+        operators[recover] = Counter(node.op_type for node in onnx.load(file).graph.node)
+    assert operators["auto"] == operators[None]
+
+
+def test_shared_layers_get_the_mean_over_their_calls(k):
+    a, b = k.Input((8,)), k.Input((8,))
+    shared = k.layers.Dense(4, name="shared")
+    model = k.Model([a, b], k.layers.Add(name="add")([shared(a), shared(b)]))
+    x = [RNG.normal(mean, 1, (64, 8)).astype("float32") for mean in (1, -2)]
+    both = quantize_model(model, calibration_data=x, skip="add", verbose=0)
+    change = both.predict(x, verbose=0) - model.predict(x, verbose=0)
+    assert np.abs(change.mean(axis=0)).max() < 1e-6  # of the sum of two calls, with one shift for both
+
+
+def test_layers_of_the_users_keep_it_inside(k, tmp_path):
+    @k.saving.register_keras_serializable(package="test_bias_correction")
+    class Block(k.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.conv = k.layers.Conv2D(4, 3, name="conv")
+
+        def build(self, shape):
+            self.conv.build(shape)
+            self.built = True
+
+        def call(self, x):
+            return self.conv(x)
+
+    model, x = one_layer(k, Block(name="block"), 8, 8, 3)
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    assert shifts(quantized)["block/conv"].any()
+    change = quantized.predict(x, verbose=0) - model.predict(x, verbose=0)
+    assert np.abs(change.mean(axis=(0, 1, 2))).max() < 1e-6
+    save_model(quantized, tmp_path / "net.keras")
+    loaded = load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
+
+
+def test_it_goes_along_when_batch_normalisation_is_folded_and_channels_are_removed(k):
+    inputs = k.Input((8, 8, 3))
+    x = k.layers.Conv2D(8, 3, name="conv")(inputs)
+    x = k.layers.BatchNormalization(name="norm")(x)
+    x = k.layers.Conv2D(4, 3, name="head")(k.layers.ReLU()(x))
+    model, data = k.Model(inputs, x), RNG.normal(1, 1, (32, 8, 8, 3)).astype("float32")
+    gamma, beta, *moving = model.get_layer("norm").get_weights()
+    model.get_layer("norm").set_weights([gamma * RNG.uniform(1, 2, 8), beta + 0.1, *moving])
+    quantized = quantize_model(model, calibration_data=data, verbose=0)
+    expected = quantized.predict(data, verbose=0)
+    difference = np.abs(fuse_model(quantized).predict(data, verbose=0) - expected)
+    assert np.quantile(difference, 0.99) < 0.02 * np.abs(expected).max()  # a value may round the other way
+    before, after = shifts(quantized)["conv"], shifts(fuse_model(quantized))["conv"]
+    scale = model.get_layer("norm").get_weights()[0] / np.sqrt(moving[1] + model.get_layer("norm").epsilon)
+    np.testing.assert_allclose(after, before * scale, rtol=1e-5)
+    smaller = prune_model(quantized, 0.5, pattern="channel")
+    assert len(shifts(smaller)["conv"]) == 4
+    assert set(shifts(smaller)["conv"]) < set(before)
+    assert np.isfinite(smaller.predict(data, verbose=0)).all()
+
+
+def test_training_leaves_it_as_it_is(k):
+    model, x = one_layer(k, k.layers.Dense(5, name="d"), 8)
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    before, trainable = shifts(quantized)["d"], len(model.trainable_weights)
+    assert len(quantized.trainable_weights) == trainable
+    quantized.compile("sgd", "mse")
+    quantized.fit(x, np.zeros((64, 5)), verbose=0)
+    np.testing.assert_array_equal(shifts(quantized)["d"], before)
+
+
+def test_sensitivity_measures_layers_with_their_corrections(k):
+    model, x = one_layer(k, k.layers.Dense(5, name="d"), 8)
+    (loss,) = sensitivity(model, x, verbose=0).losses.values()
+    exact, found = (
+        m.predict(x, verbose=0) for m in (model, quantize_model(model, calibration_data=x, verbose=0))
+    )
+    assert loss == pytest.approx(np.square(found - exact).mean() / exact.var(), rel=1e-3)
+
+
+def test_a_trained_network_is_nearer_to_float_with_it(k):
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).reshape(-1, 8, 8, 1).astype("float32")
+    L = k.layers
+    model = k.Sequential([k.Input((8, 8, 1))])
+    for width in (16, 16, 16):
+        model.add(L.Conv2D(width, 3, padding="same", activation="relu"))
+    for layer in (L.GlobalAveragePooling2D(), L.Dense(10)):
+        model.add(layer)
+    model.compile(k.optimizers.Adam(5e-3), k.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x[:1200], y[:1200], epochs=4, batch_size=64, verbose=0)
+    exact, error = model.predict(x[1200:], verbose=0), {}
+    for recover in (None, "auto"):
+        quantized = quantize_model(model, calibration_data=x[:256], recover=recover, verbose=0)
+        found = quantized.predict(x[1200:], verbose=0)
+        error[recover] = np.square(found - exact).mean()
+        assert np.mean(found.argmax(-1) == exact.argmax(-1)) > 0.97
+    assert error["auto"] < error[None]
