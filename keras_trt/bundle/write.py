@@ -111,8 +111,7 @@ def _check_replaceable(target: Path, overwrite: bool) -> None:
 
 def _settled_foreign_files(target: Path) -> list[str]:
     """Looks again when another writer has replaced the folder between its files and its manifest."""
-    while os.path.lexists(target):
-        seen = identity(target)
+    while (seen := identity(target)) is not None:  # as it is of a link to nowhere
         with suppress(FileNotFoundError):
             others = foreign_files(target)
             if not others or identity(target) == seen:
