@@ -56,7 +56,7 @@ def batches_with_targets(
         InputError: As `batches`.
     """
     check_data(data, batch_size, steps)
-    if isinstance(data, tuple) and _arrays(data):
+    if isinstance(data, tuple) and is_arrays(data):
         return _pairs(flavor, model, (tuple(part) for part in _raw(list(data), batch_size)), steps)
     return _pairs(flavor, model, _raw(data, batch_size), steps)
 
@@ -125,7 +125,7 @@ def check_data(data: Any, batch_size: int = 32, steps: int | None = None, *, nam
 
 def length(data: Any, batch_size: int = 32, steps: int | None = None) -> int | None:
     """The number of batches, when it can be known."""
-    if _arrays(data):
+    if is_arrays(data):
         first = _leaves(data)[0]
         known = -(-len(first) // batch_size)
     else:
@@ -136,7 +136,8 @@ def length(data: Any, batch_size: int = 32, steps: int | None = None) -> int | N
     return known if steps is None else min(known, steps)
 
 
-def _arrays(data: Any) -> bool:
+def is_arrays(data: Any) -> bool:
+    """Whether data is arrays with all rows, which can be read again."""
     leaves = _leaves(data)
     return bool(leaves) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in leaves)
 
@@ -155,7 +156,7 @@ def _leaves(data: Any) -> list[Any]:
 
 
 def _raw(data: Any, batch_size: int) -> Iterator[Any]:
-    if _arrays(data):
+    if is_arrays(data):
         for start in range(0, len(_leaves(data)[0]), batch_size):
             yield _slice(data, slice(start, start + batch_size))
     elif _indexed(data):

@@ -7,13 +7,14 @@ import itertools
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from keras_trt._arguments import check_mapping, check_names, check_verbose
 from keras_trt._keras import masking
-from keras_trt._keras.batches import check_data
+from keras_trt._keras.batches import check_data, is_arrays
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.in_place import trace_anew
@@ -136,6 +137,13 @@ def quantize_model(
                 expected = expect(flavor, new, kept[0], floor, shown=3 if verbose else 0)
                 if expected.spared:
                     spare(flavor, new, expected.spared, scheme, skip)
+                    # Behind a layer that rounds no more the tensors have other ranges.
+                    data = calibration_data if is_arrays(calibration_data) else ((batch,) for batch in kept)
+                    set_from_data(flavor, new, data, method, ranges, 0)
+                    if not wanted:
+                        correct_biases(flavor, new, ())
+                    left = expect(flavor, new, kept[0], None, shown=3) if verbose else expected
+                    expected = replace(left, spared=expected.spared)
                 if verbose:
                     print(expected)
     return new

@@ -14,6 +14,7 @@ from typing import Any
 
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import InputError
 
 
 @functools.cache
@@ -48,6 +49,12 @@ def switch_layer(flavor: Flavor) -> type:
             A shift that the file does not know was measured with other weights than the file's.
             """
             known = len(store.keys())
+            if self.shift is None and known > 1:
+                raise InputError(
+                    "The weights hold a corrected bias; the model has no place for it. "
+                    f"Received: {self.name!r}. "
+                    "Quantise the model with `recover='auto'` before loading them."
+                )
             if self.shift is not None and known < 2:
                 self.shift.assign(flavor.tf.zeros(self.shape))
                 if known:

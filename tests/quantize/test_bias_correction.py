@@ -307,3 +307,11 @@ def test_a_trained_network_is_nearer_to_float_with_it(k):
         error[recover] = np.square(found - exact).mean()
         assert np.mean(found.argmax(-1) == exact.argmax(-1)) > 0.97
     assert error["auto"] < error[None]
+
+
+def test_weights_with_corrections_ask_for_a_model_that_has_a_place_for_them(k, tmp_path):
+    model, x = one_layer(k, k.layers.Dense(5, name="d"), 8)
+    quantize_model(model, calibration_data=x, verbose=0).save_weights(tmp_path / "q.weights.h5")
+    plain = quantize_model(model, calibration_data=x, recover=None, verbose=0)
+    with pytest.raises((InputError, ValueError), match="Quantise the model with `recover='auto'`"):
+        plain.load_weights(tmp_path / "q.weights.h5")

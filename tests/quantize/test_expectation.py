@@ -123,3 +123,20 @@ def test_inside_a_layer_of_the_users_it_works_as_well(k, tmp_path):
 def test_a_floor_is_a_number_of_decibels(k, given):
     with pytest.raises(InputError, match=r"`min_sqnr` must be a number of decibels, or None\. Received: "):
         quantize_model(net(k), min_sqnr=given)
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_ranges_behind_a_layer_that_stays_float_are_those_of_the_float_layer(k, once):
+    one, two = k.Input((4,), name="one"), k.Input((4,), name="two")
+    lossy = k.layers.Dense(8, name="lossy")
+    y = k.layers.Dense(4, name="last")(lossy(k.layers.Concatenate(name="both")([one, two])))
+    model = k.Model({"one": one, "two": two}, y)
+    kernel = np.ones((8, 8), np.float32)
+    kernel[4:] = 1e-3  # its grid of int8 loses these rows, and the inputs that are large
+    lossy.set_weights([kernel, np.zeros(8)])
+    x = {"one": np.abs(X[:, 0, :4, 0]), "two": 1e3 + np.abs(X[:, 1, :4, 0])}
+    quantized = quantize_model(model, calibration_data=iter([x]) if once else x, verbose=0)
+    assert quantised(quantized) == {"last"}
+    amax = np.max(np.abs(x["one"].sum(axis=1) + x["two"].sum(axis=1) * 1e-3))
+    found = {row["layer"]: row["amax"] for row in report(quantized).rows}
+    assert float(found["last"]) == pytest.approx(amax, rel=1e-3)
