@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,21 +130,19 @@ def quantize_model(
         set_ranges(flavor, new, ranges)
         rounds = any(activation_quantizers(flavor, new))
         if calibration_data is not None and (rounds or corrected(flavor, new)):
-            kept = set_from_data(flavor, new, calibration_data, method, ranges, verbose)
-            if not wanted:
-                correct_biases(flavor, new, ())  # of a model that has been quantised before
+            measure = partial(_measured, flavor, new, method=method, ranges=ranges, corrects=wanted)
+            kept = measure(calibration_data, verbose=verbose)
             floor = min_sqnr if only is None else None
             if rounds and (verbose or floor is not None):
                 expected = expect(flavor, new, kept[0], floor, shown=3 if verbose else 0)
                 if expected.spared:
                     spare(flavor, new, expected.spared, scheme, skip)
                     # Behind a layer that rounds no more the tensors have other ranges.
-                    data = calibration_data if is_arrays(calibration_data) else ((batch,) for batch in kept)
-                    set_from_data(flavor, new, data, method, ranges, 0)
-                    if not wanted:
-                        correct_biases(flavor, new, ())
-                    left = expect(flavor, new, kept[0], None, shown=3) if verbose else expected
-                    expected = replace(left, spared=expected.spared)
+                    measure(
+                        calibration_data if is_arrays(calibration_data) else ((x,) for x in kept), verbose=0
+                    )
+                if expected.spared and verbose:
+                    expected = replace(expect(flavor, new, kept[0], None), spared=expected.spared)
                 if verbose:
                     print(expected)
     return new
@@ -271,6 +270,22 @@ def set_from_data(
     kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
     set_ranges(flavor, model, ranges)
     correct_biases(flavor, model, kept)
+    return kept
+
+
+def _measured(
+    flavor: Flavor,
+    model: Any,
+    data: Any,
+    method: Any,
+    ranges: Mapping[str, float],
+    corrects: bool,
+    verbose: Any,
+) -> list[Any]:
+    """`set_from_data`, without corrections unless they are wanted: it may have been quantised before."""
+    kept = set_from_data(flavor, model, data, method, ranges, verbose)
+    if not corrects:
+        correct_biases(flavor, model, ())
     return kept
 
 
