@@ -164,7 +164,7 @@ def compared(path: Path, x: Any, expected: list[np.ndarray], allowed: float, rep
             predicted = keras_trt.load(path, runner=runner, verbose=0).predict(x, verbose=0)
             found[runner] = float(f"{difference(keras.tree.flatten(predicted), expected):.1e}")
         except Exception as e:
-            found[runner] = f"{type(e).__name__}: {first_line(e)}"
+            found[runner] = f"{type(e).__name__}: {first_line(e)}".replace(f"{path}", path.name)
     wrong = {name: found[name] for name in RUNNERS if not is_right(found[name], allowed)}
     for name, how in wrong.items():
         refused = isinstance(how, str) and name != found["runner"] and name != "onnxruntime"
