@@ -128,7 +128,7 @@ def input_width(layer: Any, name: str) -> int:
 
 def _resolved(layer: Any) -> tuple[Kernel, ...]:
     rows = rows_of(type(layer))
-    if any(cls.__name__ == "EinsumDense" and _is_keras(cls) for cls in type(layer).__mro__):
+    if any(cls.__name__ == "EinsumDense" and is_keras_own(cls) for cls in type(layer).__mro__):
         rows = tuple(_einsum_kernel(row.name, layer.equation) for row in rows)
     return rows
 
@@ -136,7 +136,7 @@ def _resolved(layer: Any) -> tuple[Kernel, ...]:
 def rows_of(layer_class: type) -> tuple[Kernel, ...]:
     """The table's rows for a layer class, whether or not a layer of it has them all."""
     for cls in layer_class.__mro__:
-        rows = _REGISTERED.get(cls) or (KERNELS.get(cls.__name__) if _is_keras(cls) else None)
+        rows = _REGISTERED.get(cls) or (KERNELS.get(cls.__name__) if is_keras_own(cls) else None)
         if rows is not None:
             return rows
     return ()
@@ -148,7 +148,7 @@ def adds_bias(layer_class: type) -> bool:
     What a `call` of somebody else's does with a bias is not known.
     """
     caller = next((cls for cls in layer_class.__mro__ if "call" in vars(cls)), None)
-    return caller is not None and _is_keras(caller) and rows_of(layer_class) not in ((), _RECURRENT)
+    return caller is not None and is_keras_own(caller) and rows_of(layer_class) not in ((), _RECURRENT)
 
 
 def is_depthwise(kernel: Kernel) -> bool:
@@ -156,7 +156,8 @@ def is_depthwise(kernel: Kernel) -> bool:
     return not kernel.input_axes
 
 
-def _is_keras(cls: type) -> bool:
+def is_keras_own(cls: type) -> bool:
+    """Whether a class is one of either Keras itself, not of a package or a user."""
     return cls.__module__.split(".")[0] in ("keras", "tf_keras")
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import is_keras_own
 from keras_trt._keras.running import running
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
@@ -64,7 +65,7 @@ def _mode(flavor: Flavor, layer: Any, method: str, kinds: Sequence[str]) -> str 
 def _is_stock(layer: Any, method: str) -> bool:
     """Whether the method is that of Keras's own class, perhaps behind this library's twin."""
     owner = next(c for c in type(layer).__mro__ if method in vars(c) and "_float_class" not in vars(c))
-    return owner.__module__.split(".")[0] in ("keras", "tf_keras")
+    return is_keras_own(owner)
 
 
 def _name(flavor: Flavor, activation: Any) -> str:

@@ -189,7 +189,14 @@ class Quantize(OnceBuilt, Callback):
                 set_silent(layer, False)
         self._say(f"{len(silent)} layers train quantised")
         if self.calibration_data is not None and any(activation_quantizers(flavor, self.model)):
-            set_from_data(flavor, self.model, self.calibration_data, self.method, self.ranges, self.verbose)
+            set_from_data(
+                flavor,
+                self.model,
+                self.calibration_data,
+                method=self.method,
+                ranges=self.ranges,
+                verbose=self.verbose,
+            )
 
     def _tidy(self, model: Any) -> bool:
         """What must be done after an exception, or after weights of another epoch were restored."""

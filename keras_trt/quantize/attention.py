@@ -9,6 +9,7 @@ from types import CodeType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import is_keras_own
 
 OPERANDS = ("_query", "_key", "_probabilities", "_value")
 
@@ -19,7 +20,7 @@ def computes_by_keras(layer_class: Any) -> bool:
     A subclass may have another `_compute_attention`, or a `call` that never comes to it.
     """
     for cls in layer_class.__mro__:
-        if cls.__module__.split(".")[0] in ("keras", "tf_keras"):
+        if is_keras_own(cls):
             return True
         own = {name: set(_names(f)) for name, f in vars(cls).items() if inspect.isfunction(f)}
         if "_compute_attention" in own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,9 +50,9 @@ class Expectation:
 
 def check_sqnr(min_sqnr: Any) -> None:
     """Refuses what is no number of decibels."""
-    if min_sqnr is None or (isinstance(min_sqnr, (int, float)) and not isinstance(min_sqnr, bool)):
-        return
-    raise wrong_argument("min_sqnr", "a number of decibels, or None", min_sqnr)
+    is_number = isinstance(min_sqnr, numbers.Real) and not isinstance(min_sqnr, bool)
+    if not (min_sqnr is None or (is_number and math.isfinite(min_sqnr))):
+        raise wrong_argument("min_sqnr", "a number of decibels, or None", min_sqnr)
 
 
 def expect(flavor: Flavor, model: Any, batch: Any, floor: float | None, shown: int = 3) -> Expectation:
@@ -72,7 +73,7 @@ def expect(flavor: Flavor, model: Any, batch: Any, floor: float | None, shown: i
     if not noise.measurable:
         return Expectation(count)
     ranking = noise.costliest(list(noise.layers))
-    found = _spared(noise, ranking, floor)
+    found = _spared(noise, ranking, -math.inf if floor is None else floor)
     seen = found.alone | dict(itertools.islice(ranking, max(0, shown + len(found.why) - len(found.alone))))
     worst = [(path, kept) for path, kept in seen.items() if path not in found.why][:shown]
     return Expectation(count, noise.sqnr(_without(noise, found.why)), dict(worst), found.why)
@@ -86,10 +87,10 @@ class _Spared:
     alone: dict[str, float] = field(default_factory=dict)
 
 
-def _spared(noise: RoundingNoise, ranking: Iterator[tuple[str, float]], floor: float | None) -> _Spared:
+def _spared(noise: RoundingNoise, ranking: Iterator[tuple[str, float]], floor: float) -> _Spared:
     found, in_vain = _Spared(), 0
     sqnr = noise.sqnr(noise.layers)
-    while floor is not None and sqnr < floor and in_vain < _IN_VAIN:
+    while sqnr < floor and in_vain < _IN_VAIN:
         path, alone = next(ranking, (None, 0.0))
         if path is None or len(found.why) == len(noise.layers) - 1:  # one is always rounded
             break
@@ -105,7 +106,7 @@ def _spared(noise: RoundingNoise, ranking: Iterator[tuple[str, float]], floor: f
         sqnr, in_vain = better, 0
     for path in list(found.why):  # the first one may not have been needed in the end
         others = [other for other in found.why if other != path]
-        if floor is not None and sqnr >= floor and noise.sqnr(_without(noise, others)) >= floor:
+        if sqnr >= floor and noise.sqnr(_without(noise, others)) >= floor:
             del found.why[path]
     return found
 

@@ -130,7 +130,7 @@ def quantize_model(
         set_ranges(flavor, new, ranges)
         rounds = any(activation_quantizers(flavor, new))
         if calibration_data is not None and (rounds or corrected(flavor, new)):
-            measure = partial(_measured, flavor, new, method=method, ranges=ranges, corrects=wanted)
+            measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, corrects=wanted)
             kept = measure(calibration_data, verbose=verbose)
             floor = min_sqnr if only is None else None
             if rounds and (verbose or floor is not None):
@@ -264,28 +264,22 @@ def convert(
 
 
 def set_from_data(
-    flavor: Flavor, model: Any, data: Any, method: Any, ranges: Mapping[str, float], verbose: Any
-) -> list[Any]:
-    """Sets ranges from data and by hand, then corrections from these; returns the first batches of inputs."""
-    kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
-    set_ranges(flavor, model, ranges)
-    correct_biases(flavor, model, kept)
-    return kept
-
-
-def _measured(
     flavor: Flavor,
     model: Any,
     data: Any,
+    *,
     method: Any,
     ranges: Mapping[str, float],
-    corrects: bool,
+    corrects: bool = True,
     verbose: Any,
 ) -> list[Any]:
-    """`set_from_data`, without corrections unless they are wanted: it may have been quantised before."""
-    kept = set_from_data(flavor, model, data, method, ranges, verbose)
-    if not corrects:
-        correct_biases(flavor, model, ())
+    """Sets ranges from data and by hand, then the corrections; returns the first batches of inputs.
+
+    A model that has been quantised before may have corrections; `corrects=False` makes them none.
+    """
+    kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
+    set_ranges(flavor, model, ranges)
+    correct_biases(flavor, model, kept if corrects else ())
     return kept
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from keras_trt._keras.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor, flavor_of
 from keras_trt._keras.functions import inlined
-from keras_trt._keras.kernels import adds_bias, rows_of
+from keras_trt._keras.kernels import adds_bias, is_keras_own, rows_of
 from keras_trt._keras.running import running
 from keras_trt.quantize.attention import OPERANDS, attention
 from keras_trt.quantize.einsum_dense import as_product
@@ -157,7 +157,7 @@ def twin_class(base: Any) -> type:
 def _identity(flavor: Flavor, base: Any) -> str:
     """The name that no twin of another class has: Keras's own classes need no more than their own."""
     name, public = base.__name__, getattr(flavor.keras.layers, base.__name__, base)
-    if base.__module__.split(".")[0] in ("keras", "tf_keras") and public is base:
+    if is_keras_own(base) and public is base:
         return f"Quantized{name}"
     registered = flavor.keras.saving.get_registered_name(base)
     known = f"{base.__module__}.{base.__qualname__}" if registered == name else registered

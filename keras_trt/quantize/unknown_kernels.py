@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.kernels import is_keras_own, kernels_of
 from keras_trt.quantize.twins import float_class
 
 _SHARE = 0.01  # of a model's multiply-accumulates; less is not worth a sentence
@@ -14,7 +14,7 @@ _SHARE = 0.01  # of a model's multiply-accumulates; less is not worth a sentence
 
 def unknown_kernels(layer: Any) -> list[str]:
     """The attributes that hold a layer's own matrices, where neither Keras nor a rule knows them."""
-    if float_class(layer).__module__.split(".")[0] in ("keras", "tf_keras") or kernels_of(layer):
+    if is_keras_own(float_class(layer)) or kernels_of(layer):
         return []
     return [name for name, value in vars(layer).items() if hasattr(value, "assign") and len(value.shape) > 1]
 

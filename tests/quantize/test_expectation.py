@@ -119,7 +119,7 @@ def test_inside_a_layer_of_the_users_it_works_as_well(k, tmp_path):
     assert np.isfinite(spared.predict(X, verbose=0)).all()
 
 
-@pytest.mark.parametrize("given", ["25", True, [25]])
+@pytest.mark.parametrize("given", ["25", True, [25], float("nan")])
 def test_a_floor_is_a_number_of_decibels(k, given):
     with pytest.raises(InputError, match=r"`min_sqnr` must be a number of decibels, or None\. Received: "):
         quantize_model(net(k), min_sqnr=given)
