@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from keras_trt._keras.pruned_values import pruned
+
 _METHOD = "_update_model_variables_moving_average"
 
 
@@ -49,8 +51,7 @@ def _apply(average: Any, mask: Any) -> None:
     import tensorflow as tf
 
     def masked(average: Any, mask: Any) -> Any:
-        value = tf.convert_to_tensor(average)
-        return average.assign(tf.where(mask, value, tf.zeros_like(value)))
+        return average.assign(pruned(average, mask))
 
     if tf.distribute.has_strategy() and tf.distribute.in_cross_replica_context():
         raw = getattr(average, "value", None)
