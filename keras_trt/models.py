@@ -206,7 +206,11 @@ def _quantised(layer: Any) -> str:
 def _keras_file(path: Any) -> Path:
     path = check_path(path)
     if path.suffix != ".keras":
-        raise InputError(f"Models are saved as `.keras` files. Received: path={str(path)!r}")
+        raise InputError(
+            "Models are saved as `.keras` files. Keras's own `load_model` reads others, such as `.h5`, after "
+            "`import keras_trt`; weights alone go into a model by `load_weights`. "
+            f"Received: path={str(path)!r}"
+        )
     if not path.parent.is_dir():
         raise ModelError(f"There is no folder {str(path.parent)!r}. Create it first.")
     return path

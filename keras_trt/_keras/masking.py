@@ -4,8 +4,8 @@ Every optimiser of both Kerases applies `variable.constraint` after each update,
 with mixed precision and in hand-written loops alike. `PruningMask` is such a constraint: it puts the
 zeros back. Nothing is wrapped, so `model.summary()` and the weights' names stay.
 
-The mask itself is not saved: it is where the weights are exactly zero (`pruned_values`), so `.keras` files and
-checkpoints carry it for free. After loading, `rebind` reads it off the weights again. A model loaded
+The mask itself is not saved: it is where the weights are exactly zero (`pruned_values`), so `.keras` files
+and checkpoints carry it for free. After loading, `rebind` reads it off the weights again. A model loaded
 without it binds itself while its first training step is traced, before any weight moves; only an
 eager first step comes too late for that and raises.
 """

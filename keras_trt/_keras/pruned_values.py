@@ -1,7 +1,7 @@
 """What a pruned variable holds: zero where it is pruned, and nowhere else.
 
-Files and checkpoints hold no masks, only zeros. But training brings weights to exactly 0, too (`NonNeg`, Ftrl,
-inputs that are always 0), and such a weight must be free to come back after the file has been read.
+Files and checkpoints hold no masks, only zeros. But training brings weights to exactly 0, too (`NonNeg`,
+Ftrl, inputs that are always 0), and such a weight must be free to come back after the file has been read.
 """
 
 from __future__ import annotations
