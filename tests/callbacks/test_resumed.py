@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from keras_trt.callbacks import Prune, Quantize
+from tests.nets import dense_net
 
 OURS = {
     "keras": lambda: [],
@@ -38,17 +39,7 @@ class Killed(Exception):
 
 
 def net(k):
-    k.utils.set_random_seed(0)
-    layers = k.layers
-    model = k.Sequential(
-        [
-            k.Input((16,)),
-            layers.Dense(12, name="a"),
-            layers.BatchNormalization(name="bn"),
-            layers.ReLU(),
-            layers.Dense(4, activation="softmax", name="b"),
-        ]
-    )
+    model = dense_net(k, 16, 12, 4)
     model.compile(k.optimizers.Adam(5e-3), "sparse_categorical_crossentropy", jit_compile=False)
     return model
 
@@ -143,7 +134,7 @@ def test_so_does_every_other_within_an_epoch(k, ours, tmp_path):
 
 DYING = """
 import importlib, os, signal, sys
-sys.path.insert(0, {here!r})
+sys.path[:0] = {paths!r}
 import test_resumed as t
 k = importlib.import_module({keras!r})
 backup = [k.callbacks.BackupAndRestore({folder!r}, {save_freq!r})]
@@ -154,9 +145,10 @@ t.fit(k, t.net(k), {ours!r}, backup, {at!r}, deaths[{death!r}], data=t.data_for(
 
 def gone(k, ours, folder, at, save_freq, death):
     """Trains in a process that does not live to the end."""
-    here = str(Path(__file__).parent)
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parents[1])]
     script = DYING.format(
-        here=here, keras=k.__name__, folder=folder, ours=ours, at=at, save_freq=save_freq, death=death
+        paths=paths, keras=k.__name__, folder=folder, ours=ours, at=at, save_freq=save_freq, death=death
     )
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=300, capture_output=True)
     assert done.returncode == {"exit": 7, "kill": -signal.SIGKILL}[death], done.stderr.decode()[-3000:]
