@@ -11,6 +11,7 @@ from keras_trt._keras.batches import check_data
 from keras_trt._keras.flavor import check_model, flavor_of
 from keras_trt._keras.in_place import in_place, trace_anew
 from keras_trt._keras.next_training import before_next_training
+from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.errors import InputError
@@ -155,6 +156,7 @@ class Quantize(OnceBuilt, Callback):
 
     def _attach(self) -> None:
         flavor = check_model(self.model)
+        refuse_wrapped(flavor, self.model)
         with in_place(flavor, self.model):
             before = {id(layer) for _, layer in flavor.walk(self.model) if is_twin(layer)}
             convert(flavor, self.model, self.scheme, self.only, self.skip)

@@ -17,7 +17,7 @@ from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
 from keras_trt.errors import ExportError, MissingDependencyError, RunnerError
 from keras_trt.export import precision as precisions
-from keras_trt.export.check import check_scales
+from keras_trt.export.check_graph import check_scales
 from keras_trt.export.layerwise import compare_layers
 from keras_trt.export.numbers import Difference, compare, without_bfloat16, without_rounding
 from keras_trt.export.probe import Answers, Feeds, ProbeError, ask_keras, rows_of

@@ -18,7 +18,7 @@ from keras_trt.engine import available_builders
 from keras_trt.engine.profile import sizes_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.export import precision as precisions
-from keras_trt.export.check import (
+from keras_trt.export.check_model import (
     check_kernel_types,
     check_ranges,
     check_types,

@@ -21,7 +21,7 @@ from keras_trt.engine import Plan, available_builders, build_plan
 from keras_trt.errors import ExportError, InputError, RunnerError
 from keras_trt.export import precision as precisions
 from keras_trt.export import write
-from keras_trt.export.check import check_graph
+from keras_trt.export.check_graph import check_graph
 from keras_trt.export.comparison import Comparison, compare_with_keras
 from keras_trt.export.convert import convert
 from keras_trt.export.importable import check_importable, obstacles

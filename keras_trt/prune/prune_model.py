@@ -10,6 +10,7 @@ from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.in_place import in_place
 from keras_trt._keras.select import check_choices, located
+from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.errors import InputError
 from keras_trt.prune.importance import ChannelPattern
 from keras_trt.prune.numbers import is_fraction, is_number
@@ -100,6 +101,8 @@ def prune_model(
         sparsity = plan.initial
     if copy:
         model = plain_model(model)
+    else:
+        refuse_wrapped(flavor, model)
     check_choices(flavor.walk(model), only, skip)
     with nullcontext(masking.clone(flavor, model)) if copy else in_place(flavor, model) as new:
         only, skip = (located(flavor, model, choice, new) for choice in (only, skip))

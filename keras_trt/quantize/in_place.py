@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.in_place import in_place
+from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.errors import InputError
 from keras_trt.quantize.schemes import schemes_by_choice
 from keras_trt.quantize.twins import dequantize_layer, is_twin
@@ -27,6 +28,7 @@ def quantizing(flavor: Flavor, model: Any, scheme: Any) -> Iterator[Any]:
             "Learned ranges are new trainable weights, which the optimizer of a compiled model does not "
             f"take. Leave `copy` out, then compile the copy. Received: copy=False, scheme={scheme!r}"
         )
+    refuse_wrapped(flavor, model)
     with in_place(flavor, model):
         layers = [model, *(layer for _, layer in flavor.walk(model))]
         before = {id(layer): layer.quantization for layer in layers if is_twin(layer)}
