@@ -14,20 +14,20 @@ from typing import Any
 from keras_trt._arguments import check_boolean, check_mapping, check_path
 from keras_trt._disk import full_disk
 from keras_trt._keras.flavor import check_model, keras3, legacy
-from keras_trt._keras.masking import mask_class, mask_infos, rebind, restore_masks, unmask
+from keras_trt._keras.masks.masking import mask_class, mask_infos, rebind, restore_masks, unmask
 from keras_trt._keras.named_classes import check_names
 from keras_trt._swap import replaced_file
 from keras_trt.errors import InputError, KerasTRTError, ModelError
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
-from keras_trt.prune.search_state import forget_search, search_state, searched
-from keras_trt.quantize.containers import check_adopted
-from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.prune.search.state import forget_search, search_state, searched
 from keras_trt.quantize.inventory import SWITCHED_OFF, quantizers_of
 from keras_trt.quantize.quantize_model import decide, left_float
-from keras_trt.quantize.range_loss import made_symmetric
-from keras_trt.quantize.registry import deciding, register
-from keras_trt.quantize.twins import dequantize_layer, is_quantized, is_silent, is_twin
-from keras_trt.report import Report
+from keras_trt.reports import Report
+from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.tfmot.range_loss import made_symmetric
+from keras_trt.twins.containers import check_adopted
+from keras_trt.twins.registry import deciding, register
+from keras_trt.twins.twins import dequantize_layer, is_quantized, is_silent, is_twin
 
 _MASKS = "keras_trt_masks.json"  # in a `.keras` file: what each mask remembers
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt._keras.calls.functions import forget_traces
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.functions import forget_traces
 
 
 @contextmanager

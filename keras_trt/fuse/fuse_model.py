@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras import masking
 from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 from keras_trt.fuse.pairs import Finding, find_pairs
-from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.report import Report
+from keras_trt.reports import Report
+from keras_trt.tfmot.from_tfmot import plain_model
 
 
 def fuse_model(model: Any) -> Any:

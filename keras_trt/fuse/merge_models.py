@@ -7,11 +7,11 @@ from itertools import count
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_text, wrong_argument
-from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.tfmot.from_tfmot import plain_model
 
 
 def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str | None = None) -> Any:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.kernels import Kernel
+from keras_trt._keras.masks import masking
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.pattern import Unstructured, parse_pattern
 from keras_trt.prune.weights import Weight, examine
-from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.report import Report
+from keras_trt.reports import Report
+from keras_trt.tfmot.from_tfmot import plain_model
 
 
 def sparsity_report(model: Any) -> Report:

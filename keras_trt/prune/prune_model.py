@@ -6,20 +6,20 @@ import math
 from contextlib import nullcontext
 from typing import Any
 
-from keras_trt._keras import masking
 from keras_trt._keras.flavor import check_model
 from keras_trt._keras.in_place import in_place
+from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located
-from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.errors import InputError
-from keras_trt.prune.importance import ChannelPattern
+from keras_trt.prune.channels.importance import ChannelPattern
+from keras_trt.prune.channels.shrink import remove_channels
 from keras_trt.prune.numbers import is_fraction, is_number
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.schedule import Schedule, as_numbers
-from keras_trt.prune.shrink import remove_channels
 from keras_trt.prune.strategy import parse_strategy
-from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.tfmot.wrapped import refuse_wrapped
 
 
 def prune_model(
@@ -59,7 +59,7 @@ def prune_model(
             and without the callback, the model is pruned to where the schedule begins.
         strategy: How `sparsity` is shared out: `"uniform"`, every layer the same; `"global"`, the smallest
             magnitudes of the whole model go; `"lamp"`, the same with magnitudes made comparable between
-            layers, often the most accurate; or the result of `keras_trt.prune.sensitivity`.
+            layers, often the most accurate; or the result of `keras_trt.prune.costs.sensitivity`.
         only: Prune only these layers: names, classes, regular expression or callable.
         skip: Leave these layers as they are.
         copy: False prunes the model itself and returns it, compiled as it is; for models that cannot be

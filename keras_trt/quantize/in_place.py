@@ -8,10 +8,10 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.in_place import in_place
-from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.errors import InputError
-from keras_trt.quantize.schemes import schemes_by_choice
-from keras_trt.quantize.twins import dequantize_layer, is_twin
+from keras_trt.placement.schemes import schemes_by_choice
+from keras_trt.tfmot.wrapped import refuse_wrapped
+from keras_trt.twins.twins import dequantize_layer, is_twin
 
 
 @contextmanager

@@ -14,29 +14,31 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_mapping, check_names, check_verbose
-from keras_trt._keras import masking
-from keras_trt._keras.batches import check_data, is_arrays
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
+from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
+from keras_trt.data.batches import check_data, is_arrays
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.attention import computes_by_keras
+from keras_trt.placement.layer_kinds import ATTENTION, CELLS, LOOP_REASON
+from keras_trt.placement.placement import Decision, only_where_read, place, place_alone, under_scheme
+from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.bias_correction import NAME as BIAS_CORRECTION
 from keras_trt.quantize.bias_correction import correct_biases, corrected, shift_shape
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
-from keras_trt.quantize.containers import mark_containers
-from keras_trt.quantize.einsum_dense import is_product
 from keras_trt.quantize.expectation import check_sqnr, expect
-from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
-from keras_trt.quantize.layer_kinds import ATTENTION, CELLS, LOOP_REASON
-from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone, under_scheme
-from keras_trt.quantize.schemes import schemes_by_choice
-from keras_trt.quantize.twins import (
+from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
+from keras_trt.reports import Report
+from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.twins.attention import computes_by_keras
+from keras_trt.twins.containers import mark_containers
+from keras_trt.twins.einsum_dense import is_product
+from keras_trt.twins.twins import (
     LayerScheme,
     float_class,
     is_silent,
@@ -46,8 +48,6 @@ from keras_trt.quantize.twins import (
     set_silent,
     spared_because,
 )
-from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
-from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
