@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,22 @@ def test_a_room_imports_only_rooms_below_it(path):
 def test_a_room_that_works_without_keras_asks_for_it_only_inside_functions(path):
     at_once = {room_of(module) for module in imports_of(path, run_on_import=True)}
     assert not at_once & MAY_IMPORT_WHEN_CALLED.get(room_of(name_of(path)), set())
+
+
+def test_no_module_imports_itself_through_others():
+    names = set(map(name_of, MODULES))
+
+    def modules(path: Path) -> set[str]:
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            if isinstance(node, ast.ImportFrom):
+                full = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= (full & names) or {node.module or ""}
+        return found & names
+
+    TopologicalSorter({name_of(path): modules(path) - {name_of(path)} for path in MODULES}).prepare()
 
 
 def test_every_room_is_in_the_table_of_directions():

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 import keras_trt
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.engine import available_builders
 from keras_trt.errors import ModelError
 from keras_trt.prune import sensitivity, sparsity_report

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_trt._arguments import check_text, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
-from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
 from keras_trt.compare.layerwise import compare_layers

@@ -13,7 +13,7 @@ import onnx
 
 from keras_trt._arguments import check_function, check_verbose
 from keras_trt._deps import available
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.compare.layerwise import compare_layers
 from keras_trt.compare.numbers import without_bfloat16
@@ -30,7 +30,7 @@ from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 from keras_trt.tensorrt_rules.precision import is_int8
-from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 from keras_trt.trace.trace import run
 
 _SHOWING_LAYERS = ("onnxruntime", "openvino")
@@ -74,11 +74,10 @@ def verify(
         >>> found.metrics  # doctest: +SKIP
         {'keras': 0.983, 'onnxruntime': 0.983, 'openvino': 0.983}
     """
-    flavor = check_model(model)
+    flavor, model, _ = accept(model)
     check_verbose(verbose)
     check_function(metric, "metric")
     check_data(data, batch_size, steps)
-    model = plain_model(model)
     bundle = read_bundle(path, verify=False)
     notes = _changed(bundle)
     with ExitStack() as stack:

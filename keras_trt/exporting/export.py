@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
-from keras_trt._keras.flavor import check_model
+from keras_trt._keras.flavor_of import check_model
 from keras_trt.bundle import check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import available_builders
@@ -29,7 +29,7 @@ from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, e
 from keras_trt.onnx_passes.opset import DEFAULT_OPSET, OPSETS
 from keras_trt.quantize.inventory import SWITCHED_OFF, inventory, silent_layers
 from keras_trt.tensorrt_rules import precision as precisions
-from keras_trt.tfmot.range_loss import made_symmetric
+from keras_trt.tfmot.accept import accept
 from keras_trt.trace.layers.recurrent import RECURRENT
 from keras_trt.trace.trace import trace
 
@@ -120,9 +120,8 @@ def export(
             tftrt, opset=opset, compute_capabilities=compute_capabilities, external_data=external_data
         )
     target = check_target(path, overwrite)
-    flavor = check_model(model)
     data = _repeatable(calibration_data)
-    model, notes = made_symmetric(model, data)
+    flavor, model, accepting = accept(model, data)
     check_weights(flavor, model)
     check_types(flavor, model)
     stages = Stages(verbose)
@@ -134,7 +133,7 @@ def export(
         traced = trace(model, input_shapes, data, recurrent=_recurrent(resolved) if tftrt is None else ())
     found, idle = computed(found, traced.computing)
     check_ranges(found)
-    notes = [*notes, *idle]
+    notes = [*accepting, *idle]
     common: dict[str, Any] = {"batch": sizes, "precision": resolved, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
         built = engine is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.bundle import Bundle, write_bundle, write_manifest
 from keras_trt.bundle.probe import Probe, write_probe
 from keras_trt.compare.comparison import Comparison, compare_with_keras

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from keras_trt._arguments import check_boolean
-from keras_trt._keras.flavor import check_model
 from keras_trt.convert.convert import convert
 from keras_trt.errors import ExportError, ModelError
 from keras_trt.models import strip
@@ -15,7 +14,7 @@ from keras_trt.quantize.inventory import inventory
 from keras_trt.quantize.quantize_model import plan_quantization
 from keras_trt.reports import Report
 from keras_trt.tensorrt_rules.importable import Obstacle, obstacles
-from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 from keras_trt.trace.trace import trace
 
 COLUMN = "TensorRT"
@@ -75,8 +74,7 @@ def with_obstacles(report: Report, model: Any, input_shapes: Any = None) -> Repo
 
 def _obstacles(model: Any, input_shapes: Any) -> list[Obstacle]:
     """Those of the float model: quantisers bring none."""
-    check_model(model)
-    model = plain_model(model)
+    model = accept(model).model
     traced = trace(strip(model) if inventory(model) else model, input_shapes)
     graph = convert(traced, DEFAULT_OPSET)
     run_passes(graph, traced.layers, opset=DEFAULT_OPSET)

@@ -9,7 +9,7 @@ from keras_trt._keras.graph import LayerGraph, Node
 from keras_trt.placement.layer_kinds import PASSING, PASSING_OPERATIONS
 
 if TYPE_CHECKING:
-    from keras_trt.placement.placement import Decision
+    from keras_trt.placement.decision import Decision
 
 
 def is_read(

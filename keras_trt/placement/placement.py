@@ -20,9 +20,10 @@ unless the convolution they fuse into does (`only_where_read`): a grid costs acc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from keras_trt._keras.graph import LayerGraph, Node
+from keras_trt.placement.decision import Decision
 from keras_trt.placement.int8_readers import is_read
 from keras_trt.placement.layer_kinds import (
     ATTENTION,
@@ -37,34 +38,6 @@ from keras_trt.placement.layer_kinds import (
     UNREAD,
 )
 from keras_trt.placement.schemes import Scheme
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What happens to one layer, and why.
-
-    Attributes:
-        path: The layer's path.
-        kind: The name of its nearest Keras class.
-        inputs: Positions of the inputs to quantise.
-        kernels: Names of the weight variables to quantise.
-        reason: The rule, in one line.
-        inner: Whether the products that the layer computes inside are quantised.
-        scheme: The number formats; None while none is chosen or the layer stays float.
-    """
-
-    path: str
-    kind: str
-    inputs: tuple[int, ...] = ()
-    kernels: tuple[str, ...] = ()
-    reason: str = ""
-    inner: bool = False
-    scheme: Scheme | None = None
-
-    @property
-    def quantized(self) -> bool:
-        """Whether anything of the layer is quantised."""
-        return bool(self.inputs or self.kernels or self.inner)
 
 
 def place(graph: LayerGraph) -> dict[str, Decision]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt.errors import InputError

@@ -10,7 +10,6 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.in_place import in_place
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
-from keras_trt.tfmot.wrapped import refuse_wrapped
 from keras_trt.twins.twins import dequantize_layer, is_twin
 
 
@@ -20,7 +19,6 @@ def quantizing(flavor: Flavor, model: Any, scheme: Any) -> Iterator[Any]:
 
     Raises:
         InputError: The scheme adds trainable weights to a compiled model.
-        ModelError: TF-MOT has wrapped a layer of the model.
     """
     learned = any(choice.learned_ranges for _, choice in schemes_by_choice(scheme))
     if learned and getattr(model, "optimizer", None) is not None:
@@ -28,7 +26,6 @@ def quantizing(flavor: Flavor, model: Any, scheme: Any) -> Iterator[Any]:
             "Learned ranges are new trainable weights, which the optimizer of a compiled model does not "
             f"take. Leave `copy` out, then compile the copy. Received: copy=False, scheme={scheme!r}"
         )
-    refuse_wrapped(flavor, model)
     with in_place(flavor, model):
         layers = [model, *(layer for _, layer in flavor.walk(model))]
         before = {id(layer): layer.quantization for layer in layers if is_twin(layer)}

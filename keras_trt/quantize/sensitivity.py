@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_function, check_verbose
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import value_of, variable_of
 from keras_trt.data.batches import check_data

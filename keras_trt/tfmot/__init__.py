@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._keras.flavor import check_model
-from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 from keras_trt.tfmot.range_loss import range_report
 from keras_trt.tfmot.scheme import Layout, Registry
 
@@ -64,5 +63,4 @@ def from_tfmot(model: Any) -> Any:
     Raises:
         ModelError: The model is not built, is annotated only, or clustered.
     """
-    check_model(model)
-    return plain_model(model)
+    return accept(model).model

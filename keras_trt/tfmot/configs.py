@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from keras_trt._keras.flavor import legacy
+from keras_trt._keras.flavor_of import legacy
 from keras_trt._keras.kernels import kernel_of
 from keras_trt.tfmot.imported import import_tfmot
 from keras_trt.twins.fake_quant import TINY, fake_quantize, fake_quantize_weights

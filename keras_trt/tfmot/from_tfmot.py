@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.graph import LayerGraph, Node, layer_graph
-from keras_trt.placement.placement import AVERAGE_POOLING, LAYOUT, TRANSPARENT, Decision, place
-from keras_trt.tfmot.wrapped import LearnedRange, Unwrapped, is_wrapped, unwrap
+from keras_trt.placement.decision import Decision
+from keras_trt.placement.placement import AVERAGE_POOLING, LAYOUT, TRANSPARENT, place
+from keras_trt.tfmot.wrapped import LearnedRange, Unwrapped, unwrap
 from keras_trt.twins.twins import LayerScheme, quantize_layer
 
 _KEEPS_RANGE = (LAYOUT | AVERAGE_POOLING | TRANSPARENT) - {"Activation", "BatchNormalization"}
@@ -53,11 +55,6 @@ class Conversion:
 
     model: Any
     inputs: tuple[QuantizedInput, ...]
-
-
-def plain_model(model: Any) -> Any:
-    """The model itself, or what `from_tfmot` makes of it when TF-MOT has wrapped its layers."""
-    return from_tfmot(model).model if is_wrapped(flavor_of(model), model) else model
 
 
 def from_tfmot(model: Any) -> Conversion:

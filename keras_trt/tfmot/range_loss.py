@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.reports import Report
 from keras_trt.tfmot.from_tfmot import Conversion, QuantizedInput, from_tfmot

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._keras.flavor import legacy
+from keras_trt._keras.flavor_of import legacy
 from keras_trt._keras.graph import layer_graph
 from keras_trt.errors import ModelError
 from keras_trt.placement.placement import place

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_trt._keras.calls.exporting import exporting
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest, zip_nests
 from keras_trt._memory import free_graph

@@ -22,7 +22,8 @@ from typing import Any
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.calls.running import running
-from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import adds_bias, is_keras_own, rows_of
 from keras_trt.placement.schemes import Scheme
 from keras_trt.twins.attention import OPERANDS, attention

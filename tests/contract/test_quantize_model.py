@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models import load_model, report, save_model, strip
 from keras_trt.placement.schemes import Int4Weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of, keras3
+from keras_trt._keras.flavor_of import flavor_of, keras3
 from keras_trt.data.batches import FirstBatches, batches
 from keras_trt.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import ExportError, ModelError
 from keras_trt.exporting import export
 from keras_trt.exporting.check_model import check_weights

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keras_trt._keras.graph import LayerGraph, Node
-from keras_trt.placement.placement import Decision, only_where_read, place, place_alone
+from keras_trt.placement.decision import Decision
+from keras_trt.placement.placement import only_where_read, place, place_alone
 
 WEIGHTED = {"Conv2D", "DepthwiseConv2D", "Dense", "Conv2DTranspose", "SeparableConv2D", "EinsumDense"}
 

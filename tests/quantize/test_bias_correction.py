@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import InputError
 from keras_trt.exporting import export
 from keras_trt.fuse.fuse_model import fuse_model

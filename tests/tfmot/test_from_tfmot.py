@@ -7,7 +7,8 @@ import pytest
 import tf_keras
 
 from keras_trt.quantize.inventory import inventory
-from keras_trt.tfmot.from_tfmot import from_tfmot, plain_model
+from keras_trt.tfmot.accept import accept
+from keras_trt.tfmot.from_tfmot import from_tfmot
 from keras_trt.twins.twins import is_twin
 from tests.tfmot_models import chain_net, fitted, float_net, predict, qat, stock_quantized
 
@@ -39,7 +40,7 @@ def trained(model, x=None, y=None):
 
 def test_a_plain_model_is_returned_as_it_is():
     model = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))])
-    assert plain_model(model) is model
+    assert accept(model).model is model
 
 
 def test_layers_that_tensorrt_runs_in_int8_become_twins(conversion):
@@ -73,15 +74,15 @@ def test_predictions_stay_within_quantisation_noise(quantized, conversion):
 
 
 def test_a_converted_model_trains_on_and_its_ranges_move(quantized):
-    model = plain_model(quantized)
+    model = accept(quantized).model
     before = ranges(model)
     fitted(model, epochs=1)
     assert ranges(model) != before
-    assert ranges(plain_model(quantized)) == before
+    assert ranges(accept(quantized).model) == before
 
 
 def test_ranges_not_learned_yet_stay_unknown():
-    model = plain_model(qat.quantize_model(chain_net()))
+    model = accept(qat.quantize_model(chain_net())).model
     assert set(ranges(model).values()) == {0.0}
     assert {t.layer for t in inventory(model) if t.kind == "weight"} == {
         "conv", "depthwise", "pointwise", "logits",
@@ -97,7 +98,7 @@ def test_only_annotated_layers_become_twins():
             layers.Dense(2, name="head"),
         ]
     )
-    converted = plain_model(trained(qat.quantize_apply(model)))
+    converted = accept(trained(qat.quantize_apply(model))).model
     assert {t.layer for t in inventory(converted)} == {"quantised"}
     assert ranges(converted)["quantised"] > 0
 
@@ -113,7 +114,7 @@ def test_outputs_of_bounded_functions_have_their_bounds_as_range():
             layers.Dense(2, name="d"),
         ]
     )
-    found = ranges(plain_model(trained(qat.quantize_model(model))))
+    found = ranges(accept(trained(qat.quantize_model(model))).model)
     assert found["b"] == found["c"] == found["d"] == 1.0
 
 
@@ -145,7 +146,7 @@ def test_several_inputs_and_outputs_stay_in_order():
     rng = np.random.default_rng(0)
     data = [rng.normal(size=(16, 4)).astype("float32") for _ in range(2)]
     wrapped.fit(data, [np.zeros((16, 2)), np.zeros((16, 3))], epochs=2, verbose=0)
-    converted = plain_model(wrapped)
+    converted = accept(wrapped).model
     assert converted.input_names == ["first", "second"]
     assert [o.shape[-1] for o in converted.outputs] == [2, 3]
     for one, other in zip(wrapped.predict(data, verbose=0), converted.predict(data, verbose=0), strict=True):
@@ -157,6 +158,6 @@ def test_layers_with_slashes_in_their_names_are_found():
     inputs = tf_keras.Input((4,))
     x = layers.Dense(4, activation="relu", name="block/a")(inputs)
     model = trained(qat.quantize_model(tf_keras.Model(inputs, layers.Dense(2, name="block/b")(x))))
-    found = ranges(plain_model(model))
+    found = ranges(accept(model).model)
     assert found.keys() == {"block/a", "block/b"}
     assert all(amax > 0 for amax in found.values())

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 USE_THE_SCHEME = """
 from keras_trt.tfmot import TensorRTQuantizeScheme
 import tf_keras
-from keras_trt._keras.tfmot_import import import_tfmot
+from keras_trt.tfmot.imported import import_tfmot
 qat = import_tfmot().quantization.keras
 net = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))])
 qat.quantize_apply(qat.quantize_annotate_model(net), scheme=TensorRTQuantizeScheme())

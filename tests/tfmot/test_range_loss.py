@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from keras_trt.errors import InputError, ModelError
-from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 from keras_trt.tfmot.range_loss import accuracy, made_symmetric, range_report
 from tests.tfmot_models import chain_net, pruned, qat, quadrants, stock_quantized
 
@@ -50,7 +50,7 @@ def test_the_accuracy_before_and_after_is_measured_on_labelled_data(quantized, k
     }[kind]
     note = range_report(quantized, data).notes[-1]
     before = quantized.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
-    after = (plain_model(quantized).predict(x, verbose=0).argmax(-1) == y).mean()
+    after = (accept(quantized).model.predict(x, verbose=0).argmax(-1) == y).mean()
     assert note == f"accuracy on 96 samples: {before:.4f} before, {after:.4f} after."
 
 

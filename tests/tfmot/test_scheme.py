@@ -11,8 +11,9 @@ import tf2onnx
 import tf_keras
 
 from keras_trt.tfmot import TensorRTQuantizeScheme
+from keras_trt.tfmot.accept import accept
 from keras_trt.tfmot.configs import activation_quantizer, quantize_config
-from keras_trt.tfmot.from_tfmot import from_tfmot, plain_model
+from keras_trt.tfmot.from_tfmot import from_tfmot
 from tests.nets import residual_net
 from tests.tfmot_models import chain_net, fitted, float_net, predict, qat, quadrants, save_h5
 
@@ -81,7 +82,7 @@ def test_training_learns_and_moves_the_float_weights(net, quantized):
     accuracy = quantized.evaluate(*quadrants(seed=3), verbose=0, return_dict=True)["accuracy"]
     assert accuracy > 0.5  # of four classes
     before = net.get_layer("strided").kernel.numpy()
-    after = plain_model(quantized).get_layer("strided").kernel.numpy()
+    after = accept(quantized).model.get_layer("strided").kernel.numpy()
     assert not np.array_equal(before, after)
 
 
@@ -114,7 +115,7 @@ def test_a_saved_model_loads_with_tfmots_own_scope(quantized, tmp_path):
     with qat.quantize_scope():
         loaded = tf_keras.models.load_model(tmp_path / "model.h5")
     assert np.array_equal(predict(loaded), predict(quantized))
-    assert np.array_equal(predict(plain_model(loaded)), predict(plain_model(quantized)))
+    assert np.array_equal(predict(accept(loaded).model), predict(accept(quantized).model))
 
 
 def test_a_config_of_the_users_own_is_kept():

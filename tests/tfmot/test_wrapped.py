@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.masks import masking
 from keras_trt.errors import ModelError
 from keras_trt.tfmot.wrapped import LearnedRange, is_wrapped, unwrap

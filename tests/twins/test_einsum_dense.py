@@ -40,7 +40,7 @@ def test_with_open_axes_it_is_one_int8_product(k, equation, output_shape, shape,
 def test_the_product_is_what_einsum_computes(k, equation, output_shape, shape):
     import tensorflow as tf
 
-    from keras_trt._keras.flavor import flavor_of
+    from keras_trt._keras.flavor_of import flavor_of
 
     layer = projection(k, equation, output_shape, shape).get_layer("projection")
     x = np.random.default_rng(0).normal(size=(3, *(size or 5 for size in shape))).astype("float32")

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
 from keras_trt.errors import ModelError

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.nests import zip_nests
 from keras_trt.compare.probes.draws import FLOATS, Draw, gentle, natural, whole
 from keras_trt.compare.probes.ids import smallest_table, tables_reached

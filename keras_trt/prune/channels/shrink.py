@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.derived import renew_derived
-from keras_trt._keras.flavor import check_model
+from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking

@@ -8,7 +8,6 @@ from itertools import chain
 from typing import Any
 
 from keras_trt._arguments import check_verbose
-from keras_trt._keras.flavor import check_model
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
 from keras_trt.data.batches import check_data
@@ -21,7 +20,7 @@ from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.weights import Weight, find_weights, new_mask
-from keras_trt.tfmot.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 
 Trial = tuple[str, Callable[[float], float]]
 """What is pruned alone, and the loss by sparsity."""
@@ -77,11 +76,10 @@ def sensitivity(
         raise InputError(
             f"`metric` must be a function (targets, predictions) -> float. Received: metric={metric!r}"
         )
-    flavor = check_model(model)
+    flavor, model, _ = accept(model)
     check_verbose(verbose)
     check_data(data, batch_size)
     x, y = inputs_and_targets(data, metric)
-    model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     watched = _Remembering(metric)
     loss = loss_against(model, x, y, None if metric is None else watched, batch_size)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import kernels_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune import ChannelPattern, Schedule, channel_report, prune_model
