@@ -6,11 +6,11 @@ import warnings
 from typing import Any
 
 from keras_trt.errors import InputError
-from keras_trt.prune.importance import ChannelPattern
+from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.numbers import is_number
 from keras_trt.prune.pattern import NofM
 from keras_trt.prune.schedule import Schedule
-from keras_trt.prune.search import Search
+from keras_trt.prune.search.search import Search
 
 
 def refuse_channels(pattern: Any) -> None:

@@ -1,0 +1,61 @@
+"""Pruned weights are zero in their moving averages, too (`use_ema=True`).
+
+Both Kerases update the averages of weights before they apply constraints, so what an optimiser step adds to
+a masked weight would stay in its average, and come back where averages are written over the weights.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from keras_trt._keras.masks.values import pruned
+
+_METHOD = "_update_model_variables_moving_average"
+
+
+def mask_averages(keras: ModuleType) -> None:
+    """Teaches the optimizers of one Keras, once, to apply masks to averages."""
+    owner = next(cls for cls in keras.optimizers.Optimizer.__mro__ if _METHOD in vars(cls))
+    original = vars(owner)[_METHOD]
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def update(self: Any, variables: Any) -> None:
+        variables = list(variables)
+        original(self, variables)
+        for variable, average in _averages(self, variables):
+            mask = getattr(getattr(variable, "constraint", None), "mask_for", lambda _: None)(variable)
+            if mask is not None:
+                _apply(average, mask)
+
+    setattr(owner, _METHOD, update)
+
+
+def _averages(optimizer: Any, variables: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Variables with their averages, which tf_keras looks up by a number and Keras 3 lists in order."""
+    averages = getattr(optimizer, "_model_variables_moving_average", None)
+    if not optimizer.use_ema or not averages:
+        return
+    numbers = getattr(optimizer, "_index_dict", None)
+    for i, variable in enumerate(variables):
+        average = averages[i if numbers is None else numbers[optimizer._var_key(variable)]]
+        if average is not None:
+            yield variable, average
+
+
+def _apply(average: Any, mask: Any) -> None:
+    import tensorflow as tf
+
+    def masked(average: Any, mask: Any) -> Any:
+        return average.assign(pruned(average, mask))
+
+    if tf.distribute.has_strategy() and tf.distribute.in_cross_replica_context():
+        raw = getattr(average, "value", None)
+        raw = average if raw is None or callable(raw) else raw
+        tf.distribute.get_strategy().extended.update(raw, masked, args=(mask,), group=False)
+    else:
+        masked(average, mask)
