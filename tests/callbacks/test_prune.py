@@ -272,7 +272,7 @@ MIRRORED = """
 import numpy as np, tensorflow as tf, keras, tf_keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.callbacks.prune import Prune
 x, y = np.random.rand(64, 8).astype("float32"), np.random.randint(0, 4, 64)
 for k in (keras, tf_keras):
