@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,6 +18,15 @@ ONNX_FILE = "model.onnx"
 PROBE_FILE = "probe.npz"
 PLANS_FOLDER = "plans"
 BATCH_AXIS = "batch"
+
+
+def fixed_batch(inputs: Iterable[Any]) -> int | None:
+    """The batch size of a model whose inputs, each with a `.shape`, fix it; None where one leaves it open.
+
+    A fixed first axis beside an open one is no batch: a place in a text, the same for all rows.
+    """
+    first = [spec.shape[0] for spec in inputs if spec.shape]
+    return None if BATCH_AXIS in first else next((size for size in first if isinstance(size, int)), None)
 
 Nest = str | list["Nest"] | tuple["Nest", ...] | dict[str, "Nest"]
 """A structure of tensor names as Keras returns it: one name, a list, tuple or dict of nests."""

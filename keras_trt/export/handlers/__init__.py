@@ -28,7 +28,7 @@ from keras_trt.export.handlers.recurrent import recurrent
 from keras_trt.export.handlers.resizing import resize, resize_linear, resize_nearest
 from keras_trt.export.handlers.scatter import scatter_nd
 from keras_trt.export.handlers.select import select
-from keras_trt.export.handlers.slices import dynamic_update_slice
+from keras_trt.export.handlers.slices import dynamic_update_slice, sliced
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.export.handlers.spectrum import TRANSFORMS, complex_numbers, real_numbers
 
@@ -73,6 +73,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ScatterNd": (scatter_nd, []),
     "Select": (select, []),
     "SelectV2": (select, []),
+    "Slice": (sliced, []),
     "SparseMatMul": (sparse_product, []),
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
     "UpperBound": (upper_bound, []),
