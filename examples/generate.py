@@ -1,4 +1,4 @@
-"""A language model that generates outside of Keras: a prefill engine, a step engine, and the loop around them.
+"""A language model that generates outside of Keras: two engines, prefill and step, and a loop.
 
     pip install keras-hub
     python examples/generate.py

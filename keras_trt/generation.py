@@ -1,4 +1,4 @@
-"""Language models that generate: a function of a model, and the two that a loop needs, as models of their own.
+"""Functions of a model as models of their own, such as the two that a loop needs to generate text.
 
 The models made here hold the very layers of the given one, quantisers included. They go the normal road:
 `export`, `load`, `predict`.
@@ -31,8 +31,8 @@ def function_model(
         model: A built Keras 3 or tf_keras model, quantised or not; its layers are shared, not copied.
         function: Called as `function(model, **inputs)`, with tensors. Returns a tensor, or a list, tuple or
             dict of tensors; the keys of a dict name the outputs.
-        inputs: By argument, what has a `.shape` (the first axis None where it is the batch) and a `.dtype`, as
-            a `tf.TensorSpec` has, or a list, tuple or dict of these.
+        inputs: By argument, what has a `.shape` (first axis None where it is the batch) and a `.dtype`, as a
+            `tf.TensorSpec` has, or a list, tuple or dict of these.
         name: Of the new model; by default the function's.
 
     Returns:
@@ -112,7 +112,9 @@ def step_model(model: Any, max_length: int, *, cache: Any = None) -> Any:
     flavor, specs = _checked(model, max_length, cache)
     spec = flavor.tf.TensorSpec
     inputs = {
-        "token_ids": spec((None, 1), "int32"), "cache": specs, "cache_update_index": spec((1,), "int32"),
+        "token_ids": spec((None, 1), "int32"),
+        "cache": specs,
+        "cache_update_index": spec((1,), "int32"),
     }
     return functions.function_model(flavor, model, partial(_step, flavor.tf, specs), inputs, "step")
 
@@ -121,7 +123,8 @@ def _prefill(tf: Any, specs: Nest, model: Any, token_ids: Any, padding_mask: Any
     rows, given = tf.shape(token_ids)[0], tf.not_equal(padding_mask, 0)
     empty = map_nest(lambda spec, _: tf.zeros([rows, *spec.shape[1:]], spec.dtype), specs)
     takes_mask = "padding_mask" in inspect.signature(model.call_with_cache).parameters
-    logits, cache = _call(tf, specs, model, token_ids, empty, 0, **({"padding_mask": given} if takes_mask else {}))
+    options = {"padding_mask": given} if takes_mask else {}
+    logits, cache = _call(tf, specs, model, token_ids, empty, 0, **options)
     last = tf.maximum(tf.reduce_sum(tf.cast(given, "int32"), axis=-1) - 1, 0)
     return {"logits": tf.gather(logits, last, batch_dims=1), "cache": cache}
 
@@ -158,7 +161,7 @@ def _checked(model: Any, max_length: Any, cache: Any) -> tuple[Flavor, Nest]:
     takes = list(inspect.signature(method).parameters) if callable(method) else None
     if takes is None or takes[:3] != list(_STEP):
         raise ModelError(
-            f"{type(model).__name__} has no method call_with_cache{_STEP}: "
+            f"{type(model).__name__} has no method `call_with_cache({', '.join(_STEP)})`: "
             + ("none at all." if takes is None else f"its own takes {takes}.")
             + " Write the step as a function of the model and pass it to `generation.function_model`."
         )
@@ -190,4 +193,3 @@ def _built(flavor: Flavor, model: Any, max_length: int) -> Nest:
     absent = dict.fromkeys(name for name in needed if name not in given)
     function = flavor.tf.function(lambda **texts: build(**texts, **absent)[-1], autograph=False)
     return function.get_concrete_function(**given).structured_outputs
-

@@ -52,7 +52,9 @@ def decoder(k):
             self.tokens = k.layers.Embedding(VOCABULARY, width, name="tokens")
             self.places = k.layers.Embedding(LENGTH, width, name="places")
             self.blocks = [Block(name=f"block_{i}") for i in range(LAYERS)]
-            self.head = k.layers.Dense(VOCABULARY, kernel_initializer=k.initializers.RandomNormal(0, 2), name="head")
+            self.head = k.layers.Dense(
+                VOCABULARY, kernel_initializer=k.initializers.RandomNormal(0, 2), name="head"
+            )
 
         def call_with_cache(self, token_ids, cache, cache_update_index):
             x = self.tokens(token_ids)

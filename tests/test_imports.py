@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "export": _ALL_MODEL_ROOMS | _RUN_ROOMS,
     "callbacks": _ALL_MODEL_ROOMS | _RUN_ROOMS | {"export"},
     "_registering": _MODEL_ROOMS | {"quantize"},
+    "generation": _MODEL_ROOMS,
     "keras": {"quantize", "prune", "fuse"},
     "schemes": {"quantize"},
     "tfmot": _ALL_MODEL_ROOMS,

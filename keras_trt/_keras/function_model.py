@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.names import unique
-from keras_trt._keras.nests import Nest, map_nest
+from keras_trt._keras.nests import Nest
 from keras_trt.errors import ModelError
 
 
@@ -24,7 +24,8 @@ def function_model(
         inputs: By argument, a nest of specs with `.shape`, the open batch axis included, and `.dtype`.
         name: Of the new model.
     """
-    keras, taken = flavor.keras, []
+    keras = flavor.keras
+    taken: list[str] = []
 
     def named(key: str) -> str:
         taken.append(unique(key, taken))
@@ -36,8 +37,7 @@ def function_model(
         return keras.Input(tuple(shape), batch_size=rows, dtype=dtype, name=named(key))
 
     def output(tensor: Any, key: str) -> Any:
-        dtype = flavor.tf.as_dtype(tensor.dtype).name
-        return keras.layers.Activation("linear", dtype=dtype, name=named(key))(tensor)
+        return keras.layers.Activation("linear", autocast=False, name=named(key))(tensor)
 
     symbols = {key: _with_paths(symbol, nest, key) for key, nest in inputs.items()}
     results = _layer_class(flavor)(model, function, name=name)(symbols)

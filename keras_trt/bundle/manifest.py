@@ -28,6 +28,7 @@ def fixed_batch(inputs: Iterable[Any]) -> int | None:
     first = [spec.shape[0] for spec in inputs if spec.shape]
     return None if BATCH_AXIS in first else next((size for size in first if isinstance(size, int)), None)
 
+
 Nest = str | list["Nest"] | tuple["Nest", ...] | dict[str, "Nest"]
 """A structure of tensor names as Keras returns it: one name, a list, tuple or dict of nests."""
 
