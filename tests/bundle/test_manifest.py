@@ -4,7 +4,7 @@ import json
 import pytest
 
 from keras_trt.bundle import Manifest, PlanStamp, TensorSpec, plan_file
-from keras_trt.bundle.manifest import names_in
+from keras_trt.bundle.manifest import fixed_batch, names_in
 from keras_trt.errors import BundleError
 from tests.small_onnx import conv_model, manifest_of
 
@@ -137,3 +137,18 @@ def test_a_spec_is_checked_when_made():
 
 def test_plan_files_lie_in_their_folder():
     assert plan_file("tensorrt_rtx", "SM86", "SM89") == "plans/tensorrt_rtx-SM86-SM89.plan"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ([("batch", 4)], None),
+        ([(3, 4)], 3),
+        ([(), (3, 4)], 3),
+        ([(1,), ("batch", 4)], None),  # a place that all rows share
+        ([("length", 4)], None),
+    ],
+)
+def test_a_fixed_first_axis_beside_an_open_one_is_no_batch(shapes, expected):
+    inputs = [TensorSpec(f"x{i}", shape, "float32") for i, shape in enumerate(shapes)]
+    assert fixed_batch(inputs) == expected
