@@ -13,6 +13,7 @@ import onnx
 
 from keras_trt._arguments import check_function, check_verbose
 from keras_trt._deps import available
+from keras_trt._formats import is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor import Flavor
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.compare.layerwise import compare_layers
@@ -29,7 +30,6 @@ from keras_trt.runtime.feeds import Feeds
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.select import GPU_RUNNERS, select_runner
-from keras_trt.tensorrt_rules.precision import is_int8
 from keras_trt.tfmot.accept import accept
 from keras_trt.trace.trace import run
 
@@ -124,13 +124,14 @@ def _changed(bundle: Bundle) -> list[str]:
 
 def _for_cpu(bundle: Bundle, stack: ExitStack, notes: list[str]) -> Bundle:
     """The bundle, or one with its graph in float32 when no CPU runner computes its types."""
-    if bundle.manifest.precision != "int8+bf16":
+    if not rounds_in_bfloat16(bundle.manifest.precision):
         return bundle
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
     notes.append("On the CPU in float32 arithmetic: no CPU runner computes int8 with bfloat16.")
     # Its constants stay rounded to bfloat16, so the tolerance is not that of float32.
-    manifest = replace(bundle.manifest, precision="int8+fp16", probe_sha256=None)
+    precision = bundle.manifest.precision.replace("bf16", "fp16")
+    manifest = replace(bundle.manifest, precision=precision, probe_sha256=None)
     return replace(bundle, path=folder, manifest=manifest)
 
 
@@ -183,7 +184,7 @@ def _layers(
         except RunnerError as e:
             notes.append(f"Layers were not compared on {name}: {_first_line(e)}")
             continue
-        if not rounded and is_int8(bundle.manifest.precision):
+        if not rounded and is_quantized(bundle.manifest.precision):
             notes.append("Layers were compared with the rounding of activations taken out on both sides.")
         return found, first
     return [], None

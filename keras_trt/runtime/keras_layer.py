@@ -7,7 +7,9 @@ import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_trt import _deps
-from keras_trt.bundle.manifest import Nest, TensorSpec, names_in
+from keras_trt._nests import Nest
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle.manifest import names_in
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import pair
@@ -96,7 +98,7 @@ def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, An
 def _layer_class(flavor: Flavor) -> type:
     tf = flavor.tf
 
-    class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined]
+    class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined, misc]
         """Runs an engine on the host through `tf.numpy_function`, eagerly and in graphs."""
 
         def __init__(self, engine: Engine, name: str) -> None:
