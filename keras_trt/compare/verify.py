@@ -15,6 +15,7 @@ from keras_trt._arguments import check_function, check_verbose
 from keras_trt._deps import available
 from keras_trt._formats import is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.compare.layerwise import compare_layers
 from keras_trt.compare.numbers import without_bfloat16
@@ -37,7 +38,7 @@ _SHOWING_LAYERS = ("onnxruntime", "openvino")
 
 
 def verify(
-    model: Any,
+    model: Model,
     path: str | Path,
     data: Any,
     *,

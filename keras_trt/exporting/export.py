@@ -11,6 +11,7 @@ from typing import Any
 from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt._formats import float_type, is_quantized
 from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import Model
 from keras_trt.bundle import check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import available_builders
@@ -38,7 +39,7 @@ _ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
 
 
 def export(
-    model: Any,
+    model: Model,
     path: str | Path,
     *,
     precision: str | None = None,

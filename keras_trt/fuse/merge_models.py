@@ -9,12 +9,13 @@ from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
+from keras_trt._keras.types import M
 from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError
 from keras_trt.tfmot.accept import accept
 
 
-def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str | None = None) -> Any:
+def merge_models(models: Sequence[M], *, share_inputs: bool = True, name: str | None = None) -> M:
     """One model that runs several models and gives all their outputs.
 
     Each model becomes a nested model of the result, with its layers, names, quantisers and masks; models

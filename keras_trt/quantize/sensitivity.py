@@ -13,6 +13,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import value_of, variable_of
+from keras_trt._keras.types import Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.measure import Metric, inputs_and_targets, loss_against
 from keras_trt.quantize.inventory import quantizers_of, twins
@@ -48,7 +49,7 @@ class SensitivityReport(Findings):
 
 
 def sensitivity(
-    model: Any,
+    model: Model,
     data: Any,
     *,
     metric: Metric | None = None,
