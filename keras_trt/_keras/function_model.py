@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.names import unique
-from keras_trt._keras.nests import Nest
+from keras_trt._names import unique
+from keras_trt._nests import Nest
 from keras_trt.errors import ModelError
 
 
@@ -25,19 +25,15 @@ def function_model(
         name: Of the new model.
     """
     keras = flavor.keras
-    taken: list[str] = []
-
-    def named(key: str) -> str:
-        taken.append(unique(key, taken))
-        return taken[-1]
+    taken: set[str] = set()
 
     def symbol(spec: Any, key: str) -> Any:
         rows, *shape = spec.shape  # tf_keras takes no whole shape without an open axis
         dtype = flavor.tf.as_dtype(spec.dtype).name
-        return keras.Input(tuple(shape), batch_size=rows, dtype=dtype, name=named(key))
+        return keras.Input(tuple(shape), batch_size=rows, dtype=dtype, name=unique(key, taken))
 
     def output(tensor: Any, key: str) -> Any:
-        return keras.layers.Activation("linear", autocast=False, name=named(key))(tensor)
+        return keras.layers.Activation("linear", autocast=False, name=unique(key, taken))(tensor)
 
     symbols = {key: _with_paths(symbol, nest, key) for key, nest in inputs.items()}
     results = _layer_class(flavor)(model, function, name=name)(symbols)

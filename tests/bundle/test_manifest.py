@@ -1,10 +1,12 @@
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
-from keras_trt.bundle import Manifest, PlanStamp, TensorSpec, plan_file
-from keras_trt.bundle.manifest import fixed_batch, names_in
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle import Manifest, PlanStamp, plan_file
+from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import BundleError
 from tests.small_onnx import conv_model, manifest_of
 
@@ -130,25 +132,18 @@ def test_names_come_out_in_order():
     assert list(names_in({"a": "x", "b": ["y", {"c": "z"}]})) == ["x", "y", "z"]
 
 
-def test_a_spec_is_checked_when_made():
-    with pytest.raises(BundleError, match="name"):
-        TensorSpec("", (1,), "float32")
+@pytest.mark.parametrize(
+    ("spec", "rule"),
+    [
+        (TensorSpec("", (1,), "float32"), "`name` must be a non-empty text"),
+        (TensorSpec("x", (-1,), "float32"), "`tensor `x` shape` must be sizes >= 0"),
+        (TensorSpec("x", (1,), "float31"), "`tensor `x` dtype` must be one of"),
+    ],
+)
+def test_a_manifest_checks_its_tensors(manifest, spec, rule):
+    with pytest.raises(BundleError, match=rule):
+        replace(manifest, inputs=(spec,), input_structure=spec.name)
 
 
 def test_plan_files_lie_in_their_folder():
     assert plan_file("tensorrt_rtx", "SM86", "SM89") == "plans/tensorrt_rtx-SM86-SM89.plan"
-
-
-@pytest.mark.parametrize(
-    ("shapes", "expected"),
-    [
-        ([("batch", 4)], None),
-        ([(3, 4)], 3),
-        ([(), (3, 4)], 3),
-        ([(1,), ("batch", 4)], None),  # a place that all rows share
-        ([("length", 4)], None),
-    ],
-)
-def test_a_fixed_first_axis_beside_an_open_one_is_no_batch(shapes, expected):
-    inputs = [TensorSpec(f"x{i}", shape, "float32") for i, shape in enumerate(shapes)]
-    assert fixed_batch(inputs) == expected
