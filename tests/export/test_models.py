@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import ModelError
-from keras_trt.export import export
+from keras_trt.export import export, verify
 from keras_trt.runtime import load
 from tests.export.onnx_tools import build
 
@@ -225,6 +225,51 @@ def test_a_model_trained_in_mixed_precision_is_exported_in_float32(k, policy, tm
     assert report.differences[0]["relative"] < 1e-5
     agrees(model, IMAGES / 255, tmp_path / "net", 2e-2)
     build(tmp_path / "net" / "model.onnx")
+
+
+def mixed_net(k, policy, own_call):
+    tf = tensors(k)
+    convolution = k.layers.Conv2D(4, 3, activation="relu", dtype=policy)
+    dense = k.layers.Dense(3, dtype=policy, name="y")
+    pool, soft = k.layers.GlobalAveragePooling2D(), k.layers.Activation("softmax", dtype="float32", name="p")
+
+    def call(x):
+        y = dense(pool(convolution(x)))
+        return {"logits": y, "p": soft(y)}
+
+    class Net(k.Model):
+        def __init__(self):
+            super().__init__(name="net", dtype=policy)
+            self.parts = [convolution, dense, pool, soft]
+
+        def call(self, x):
+            return call(x)
+
+    if own_call:
+        model = Net()
+        model(tf.constant(IMAGES / 255))
+        return model
+    x = k.Input((12, 12, 3), name="x")
+    return k.Model(x, call(x))
+
+
+@pytest.mark.parametrize("own_call", [False, True])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_what_a_low_policy_returns_keeps_its_type(k, policy, own_call, tmp_path):
+    model, images = mixed_net(k, policy, own_call), IMAGES / 255
+    expected = model.predict(images, verbose=0)
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    build(tmp_path / "net" / "model.onnx")
+    for runner in ("openvino", "onnxruntime"):
+        engine = load(tmp_path / "net", runner=runner, verbose=0)
+        found = engine.predict(images, verbose=0, batch_size=5)
+        whole = engine.as_layer()(images)
+        for name, right in expected.items():
+            assert found[name].dtype == right.dtype
+            assert flat(whole)[list(expected).index(name)].dtype == right.dtype
+            np.testing.assert_allclose(np.float64(found[name]), np.float64(right), atol=1e-2)
+    report = verify(model, tmp_path / "net", images, verbose=0)
+    assert not [d for d in report.differences if d.diverges]
 
 
 def words_net(k):
