@@ -15,8 +15,10 @@ from keras_trt.export.handlers.broadcasting import broadcast_args
 from keras_trt.export.handlers.convolution import convolution_3d
 from keras_trt.export.handlers.counting import bucketize, dense_bincount, lower_bound, upper_bound
 from keras_trt.export.handlers.cross import cross
+from keras_trt.export.handlers.cumulative import cumulative_product
 from keras_trt.export.handlers.diagonal import diagonal_matrix, diagonal_part, set_diagonal
 from keras_trt.export.handlers.einsum import einsum
+from keras_trt.export.handlers.error_function import erfinv
 from keras_trt.export.handlers.exponential import expm1, log1p
 from keras_trt.export.handlers.fake_quant import fake_quant
 from keras_trt.export.handlers.gather import gather
@@ -31,6 +33,7 @@ from keras_trt.export.handlers.select import select
 from keras_trt.export.handlers.slices import dynamic_update_slice
 from keras_trt.export.handlers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.export.handlers.spectrum import TRANSFORMS, complex_numbers, real_numbers
+from keras_trt.export.handlers.zero_times import zero_times
 
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
@@ -40,10 +43,12 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Bucketize": (bucketize, []),
     "Conv3D": (convolution_3d, []),
     "Cross": (cross, []),
+    "Cumprod": (cumulative_product, []),
     "CudnnRNNV3": (recurrent, []),
     "DenseBincount": (dense_bincount, []),
     "Einsum": (einsum, []),
     "Erfc": (erfc, []),
+    "Erfinv": (erfinv, []),
     "Expm1": (expm1, []),
     "ExtractImagePatches": (extract_patches, []),
     "FakeQuantWithMinMaxArgs": (fake_quant, []),
@@ -77,6 +82,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
     "UpperBound": (upper_bound, []),
     "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
+    **dict.fromkeys(("Xdivy", "Xlog1py", "Xlogy"), (zero_times, [])),
 }
 
 
