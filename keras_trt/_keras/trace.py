@@ -17,6 +17,7 @@ from keras_trt._keras.freezing import check_dense, freeze, read_graph
 from keras_trt._keras.integer_inputs import guesses, is_position
 from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest, zip_nests
+from keras_trt._keras.normalization import plain_normalization
 from keras_trt._keras.open_sizes import open_sizes
 from keras_trt._keras.policies import in_float32, is_mixed
 from keras_trt._keras.recurrent import RECURRENT, recurrent_operators
@@ -296,6 +297,7 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
     with (
         exporting(),
         in_float32(flavor, model),
+        plain_normalization(flavor, model),
         steps_at_once(flavor, model),
         open_sizes(flavor, model),
         recurrent_operators(flavor, model, call.recurrent),

@@ -20,12 +20,11 @@ from keras_trt.export import precision as precisions
 from keras_trt.export.check import check_scales
 from keras_trt.export.layerwise import compare_layers
 from keras_trt.export.numbers import Difference, compare, without_bfloat16, without_rounding
-from keras_trt.export.probe import Answers, Feeds, ProbeError, ask_keras, rows_of
+from keras_trt.export.probe import Answers, Feeds, ProbeError, allowed_differences, ask_keras, rows_of
 from keras_trt.quantize.inventory import QuantizedTensor, activation_quantizers
 from keras_trt.quantize.quantizer import observing, rounded
 from keras_trt.runtime.cpu import REFERENCE, Setting, settings
 from keras_trt.runtime.distance import distance
-from keras_trt.runtime.trial import float_error
 
 if TYPE_CHECKING:
     from keras_trt._keras.trace import Trace
@@ -190,8 +189,8 @@ def _check_unrounded(
     # The file holds constants as the quantisers before them have rounded them.
     with observing(lambda quantizer, x: rounded(flavor, quantizer, x) if id(quantizer) in idle else None):
         expected = run(model, traced, feeds)
-    floats = precisions.float_type(bundle.manifest.precision)
-    allowed = dict.fromkeys(expected, float_error(floats))
+        floats = precisions.float_type(bundle.manifest.precision)
+        allowed = allowed_differences(model, traced, feeds, expected, floats)
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(without_rounding(graph), Path(folder) / bundle.manifest.onnx_file)
         manifest = replace(bundle.manifest, precision=floats)
