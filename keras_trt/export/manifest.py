@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_trt.bundle import Manifest, TensorSpec, sha256_of
-from keras_trt.bundle.manifest import ONNX_FILE
+from keras_trt.bundle.manifest import BATCH_AXIS, ONNX_FILE
 from keras_trt.export.stats import Product, int8_share
 from keras_trt.quantize.inventory import QuantizedTensor
 
@@ -34,7 +34,8 @@ def manifest_of(
     external: Mapping[str, str],
 ) -> Manifest:
     """The manifest of the ONNX file in `folder`."""
-    static = next((i.shape[0] for i in traced.inputs if i.shape and isinstance(i.shape[0], int)), None)
+    firsts = [info.shape[0] for info in traced.inputs if info.shape]
+    static = None if BATCH_AXIS in firsts else next((size for size in firsts if isinstance(size, int)), None)
     zeros = {p.layer: round(p.zeros, 4) for p in weighted if p.zeros}
     return Manifest(
         name=traced.name,

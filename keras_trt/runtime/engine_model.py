@@ -260,6 +260,7 @@ class EngineModel:
 def free_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
     """A static batch is no limit to the user: rows are split and padded, so the axis is named as if free."""
     low, _, high = manifest.batch
-    if low == high and spec.shape[:1] == (high,):
+    is_open = any(own.shape[:1] == (BATCH_AXIS,) for own in manifest.inputs)  # then a size is what it says
+    if not is_open and low == high and spec.shape[:1] == (high,):
         return replace(spec, shape=(BATCH_AXIS, *spec.shape[1:]))
     return spec

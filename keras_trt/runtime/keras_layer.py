@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from keras_trt import _deps
@@ -43,19 +44,27 @@ def engine_layer(engine: EngineModel, flavor: Flavor, name: str | None = None) -
 def engine_keras_model(engine: EngineModel, flavor: Flavor) -> Any:
     """A Keras model around the engine, with the inputs and outputs of the exported one."""
     keras, manifest = flavor.keras, engine.bundle.manifest
+    from keras_trt._keras.names import unique
+
     takes = _names(manifest.input_structure)
-    gives = _names(manifest.output_structure)
+    gives = {name: _valid(shown) for name, shown in _names(manifest.output_structure).items()}
+    # Losses go by the outputs' names, so an input of the same name gets another; `pair` goes by the keys.
     symbols = {
-        spec.name: keras.Input(batch_shape=_free(spec), dtype=spec.dtype, name=_valid(takes[spec.name]))
+        spec.name: keras.Input(
+            batch_shape=_free(spec),
+            dtype=spec.dtype,
+            name=unique(_valid(takes[spec.name]), gives.values()),
+        )
         for spec in engine.inputs
     }
     inputs = fill(manifest.input_structure, symbols)
     results = dict(pair(engine_layer(engine, flavor)(inputs), manifest.output_structure, "outputs"))
     named = {
-        n: keras.layers.Activation("linear", name=_valid(gives[n]), dtype=t.dtype)(t)
-        for n, t in results.items()
+        n: keras.layers.Activation("linear", name=gives[n], dtype=t.dtype)(t) for n, t in results.items()
     }
-    return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")  # of such a name
+        return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
 
 
 def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, Any]:

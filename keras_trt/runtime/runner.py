@@ -8,7 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
-from keras_trt.bundle.manifest import Manifest, TensorSpec
+from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
 
 
 class Runner(ABC):
@@ -30,8 +30,9 @@ class Runner(ABC):
 
     def __init__(self, manifest: Manifest) -> None:
         self.inputs, self.outputs = manifest.inputs, manifest.outputs
-        first = manifest.inputs[0].shape[:1]
-        self.batch_range = (first[0], first[0]) if first and isinstance(first[0], int) else (1, None)
+        firsts = [spec.shape[0] for spec in manifest.inputs if spec.shape]
+        fixed = None if BATCH_AXIS in firsts else next((n for n in firsts if isinstance(n, int)), None)
+        self.batch_range = (1, None) if fixed is None else (fixed, fixed)
 
     @abstractmethod
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

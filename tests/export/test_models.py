@@ -312,3 +312,28 @@ def test_named_axes_reach_the_graph_and_the_engine(k, tmp_path):
     assert loaded.inputs[0].shape == ("batch", "x_axis_1", "width", 3)
     agrees(model, IMAGES[:, :, :9], tmp_path / "net")
     build(tmp_path / "net" / "model.onnx", input_shapes={"x_axis_1": (8, 12, 16), "width": (8, 9, 12)})
+
+
+@pytest.mark.parametrize("first", ["open", "fixed"])
+def test_one_input_may_have_a_fixed_first_axis_beside_an_open_one(k, first, tmp_path):
+    free, single = k.Input((6,), name="free"), k.Input(batch_shape=(1, 6), name="single")
+    inputs, rows = [free, single], [np.tile(FLOATS, (10, 1)), FLOATS[:1]]
+    if first == "fixed":
+        inputs, rows = inputs[::-1], rows[::-1]
+    model = k.Model(inputs, k.layers.Dense(3)(k.layers.Add()([free, single])))
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    build(tmp_path / "net" / "model.onnx")
+    for runner in ("openvino", "onnxruntime"):
+        engine = load(tmp_path / "net", runner=runner, verbose=0)
+        for found in (engine.predict(rows, verbose=0), engine.predict_on_batch(rows)):
+            np.testing.assert_allclose(found, model(rows), atol=1e-5)
+
+
+def test_an_input_and_an_output_may_have_the_same_key(k, tmp_path):
+    x = k.Input((6,), name="image")
+    model = k.Model({"image": x}, {"image": k.layers.Dense(3)(x)})
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    engine = load(tmp_path / "net", verbose=0)
+    expected = model.predict({"image": FLOATS}, verbose=0)
+    engine.compile(loss={"image": "mse"})
+    assert engine.evaluate({"image": FLOATS}, {"image": expected["image"] + 1}, verbose=0) == pytest.approx(1)
