@@ -306,7 +306,20 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
         try:
             return function.get_concrete_function(*call.specs())
         except (TypeError, ValueError, NotImplementedError) as e:
-            raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
+            raise ExportError(
+                f"Model {model.name!r} could not be traced by TensorFlow: {e}{_advice(call.signature)}"
+            ) from e
+
+
+def _advice(signature: Signature) -> str:
+    """What to try where layers may need to know sizes that the inputs leave open."""
+    open_axes = [axis for info in signature.inputs for axis in info.shape[1:] if isinstance(axis, str)]
+    if not open_axes:
+        return ""
+    return (
+        f" The axes {list(dict.fromkeys(open_axes))} of its inputs are open, and a layer that loops over one "
+        "in Python needs its size: pass `input_shapes` with numbers for them."
+    )
 
 
 def _predicted_dtypes(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt._keras.trace import run, trace
-from keras_trt.errors import InputError, ModelError
+from keras_trt.errors import ExportError, InputError, ModelError
 
 
 def ops(traced):
@@ -167,6 +167,18 @@ def test_inputs_in_bfloat16_are_refused_by_name(k, policy):
     x = k.Input((4,), dtype="bfloat16", name="x")
     with pytest.raises(ModelError, match="input 'x' of dtype 'bfloat16'.*'float32'"):
         trace(k.Model(x, k.layers.Dense(2, dtype=policy)(x)))
+
+
+def test_an_open_axis_that_a_layer_loops_over_is_refused_with_what_to_pass(k):
+    class Loop(k.Model):
+        def call(self, x):
+            return sum(x[:, i] for i in range(x.shape[1]))
+
+    model = Loop()
+    model(np.ones((2, 3, 4), np.float32))
+    with pytest.raises(ExportError, match=r"The axes \['input_1_axis_1'\] of its inputs.*`input_shapes`"):
+        trace(model, (None, None, 4))
+    assert trace(model, (None, 3, 4)).outputs[0].shape == ("batch", 4)
 
 
 def test_random_layers_vanish_and_nothing_trains(k):
