@@ -7,11 +7,11 @@ from itertools import count
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_text, wrong_argument
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 
 
 def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str | None = None) -> Any:
@@ -45,8 +45,7 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
     if name is not None:
         check_text(name, "name")
     models = list(models)
-    flavor = _check(models)
-    models = [plain_model(model) for model in models]
+    flavor, models = _accepted(models)
     parts = [masking.clone(flavor, model) for model in models]
     for part, unique in zip(parts, _unique([model.name for model in models]), strict=True):
         rename(flavor, part, unique)
@@ -64,10 +63,11 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
     return flavor.keras.Model(start, outputs, name=name or "merged")
 
 
-def _check(models: list[Any]) -> Flavor:
+def _accepted(models: list[Any]) -> tuple[Flavor, list[Any]]:
     if len(models) < 2:
         raise InputError(f"At least two models can be merged. Received: {len(models)} in `models`")
-    flavors = [check_model(model) for model in models]
+    accepted = [accept(model) for model in models]
+    flavors, models = [a.flavor for a in accepted], [a.model for a in accepted]
     if any(flavor is not flavors[0] for flavor in flavors):
         given = ", ".join(f"{m.name} ({f.name})" for m, f in zip(models, flavors, strict=True))
         raise InputError(f"Models of one Keras can be merged, not of both. Received: {given}")
@@ -77,7 +77,7 @@ def _check(models: list[Any]) -> Flavor:
                 f"Only Functional and Sequential models tell their inputs. Received: {model.name!r} "
                 f"({type(model).__name__}). Wrap it: inputs = Input(shape); Model(inputs, model(inputs))."
             )
-    return flavors[0]
+    return flavors[0], models
 
 
 def _check_same_inputs(flavor: Flavor, models: list[Any]) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import Kernel
+from keras_trt._keras.masks import masking
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.pattern import Unstructured, parse_pattern
 from keras_trt.prune.weights import Weight, examine
-from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.report import Report
+from keras_trt.reports import Report
+from keras_trt.tfmot.accept import accept
 
 
 def sparsity_report(model: Any) -> Report:
@@ -28,8 +29,7 @@ def sparsity_report(model: Any) -> Report:
         None when it was not pruned), `sparsity` (fraction of zeros), `tensorrt` (whether TensorRT can use
         the zeros, or why not; of a variable without zeros in a pruned model, why it was not pruned).
     """
-    flavor = check_model(model)
-    model = plain_model(model)
+    flavor, model, _ = accept(model)
     rows = tuple({"weight": weight.name, **row} for weight, row in _facts(flavor, model))
     size = sum(row["size"] for row in rows)
     return Report(f"Sparsity of {model.name}: {_zeros(rows) / max(size, 1):.2%} of {size} weights", rows)

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_verbose
-from keras_trt._keras.batches import FirstBatches, batches, check_data, length
-from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.gathering import gathering, give
+from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
+from keras_trt.data.batches import FirstBatches, batches, check_data, length
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.bias_correction import correct_biases, corrected
 from keras_trt.quantize.calibrators import Histogram, calibrator
-from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.quantizer import observing
+from keras_trt.tfmot.accept import accept
+from keras_trt.twins.quantizer import observing
 
 _NEARLY_ALL = 0.9  # of the quantised tensors: then it is not a dead branch but the data
 _NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for magnitudes below it
@@ -64,12 +65,11 @@ def calibrate(
     Example:
         >>> calibrate(model, x_train[:512], method="entropy")
     """
-    check_model(model)
+    flavor, model, _ = accept(model)
     check_verbose(verbose)
     check_data(data, batch_size, steps)
-    model = plain_model(model)
     kept = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct_biases(check_model(model), model, kept)
+    correct_biases(flavor, model, kept)
     return model
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._keras.flavor import Flavor, flavor_of
-from keras_trt.quantize.twins import is_silent, is_twin
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt.twins.twins import is_silent, is_twin
 
 SWITCHED_OFF = "switched off: trained in float, before `start_epoch`; `quantize_model` switches it on"
 

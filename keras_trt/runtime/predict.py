@@ -13,7 +13,7 @@ from keras_trt.bundle.manifest import BATCH_AXIS, Nest, TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.dtypes import dtype_of
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
-from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.runners.runner import Runner
 
 Specs = tuple[Any, ...]
 _DRAWING = threading.Lock()  # one bar at a time

@@ -7,9 +7,9 @@ from keras_trt.bundle.manifest import PlanStamp
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt, available_builders, build_plan, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
-from keras_trt.runtime.cpu import CPU_RUNNERS, settings
-from keras_trt.runtime.runner import Runner
-from keras_trt.runtime.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, settings
+from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
 from keras_trt.runtime.trial import fault, probe_of
 
 GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")

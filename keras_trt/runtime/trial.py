@@ -14,10 +14,10 @@ from keras_trt import _deps
 from keras_trt.bundle.probe import Probe, expect, made_up, read_probe, sample
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.cpu import REFERENCE
 from keras_trt.runtime.distance import distance, movement
 from keras_trt.runtime.feeds import cast
-from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.runners.cpu import REFERENCE
+from keras_trt.runtime.runners.runner import Runner
 
 FLOAT_ERROR = {"float32": 1e-3, "fp16": 3e-2, "bf16": 1e-1}
 """The relative error that a graph's float type explains."""

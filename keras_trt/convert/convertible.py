@@ -1,0 +1,71 @@
+"""What no converter can express, checked before the conversion: with the Keras layer and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from keras_trt.errors import ExportError
+from keras_trt.trace.scopes import layer_of_scope
+
+if TYPE_CHECKING:
+    from keras_trt.trace.trace import Trace
+
+_UPDATES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
+_STRING = 7  # tensorflow.DType
+_TALK = ("Assert", "Print", "PrintV2", "StringFormat")  # these vanish
+
+
+def check_convertible(trace: Trace) -> None:
+    """Makes sure that a model works on numbers, keeps no state and holds no foreign program.
+
+    Raises:
+        ExportError: A layer does not; it is named.
+    """
+    nodes = {node.name: node for node in trace.graph_def.node}
+
+    def where(node: Any) -> str:
+        layer = layer_of_scope(node.name, trace.layers)
+        return f"Layer {layer!r}" if layer else f"Model {trace.name!r} (node {node.name!r})"
+
+    for node in nodes.values():
+        if node.op in _UPDATES:
+            raise ExportError(
+                f"{where(node)} keeps a state from one call to the next, and an engine computes the same for "
+                "the same inputs. Build it with `stateful=False`; to carry a state along, make it an input "
+                "(`initial_state=`) and an output (`return_state=True`) of the model."
+            )
+    for node in _computing(nodes, trace.output_tensors):
+        if node.op == "XlaCallModule":
+            raise ExportError(
+                f"{where(node)} is a compiled program of JAX, which no converter reads. Write it with layers "
+                "or operations of Keras, or leave it out of the exported model and run it beside the engine."
+            )
+        if node.op not in ("Placeholder", "Const", *_TALK) and _holds_strings(node):
+            raise ExportError(
+                f"{where(node)} works on strings (TensorFlow operator `{node.op}`), and TensorRT has none. "
+                "Run the layer before the model, e.g. with `dataset.map(layer)`, and give the exported model "
+                "the numbers it makes."
+            )
+
+
+def _computing(nodes: dict[str, Any], outputs: Iterable[str]) -> Iterator[Any]:
+    """The nodes whose values the outputs depend on, those that come first in the graph first."""
+    stack, seen = [output.split(":")[0] for output in outputs], set()
+    while stack:
+        name = stack.pop()
+        if name not in seen:
+            seen.add(name)
+            stack += [i.split(":")[0] for i in nodes[name].input if not i.startswith("^")]
+    return (node for node in nodes.values() if node.name in seen)
+
+
+def _holds_strings(node: Any) -> bool:
+    """Whether a node takes or makes strings, by its attributes or by the definition of its operator."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(node.op)
+    arguments = () if definition is None else (*definition.input_arg, *definition.output_arg)
+    return any(_STRING in (attr.type, *attr.list.type) for attr in node.attr.values()) or any(
+        argument.type == _STRING for argument in arguments
+    )
