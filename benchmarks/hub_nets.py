@@ -67,7 +67,7 @@ def _values(tensor: Any, count: int, rng: np.random.Generator, length: int = LEN
     sizes = iter(open_sizes)
     shape = (count, *(next(sizes) if size is None else size for size in tensor.shape[1:]))
     if name.endswith("padding_mask"):
-        mask = np.ones(shape, np.int32)
+        mask = np.ones(shape, tensor.dtype)
         mask[0, -3:] = 0
         return mask
     if name == "num_steps":
