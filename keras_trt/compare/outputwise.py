@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._tensors import BATCH_AXIS
 from keras_trt.bundle import Manifest
-from keras_trt.bundle.manifest import BATCH_AXIS
 from keras_trt.compare.verify_report import OutputDifference
 from keras_trt.data.measure import Metric
 from keras_trt.errors import InputError

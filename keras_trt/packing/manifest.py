@@ -8,8 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_trt.bundle import Manifest, TensorSpec, sha256_of
-from keras_trt.bundle.manifest import BATCH_AXIS, ONNX_FILE
+from keras_trt._tensors import BATCH_AXIS
+from keras_trt.bundle import Manifest, sha256_of
+from keras_trt.bundle.manifest import ONNX_FILE
 from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.tensorrt_rules.stats import Product, int8_share
 
@@ -41,8 +42,8 @@ def manifest_of(
         name=traced.name,
         keras_trt_version=_version(),
         keras=traced.flavor,
-        inputs=tuple(TensorSpec(i.name, i.shape, i.dtype) for i in traced.inputs),
-        outputs=tuple(TensorSpec(o.name, o.shape, o.dtype) for o in traced.outputs),
+        inputs=traced.inputs,
+        outputs=traced.outputs,
         input_structure=traced.input_structure,
         output_structure=traced.output_structure,
         batch=batch if static is None else (static, static, static),

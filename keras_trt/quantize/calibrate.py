@@ -13,6 +13,7 @@ from keras_trt._arguments import check_verbose
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import M
 from keras_trt.data.batches import FirstBatches, batches, check_data, length
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.bias_correction import correct_biases, corrected
@@ -26,14 +27,14 @@ _NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for
 
 
 def calibrate(
-    model: Any,
+    model: M,
     data: Any,
     method: Any = "max",
     *,
     batch_size: int = 32,
     steps: int | None = None,
     verbose: int = 1,
-) -> Any:
+) -> M:
     """Sets the activation ranges of a quantised model from one pass over data, in place.
 
     The model runs with rounded weights and float activations: what is measured is what will be cut. Then the

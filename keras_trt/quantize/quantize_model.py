@@ -20,6 +20,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
+from keras_trt._keras.types import M, Model
 from keras_trt.data.batches import check_data, is_arrays
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.decision import Decision
@@ -58,7 +59,7 @@ EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float 
 
 
 def quantize_model(
-    model: Any,
+    model: M,
     scheme: Any = "int8",
     *,
     calibration_data: Any = None,
@@ -70,7 +71,7 @@ def quantize_model(
     min_sqnr: float | None = 25.0,
     recover: Any = "auto",
     verbose: int = 1,
-) -> Any:
+) -> M:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
 
     The copy has the same layers, names and weights; it compiles, fits, saves and loads like any model.
@@ -148,7 +149,7 @@ def quantize_model(
     return new
 
 
-def plan_quantization(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
+def plan_quantization(model: Model, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
     Args:

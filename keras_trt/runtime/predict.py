@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_verbose, wrong_argument
-from keras_trt.bundle.manifest import BATCH_AXIS, Nest, TensorSpec
+from keras_trt._formats import dtype_of
+from keras_trt._nests import Nest
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError
-from keras_trt.runtime.dtypes import dtype_of
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
 from keras_trt.runtime.runners.runner import Runner
 

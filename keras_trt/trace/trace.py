@@ -13,9 +13,10 @@ import numpy as np
 from keras_trt._keras.calls.exporting import exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
-from keras_trt._keras.names import unique
-from keras_trt._keras.nests import Nest, map_nest, zip_nests
 from keras_trt._memory import free_graph
+from keras_trt._names import unique
+from keras_trt._nests import Nest, map_nest, zip_nests
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import ExportError
 from keras_trt.trace.batch_axis import inferred_shapes, rows_are_the_batch
 from keras_trt.trace.freezing import check_dense, freeze, read_graph
@@ -26,7 +27,7 @@ from keras_trt.trace.layers.policies import in_float32, is_mixed
 from keras_trt.trace.layers.recurrent import RECURRENT, recurrent_operators
 from keras_trt.trace.layers.time_steps import steps_at_once
 from keras_trt.trace.scopes import computing_layers, layer_scopes
-from keras_trt.trace.signature import BATCH_AXIS, Signature, TensorInfo, signature_of
+from keras_trt.trace.signature import Signature, signature_of
 from keras_trt.trace.weights import embed, holders
 
 
@@ -60,8 +61,8 @@ class Trace:
     graph_def: Any
     weights: dict[str, np.ndarray]
     holders: dict[str, tuple[str, ...]]
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     input_tensors: tuple[str, ...]
     output_tensors: tuple[str, ...]
     input_structure: Nest
@@ -106,7 +107,7 @@ def trace(
 
     Example:
         >>> trace(model).inputs  # doctest: +SKIP
-        (TensorInfo(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
+        (TensorSpec(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
     """
     flavor = check_model(model)
     call, concrete = _typed(flavor, model, signature_of(flavor, model, input_shapes, data), recurrent)
@@ -250,25 +251,25 @@ def _named(outputs: Nest, taken: Any) -> Nest:
     names: list[str] = []
 
     def name(_: Any, key: str | None) -> str:
-        names.append(unique(key or f"output_{len(names) + 1}", [*taken, *names]))
+        names.append(unique(key or f"output_{len(names) + 1}", {*taken, *names}))
         return names[-1]
 
     return map_nest(name, outputs)
 
 
-def _output_info(name: str, shape: Any, dtype: str) -> TensorInfo:
+def _output_info(name: str, shape: Any, dtype: str) -> TensorSpec:
     """An output's axes; open ones are named."""
     if shape.rank is None:
         raise ExportError(f"Output {name!r} has no known rank; give `input_shapes` to fix it.")
     axes = [f"{name}_axis_{i}" if size is None else size for i, size in enumerate(shape)]
-    return TensorInfo(name, tuple(axes), dtype)
+    return TensorSpec(name, tuple(axes), dtype)
 
 
 def _first_axis(name: str) -> str:
     return f"{name}_axis_0"
 
 
-def _batched(info: TensorInfo) -> TensorInfo:
+def _batched(info: TensorSpec) -> TensorSpec:
     return replace(info, shape=(BATCH_AXIS, *info.shape[1:]))
 
 
@@ -331,7 +332,7 @@ def _advice(signature: Signature) -> str:
 
 
 def _predicted_dtypes(
-    flavor: Flavor, model: Any, call: _Call, outputs: Sequence[TensorInfo]
+    flavor: Flavor, model: Any, call: _Call, outputs: Sequence[TensorSpec]
 ) -> dict[str, str]:
     """What the model returns under its own mixed policies, where that is not what was traced."""
     if not is_mixed(flavor, model):
@@ -343,7 +344,7 @@ def _predicted_dtypes(
 
 
 def _traced_shapes(
-    flavor: Flavor, model: Any, signature: Signature, inputs: Sequence[TensorInfo]
+    flavor: Flavor, model: Any, signature: Signature, inputs: Sequence[TensorSpec]
 ) -> list[list[int | None] | None]:
     """The shapes of the model's outputs for inputs of other sizes, as they are traced."""
     try:

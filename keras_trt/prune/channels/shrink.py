@@ -14,6 +14,7 @@ from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.choose import Group, choose
 from keras_trt.prune.channels.dependencies import Channels
@@ -83,7 +84,7 @@ def remove_channels(
 
 
 def channel_report(
-    model: Any,
+    model: Model,
     sparsity: float,
     *,
     pattern: ChannelPattern | None = None,

@@ -169,7 +169,7 @@ def _is_dequantized(weight: Any) -> bool:
     node = weight.get_node()
     while node.get_type_name() in ("Reshape", "Transpose"):
         node = node.input_value(0).get_node()
-    return node.get_type_name() == "Multiply"
+    return bool(node.get_type_name() == "Multiply")
 
 
 def _readers(node: Any, kind: str) -> list[Any]:

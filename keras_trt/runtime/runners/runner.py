@@ -8,7 +8,8 @@ from types import TracebackType
 
 import numpy as np
 
-from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt.bundle.manifest import Manifest
 
 
 class Runner(ABC):

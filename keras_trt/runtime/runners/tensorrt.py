@@ -9,10 +9,10 @@ from types import ModuleType
 
 import numpy as np
 
+from keras_trt._formats import dtype_of
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.dtypes import dtype_of
 from keras_trt.runtime.runners._cuda import Buffer, Device, Graph, Stream
 from keras_trt.runtime.runners.runner import Runner
 
