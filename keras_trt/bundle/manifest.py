@@ -92,6 +92,8 @@ class Manifest:
         sparsity: Free-form facts on the pruned layers; `sparsity["2:4"]` lists the layers in that pattern.
         plans: The serialized engines in the bundle.
         probe_sha256: Of `probe.npz`, rows by which a runner is tried (see `bundle.probe`); None without any.
+        predicted_dtypes: What `predict` returns where that is not the graph's type, by output name: a Keras
+            model in mixed precision returns float16 or bfloat16, the graph float32.
         format_version: Of the manifest itself.
     """
 
@@ -113,6 +115,7 @@ class Manifest:
     sparsity: dict[str, Any] = field(default_factory=dict)
     plans: tuple[PlanStamp, ...] = ()
     probe_sha256: str | None = None
+    predicted_dtypes: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -131,6 +134,9 @@ class Manifest:
             _check_sizes(sizes, f"axis_sizes[{axis!r}]")
         _check_tensors(self.inputs, self.input_structure, "inputs", "input_structure")
         _check_tensors(self.outputs, self.output_structure, "outputs", "output_structure")
+        for name, dtype in self.predicted_dtypes.items():
+            fields.choice(name, tuple(s.name for s in self.outputs), "predicted_dtypes")
+            fields.choice(dtype, tuple(ELEMENT_TYPES.values()), f"predicted_dtypes[{name!r}]")
 
     def to_json(self) -> str:
         """The text of `manifest.json`; equal manifests give equal text."""
@@ -163,7 +169,7 @@ class Manifest:
         values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
         plans = fields.sequence(values.get("plans", ()), "plans")
         values["plans"] = tuple(_plan(d, f"plans[{i}]") for i, d in enumerate(plans))
-        for name in ("external_data", "axis_sizes", "quantization", "sparsity"):
+        for name in ("external_data", "axis_sizes", "quantization", "sparsity", "predicted_dtypes"):
             values[name] = fields.mapping(values.get(name, {}), name)
         sizes = values["axis_sizes"].items()
         values["axis_sizes"] = {axis: tuple(fields.sequence(s, f"axis_sizes[{axis!r}]")) for axis, s in sizes}

@@ -51,6 +51,7 @@ def manifest_of(
         onnx_sha256=sha256_of(folder / ONNX_FILE),
         external_data=dict(external),
         axis_sizes=traced.axis_sizes,
+        predicted_dtypes=dict(traced.predicted_dtypes),
         quantization={
             "weights": dict(Counter(t.format for t in found if t.stored)),
             "int8_layers": list(layers_of(p for p in weighted if p.int8)),

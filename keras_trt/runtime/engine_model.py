@@ -87,14 +87,17 @@ class EngineModel:
         runner: What runs it, with `runner.name` and `runner.reason`.
         name: The Keras model's name.
         inputs: The inputs' names, shapes and dtypes.
-        outputs: The outputs' names, shapes and dtypes.
+        outputs: The outputs' names, shapes and dtypes, as `predict` returns them.
     """
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
         manifest = bundle.manifest
         self.bundle, self.runner, self.name = bundle, runner, manifest.name
-        self.inputs = tuple(_with_batch(s, manifest) for s in manifest.inputs)
-        self.outputs = tuple(_with_batch(s, manifest) for s in manifest.outputs)
+        self.inputs = tuple(free_batch(s, manifest) for s in manifest.inputs)
+        predicted = manifest.predicted_dtypes
+        self.outputs = tuple(
+            replace(free_batch(s, manifest), dtype=predicted.get(s.name, s.dtype)) for s in manifest.outputs
+        )
         self._keras_model: Any = None
 
     def predict(
@@ -256,7 +259,7 @@ class EngineModel:
         return fill(self.bundle.manifest.output_structure, arrays)
 
 
-def _with_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
+def free_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
     """A static batch is no limit to the user: rows are split and padded, so the axis is named as if free."""
     fixed = fixed_batch(manifest.inputs)
     if fixed is not None and spec.shape[:1] == (fixed,):

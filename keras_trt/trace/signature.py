@@ -56,7 +56,8 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
         data: Data for `calibrate`; it says the shapes of a model without a layer graph.
 
     Raises:
-        ModelError: A model without a layer graph that was never called, no `input_shapes` and no data.
+        ModelError: A model without a layer graph that was never called, no `input_shapes` and no data; or an
+            input in bfloat16.
         InputError: `input_shapes` contradicts the model.
     """
     if flavor.is_functional(model):
@@ -85,7 +86,7 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
         dtype = getattr(leaf, "dtype", None)
         if dtype is None:
             guessed.append(name)
-        infos.append(_info(name, axes_of(leaf), _dtype_name(dtype or usual)))
+        infos.append(_info(name, axes_of(leaf), _before_casting(model, _dtype_name(dtype or usual))))
         sizes.update(ranges_of(infos[-1].shape, leaf))
         return name
 
@@ -140,7 +141,19 @@ def _maker(tensor: Any) -> str:
     return history[0].name
 
 
+def _before_casting(model: Any, dtype: str) -> str:
+    """The type of an input that a call was recorded with: a mixed policy has cast floats before."""
+    policy = getattr(model, "dtype_policy", None)
+    return "float32" if str(getattr(policy, "name", "")) == f"mixed_{dtype}" else dtype
+
+
 def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorSpec:
+    if dtype == "bfloat16":
+        raise ModelError(
+            "Inputs are exported as float32 or float16, and may be given as bfloat16. Received: "
+            f"input {name!r} of dtype 'bfloat16'. Make the model with an input of dtype 'float32', and pass "
+            "`precision='bf16'` for an engine that computes in bfloat16."
+        )
     axes: list[int | str] = []
     for i, size in enumerate(shape):
         if size is None:

@@ -81,6 +81,8 @@ def test_unknown_fields_are_left_alone(manifest):
         ({"input_structure": "z"}, "`input_structure`", "['x']"),
         ({"output_structure": ["y", 3]}, "`structure`", "nest of tensor names"),
         ({"quantization": []}, "`quantization`", "JSON object"),
+        ({"predicted_dtypes": {"z": "float16"}}, "`predicted_dtypes`", "['y']"),
+        ({"predicted_dtypes": {"y": "half"}}, "`predicted_dtypes['y']`", "bfloat16"),
         ({"format_version": None}, "`format_version`", "whole number"),
     ],
 )

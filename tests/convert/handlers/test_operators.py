@@ -278,3 +278,32 @@ def test_what_a_where_does_not_choose_may_be_no_number(k, tmp_path):
 
     i = k.Input((4,), name="x")
     check(k.Model(i, Safe(name="op")(i)), np.float32([[0.0, -4.0, 2.0, 1.0]]), tmp_path)
+
+
+@pytest.mark.parametrize("options", [{}, {"exclusive": True}, {"reverse": True}])
+@pytest.mark.parametrize("axis", [1, -1])
+def test_products_of_all_entries_before(k, axis, options, tmp_path):
+    import tensorflow as tf
+
+    check(after_dense(k, lambda x: tf.math.cumprod(x, axis, **options), 3, 4), floats(2, 3, 4), tmp_path)
+
+
+def test_the_inverse_of_the_error_function(k, tmp_path):
+    import tensorflow as tf
+
+    x = k.Input((6,), name="x")
+    model = k.Model(x, after_dense(k, tf.math.erfinv, 6).layers[-1](x))
+    values = np.tanh(floats(64, 6))
+    values[0] = [0, -1e-7, 0.9999, -0.99999, 0.5, 1e-30]  # nearer to one TensorFlow has too few digits
+    check(model, values, tmp_path)
+
+
+@pytest.mark.parametrize("function", ["xlogy", "xlog1py", "xdivy"])
+def test_products_that_are_zero_where_the_first_factor_is(k, function, tmp_path):
+    import tensorflow as tf
+
+    def product(x):
+        y = tf.nn.relu(x)
+        return getattr(tf.math, function)(y, y)
+
+    check(after_dense(k, product, 6), floats(4, 6), tmp_path)
