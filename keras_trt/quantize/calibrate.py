@@ -14,8 +14,8 @@ from keras_trt._keras.batches import FirstBatches, batches, check_data, length
 from keras_trt._keras.flavor import Flavor, check_model
 from keras_trt._keras.gathering import gathering, give
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.bias_correction import correct_biases, corrected
 from keras_trt.quantize.calibrators import Histogram, calibrator
+from keras_trt.quantize.correction import correct, corrected
 from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.quantizer import observing
@@ -36,8 +36,8 @@ def calibrate(
     """Sets the activation ranges of a quantised model from one pass over data, in place.
 
     The model runs with rounded weights and float activations: what is measured is what will be cut. Then the
-    first rows (256 at most) say by how much rounding moves the mean of each output channel, which is taken
-    back in the biases of those layers that `quantize_model(recover=)` has chosen.
+    first rows (256 at most) say by how much rounding moves the mean of each output channel and changes its
+    size, which those layers take back that `quantize_model(recover=)` has chosen.
 
     Args:
         model: A quantised Keras 3 or tf_keras model.
@@ -69,7 +69,7 @@ def calibrate(
     check_data(data, batch_size, steps)
     model = plain_model(model)
     kept = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct_biases(check_model(model), model, kept)
+    correct(check_model(model), model, kept)
     return model
 
 
@@ -123,12 +123,9 @@ def _observed_call(flavor: Flavor, model: Any, numbers: dict[int, int]) -> Any:
     def observe(quantizer: Any, tensor: Any) -> None:
         give(numbers[id(quantizer)], tensor)
 
-    def bias(layer: Any, floats: Any, corrected: Any) -> Any:
-        return floats  # a correction is measured behind the ranges
-
     @tf.function(reduce_retracing=True)
     def run(batch: Any) -> None:
-        with observing(observe, biases=bias):
+        with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
             model(batch, training=False)
 
     return run
