@@ -124,7 +124,7 @@ def paired(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[list[float
 
 def setting_of(engine: Any) -> str:
     """The setting that `load` took: the first one of which its reason says nothing."""
-    from keras_trt.runtime.cpu import settings
+    from keras_trt.runtime.runners.cpu import settings
 
     tried = map(str, settings(engine.bundle.manifest))
     said = engine.runner.reason

@@ -164,7 +164,7 @@ class Road:
         """TF-MOT's default QAT of the same trained weights, or why it does not take them."""
         import tf_keras
 
-        from keras_trt._keras.tfmot_import import import_tfmot
+        from keras_trt.tfmot.imported import import_tfmot
 
         model = NETS[self.net](tf_keras)
         for layer in self.trained.layers:  # both Kerases give the layers the same names

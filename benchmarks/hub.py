@@ -132,7 +132,7 @@ def outputs(model: Any, x: Any, rounded: bool = True) -> list[np.ndarray]:
     """What Keras makes of the data, with the activations rounded to the grid or not."""
     import keras
 
-    from keras_trt.quantize.quantizer import observing
+    from keras_trt.twins.quantizer import observing
 
     if rounded:
         return [np.asarray(y) for y in keras.tree.flatten(model(x, training=False))]

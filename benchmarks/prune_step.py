@@ -23,7 +23,7 @@ import keras_trt
 from benchmarks.page import environment, table, write_section
 from keras_trt.callbacks import Prune
 from keras_trt.callbacks.base import Callback
-from keras_trt.report import Report
+from keras_trt.reports import Report
 
 STEPS = 4
 """Per `fit`; the first is not counted."""
@@ -75,7 +75,7 @@ def variants(k: Any, size: int, batch: int) -> Iterator[tuple[str, Fit]]:
 
 def tfmot() -> Any:
     """TF-MOT, imported without letting it change what `tf.keras` is."""
-    from keras_trt._keras.tfmot_import import import_tfmot
+    from keras_trt.tfmot.imported import import_tfmot
 
     return import_tfmot()
 

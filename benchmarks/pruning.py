@@ -32,9 +32,9 @@ from benchmarks.fashion_mnist import BATCH, DATA, FLOAT, Data, accuracy, probabi
 from benchmarks.fashion_nets import resnet
 from benchmarks.page import environment, table, write_section
 from keras_trt.callbacks import Prune
-from keras_trt.export.stats import products
 from keras_trt.prune import Schedule
 from keras_trt.prune.facts import total_sparsity
+from keras_trt.tensorrt_rules.stats import products
 
 RESULTS = Path(__file__).with_suffix(".json")
 EPOCHS, LEARNING_RATE, WIDTH = 5, 2e-3, 32

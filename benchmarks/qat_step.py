@@ -44,7 +44,7 @@ def quantizing(size: int, repeats: int) -> tuple[dict[str, list[tuple]], dict[st
     import tf_keras
 
     import keras_trt
-    from keras_trt._keras.tfmot_import import import_tfmot
+    from keras_trt.tfmot.imported import import_tfmot
 
     models = {name: resnet50(k, size) for k, name in ((keras, PLAIN["keras"]), (tf_keras, PLAIN["tf_keras"]))}
     roads = {

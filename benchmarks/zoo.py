@@ -140,7 +140,7 @@ def logits(model: Any, x: np.ndarray) -> np.ndarray:
 
 def logits_unrounded(model: Any, x: np.ndarray) -> np.ndarray:
     """With the weights on the int8 grid and the activations in float."""
-    from keras_trt.quantize.quantizer import observing
+    from keras_trt.twins.quantizer import observing
 
     with observing(lambda quantizer, tensor: None):
         return logits(model, x)
@@ -156,7 +156,7 @@ def predictions_unrounded(path: Path, x: np.ndarray) -> np.ndarray:
     """The same with the activations' Q/DQ taken out of the graph; the weights stay int8."""
     import onnxruntime
 
-    from keras_trt.export.numbers import without_rounding
+    from keras_trt.compare.numbers import without_rounding
 
     graph = without_rounding(onnx.load(path / "model.onnx"))
     options = onnxruntime.SessionOptions()  # unoptimised: a reference, not a contestant

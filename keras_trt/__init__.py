@@ -15,8 +15,6 @@ them, when it is called. Every function takes a Keras 3 or a tf_keras model.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from keras_trt._registering import register_when_imported
@@ -31,9 +29,10 @@ if TYPE_CHECKING:
     from keras_trt import schemes as schemes
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
-    from keras_trt.export import export as export  # type: ignore[no-redef]  # its room has the same name
-    from keras_trt.export import plan as plan  # type: ignore[no-redef]
-    from keras_trt.export import verify as verify  # type: ignore[no-redef]
+    from keras_trt.compare.verify import verify as verify
+    from keras_trt.exporting import TFTRTOptions as TFTRTOptions
+    from keras_trt.exporting.export import export as export
+    from keras_trt.exporting.plan import plan as plan
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
     from keras_trt.models import load_model as load_model
@@ -64,6 +63,7 @@ __all__ = [
     "load_model",
     # To an engine and back
     "export",
+    "TFTRTOptions",
     "verify",
     "load",
     # Modules
@@ -90,38 +90,19 @@ _HOMES = {
     "report": "keras_trt.models",
     "save_model": "keras_trt.models",
     "load_model": "keras_trt.models",
-    "export": "keras_trt.export",
-    "plan": "keras_trt.export",
-    "verify": "keras_trt.export",
+    "export": "keras_trt.exporting.export",
+    "plan": "keras_trt.exporting.plan",
+    "TFTRTOptions": "keras_trt.exporting",
+    "verify": "keras_trt.compare.verify",
     "load": "keras_trt.runtime",
 }
-
-
-class _FrontDoor(ModuleType):
-    """This module, whose functions `export` and `report` share their names with rooms.
-
-    Python binds a subpackage to its name here whenever it is first imported, from anywhere. The room stays
-    reachable by `from keras_trt.export import ...`; the name here stays the function's.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _FrontDoor
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(_HOMES.get(name, f"{__name__}.{name}"))
-    if name not in _HOMES:
-        return home
-    function, room = getattr(home, name), sys.modules.get(f"{__name__}.{name}")
-    if room is not None:
-        function.__dict__ = vars(room)  # `import keras_trt.export.passes as p` looks for `passes` here
-    return function
+    return getattr(home, name) if name in _HOMES else home
 
 
 def __dir__() -> list[str]:

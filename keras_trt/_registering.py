@@ -59,9 +59,9 @@ def _register(name: str) -> None:
     # Never in the way of `import keras`: without TensorFlow, or with a Keras that lacks what the twins are
     # made of, there is nothing that Keras could load.
     with suppress(ImportError, AttributeError, KerasTRTError):
-        from keras_trt._keras.flavor import keras3, legacy
-        from keras_trt._keras.masking import mask_class
-        from keras_trt.quantize.registry import register
+        from keras_trt._keras.flavor_of import keras3, legacy
+        from keras_trt._keras.masks.masking import mask_class
+        from keras_trt.twins.registry import register
 
         flavor = keras3() if name == "keras" else legacy()
         mask_class(flavor.keras)

@@ -13,26 +13,26 @@ from typing import Any
 
 from keras_trt._arguments import check_boolean, check_mapping, check_path
 from keras_trt._disk import full_disk
-from keras_trt._keras.flavor import check_model, keras3, legacy
-from keras_trt._keras.masking import mask_class, mask_infos, rebind, restore_masks, unmask
+from keras_trt._keras.flavor_of import keras3, legacy
+from keras_trt._keras.masks.masking import mask_class, mask_infos, rebind, restore_masks, unmask
 from keras_trt._keras.named_classes import check_names
+from keras_trt._keras.types import M, Model
 from keras_trt._swap import replaced_file
 from keras_trt.errors import InputError, KerasTRTError, ModelError
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
-from keras_trt.prune.search_state import forget_search, search_state, searched
-from keras_trt.quantize.containers import check_adopted
-from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.prune.search.state import forget_search, search_state, searched
 from keras_trt.quantize.inventory import SWITCHED_OFF, quantizers_of
 from keras_trt.quantize.quantize_model import decide, left_float
-from keras_trt.quantize.range_loss import made_symmetric
-from keras_trt.quantize.registry import deciding, register
-from keras_trt.quantize.twins import dequantize_layer, is_quantized, is_silent, is_twin
-from keras_trt.report import Report
+from keras_trt.reports import Report
+from keras_trt.tfmot.accept import accept
+from keras_trt.twins.containers import check_adopted
+from keras_trt.twins.registry import deciding, register
+from keras_trt.twins.twins import dequantize_layer, is_quantized, is_silent, is_twin
 
 _MASKS = "keras_trt_masks.json"  # in a `.keras` file: what each mask remembers
 
 
-def report(model: Any) -> Report:
+def report(model: Model) -> Report:
     """What is quantised and pruned in a model, layer by layer, what is not, and why.
 
     Args:
@@ -44,8 +44,7 @@ def report(model: Any) -> Report:
         With zeros in the model also pattern and target (what was asked for) and tensorrt (whether
         TensorRT can use the zeros, or why not).
     """
-    flavor = check_model(model)
-    model, notes = made_symmetric(model)
+    flavor, model, notes = accept(model)
     decisions, pruning = decide(flavor, model), facts_by_layer(flavor, model)
     rows: list[dict[str, Any]] = []
     twins = {path for path, layer in flavor.walk(model) if is_quantized(layer)}
@@ -72,17 +71,17 @@ def report(model: Any) -> Report:
     else:
         for row, column in product(rows, ("pattern", "target", "tensorrt")):
             del row[column]  # nothing to say about a model without zeros
-    return Report(title, tuple(rows), tuple(notes))
+    return Report(title, tuple(rows), notes)
 
 
-def strip(model: Any) -> Any:
+def strip(model: M) -> M:
     """Returns a plain copy: no quantisers, no masks; float weights as trained, pruned ones zero.
 
     Args:
         model: A model made by `quantize_model`, `prune_model` or the callbacks; it is not changed.
     """
-    flavor = check_model(model)
-    copy = flavor.clone(plain_model(model))
+    flavor, model, _ = accept(model)
+    copy = flavor.clone(model)
     for layer in [copy, *(layer for _, layer in flavor.walk(copy))]:
         if is_twin(layer):
             dequantize_layer(layer)
@@ -91,7 +90,7 @@ def strip(model: Any) -> Any:
     return copy
 
 
-def save_model(model: Any, path: Any) -> None:
+def save_model(model: Model, path: Any) -> None:
     """Saves a model, quantised or pruned or plain, as a `.keras` file; written beside, then renamed.
 
     When saving fails, or the process is killed at any moment, what was at `path` stays.
@@ -104,11 +103,10 @@ def save_model(model: Any, path: Any) -> None:
         InputError: Another suffix, or a folder is there.
         ModelError: The model is not built, or the disk is full.
     """
-    check_model(model)
+    model = accept(model).model
     path = Path(os.path.realpath(_keras_file(path)))
     if path.is_dir():
         raise InputError(f"A folder is not replaced by a file. Received: path={str(path)!r}, a folder")
-    model = plain_model(model)
     try:
         with replaced_file(path) as beside:
             model.save(beside)

@@ -5,6 +5,6 @@ Example:
     >>> quantize_model(model, {"head": schemes.FP8(), ".*": "int8"})
 """
 
-from keras_trt.quantize.schemes import FP8, Int4Weights, Int8, Int8Weights, Scheme
+from keras_trt.placement.schemes import FP8, Int4Weights, Int8, Int8Weights, Scheme
 
 __all__ = ["FP8", "Int4Weights", "Int8", "Int8Weights", "Scheme"]

@@ -9,12 +9,12 @@ import tensorflow as tf
 import tf_keras
 
 import keras_trt
-from keras_trt._keras.flavor import flavor_of
-from keras_trt._keras.tfmot_model import is_wrapped
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.engine import available_builders
 from keras_trt.errors import ModelError
 from keras_trt.prune import sensitivity, sparsity_report
 from keras_trt.quantize.inventory import inventory
+from keras_trt.tfmot.wrapped import is_wrapped
 from tests.nets import residual_net
 from tests.tfmot_models import (
     chain_net,

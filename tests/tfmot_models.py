@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import tf_keras
 
-from keras_trt._keras.tfmot_import import import_tfmot
+from keras_trt.tfmot.imported import import_tfmot
 from tests.nets import images, residual_net
 
 tfmot = import_tfmot()

@@ -1,4 +1,4 @@
-"""Which of the two Kerases an object belongs to, and the few things the two do differently.
+"""The few things that the two Kerases do differently.
 
 The flavour is a property of a model object, never of the process: both Kerases live side by side.
 Everything outside this room gets a `Flavor` and never asks for its name.
@@ -6,14 +6,13 @@ Everything outside this room gets a `Flavor` and never asks for its name.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.copying.copy_model import copy_model
-from keras_trt.errors import ModelError
+from keras_trt._names import unique
 
 
 class Flavor:
@@ -93,7 +92,7 @@ class Flavor:
             if id(child) in seen or self.is_quantizer(child):
                 continue
             seen.add(id(child))
-            path = unique_path(f"{prefix}{child.name}", taken)
+            path = unique(f"{prefix}{child.name}", taken, mark="#", first=2)
             yield path, child
             yield from self._walk(child, f"{path}/", seen, taken)
 
@@ -165,84 +164,3 @@ class Flavor:
 
     def __repr__(self) -> str:
         return f"Flavor({self.name!r})"
-
-
-def unique_path(name: str, taken: set[str]) -> str:
-    """`name`, or the first of `name#2`, `name#3`, ... that is not in `taken`; it is added there."""
-    candidate, n = name, 1
-    while candidate in taken:
-        n += 1
-        candidate = f"{name}#{n}"
-    taken.add(candidate)
-    return candidate
-
-
-@functools.cache
-def keras3() -> Flavor:
-    """The Keras 3 flavour; imports Keras."""
-    from keras_trt._keras.keras3 import Keras3
-
-    return Keras3()
-
-
-@functools.cache
-def legacy() -> Flavor:
-    """The tf_keras flavour; imports tf_keras."""
-    from keras_trt._keras.legacy import LegacyKeras
-
-    return LegacyKeras()
-
-
-def flavor_of(obj: Any) -> Flavor:
-    """The flavour of a model, a layer or a layer class, read off its class.
-
-    Raises:
-        ModelError: `obj` is no Keras object, comes from Keras 2, or from Keras 3 on another backend.
-    """
-    for cls in (obj if isinstance(obj, type) else type(obj)).__mro__:
-        root = cls.__module__.split(".")[0]
-        if root == "tf_keras":
-            return legacy()
-        if root == "keras":
-            import keras
-
-            if not keras.__version__.startswith("3"):
-                raise ModelError(
-                    f"Keras 2 models are supported through `tf_keras`. Received: a model of keras "
-                    f"{keras.__version__}. Install it with: pip install tf-keras"
-                )
-            if keras.backend.backend() != "tensorflow":
-                raise ModelError(
-                    "keras_trt exports through TensorFlow, so Keras 3 must run on its TensorFlow backend. "
-                    f"Received: a model on the {keras.backend.backend()!r} backend. Save it with "
-                    "`model.save('model.keras')`, then load it in a process started with "
-                    "KERAS_BACKEND=tensorflow."
-                )
-            return keras3()
-    raise ModelError(
-        f"A Keras 3 or tf_keras model is needed. Received: {obj!r} (of type {type(obj).__name__})."
-    )
-
-
-def check_model(model: Any) -> Flavor:
-    """The flavour of a built model.
-
-    Raises:
-        ModelError: `model` is not a built Keras model.
-    """
-    flavor = flavor_of(model)
-    if isinstance(model, type):
-        raise ModelError(
-            f"A Keras model is needed, not a class. Received: class {model.__name__}. Make one of it first."
-        )
-    if not flavor.is_model(model):
-        raise ModelError(
-            f"A Keras model is needed, not a single layer. Received: layer {model.name!r}. "
-            "Wrap it: keras.Sequential([keras.Input(shape), layer])."
-        )
-    if not model.built:
-        raise ModelError(
-            f"Model {model.name!r} has no weights yet. Call it once on data, call "
-            "`model.build(input_shape)`, or give its first layer a `keras.Input(shape)`."
-        )
-    return flavor

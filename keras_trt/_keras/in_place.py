@@ -6,19 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt._keras.calls.functions import forget_traces
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.functions import forget_traces
-from keras_trt._keras.tfmot_model import refuse_wrapped
 
 
 @contextmanager
 def in_place(flavor: Flavor, model: Any) -> Iterator[Any]:
-    """A context in which a model's layers and weights may be changed, under its strategy.
-
-    Raises:
-        ModelError: TF-MOT has wrapped a layer of the model.
-    """
-    refuse_wrapped(flavor, model)
+    """A context in which a model's layers and weights may be changed, under its strategy."""
     with flavor.strategy_scope(model):
         yield model
     trace_anew(flavor, model)

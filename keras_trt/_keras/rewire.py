@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from keras_trt._keras.flavor import Flavor, flavor_of
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import ModelError
 
 Make = Callable[[str, Any], Any]

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 
 
 class _KerasToo:

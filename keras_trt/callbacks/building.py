@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import ModelError
 

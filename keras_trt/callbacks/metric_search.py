@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras import masking
 from keras_trt._keras.derived import renew_derived
+from keras_trt._keras.masks import masking
 from keras_trt.errors import InputError
 from keras_trt.prune.pruner import Pruner
-from keras_trt.prune.search import Search
-from keras_trt.prune.search_state import search_state
+from keras_trt.prune.search.search import Search
+from keras_trt.prune.search.state import search_state
 
 
 class MetricSearch:

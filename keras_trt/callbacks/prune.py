@@ -6,24 +6,24 @@ import warnings
 from typing import Any
 
 from keras_trt._arguments import check_text, check_verbose
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.calls.next_training import before_next_training
+from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import trace_anew
-from keras_trt._keras.next_training import before_next_training
+from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
-from keras_trt._keras.tfmot_model import refuse_wrapped
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.callbacks.metric_search import MetricSearch
 from keras_trt.errors import InputError
-from keras_trt.prune.importance import ChannelPattern
+from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.numbers import is_number
 from keras_trt.prune.pattern import NofM, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.saved import saved_plan
 from keras_trt.prune.schedule import Schedule, parse_schedule
-from keras_trt.prune.search import Search
+from keras_trt.prune.search.search import Search
 from keras_trt.prune.strategy import parse_strategy
+from keras_trt.tfmot.wrapped import refuse_wrapped
 
 
 class Prune(OnceBuilt, Callback):

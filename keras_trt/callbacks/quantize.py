@@ -7,19 +7,20 @@ from numbers import Integral
 from typing import Any
 
 from keras_trt._arguments import check_mapping, check_verbose
-from keras_trt._keras.batches import check_data
-from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.calls.next_training import before_next_training
+from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import in_place, trace_anew
-from keras_trt._keras.next_training import before_next_training
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
+from keras_trt.data.batches import check_data
 from keras_trt.errors import InputError
+from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.quantize_model import convert, set_from_data, set_ranges
-from keras_trt.quantize.schemes import schemes_by_choice
-from keras_trt.quantize.twins import is_silent, is_twin, set_silent
+from keras_trt.tfmot.wrapped import refuse_wrapped
+from keras_trt.twins.twins import is_silent, is_twin, set_silent
 
 
 class Quantize(OnceBuilt, Callback):
@@ -155,6 +156,7 @@ class Quantize(OnceBuilt, Callback):
 
     def _attach(self) -> None:
         flavor = check_model(self.model)
+        refuse_wrapped(flavor, self.model)
         with in_place(flavor, self.model):
             before = {id(layer) for _, layer in flavor.walk(self.model) if is_twin(layer)}
             convert(flavor, self.model, self.scheme, self.only, self.skip)

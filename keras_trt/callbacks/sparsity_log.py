@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_path
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.callbacks.base import Callback
 from keras_trt.prune.facts import sparsity_report, total_sparsity
 

@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras import masking
 from keras_trt._keras.copying.copy_model import copy_layers
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
+from keras_trt._keras.types import M, Model
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 from keras_trt.fuse.pairs import Finding, find_pairs
-from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.report import Report
+from keras_trt.reports import Report
+from keras_trt.tfmot.accept import accept
 
 
-def fuse_model(model: Any) -> Any:
+def fuse_model(model: M) -> M:
     """A copy of a model in which BatchNormalization is folded into the layer before it.
 
     `Conv -> BatchNormalization` becomes one `Conv` with a bias; its predictions stay the same up to
@@ -41,8 +42,7 @@ def fuse_model(model: Any) -> Any:
     Example:
         >>> fused = keras_trt.fuse_model(keras.applications.ResNet50(weights=None))
     """
-    flavor = check_model(model)
-    model = plain_model(model)
+    flavor, model, _ = accept(model)
     findings = _findings(flavor, model)
     layers = dict(flavor.walk(model))
     folds = {f.into: layers[f.batchnorm] for f in findings if f.into is not None}
@@ -64,7 +64,7 @@ def fuse_model(model: Any) -> Any:
     return fused
 
 
-def fusion_report(model: Any) -> Report:
+def fusion_report(model: Model) -> Report:
     """What `fuse_model` folds in a model, and why it leaves the rest.
 
     Args:
@@ -76,7 +76,8 @@ def fusion_report(model: Any) -> Report:
     Raises:
         ModelError: As in `fuse_model`.
     """
-    findings = _findings(check_model(model), plain_model(model))
+    flavor, model, _ = accept(model)
+    findings = _findings(flavor, model)
     folded = sum(f.into is not None for f in findings)
     rows = tuple({"layer": f.batchnorm, "folds_into": f.into, "reason": f.reason} for f in findings)
     return Report(f"BatchNormalization in {model.name}: {folded} of {len(rows)} fold", rows)

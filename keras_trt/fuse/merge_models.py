@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_text, wrong_argument
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
+from keras_trt._keras.types import M
+from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 
 
-def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str | None = None) -> Any:
+def merge_models(models: Sequence[M], *, share_inputs: bool = True, name: str | None = None) -> M:
     """One model that runs several models and gives all their outputs.
 
     Each model becomes a nested model of the result, with its layers, names, quantisers and masks; models
@@ -45,11 +46,11 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
     if name is not None:
         check_text(name, "name")
     models = list(models)
-    flavor = _check(models)
-    models = [plain_model(model) for model in models]
+    flavor, models = _accepted(models)
     parts = [masking.clone(flavor, model) for model in models]
-    for part, unique in zip(parts, _unique([model.name for model in models]), strict=True):
-        rename(flavor, part, unique)
+    taken: set[str] = set()
+    for part in parts:
+        rename(flavor, part, unique(part.name, taken))
     if share_inputs:
         _check_same_inputs(flavor, models)
         shared = new_inputs(flavor, parts[0])
@@ -64,10 +65,11 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
     return flavor.keras.Model(start, outputs, name=name or "merged")
 
 
-def _check(models: list[Any]) -> Flavor:
+def _accepted(models: list[Any]) -> tuple[Flavor, list[Any]]:
     if len(models) < 2:
         raise InputError(f"At least two models can be merged. Received: {len(models)} in `models`")
-    flavors = [check_model(model) for model in models]
+    accepted = [accept(model) for model in models]
+    flavors, models = [a.flavor for a in accepted], [a.model for a in accepted]
     if any(flavor is not flavors[0] for flavor in flavors):
         given = ", ".join(f"{m.name} ({f.name})" for m, f in zip(models, flavors, strict=True))
         raise InputError(f"Models of one Keras can be merged, not of both. Received: {given}")
@@ -77,7 +79,7 @@ def _check(models: list[Any]) -> Flavor:
                 f"Only Functional and Sequential models tell their inputs. Received: {model.name!r} "
                 f"({type(model).__name__}). Wrap it: inputs = Input(shape); Model(inputs, model(inputs))."
             )
-    return flavors[0]
+    return flavors[0], models
 
 
 def _check_same_inputs(flavor: Flavor, models: list[Any]) -> None:
@@ -110,12 +112,3 @@ def _named(model: str, outputs: Any) -> dict[str, Any]:
             return _named(model, outputs[0])
         return {n: t for i, value in enumerate(outputs) for n, t in _named(f"{model}_{i}", value).items()}
     return {model: outputs}
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Names told apart by a number where they repeat."""
-    unique: list[str] = []
-    for name in names:
-        candidates = (name if i == 0 else f"{name}_{i}" for i in count())
-        unique.append(next(new for new in candidates if new not in unique))
-    return unique

@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import Kernel
+from keras_trt._keras.masks import masking
+from keras_trt._keras.types import Model
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.pattern import Unstructured, parse_pattern
 from keras_trt.prune.weights import Weight, examine
-from keras_trt.quantize.from_tfmot import plain_model
-from keras_trt.report import Report
+from keras_trt.reports import Report
+from keras_trt.tfmot.accept import accept
 
 
-def sparsity_report(model: Any) -> Report:
+def sparsity_report(model: Model) -> Report:
     """The sparsity of every weight variable of a model.
 
     Args:
@@ -28,8 +30,7 @@ def sparsity_report(model: Any) -> Report:
         None when it was not pruned), `sparsity` (fraction of zeros), `tensorrt` (whether TensorRT can use
         the zeros, or why not; of a variable without zeros in a pruned model, why it was not pruned).
     """
-    flavor = check_model(model)
-    model = plain_model(model)
+    flavor, model, _ = accept(model)
     rows = tuple({"weight": weight.name, **row} for weight, row in _facts(flavor, model))
     size = sum(row["size"] for row in rows)
     return Report(f"Sparsity of {model.name}: {_zeros(rows) / max(size, 1):.2%} of {size} weights", rows)
@@ -60,7 +61,7 @@ def facts_by_layer(flavor: Flavor, model: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def total_sparsity(model: Any) -> float:
+def total_sparsity(model: Model) -> float:
     """Fraction of zeros over the pruned weights of a model; over all weights when none is pruned."""
     flavor = check_model(model)
     variables = [variable for *_, variable in masking.weights_in(flavor, model)]

@@ -6,23 +6,23 @@ import math
 from contextlib import nullcontext
 from typing import Any
 
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import check_model
 from keras_trt._keras.in_place import in_place
+from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located
+from keras_trt._keras.types import M
 from keras_trt.errors import InputError
-from keras_trt.prune.importance import ChannelPattern
+from keras_trt.prune.channels.importance import ChannelPattern
+from keras_trt.prune.channels.shrink import remove_channels
 from keras_trt.prune.numbers import is_fraction, is_number
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.schedule import Schedule, as_numbers
-from keras_trt.prune.shrink import remove_channels
 from keras_trt.prune.strategy import parse_strategy
-from keras_trt.quantize.from_tfmot import plain_model
+from keras_trt.tfmot.accept import accept
 
 
 def prune_model(
-    model: Any,
+    model: M,
     sparsity: float | None = None,
     *,
     threshold: float | None = None,
@@ -33,7 +33,7 @@ def prune_model(
     only: Any = None,
     skip: Any = (),
     copy: bool = True,
-) -> Any:
+) -> M:
     """A copy of a model with its smallest weights set to zero; training keeps them there.
 
     The masks are constraints on the weight variables: no wrapper layer, no callback, the same
@@ -58,7 +58,7 @@ def prune_model(
             and without the callback, the model is pruned to where the schedule begins.
         strategy: How `sparsity` is shared out: `"uniform"`, every layer the same; `"global"`, the smallest
             magnitudes of the whole model go; `"lamp"`, the same with magnitudes made comparable between
-            layers, often the most accurate; or the result of `keras_trt.prune.sensitivity`.
+            layers, often the most accurate; or the result of `keras_trt.prune.costs.sensitivity`.
         only: Prune only these layers: names, classes, regular expression or callable.
         skip: Leave these layers as they are.
         copy: False prunes the model itself and returns it, compiled as it is; for models that cannot be
@@ -75,7 +75,7 @@ def prune_model(
         >>> pruned = keras_trt.prune_model(model, sparsity=0.8)
         >>> pruned.compile("adam", "categorical_crossentropy"); pruned.fit(x, y)
     """
-    flavor = check_model(model)
+    flavor, model, _ = accept(model, in_place=not copy)
     if pattern == "channel" or isinstance(pattern, ChannelPattern):
         shrunk = ChannelPattern() if pattern == "channel" else pattern
         if schedule is not None:
@@ -89,7 +89,7 @@ def prune_model(
                 f"Received: pattern={shrunk.name!r}, copy=False"
             )
         amount = check_amount(sparsity, threshold, shrunk)
-        return remove_channels(plain_model(model), amount or 0.0, shrunk, strategy, only, skip)
+        return remove_channels(model, amount or 0.0, shrunk, strategy, only, skip)
     shape = parse_pattern(pattern, pooling)
     parse_strategy(strategy, shape)
     if schedule is None:
@@ -98,8 +98,6 @@ def prune_model(
     else:
         plan = saved_schedule(schedule, sparsity, threshold, strategy)
         sparsity = plan.initial
-    if copy:
-        model = plain_model(model)
     check_choices(flavor.walk(model), only, skip)
     with nullcontext(masking.clone(flavor, model)) if copy else in_place(flavor, model) as new:
         only, skip = (located(flavor, model, choice, new) for choice in (only, skip))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.masks import masking
 from keras_trt.prune.pattern import NofM, Pattern
 from keras_trt.prune.schedule import Schedule
 from keras_trt.prune.strategy import share_out

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._keras import masking
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.masks import masking
 from keras_trt.errors import InputError
 from keras_trt.prune.pattern import Pattern, parse_pattern
 from keras_trt.prune.schedule import Schedule

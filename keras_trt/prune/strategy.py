@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from keras_trt.errors import InputError
+from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.masks import magnitude_mask
 from keras_trt.prune.pattern import NofM, Pattern
-from keras_trt.prune.table import Sensitivity
 
 _ACCEPTED = '"uniform", "global", "lamp", or the result of keras_trt.prune.sensitivity(model, data)'
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_trt._keras import masking
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import Kernel, is_depthwise
+from keras_trt._keras.masks import masking
 from keras_trt._keras.select import located, selected
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.masks import threshold_mask

@@ -10,29 +10,31 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_verbose
-from keras_trt._keras.batches import FirstBatches, batches, check_data, length
-from keras_trt._keras.flavor import Flavor, check_model
-from keras_trt._keras.gathering import gathering, give
+from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import M
+from keras_trt.data.batches import FirstBatches, batches, check_data, length
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
 from keras_trt.quantize.correction import correct, corrected
-from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.quantizer import observing
+from keras_trt.tfmot.accept import accept
+from keras_trt.twins.quantizer import observing
 
 _NEARLY_ALL = 0.9  # of the quantised tensors: then it is not a dead branch but the data
 _NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for magnitudes below it
 
 
 def calibrate(
-    model: Any,
+    model: M,
     data: Any,
     method: Any = "max",
     *,
     batch_size: int = 32,
     steps: int | None = None,
     verbose: int = 1,
-) -> Any:
+) -> M:
     """Sets the activation ranges of a quantised model from one pass over data, in place.
 
     The model runs with rounded weights and float activations: what is measured is what will be cut. Then the
@@ -64,12 +66,11 @@ def calibrate(
     Example:
         >>> calibrate(model, x_train[:512], method="entropy")
     """
-    check_model(model)
+    flavor, model, _ = accept(model)
     check_verbose(verbose)
     check_data(data, batch_size, steps)
-    model = plain_model(model)
     kept = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct(check_model(model), model, kept)
+    correct(flavor, model, kept)
     return model
 
 

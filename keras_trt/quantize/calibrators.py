@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_trt.errors import InputError
-from keras_trt.quantize.fake_quant import TINY
+from keras_trt.twins.fake_quant import TINY
 
 BINS = 2048
 LEVELS = 128  # magnitudes an int8 can take, 0..127

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.gathering import gathering, give
 from keras_trt._keras.kernels import adds_bias, kernel_of
-from keras_trt._keras.record import replaced_calls
 from keras_trt.quantize.channel_moments import ChannelFit
-from keras_trt.quantize.einsum_dense import keeps_order
 from keras_trt.quantize.inventory import twins
-from keras_trt.quantize.quantizer import observing, rounded_in_range
-from keras_trt.quantize.twins import float_class
+from keras_trt.twins.einsum_dense import keeps_order
+from keras_trt.twins.quantizer import observing, rounded_in_range
+from keras_trt.twins.twins import float_class
 
 BIAS, GAIN = "bias_correction", "gain_correction"
 NAMES = (BIAS, GAIN)

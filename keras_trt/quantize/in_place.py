@@ -9,8 +9,8 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.in_place import in_place
 from keras_trt.errors import InputError
-from keras_trt.quantize.schemes import schemes_by_choice
-from keras_trt.quantize.twins import dequantize_layer, is_twin
+from keras_trt.placement.schemes import schemes_by_choice
+from keras_trt.twins.twins import dequantize_layer, is_twin
 
 
 @contextmanager
@@ -19,7 +19,6 @@ def quantizing(flavor: Flavor, model: Any, scheme: Any) -> Iterator[Any]:
 
     Raises:
         InputError: The scheme adds trainable weights to a compiled model.
-        ModelError: TF-MOT has wrapped a layer of the model.
     """
     learned = any(choice.learned_ranges for _, choice in schemes_by_choice(scheme))
     if learned and getattr(model, "optimizer", None) is not None:

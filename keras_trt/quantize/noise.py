@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt.quantize.inventory import quantizers_of, twins
-from keras_trt.quantize.quantizer import observing, rounded_in_range
+from keras_trt.twins.quantizer import observing, rounded_in_range
 
 Outputs = list[np.ndarray]
 

@@ -14,28 +14,32 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_mapping, check_names, check_verbose
-from keras_trt._keras import masking
-from keras_trt._keras.batches import check_data, is_arrays
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
+from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
+from keras_trt._keras.types import M, Model
+from keras_trt.data.batches import check_data, is_arrays
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.attention import computes_by_keras
+from keras_trt.placement.decision import Decision
+from keras_trt.placement.layer_kinds import ATTENTION, CELLS, LOOP_REASON
+from keras_trt.placement.placement import only_where_read, place, place_alone, under_scheme
+from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
-from keras_trt.quantize.containers import mark_containers
 from keras_trt.quantize.correction import NAMES, correct, corrected, places
-from keras_trt.quantize.einsum_dense import is_product
 from keras_trt.quantize.expectation import check_sqnr, expect
-from keras_trt.quantize.from_tfmot import plain_model
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
-from keras_trt.quantize.layer_kinds import ATTENTION, CELLS, LOOP_REASON
-from keras_trt.quantize.placement import Decision, only_where_read, place, place_alone, under_scheme
-from keras_trt.quantize.schemes import schemes_by_choice
-from keras_trt.quantize.twins import (
+from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
+from keras_trt.reports import Report
+from keras_trt.tfmot.accept import accept
+from keras_trt.twins.attention import computes_by_keras
+from keras_trt.twins.containers import mark_containers
+from keras_trt.twins.einsum_dense import is_product
+from keras_trt.twins.twins import (
     LayerScheme,
     float_class,
     is_silent,
@@ -45,8 +49,6 @@ from keras_trt.quantize.twins import (
     set_silent,
     spared_because,
 )
-from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
-from keras_trt.report import Report
 
 LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
@@ -56,7 +58,7 @@ EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float 
 
 
 def quantize_model(
-    model: Any,
+    model: M,
     scheme: Any = "int8",
     *,
     calibration_data: Any = None,
@@ -68,7 +70,7 @@ def quantize_model(
     min_sqnr: float | None = 25.0,
     recover: Any = "auto",
     verbose: int = 1,
-) -> Any:
+) -> M:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
 
     The copy has the same layers, names and weights; it compiles, fits, saves and loads like any model.
@@ -108,7 +110,7 @@ def quantize_model(
         >>> quantized.compile("adam", "sparse_categorical_crossentropy")
         >>> quantized.fit(x_train, y_train, epochs=2)
     """
-    flavor = check_model(model)
+    flavor, plain, _ = accept(model, in_place=not copy)
     check_verbose(verbose)
     check_sqnr(min_sqnr)
     ranges = check_mapping(ranges, "ranges")
@@ -117,8 +119,7 @@ def quantize_model(
         check_data(calibration_data, name="calibration_data")
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
-    plain = plain_model(model) if copy else model
-    with nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, model, scheme) as new:
+    with nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, plain, scheme) as new:
         only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
@@ -147,7 +148,7 @@ def quantize_model(
     return new
 
 
-def plan_quantization(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
+def plan_quantization(model: Model, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
     Args:
@@ -159,8 +160,8 @@ def plan_quantization(model: Any, scheme: Any = "int8", *, only: Any = None, ski
     Returns:
         A report with the columns layer, kind, inputs, kernels, scheme, reason.
     """
-    flavor = check_model(model)
-    decisions = decide(flavor, plain_model(model), scheme, only, skip)
+    flavor, model, _ = accept(model)
+    decisions = decide(flavor, model, scheme, only, skip)
     count = sum(d.quantized for d in decisions.values())
     title = f"Plan of {model.name}: {count} of {len(decisions)} layers quantised"
     return Report(title, tuple(decision_row(d) for d in decisions.values()))

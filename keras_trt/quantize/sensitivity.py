@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from keras_trt._arguments import check_function, check_verbose
-from keras_trt._keras.batches import check_data
-from keras_trt._keras.flavor import Flavor, check_model
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of
-from keras_trt._keras.masking import value_of, variable_of
-from keras_trt._keras.measure import Metric, inputs_and_targets, loss_against
-from keras_trt.quantize.fake_quant import quantize_weights
+from keras_trt._keras.masks.masking import value_of, variable_of
+from keras_trt._keras.types import Model
+from keras_trt.data.batches import check_data
+from keras_trt.data.measure import Metric, inputs_and_targets, loss_against
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.quantize.quantize_model import quantize_model
-from keras_trt.report import Report
+from keras_trt.reports import Findings, Report, Table
+from keras_trt.twins.fake_quant import quantize_weights
 
 
 @dataclass(frozen=True)
-class SensitivityReport:
+class SensitivityReport(Findings):
     """The measured loss of each layer, quantised alone.
 
     Attributes:
@@ -40,12 +43,13 @@ class SensitivityReport:
         rows = tuple({"layer": path, "loss": loss} for path, loss in self.losses.items())
         return Report(f"Loss by layer, quantised alone ({self.scheme})", rows)
 
-    def __str__(self) -> str:
-        return str(self.report())
+    def tables(self) -> Iterable[Table]:
+        """The table of `report`."""
+        return self.report().tables()
 
 
 def sensitivity(
-    model: Any,
+    model: Model,
     data: Any,
     *,
     metric: Metric | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own, kernels_of
-from keras_trt.quantize.twins import float_class
+from keras_trt.twins.twins import float_class
 
 _SHARE = 0.01  # of a model's multiply-accumulates; less is not worth a sentence
 

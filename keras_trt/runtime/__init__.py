@@ -2,5 +2,5 @@
 
 from keras_trt.runtime.engine_model import EngineModel as EngineModel
 from keras_trt.runtime.engine_model import load as load
-from keras_trt.runtime.runner import Runner as Runner
+from keras_trt.runtime.runners.runner import Runner as Runner
 from keras_trt.runtime.select import select_runner as select_runner

@@ -16,17 +16,19 @@ from keras_trt._arguments import (
     check_text,
     check_verbose,
 )
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.bundle.graph import check_graph
-from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
+from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle, read_bundle
+from keras_trt.data.predict_batches import batches_of, is_dataset, slices
 from keras_trt.errors import InputError
-from keras_trt.runtime.batches import batches_of, is_dataset, slices
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
-from keras_trt.runtime.runner import Runner
-from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
-from keras_trt.runtime.tensorrt import TensorRTOptions
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS
+from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.tensorrt import TensorRTOptions
+from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 
 
 def load(

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_trt import _deps
-from keras_trt.bundle.manifest import Nest, TensorSpec, names_in
+from keras_trt._nests import Nest
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle.manifest import names_in
+from keras_trt.bundle.read import Bundle
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import pair
 from keras_trt.runtime.predict import fill, run_rows
+from keras_trt.runtime.runners.runner import Runner
 
 if TYPE_CHECKING:
     from keras_trt._keras.flavor import Flavor
-    from keras_trt.runtime.engine_model import EngineModel
 
 _PACKAGES = {"keras3": "keras", "legacy": "tf_keras"}
+
+
+class Engine(Protocol):
+    """What a layer asks of the engine that it runs; an `EngineModel` has it."""
+
+    bundle: Bundle
+    runner: Runner
+
+    @property
+    def name(self) -> str:
+        """The name of the exported model."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Each input: its name, shape and dtype."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Each output: its name, shape and dtype."""
 
 
 def flavor_named(name: str) -> Flavor:
@@ -30,17 +52,17 @@ def flavor_named(name: str) -> Flavor:
         raise InputError(f"`keras` must be one of {list(_PACKAGES)}. Received: {name!r}")
     for package in ("tensorflow", _PACKAGES[name]):
         _deps.require(package, install="keras-trt", why="an engine used as a Keras layer")
-    from keras_trt._keras import flavor
+    from keras_trt._keras.flavor_of import keras3, legacy
 
-    return {"keras3": flavor.keras3, "legacy": flavor.legacy}[name]()
+    return {"keras3": keras3, "legacy": legacy}[name]()
 
 
-def engine_layer(engine: EngineModel, flavor: Flavor, name: str | None = None) -> Any:
+def engine_layer(engine: Engine, flavor: Flavor, name: str | None = None) -> Any:
     """A Keras layer without weights that runs the engine; no gradient flows through it."""
     return _layer_class(flavor)(engine, name=name or engine.name.replace("/", "_"))
 
 
-def engine_keras_model(engine: EngineModel, flavor: Flavor) -> Any:
+def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
     """A Keras model around the engine, with the inputs and outputs of the exported one."""
     keras, manifest = flavor.keras, engine.bundle.manifest
     takes = _names(manifest.input_structure)
@@ -76,10 +98,10 @@ def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, An
 def _layer_class(flavor: Flavor) -> type:
     tf = flavor.tf
 
-    class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined]
+    class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined, misc]
         """Runs an engine on the host through `tf.numpy_function`, eagerly and in graphs."""
 
-        def __init__(self, engine: EngineModel, name: str) -> None:
+        def __init__(self, engine: Engine, name: str) -> None:
             super().__init__(name=name, trainable=False, dtype="float32")
             self.engine = engine
             self.supports_jit = False  # XLA cannot call back into Python

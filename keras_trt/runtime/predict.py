@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_verbose, wrong_argument
-from keras_trt.bundle.manifest import BATCH_AXIS, Nest, TensorSpec
+from keras_trt._nests import Nest
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
-from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.runners.runner import Runner
 
 Specs = tuple[Any, ...]
 _DRAWING = threading.Lock()  # one bar at a time

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import check_model, flavor_of
+from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.graph import layer_graph
 from keras_trt.errors import ModelError
 from tests.nets import residual_net

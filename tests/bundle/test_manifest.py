@@ -1,9 +1,11 @@
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
-from keras_trt.bundle import Manifest, PlanStamp, TensorSpec, plan_file
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle import Manifest, PlanStamp, plan_file
 from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import BundleError
 from tests.small_onnx import conv_model, manifest_of
@@ -130,9 +132,17 @@ def test_names_come_out_in_order():
     assert list(names_in({"a": "x", "b": ["y", {"c": "z"}]})) == ["x", "y", "z"]
 
 
-def test_a_spec_is_checked_when_made():
-    with pytest.raises(BundleError, match="name"):
-        TensorSpec("", (1,), "float32")
+@pytest.mark.parametrize(
+    ("spec", "rule"),
+    [
+        (TensorSpec("", (1,), "float32"), "`name` must be a non-empty text"),
+        (TensorSpec("x", (-1,), "float32"), "`tensor `x` shape` must be sizes >= 0"),
+        (TensorSpec("x", (1,), "float31"), "`tensor `x` dtype` must be one of"),
+    ],
+)
+def test_a_manifest_checks_its_tensors(manifest, spec, rule):
+    with pytest.raises(BundleError, match=rule):
+        replace(manifest, inputs=(spec,), input_structure=spec.name)
 
 
 def test_plan_files_lie_in_their_folder():

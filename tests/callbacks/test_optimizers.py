@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tf_keras
 
-from keras_trt._keras.flavor import flavor_of
-from keras_trt._keras.masking import bound_mask
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.masks.masking import bound_mask
 from keras_trt.callbacks import Prune, Quantize
 from keras_trt.quantize.inventory import inventory
 

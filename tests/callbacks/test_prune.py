@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_trt._keras.masking import value_of
+from keras_trt._keras.masks.masking import value_of
 from keras_trt.callbacks.prune import Prune
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune import ChannelPattern, prune_model, sparsity_report

@@ -8,9 +8,9 @@ import pytest
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.errors import InputError
 from keras_trt.models import load_model, report, save_model
+from keras_trt.placement.schemes import Int8
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
-from keras_trt.quantize.schemes import Int8
 from tests.nets import compiled, images, residual_net
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import keras_trt
 from keras_trt.errors import InputError
-from keras_trt.quantize.twins import is_twin
+from keras_trt.twins.twins import is_twin
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(32, 4)).astype("float32"), RNG.integers(0, 3, 32)

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
-from keras_trt.export import export
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt.exporting import export
 from keras_trt.fuse.fuse_model import fuse_model
 from keras_trt.models import load_model, report, save_model
 from keras_trt.prune.facts import sparsity_report

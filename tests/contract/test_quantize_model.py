@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models import load_model, report, save_model, strip
+from keras_trt.placement.schemes import Int4Weights
 from keras_trt.quantize import calibrate, plan_quantization, quantize_model
 from keras_trt.quantize.inventory import inventory, quantizers_of
-from keras_trt.quantize.schemes import Int4Weights
-from keras_trt.quantize.twins import is_twin
+from keras_trt.twins.twins import is_twin
 from tests.nets import compiled, images, residual_net
 
 

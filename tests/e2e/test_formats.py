@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto
 
 from keras_trt.errors import ExportError, RunnerError
-from keras_trt.export import export
-from keras_trt.export.passes.grid import Format, to_grid
+from keras_trt.exporting import export
+from keras_trt.onnx_passes.quantized.grid import Format, to_grid
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load
 from tests.nets import images, residual_net
@@ -119,7 +119,7 @@ def test_recurrent_weights_stay_float_numbers_on_the_grid(k, tmp_path):
 def test_weights_on_a_grid_are_read_back_exactly(name, block):
     import tensorflow as tf
 
-    from keras_trt.quantize.fake_quant import quantize_weights
+    from keras_trt.twins.fake_quant import quantize_weights
 
     weight = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
     weight[:, 2] = 0

@@ -13,7 +13,7 @@ import pytest
 
 from keras_trt.engine import _trt, audit, build, gpus, profile, progress
 from keras_trt.errors import EngineError
-from keras_trt.runtime import tensorrt as runtime
+from keras_trt.runtime.runners import tensorrt as runtime
 
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 FULL = [v for v in API if not v.startswith("tensorrt_lean")]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
-from keras_trt._keras.masking import value_of
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.masks.masking import value_of
 from keras_trt.errors import ModelError
 from keras_trt.fuse import fuse_model, fusion_report
 from keras_trt.prune import prune_model

@@ -6,7 +6,7 @@ import pytest
 import keras_trt
 from keras_trt.errors import InputError, ModelError
 from keras_trt.fuse import merge_models
-from keras_trt.quantize.twins import is_twin
+from keras_trt.twins.twins import is_twin
 
 RNG = np.random.default_rng(0)
 X = RNG.random((4, 8, 8, 3), dtype="float32")

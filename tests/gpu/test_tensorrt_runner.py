@@ -15,8 +15,8 @@ from keras_trt.bundle import read_bundle
 from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, RunnerError
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime._cuda import Buffer, Device, Stream, call
-from keras_trt.runtime.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.runners._cuda import Buffer, Device, Stream, call
+from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
 from tests.small_onnx import model_of, save_bundle
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpus(), reason="no NVIDIA GPU or driver here")]

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
-from keras_trt._keras.masking import mask_of, value_of, weights_in
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.masks.masking import mask_of, value_of, weights_in
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models import load_model, save_model, strip
 from keras_trt.prune import Schedule, prune_model, reapply, rebind, sparsity_report

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
+from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.pattern import parse_pattern
 from keras_trt.prune.strategy import lamp_scores, parse_strategy, share_out
-from keras_trt.prune.table import Sensitivity
 
 RNG = np.random.default_rng(0)
 BIG, SMALL = RNG.normal(size=900), RNG.normal(size=100) * 10

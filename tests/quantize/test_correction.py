@@ -10,15 +10,15 @@ import numpy as np
 import onnx
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import InputError
-from keras_trt.export import export
+from keras_trt.exporting import export
 from keras_trt.fuse.fuse_model import fuse_model
 from keras_trt.models import load_model, save_model, strip
 from keras_trt.prune import prune_model
 from keras_trt.quantize import calibrate, quantize_model, sensitivity
 from keras_trt.quantize.correction import corrected
-from keras_trt.quantize.twins import set_silent
+from keras_trt.twins.twins import set_silent
 from tests.nets import images, residual_net
 
 RNG = np.random.default_rng(0)

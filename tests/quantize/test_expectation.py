@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.export import export
+from keras_trt.exporting import export
 from keras_trt.models import load_model, report, save_model
 from keras_trt.quantize import quantize_model, sensitivity
 from keras_trt.quantize.inventory import inventory

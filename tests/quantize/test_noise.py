@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.noise import RoundingNoise
 from tests.nets import images, residual_net

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_trt import register_layer
-from keras_trt.export import export
+from keras_trt.exporting import export
 from keras_trt.models import report
 from keras_trt.quantize import quantize_model
 

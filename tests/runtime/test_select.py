@@ -8,9 +8,9 @@ from keras_trt.bundle import PlanStamp, read_bundle
 from keras_trt.engine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, MissingDependencyError
 from keras_trt.runtime import select
-from keras_trt.runtime.runner import Runner
+from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.tensorrt import TensorRTOptions
 from keras_trt.runtime.select import misfit, select_runner
-from keras_trt.runtime.tensorrt import TensorRTOptions
 from tests.small_onnx import conv_model, save_bundle
 
 DIGEST = "0" * 64

@@ -8,9 +8,10 @@ import pytest
 from keras_trt.bundle import read_bundle
 from keras_trt.bundle.probe import Probe, expect, write_probe
 from keras_trt.errors import BundleError, RunnerError
-from keras_trt.runtime import cpu, load
-from keras_trt.runtime.cpu import Setting
-from keras_trt.runtime.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime import load
+from keras_trt.runtime.runners import cpu
+from keras_trt.runtime.runners.cpu import Setting
+from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
 from keras_trt.runtime.select import select_runner
 from keras_trt.runtime.trial import fault, probe_of
 from tests.small_onnx import conv_model, save_bundle

@@ -8,7 +8,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from keras_trt._keras.copying import tensorflow
 from keras_trt._keras.copying.builtin import KINDS
@@ -16,14 +16,21 @@ from keras_trt._keras.copying.instance import Instance, slots_of
 from keras_trt._keras.copying.walk import Copier, Kind
 from keras_trt.errors import ModelError
 
-if TYPE_CHECKING:
-    from keras_trt._keras.flavor import Flavor
-
 _KERASES = {"keras", "tf_keras"}
 # What belongs to the language or to a library is shared and not looked into, but for what is named above.
 _SHARED = sys.stdlib_module_names | {"tensorflow", "numpy", "jax", "torch", "google", "absl", "wrapt"}
 WAY_OUT = "With `copy=False` the model itself is changed and returned."
 _PLAIN = (int, float, complex, str, bytes, type, types.ModuleType, enum.Enum)
+
+
+class Walked(Protocol):
+    """What a copy asks of a flavour."""
+
+    def copy_kinds(self) -> Iterable[tuple[type, Kind]]:
+        """The classes that are copied in a way of their own."""
+
+    def walk(self, model: Any) -> Iterable[tuple[str, Any]]:
+        """Every layer inside a model, with its path."""
 
 
 def kind_of(special: Iterable[tuple[type, Kind]]) -> Callable[[Any], Kind | None]:
@@ -52,7 +59,7 @@ def kind_of(special: Iterable[tuple[type, Kind]]) -> Callable[[Any], Kind | None
     return lambda obj: classes(type(obj))
 
 
-def copy_layers(flavor: Flavor, model: Any) -> Callable[[Any], Any]:
+def copy_layers(flavor: Walked, model: Any) -> Callable[[Any], Any]:
     """A function that gives the copy of each layer of a model, with its weights, to be called in a new graph.
 
     What the layers share, their copies share.
@@ -72,7 +79,7 @@ def copy_layers(flavor: Flavor, model: Any) -> Callable[[Any], Any]:
     return copied
 
 
-def copy_model(flavor: Flavor, model: Any) -> Any:
+def copy_model(flavor: Walked, model: Any) -> Any:
     """A copy of a model, not compiled, that shares no layer and no variable with it; checked.
 
     Raises:
@@ -89,7 +96,7 @@ def copy_model(flavor: Flavor, model: Any) -> Any:
     return copy
 
 
-def _check(flavor: Flavor, copier: Copier, model: Any, copy: Any) -> None:
+def _check(flavor: Walked, copier: Copier, model: Any, copy: Any) -> None:
     """Every layer and every weight of the copy is, at its place, the copy of the model's own."""
     layers, news = ([m, *(layer for _, layer in flavor.walk(m))] for m in (model, copy))
     for old, new in zip_longest(layers, news):

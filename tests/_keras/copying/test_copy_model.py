@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_trt
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import ModelError
 
 

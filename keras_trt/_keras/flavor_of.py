@@ -1,0 +1,80 @@
+"""Which of the two Kerases an object belongs to."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import ModelError
+
+
+@functools.cache
+def keras3() -> Flavor:
+    """The Keras 3 flavour; imports Keras."""
+    from keras_trt._keras.keras3 import Keras3
+
+    return Keras3()
+
+
+@functools.cache
+def legacy() -> Flavor:
+    """The tf_keras flavour; imports tf_keras."""
+    from keras_trt._keras.legacy import LegacyKeras
+
+    return LegacyKeras()
+
+
+def flavor_of(obj: Any) -> Flavor:
+    """The flavour of a model, a layer or a layer class, read off its class.
+
+    Raises:
+        ModelError: `obj` is no Keras object, comes from Keras 2, or from Keras 3 on another backend.
+    """
+    for cls in (obj if isinstance(obj, type) else type(obj)).__mro__:
+        root = cls.__module__.split(".")[0]
+        if root == "tf_keras":
+            return legacy()
+        if root == "keras":
+            import keras
+
+            if not keras.__version__.startswith("3"):
+                raise ModelError(
+                    f"Keras 2 models are supported through `tf_keras`. Received: a model of keras "
+                    f"{keras.__version__}. Install it with: pip install tf-keras"
+                )
+            if keras.backend.backend() != "tensorflow":
+                raise ModelError(
+                    "keras_trt exports through TensorFlow, so Keras 3 must run on its TensorFlow backend. "
+                    f"Received: a model on the {keras.backend.backend()!r} backend. Save it with "
+                    "`model.save('model.keras')`, then load it in a process started with "
+                    "KERAS_BACKEND=tensorflow."
+                )
+            return keras3()
+    raise ModelError(
+        f"A Keras 3 or tf_keras model is needed. Received: {obj!r} (of type {type(obj).__name__})."
+    )
+
+
+def check_model(model: Any) -> Flavor:
+    """The flavour of a built model.
+
+    Raises:
+        ModelError: `model` is not a built Keras model.
+    """
+    flavor = flavor_of(model)
+    if isinstance(model, type):
+        raise ModelError(
+            f"A Keras model is needed, not a class. Received: class {model.__name__}. Make one of it first."
+        )
+    if not flavor.is_model(model):
+        raise ModelError(
+            f"A Keras model is needed, not a single layer. Received: layer {model.name!r}. "
+            "Wrap it: keras.Sequential([keras.Input(shape), layer])."
+        )
+    if not model.built:
+        raise ModelError(
+            f"Model {model.name!r} has no weights yet. Call it once on data, call "
+            "`model.build(input_shape)`, or give its first layer a `keras.Input(shape)`."
+        )
+    return flavor

@@ -1,0 +1,1 @@
+"""Pruning masks in the training graph."""

@@ -1,0 +1,208 @@
+"""Runs a freshly written ONNX file beside Keras, and says which of Keras, the file and a runner is off."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from keras_trt._formats import float_type, is_quantized, rounds_in_bfloat16
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt.bundle import Bundle
+from keras_trt.bundle.probe import Probe, expect
+from keras_trt.compare.layerwise import compare_layers
+from keras_trt.compare.numbers import Difference, compare, without_bfloat16, without_rounding
+from keras_trt.compare.probes.probe import Answers, Feeds, ProbeError, ask_keras, rows_of
+from keras_trt.errors import ExportError, MissingDependencyError, RunnerError
+from keras_trt.packing.check_graph import check_scales
+from keras_trt.quantize.inventory import QuantizedTensor, activation_quantizers
+from keras_trt.runtime.distance import distance
+from keras_trt.runtime.runners.cpu import REFERENCE, Setting, settings
+from keras_trt.runtime.trial import float_error
+from keras_trt.trace.trace import run
+from keras_trt.twins.quantizer import observing, rounded
+
+if TYPE_CHECKING:
+    from keras_trt.trace.trace import Trace
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the comparison found.
+
+    Attributes:
+        differences: Per output, worst first; empty when nothing could run the file.
+        setting: What it ran on, or None.
+        notes: Sentences worth reading.
+        probe: The rows, with what is right; None when Keras was not asked.
+    """
+
+    differences: tuple[Difference, ...] = ()
+    setting: Setting | None = None
+    notes: tuple[str, ...] = ()
+    probe: Probe | None = None
+
+
+def compare_with_keras(
+    model: Any, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor] = (), data: Any = None
+) -> Comparison:
+    """Runs Keras and the ONNX file on a probe batch, on the runners in the order in which `load` tries them.
+
+    One runner never judges alone: where it differs from Keras, the next one is asked.
+
+    Args:
+        model: The model that was traced.
+        traced: Its trace.
+        bundle: The bundle that is being written.
+        found: What is quantised in the model.
+        data: Rows like those of use, or None.
+
+    Raises:
+        ExportError: No runner makes of the file what Keras makes of the model.
+    """
+    precision, notes = bundle.manifest.precision, []
+    rows = rows_of(traced.inputs, bundle.manifest.batch)
+    try:
+        answers = ask_keras(model, traced, precision, rows, data)
+    except ProbeError as e:
+        return Comparison(notes=(f"Not compared with Keras: {e}",))
+    with ExitStack() as stack:
+        if rounds_in_bfloat16(precision):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
+            bundle = replace(bundle, path=folder)
+            notes.append(
+                "Compared with Keras in float32 arithmetic: no CPU runner computes int8 with bfloat16."
+            )
+        tried = _Tried(bundle, answers.feeds)
+        agreed = tried.first_right(answers)
+        if agreed is None and not tried.outputs:
+            reason = "; ".join(tried.refusals.values()) or "no CPU runner is installed (pip install openvino)"
+            return Comparison(notes=(f"Not compared with Keras: {reason}",))
+        if agreed is None:
+            compiled = replace(answers, expected=run(model, traced, answers.feeds, compiled=True))
+            agreed = tried.first_right(compiled)
+            if agreed is None:
+                raise ExportError(tried.verdict(answers, _first_layer(model, bundle, answers.feeds)))
+            answers = compiled
+            notes.append("Keras computes another result eagerly; compared with what its `predict` computes.")
+        if is_quantized(precision):
+            _check_unrounded(model, traced, bundle, found, answers.feeds)
+    notes += tried.asides(agreed)
+    probe = Probe(answers.feeds, expect(answers.expected, answers.allowed))
+    return Comparison(tuple(tried.differences[agreed]), agreed, tuple(notes), probe)
+
+
+class _Tried:
+    """The runners that were tried on a file, and what each made of the probe."""
+
+    def __init__(self, bundle: Bundle, feeds: Feeds) -> None:
+        self.bundle, self.feeds = bundle, feeds
+        self.outputs: dict[Setting, Feeds] = {}
+        self.refusals: dict[Setting, str] = {}
+        self.differences: dict[Setting, list[Difference]] = {}
+
+    def first_right(self, answers: Answers) -> Setting | None:
+        """The first setting that agrees with Keras.
+
+        Raises:
+            ExportError: All make other shapes or NaN of it.
+        """
+        wrong: ExportError | None = None
+        self.differences = {}
+        for setting in settings(self.bundle.manifest):
+            if not self._ran(setting):
+                continue
+            try:
+                compared = compare(answers.expected, self.outputs[setting], answers.allowed)
+            except ExportError as e:
+                wrong = wrong or e
+                continue
+            self.differences[setting] = compared
+            if not any(d.diverges for d in compared):
+                return setting
+        if wrong is not None and not self.differences:
+            raise wrong
+        return None
+
+    def verdict(self, answers: Answers, layer: str | None = None) -> str:
+        """Which of the file and the runners is off, when none agrees with Keras."""
+        last = {setting.name: (setting, compared[0]) for setting, compared in self.differences.items()}
+        shown = "; ".join(f"{difference} on {setting}" for setting, difference in last.values())
+        where = f" The first layer that differs is {layer!r}." if layer else ""
+        if len(self.outputs) == 1:
+            blame = "No second runner could be asked; install one with: pip install openvino onnxruntime."
+        elif self._agree(answers):
+            blame = "The runners agree with one another, so the exported file is off."
+        else:
+            blame = "The runners differ from one another, too, so at least one of them is off as well."
+        return (
+            f"The exported model differs from Keras: {shown}.{where} {blame} If the difference is known and "
+            "wanted, pass verify=False."
+        )
+
+    def asides(self, agreed: Setting) -> list[str]:
+        """What to know of the runners before the one that agreed."""
+        wrong = [
+            f"{setting} computes this file wrongly ({compared[0]}); `load` finds that and does not use it."
+            for setting, compared in self.differences.items()
+            if setting != agreed
+        ]
+        unable = [f"{setting} cannot run this file." for setting in self.refusals]
+        taken = [f"On a CPU it runs on {agreed}."] if wrong or unable else []
+        return [*wrong, *unable, *taken]
+
+    def _ran(self, setting: Setting) -> bool:
+        if setting not in self.outputs and setting not in self.refusals:
+            try:
+                with setting.make(self.bundle) as runner:
+                    self.outputs[setting] = runner.run(self.feeds)
+            except (RunnerError, MissingDependencyError) as e:  # a graph it cannot read, a broken package
+                self.refusals[setting] = f"{setting}: {e}"
+        return setting in self.outputs
+
+    def _agree(self, answers: Answers) -> bool:
+        first, *others = self.outputs.values()
+        return all(
+            other[name].shape == y.shape and distance(y, other[name])[0] <= answers.allowed[name]
+            for other in others
+            for name, y in first.items()
+        )
+
+
+def _check_unrounded(
+    model: Any, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor], feeds: Feeds
+) -> None:
+    """Compares with the activations in float on both sides, to float precision: rounding hides small errors.
+
+    Raises:
+        ExportError: No runner agrees with Keras, or a scale is not the model's.
+    """
+    graph = onnx.load(bundle.onnx_path)
+    check_scales(graph, traced.layers, found)
+    flavor = flavor_of(model)
+    idle = {id(q) for path, q in activation_quantizers(flavor, model) if path not in traced.computing}
+    # The file holds constants as the quantisers before them have rounded them.
+    with observing(lambda quantizer, x: rounded(flavor, quantizer, x) if id(quantizer) in idle else None):
+        expected = run(model, traced, feeds)
+    floats = float_type(bundle.manifest.precision)
+    allowed = dict.fromkeys(expected, float_error(floats))
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(without_rounding(graph), Path(folder) / bundle.manifest.onnx_file)
+        manifest = replace(bundle.manifest, precision=floats)
+        tried, answers = _Tried(Bundle(Path(folder), manifest), feeds), Answers(feeds, expected, allowed)
+        if tried.first_right(answers) is None and tried.outputs:
+            raise ExportError(f"With its activations unrounded: {tried.verdict(answers)}")
+
+
+def _first_layer(model: Any, bundle: Bundle, feeds: Feeds) -> str | None:
+    """The first layer of the file that differs from Keras, when that can be seen."""
+    try:
+        return compare_layers(flavor_of(model), model, bundle, REFERENCE.name, feeds)[1]
+    except RunnerError:
+        return None

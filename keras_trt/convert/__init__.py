@@ -1,0 +1,1 @@
+"""A TensorFlow graph to ONNX, through tf2onnx."""

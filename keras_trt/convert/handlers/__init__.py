@@ -1,0 +1,98 @@
+"""tf2onnx handlers for the TensorFlow ops it leaves in the graph or gets wrong: one file a kind of op.
+
+They hold for one conversion only. A handler that cannot do its work leaves the node as it is;
+`check.check_graph` then names the Keras layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from keras_trt.convert.handlers.indexing.broadcasting import broadcast_args
+from keras_trt.convert.handlers.indexing.diagonal import diagonal_matrix, diagonal_part, set_diagonal
+from keras_trt.convert.handlers.indexing.einsum import einsum
+from keras_trt.convert.handlers.indexing.gather import gather
+from keras_trt.convert.handlers.indexing.one_hot import one_hot
+from keras_trt.convert.handlers.indexing.patches import extract_patches
+from keras_trt.convert.handlers.indexing.scatter import scatter_nd
+from keras_trt.convert.handlers.indexing.slices import dynamic_update_slice
+from keras_trt.convert.handlers.layers.convolution import convolution_3d
+from keras_trt.convert.handlers.layers.fake_quant import fake_quant
+from keras_trt.convert.handlers.layers.recurrent import recurrent
+from keras_trt.convert.handlers.layers.resizing import resize, resize_linear, resize_nearest
+from keras_trt.convert.handlers.layers.sparse_weights import sparse_dense_product, sparse_product
+from keras_trt.convert.handlers.numbers.arctan2 import arctan2
+from keras_trt.convert.handlers.numbers.counting import bucketize, dense_bincount, lower_bound, upper_bound
+from keras_trt.convert.handlers.numbers.cross import cross
+from keras_trt.convert.handlers.numbers.exponential import expm1, log1p
+from keras_trt.convert.handlers.numbers.gelu import erfc
+from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modulo
+from keras_trt.convert.handlers.numbers.select import select
+from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS, complex_numbers, real_numbers
+
+Handler = Callable[[Any, Any, str, list[Any]], Any]
+
+HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
+    "Atan2": (arctan2, []),
+    "BroadcastArgs": (broadcast_args, []),
+    "Bucketize": (bucketize, []),
+    "Conv3D": (convolution_3d, []),
+    "Cross": (cross, []),
+    "CudnnRNNV3": (recurrent, []),
+    "DenseBincount": (dense_bincount, []),
+    "Einsum": (einsum, []),
+    "Erfc": (erfc, []),
+    "Expm1": (expm1, []),
+    "ExtractImagePatches": (extract_patches, []),
+    "FakeQuantWithMinMaxArgs": (fake_quant, []),
+    "FakeQuantWithMinMaxVars": (fake_quant, []),
+    "FloorDiv": (floor_divide, []),
+    "FloorMod": (floor_modulo, []),
+    "GatherV2": (gather, []),
+    "Log1p": (log1p, []),
+    "LowerBound": (lower_bound, []),
+    "MatrixDiag": (diagonal_matrix, []),
+    "MatrixDiagPart": (diagonal_part, []),
+    "MatrixDiagPartV2": (diagonal_part, []),
+    "MatrixDiagPartV3": (diagonal_part, []),
+    "MatrixDiagV2": (diagonal_matrix, []),
+    "MatrixDiagV3": (diagonal_matrix, []),
+    "MatrixSetDiag": (set_diagonal, []),
+    "MatrixSetDiagV2": (set_diagonal, []),
+    "MatrixSetDiagV3": (set_diagonal, []),
+    "OneHot": (one_hot, []),
+    "ResizeArea": (resize, []),
+    "ResizeBicubic": (resize, []),
+    "ResizeBilinear": (resize_linear, []),
+    "ResizeNearestNeighbor": (resize_nearest, []),
+    **dict.fromkeys(("Complex", "RFFT", *TRANSFORMS), (complex_numbers, [])),
+    **dict.fromkeys(("Real", "Imag", "ComplexAbs", "IRFFT"), (real_numbers, [])),
+    "ScaleAndTranslate": (resize, []),
+    "ScatterNd": (scatter_nd, []),
+    "Select": (select, []),
+    "SelectV2": (select, []),
+    "SparseMatMul": (sparse_product, []),
+    "SparseTensorDenseMatMul": (sparse_dense_product, []),
+    "UpperBound": (upper_bound, []),
+    "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
+}
+
+
+@contextmanager
+def handlers() -> Iterator[dict[str, tuple[Handler, list[Any]]]]:
+    """Yields the `custom_op_handlers` of one conversion and undoes what tf2onnx registers of them."""
+    from tf2onnx import constants
+    from tf2onnx.handler import tf_op
+
+    opsets = tf_op.get_opsets()
+    domain = constants.TENSORFLOW_OPSET.domain
+    before = [dict(version) for version in opsets[domain]] if domain in opsets else None
+    try:
+        yield dict(HANDLERS)
+    finally:
+        if before is None:
+            opsets.pop(domain, None)
+        else:
+            opsets[domain] = before

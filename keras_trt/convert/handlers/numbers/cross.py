@@ -1,0 +1,24 @@
+"""The cross product of vectors with three entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt.convert.handlers._nodes import Nodes, replace
+
+
+def cross(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """`a[1, 2, 0] * b[2, 0, 1] - a[2, 0, 1] * b[1, 2, 0]`."""
+    a, b = node.input
+
+    def build(add: Nodes) -> str:
+        next_one, last_one = add.const([1, 2, 0], np.int64), add.const([2, 0, 1], np.int64)
+        terms = [
+            add("Mul", add("Gather", a, left, axis=-1), add("Gather", b, right, axis=-1))
+            for left, right in ((next_one, last_one), (last_one, next_one))
+        ]
+        return add("Sub", *terms)
+
+    return replace(ctx, node, name, build)

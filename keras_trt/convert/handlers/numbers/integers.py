@@ -1,0 +1,79 @@
+"""`//` and `%` of integers: TensorFlow rounds the quotient down, ONNX's Div cuts it towards zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt.convert.handlers._nodes import INT32, INT64, Nodes, replace
+
+_SIGNED = {3: np.int8, 5: np.int16, INT32: np.int32, INT64: np.int64}
+# Sizes of tensors are the common case: what is made of them is not negative. Of the second kind only the
+# first input counts, the others are positions.
+_SIZES = ("Shape", "Size")
+_VIEWS = (
+    *("Cast", "Identity", "Squeeze", "Unsqueeze", "ExpandDims", "Reshape", "Slice", "StridedSlice"),
+    *("Gather", "GatherV2", "Prod", "ReduceProd"),
+)
+_SUMS = ("Concat", "Pack", "Mul", "Add", "AddV2", "Div", "FloorDiv", "Max", "Maximum", "Min", "Minimum")
+
+
+def floor_divide(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """`x // y`: the quotient, one less where the signs differ and something is left over."""
+    from tf2onnx.onnx_opset.math import FloorDiv
+
+    if _is_plain(ctx, node):
+        return FloorDiv.version_6(ctx, node)
+    (x, y), dtype = node.input, ctx.get_dtype(node.input[0])
+
+    def build(add: Nodes) -> str:
+        quotient = add("Div", x, y, dtype=dtype)
+        rest = add("Sub", x, add("Mul", quotient, y, dtype=dtype), dtype=dtype)
+        return add("Sub", quotient, add("Cast", _is_below(add, rest, y, dtype), to=dtype), dtype=dtype)
+
+    return replace(ctx, node, name, build)
+
+
+def floor_modulo(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """`x % y`, with the sign of `y`: what is left over, and once more `y` where its sign is another."""
+    from tf2onnx.onnx_opset.math import FloorMod
+
+    if _is_plain(ctx, node):
+        return FloorMod.version_7(ctx, node)
+    (x, y), dtype = node.input, ctx.get_dtype(node.input[0])
+
+    def build(add: Nodes) -> str:
+        quotient = add("Div", x, y, dtype=dtype)
+        rest = add("Sub", x, add("Mul", quotient, y, dtype=dtype), dtype=dtype)
+        below = add("Cast", _is_below(add, rest, y, dtype), to=dtype)
+        return add("Add", rest, add("Mul", below, y, dtype=dtype), dtype=dtype)
+
+    return replace(ctx, node, name, build)
+
+
+def _is_plain(ctx: Any, node: Any) -> bool:
+    """Whether cutting is rounding down: floats are rounded by tf2onnx, and signs that cannot differ."""
+    if ctx.get_dtype(node.input[0]) not in _SIGNED:
+        return True
+    return all(is_nonnegative(maker) for maker in node.inputs)
+
+
+def is_nonnegative(node: Any, depth: int = 8) -> bool:
+    """Whether nothing in the output of a node can be negative, as far as the nodes before it tell."""
+    if node is None or depth == 0:
+        return False
+    if node.is_const():
+        return bool(np.all(node.get_tensor_value(as_list=False) >= 0))
+    if node.type in _SIZES:
+        return True
+    if node.type in _VIEWS:
+        return is_nonnegative(node.inputs[0], depth - 1)
+    return node.type in _SUMS and all(is_nonnegative(maker, depth - 1) for maker in node.inputs)
+
+
+def _is_below(add: Nodes, rest: str, y: str, dtype: int) -> str:
+    """Whether something is left over, of another sign than `y`."""
+    zero = add.const(0, _SIGNED[dtype])
+    is_left = add("Not", add("Equal", rest, zero))
+    return add("And", is_left, add("Xor", add("Less", rest, zero), add("Less", y, zero)))

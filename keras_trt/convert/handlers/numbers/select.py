@@ -1,0 +1,16 @@
+"""`where(condition, a, b)` of floats; tf2onnx writes `condition * a + (1 - condition) * b` to save time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_trt.convert.handlers._nodes import FLOAT
+
+
+def select(ctx: Any, node: Any, _: str, __: list[Any]) -> None:
+    """Where: a value that is not chosen does not count, be it NaN or infinite."""
+    from tf2onnx.onnx_opset.controlflow import Select
+
+    if ctx.get_dtype(node.output[0]) == FLOAT:
+        node.set_attr("handles_nan", True)  # tf2onnx's own mark
+    Select.version_9(ctx, node)

@@ -1,0 +1,162 @@
+"""Fourier transforms as matrix products with cosines and sines; TensorRT has no complex numbers.
+
+Complex tensors are written as their real and imaginary part. They exist in TensorFlow between what makes
+them (`Complex`, `Cast`, a transform) and what reads them as real numbers again (`Real`, `Imag`,
+`ComplexAbs`, `IRFFT`), and it is these readers that are converted, with all that is behind them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes, replace
+
+COMPLEX64 = 14  # onnx.TensorProto
+Parts = tuple[str, str | None]
+"""The real and the imaginary part; None where that is zero."""
+
+TRANSFORMS = {"FFT": (1, False), "FFT2D": (2, False), "IFFT": (1, True), "IFFT2D": (2, True)}
+"""By operator over how many of the last axes it goes, and whether it is the inverse."""
+
+
+def complex_numbers(ctx: Any, node: Any, name: str, _: list[Any]) -> None:
+    """Leaves what makes complex numbers to what reads them."""
+
+
+def real_numbers(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """A real reader of complex numbers; it stays when something behind it is not known."""
+    add = Nodes(ctx, name)
+    parts = _parts(add, node.input[0])
+    if parts is None:
+        return None
+    real, imaginary = parts
+    if node.type == "IRFFT":
+        matrices = _backwards(ctx, node, real)
+        if matrices is None:
+            return None
+        cosines, sines = (add.const(matrix) for matrix in matrices)
+        result = add("MatMul", real, cosines)
+        if imaginary is not None:
+            result = add("Sub", result, add("MatMul", imaginary, sines))
+    elif node.type == "ComplexAbs":
+        result = add("Abs", real) if imaginary is None else _magnitude(add, real, imaginary)
+    elif node.type == "Real":
+        result = real
+    else:
+        result = imaginary or add("Sub", real, real)
+    return replace(ctx, node, name, lambda _: result)
+
+
+def _parts(add: Nodes, value: str) -> Parts | None:
+    """The two parts of a complex tensor; None where what made it is not known."""
+    maker = add.ctx.get_node_by_output(value)
+    parts: Parts | None = None
+    if maker is None:
+        return None
+    if maker.type == "Complex":
+        real, imaginary = maker.input
+        parts = real, None if _is_zero(add.ctx, imaginary) else imaginary
+    elif maker.type == "Cast" and add.ctx.get_dtype(value) == COMPLEX64:
+        parts = add.cast(maker.input[0], FLOAT), None
+    elif maker.type == "RFFT" and (matrices := _halves(add.ctx, maker)) is not None:
+        cosines, sines = (add.const(matrix) for matrix in matrices)
+        parts = _turned(add, (maker.input[0], None), cosines, sines)
+    elif maker.type == "Identity" or maker.type in TRANSFORMS:
+        parts = _parts(add, maker.input[0])
+        axes, inverse = TRANSFORMS.get(maker.type, (0, False))
+        for axis in range(-1, -axes - 1, -1):
+            parts = parts and _along(add, parts, axis, inverse)
+    return parts
+
+
+def _is_zero(ctx: Any, value: str) -> bool:
+    maker = ctx.get_node_by_output(value)
+    if maker.type == "ConstantOfShape":
+        return "value" not in maker.attr or not np.any(maker.get_attr_value("value").raw_data)
+    return maker.is_const() and not np.any(maker.get_tensor_value(as_list=False))
+
+
+def _along(add: Nodes, parts: Parts, axis: int, inverse: bool) -> Parts:
+    """The transform along one of the last two axes, of fixed or open length."""
+    real = parts[0]
+    shape = add.ctx.get_shape(real)
+    length = shape[axis] if shape else -1
+    if length > 0:
+        angles = _angles(length, length, length)
+        cosines, sines = (add.const(f(angles), np.float32) for f in (np.cos, np.sin))
+    else:
+        cosines, sines, length = _open_matrices(add, real, axis)
+    sines = sines if inverse else add("Neg", sines)
+    turned = _turned(add, parts, cosines, sines, left=axis == -2)
+    if not inverse:
+        return turned
+    count = add.const(length, np.float32) if isinstance(length, int) else length
+    return tuple(add("Div", part, count) for part in turned if part is not None)  # type: ignore[return-value]
+
+
+def _open_matrices(add: Nodes, x: str, axis: int) -> tuple[str, str, str]:
+    """Cosines and sines for an axis whose length the engine sees, and that length as a float."""
+    length = add("Gather", add("Shape", x), add.const(axis, np.int64), axis=0, dtype=INT64)
+    count = add("Range", add.const(0, np.int64), length, add.const(1, np.int64), dtype=INT64)
+    column, row = (add("Unsqueeze", count, add.const([i], np.int64)) for i in (1, 0))
+    # The remainder is taken of integers: a float would lose the digits that the angle needs.
+    turns = add("Mod", add("Mul", column, row), length)
+    size = add.cast(length, FLOAT)
+    angles = add("Mul", add("Div", add.cast(turns, FLOAT), size), add.const(2 * np.pi, np.float32))
+    return add("Cos", angles), add("Sin", angles), size
+
+
+def _turned(add: Nodes, parts: Parts, cosines: str, sines: str, left: bool = False) -> Parts:
+    """The parts of `x @ (cosines + i * sines)`, or with the matrix on the left."""
+
+    def product(part: str, matrix: str) -> str:
+        return add("MatMul", matrix, part) if left else add("MatMul", part, matrix)
+
+    real, imaginary = parts
+    if imaginary is None:
+        return product(real, cosines), product(real, sines)
+    return (
+        add("Sub", product(real, cosines), product(imaginary, sines)),
+        add("Add", product(real, sines), product(imaginary, cosines)),
+    )
+
+
+def _angles(rows: int, columns: int, length: int) -> np.ndarray:
+    return 2 * np.pi / length * (np.outer(np.arange(rows), np.arange(columns)) % length)
+
+
+def _length(ctx: Any, node: Any, x: str) -> tuple[int, int] | None:
+    """How long the last axis of `x` is and the length of the transform, where both are fixed."""
+    shape, length = ctx.get_shape(x), node.inputs[1]
+    if not shape or shape[-1] < 1 or not length.is_const():
+        return None
+    return shape[-1], int(np.ravel(length.get_tensor_value(as_list=False))[0])
+
+
+def _halves(ctx: Any, node: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """For `RFFT`: the samples are cut or filled up with zeros to the length."""
+    sizes = _length(ctx, node, node.input[0])
+    if sizes is None:
+        return None
+    given, length = sizes
+    angles, inside = _angles(given, length // 2 + 1, length), (np.arange(given) < length)[:, None]
+    return (np.cos(angles) * inside).astype(np.float32), (-np.sin(angles) * inside).astype(np.float32)
+
+
+def _backwards(ctx: Any, node: Any, real: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """For `IRFFT`: each frequency stands for itself and its mirror image, but the first and middle one."""
+    sizes = _length(ctx, node, real)
+    if sizes is None:
+        return None
+    given, length = sizes
+    frequencies = np.arange(given)
+    weights = np.where((frequencies == 0) | (2 * frequencies == length), 1.0, 2.0) / length
+    weights = (weights * (2 * frequencies <= length))[:, None]
+    angles = _angles(given, length, length)
+    return (np.cos(angles) * weights).astype(np.float32), (np.sin(angles) * weights).astype(np.float32)
+
+
+def _magnitude(add: Nodes, real: str, imaginary: str) -> str:
+    return add("Sqrt", add("Add", add("Mul", real, real), add("Mul", imaginary, imaginary)))

@@ -1,0 +1,1 @@
+"""What Keras users call data, as batches."""

@@ -1,0 +1,254 @@
+"""Batches of model inputs out of whatever Keras users call data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_trt._arguments import check_count
+from keras_trt._keras.flavor import Flavor
+from keras_trt.data.odd_data import check_dense, check_entries
+from keras_trt.errors import InputError
+
+
+def batches(
+    flavor: Flavor,
+    model: Any,
+    data: Any,
+    batch_size: int = 32,
+    steps: int | None = None,
+    *,
+    name: str = "data",
+) -> Iterator[Any]:
+    """Yields inputs the model can be called on.
+
+    Args:
+        flavor: The model's Keras.
+        model: Its inputs' shapes are checked against every batch.
+        data: An array, a list or dict of arrays (as the model takes them), a `tf.data.Dataset` of batches,
+            a `PyDataset`/`Sequence`, or any iterable of batches. A batch may be `x`, `(x, y)` or `(x, y, w)`.
+        batch_size: Used for arrays.
+        steps: The most batches to take; needed for endless generators.
+        name: The argument that the user has given.
+
+    Raises:
+        InputError: No data, a shape that does not fit, or text for numbers; the message names the input.
+    """
+    check_data(data, batch_size, steps, name=name)
+    return (x for x, _ in _pairs(flavor, model, _raw(data, batch_size), steps, name))
+
+
+def batches_with_targets(
+    flavor: Flavor, model: Any, data: Any, batch_size: int = 32, steps: int | None = None
+) -> Iterator[tuple[Any, Any]]:
+    """Yields (inputs, targets); targets are None where the data holds none.
+
+    Args:
+        flavor: The model's Keras.
+        model: Its inputs' shapes are checked against every batch.
+        data: As for `batches`, but a tuple of arrays is (inputs, targets).
+        batch_size: Used for arrays.
+        steps: The most batches to take; needed for endless generators.
+
+    Raises:
+        InputError: As `batches`.
+    """
+    check_data(data, batch_size, steps)
+    if isinstance(data, tuple) and is_arrays(data):
+        return _pairs(flavor, model, (tuple(part) for part in _raw(list(data), batch_size)), steps)
+    return _pairs(flavor, model, _raw(data, batch_size), steps)
+
+
+def _pairs(
+    flavor: Flavor, model: Any, items: Iterable[Any], steps: int | None, argument: str = "data"
+) -> Iterator[tuple[Any, Any]]:
+    count = 0
+    for batch in items:
+        if steps is not None and count == steps:
+            return
+        x = batch[0] if isinstance(batch, tuple) else batch
+        y = batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
+        check_dense(x, argument)
+        _check(flavor, model, x, argument)
+        yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)), y
+        count += 1
+    if count == 0:
+        raise InputError("The data holds no batch. Received: an empty data set.")
+
+
+class FirstBatches:
+    """The first batches of data that may be read once only, as many as a bounded memory takes.
+
+    Args:
+        rows: The most rows of all batches together; the first batch is kept whatever its size.
+        size: The most bytes of all batches together.
+    """
+
+    def __init__(self, rows: int = 256, size: int = 64 * 2**20) -> None:
+        self.batches: list[Any] = []
+        self._rows, self._size = rows, size
+
+    def add(self, flavor: Flavor, batch: Any) -> bool:
+        """Keeps a batch unless it is too much; says whether there may be room for more."""
+        leaves = flavor.tf.nest.flatten(batch)
+        self._rows -= max((int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)), default=1)
+        self._size -= sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in leaves)
+        if not self.batches or min(self._rows, self._size) >= 0:
+            self.batches.append(batch)
+        return min(self._rows, self._size) > 0
+
+
+def check_data(data: Any, batch_size: int = 32, steps: int | None = None, *, name: str = "data") -> None:
+    """Refuses what holds no batches, or no end of them.
+
+    Args:
+        data: As for `batches`.
+        batch_size: As for `batches`.
+        steps: As for `batches`.
+        name: The argument that the user has given.
+
+    Raises:
+        InputError: One of them is of the wrong kind; names it.
+    """
+    check_dense(data, name)
+    if isinstance(data, str | bytes) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise InputError(
+            f"`{name}` must be an array, a list or dict of arrays, a `tf.data.Dataset`, a "
+            f"`PyDataset`/`Sequence` or an iterable of batches. "
+            f"Received: {data!r} (of type {type(data).__name__})"
+        )
+    if isinstance(data, dict):
+        check_entries(data, name)
+    if hasattr(data, "dtype") and getattr(data, "shape", None) == ():
+        raise InputError(f"`{name}` has no rows. Received: one number, {data!r}")
+    for argument, value in (("batch_size", batch_size), ("steps", steps)):
+        check_count(value, argument)
+    if steps is None and hasattr(data, "cardinality") and int(data.cardinality()) == -1:  # tf.data's infinity
+        raise InputError(f"The data must end. Take some batches: `data.take(16)`. Received: endless {data!r}")
+
+
+def length(data: Any, batch_size: int = 32, steps: int | None = None) -> int | None:
+    """The number of batches, when it can be known."""
+    if is_arrays(data):
+        first = _leaves(data)[0]
+        known = -(-len(first) // batch_size)
+    else:
+        try:
+            known = len(data)
+        except TypeError:  # generators and endless datasets have none
+            return steps
+    return known if steps is None else min(known, steps)
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether data is arrays with all rows, which can be read again."""
+    leaves = _leaves(data)
+    return bool(leaves) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in leaves)
+
+
+def _indexed(data: Any) -> bool:
+    """Whether batches are read by their index, as of a `PyDataset` or a `Sequence`."""
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (list, tuple))
+
+
+def _leaves(data: Any) -> list[Any]:
+    if isinstance(data, dict):
+        return [leaf for value in data.values() for leaf in _leaves(value)]
+    if isinstance(data, (list, tuple)):
+        return [leaf for value in data for leaf in _leaves(value)]
+    return [data]
+
+
+def _raw(data: Any, batch_size: int) -> Iterator[Any]:
+    if is_arrays(data):
+        for start in range(0, len(_leaves(data)[0]), batch_size):
+            yield _slice(data, slice(start, start + batch_size))
+    elif _indexed(data):
+        for i in range(len(data)):
+            yield data[i]
+    else:
+        yield from data
+
+
+def _slice(data: Any, part: slice) -> Any:
+    if isinstance(data, dict):
+        return {name: _slice(value, part) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_slice(value, part) for value in data]
+    return data[part]
+
+
+def _packed(flavor: Flavor, model: Any, x: Any) -> Any:
+    """The batch in the structure the model declares; Keras warns about any other."""
+    nest = flavor.input_nest(model)
+    return x if nest is None else flavor.tf.nest.pack_sequence_as(nest, _in_order(flavor, nest, x))
+
+
+def _in_order(flavor: Flavor, nest: Any, x: Any) -> list[Any]:
+    """The arrays of a batch in the order of the declared tensors.
+
+    A batch has the structure that Keras's `fit` takes, or is a dict by the names of the inputs, or a list.
+    """
+    alike, names = _alike(nest, x), [_name(tensor) for tensor in flavor.tf.nest.flatten(nest)]
+    if alike is not None:
+        return alike
+    if isinstance(x, dict):
+        missing = [name for name in names if name not in x]
+        if missing:
+            keys = f" or the keys {sorted(nest)}" if isinstance(nest, dict) else ""
+            raise InputError(
+                f"The data lacks input {missing[0]!r}. Received: {sorted(x)}; needed: {names}{keys}."
+            )
+        return [x[name] for name in names]
+    return list(flavor.tf.nest.flatten(x))
+
+
+def _alike(nest: Any, x: Any) -> list[Any] | None:
+    """The arrays of a batch that has the structure of the declared inputs, in TensorFlow's order."""
+    if isinstance(nest, dict):
+        fits = isinstance(x, dict) and nest.keys() <= x.keys()
+        pairs = [(nest[key], x[key]) for key in sorted(nest)] if fits else None
+    elif isinstance(nest, (list, tuple)):
+        fits = isinstance(x, (list, tuple)) and len(x) == len(nest)
+        pairs = list(zip(nest, x, strict=True)) if fits else None
+    else:
+        return None if isinstance(x, (dict, list, tuple)) else [x]
+    found = [None] if pairs is None else [_alike(*pair) for pair in pairs]
+    return None if any(part is None for part in found) else [leaf for part in found for leaf in part or ()]
+
+
+def _name(tensor: Any) -> str:
+    return str(tensor.name.split(":")[0])
+
+
+def _check(flavor: Flavor, model: Any, x: Any, argument: str) -> None:
+    """Compares a batch with the model's declared inputs, when it has any."""
+    nest = flavor.input_nest(model)
+    nest = (getattr(model, "inputs", None) or None) if nest is None else nest
+    if nest is None:
+        return
+    declared, given = flavor.tf.nest.flatten(nest), _in_order(flavor, nest, x)
+    names = [_name(tensor) for tensor in declared]
+    if len(given) != len(declared):
+        raise InputError(f"The model has {len(declared)} inputs {names}. Received: {len(given)} arrays.")
+    for name, tensor, array in zip(names, declared, given, strict=True):
+        want, got = tuple(tensor.shape), tuple(np.shape(array))
+        if len(want) != len(got) or any(a not in (None, b) for a, b in zip(want[1:], got[1:], strict=True)):
+            hint = " Batch the data first: `data.batch(32)`." if want[1:] == got else ""
+            raise InputError(f"Input {name!r} takes batches of shape {want}. Received: shape {got}.{hint}")
+        dtype = flavor.tf.as_dtype(tensor.dtype).name
+        if dtype != "string" and _is_text(array):
+            raise InputError(
+                f"`{argument}`: input {name!r} takes {dtype}. Received: text of shape {got}. Turn it into "
+                "numbers as the training data were."
+            )
+
+
+def _is_text(array: Any) -> bool:
+    dtype = getattr(array, "dtype", None) or np.asarray(array).dtype
+    name = str(getattr(dtype, "name", dtype))
+    texts = name == "object" and all(isinstance(value, str | bytes) for value in np.ravel(array))
+    return texts or name.startswith(("str", "bytes"))

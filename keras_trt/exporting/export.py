@@ -1,0 +1,226 @@
+"""The front function: a Keras model becomes a bundle with a checked ONNX file and, where possible, a plan."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
+from keras_trt._formats import float_type, is_quantized
+from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import Model
+from keras_trt.bundle import check_target
+from keras_trt.data.batches import check_data
+from keras_trt.engine import available_builders
+from keras_trt.engine.profile import sizes_of
+from keras_trt.errors import InputError, ModelError
+from keras_trt.exporting.check_model import (
+    check_kernel_types,
+    check_ranges,
+    check_types,
+    check_weights,
+    computed,
+)
+from keras_trt.exporting.export_onnx import Job, export_onnx
+from keras_trt.exporting.report import ExportReport
+from keras_trt.exporting.stages import Stages
+from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
+from keras_trt.onnx_passes.opset import DEFAULT_OPSET, OPSETS
+from keras_trt.quantize.inventory import SWITCHED_OFF, inventory, silent_layers
+from keras_trt.tensorrt_rules import precision as precisions
+from keras_trt.tfmot.accept import accept
+from keras_trt.trace.layers.recurrent import RECURRENT
+from keras_trt.trace.trace import trace
+
+_ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
+
+
+def export(
+    model: Model,
+    path: str | Path,
+    *,
+    precision: str | None = None,
+    batch: int | Sequence[int] = (1, 8, 32),
+    input_shapes: Any = None,
+    route: str | TFTRTOptions = "onnx",
+    engine: str | None = "auto",
+    compute_capabilities: Sequence[str] | None = None,
+    calibration_data: Any = None,
+    overwrite: bool = False,
+    opset: int | None = None,
+    external_data: bool | None = None,
+    strict: bool = True,
+    verify: bool = True,
+    probe: bool = True,
+    verbose: int = 1,
+) -> ExportReport | TFTRTReport:
+    """Writes a model as a bundle: `model.onnx`, TensorRT plans and a manifest. Load it with `load(path)`.
+
+    Inputs and outputs are named after Keras's: an input after its `Input` layer, an output after the layer
+    that makes it; models without a layer graph use the keys of their dicts, else `input_1`, `output_1`, ...
+
+    Args:
+        model: A built Keras 3 or tf_keras model, quantised or not; it is left as it was.
+        path: The folder to write.
+        precision: None keeps what the model carries: int8 if quantised, float32 around it. `"fp16"` and
+            `"bf16"` choose the float part, `"int8"` quantises a float model with `calibration_data`, and
+            `"int8+fp16"` is both. Inputs and outputs stay as in Keras.
+        batch: The batch sizes of the engine: a number or (min, opt, max).
+        input_shapes: Fixes axes that the model leaves open: a shape with its batch axis, or a list or dict
+            of shapes; an entry is a size, None, a name for a dynamic axis or its (min, opt, max). A
+            subclassed model that was never called takes its signature here, e.g. of `tf.TensorSpec`s.
+        route: `"onnx"`, or `"tf-trt"` (or a `TFTRTOptions`) for TensorFlow's own TensorRT bridge, with
+            TensorFlow <= 2.17; then `path` gets a `saved_model` folder, and engine=None leaves its engines
+            to be built at the first run.
+        engine: `"auto"` builds a plan with what is installed, `"tensorrt"` and `"tensorrt_rtx"` with that,
+            None writes ONNX only.
+        compute_capabilities: GPU classes of a TensorRT-RTX plan, e.g. `["SM86", "SM89"]`.
+        calibration_data: Data to calibrate activation ranges from, when the model has none yet. With a
+            float16 part, layers whose values on it go beyond half of float16's range stay in float32. As
+            for `calibrate`; an iterator is read to its end.
+        overwrite: Replace a bundle that is at `path` already.
+        opset: ONNX opset, 17 to 24; 19 by default, which every TensorRT 10 and 11 reads.
+        external_data: True writes the weights to `model.onnx.data`, beside the graph, False into
+            `model.onnx`; None: beside it only when they would not fit into the file (2 GB).
+        strict: Raise when TensorRT would compute a layer in another type than asked for; False warns.
+        verify: Compare the exported model with Keras on a few rows: of `calibration_data` when there is any,
+            else made up from the inputs' dtypes and the layers behind them.
+        probe: Keep those rows in the bundle with what Keras makes of them, so that `load` can try a runner
+            where the bundle lands. False keeps made-up rows only, for data that must not leave.
+        verbose: 1 shows the stages, 0 nothing.
+
+    Returns:
+        What was written, printable as a table; a `TFTRTReport` from `route="tf-trt"`.
+
+    Raises:
+        ModelError: The model is not built, has weights that are NaN, or quantisers without a range.
+        InputError: A wrong argument.
+        BundleExistsError: Something is at `path` already.
+        ExportError: The model cannot be converted, the result differs from Keras, TensorRT cannot import
+            it, or would compute a layer in another type.
+        EngineError: TensorRT refused the graph.
+        MissingDependencyError: route="tf-trt" without a TensorFlow that has TF-TRT, TensorRT and a GPU.
+
+    Example:
+        >>> report = export(model, "digits.bundle")  # doctest: +SKIP
+        >>> report.int8_mac_share  # doctest: +SKIP
+        0.998
+    """
+    _check_arguments(engine, opset, external_data, compute_capabilities)
+    for name, value in (("overwrite", overwrite), ("strict", strict), ("verify", verify), ("probe", probe)):
+        check_boolean(value, name)
+    check_verbose(verbose)
+    if calibration_data is not None:
+        check_data(calibration_data, name="calibration_data")
+    sizes = sizes_of(batch, "batch")
+    tftrt = options_of(route)
+    if tftrt is not None:
+        check_usable(
+            tftrt, opset=opset, compute_capabilities=compute_capabilities, external_data=external_data
+        )
+    target = check_target(path, overwrite)
+    data = _repeatable(calibration_data)
+    flavor, model, accepting = accept(model, data)
+    check_weights(flavor, model)
+    check_types(flavor, model)
+    stages = Stages(verbose)
+    model = _quantized(model, precision, data, stages)
+    found = inventory(model)
+    check_kernel_types(flavor, model, found)
+    resolved = precisions.resolve(precision, quantized=bool(found))
+    with stages("trace"):
+        traced = trace(model, input_shapes, data, recurrent=_recurrent(resolved) if tftrt is None else ())
+    found, idle = computed(found, traced.computing)
+    check_ranges(found)
+    notes = [*accepting, *idle]
+    common: dict[str, Any] = {"batch": sizes, "verify": verify, "overwrite": overwrite}
+    if tftrt is not None:
+        built = engine is not None
+        return export_tftrt(
+            model,
+            traced,
+            found,
+            target,
+            options=tftrt,
+            build=built,
+            notes=notes,
+            precision=resolved,
+            **common,
+        )
+    silent = silent_layers(flavor, model)
+    if silent:
+        notes = [*notes, f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
+    notes = [*notes, *traced.notes]
+    job = Job(
+        model,
+        traced,
+        found,
+        target,
+        precision=precisions.carried(resolved, (t.scheme for t in found)),
+        opset=int(opset or DEFAULT_OPSET),
+        external_data=external_data,
+        data=data,
+        engine=_chosen_engine(engine),
+        compute_capabilities=compute_capabilities,
+        strict=strict,
+        probe=probe,
+        verbose=verbose,
+        **common,
+    )
+    return export_onnx(job, stages, notes)
+
+
+def _check_arguments(
+    engine: str | None, opset: int | None, external_data: bool | None, capabilities: Sequence[str] | None
+) -> None:
+    if not any(engine is kind or (isinstance(engine, str) and engine == kind) for kind in _ENGINES):
+        raise InputError(f"`engine` must be one of {list(_ENGINES)}. Received: engine={engine!r}")
+    if opset is not None and (
+        not isinstance(opset, Integral) or isinstance(opset, bool) or opset not in OPSETS
+    ):
+        raise InputError(
+            f"`opset` must be a number from {OPSETS[0]} to {OPSETS[-1]}. Received: opset={opset!r}"
+        )
+    if external_data is not None and not isinstance(external_data, bool):
+        raise InputError(f"`external_data` must be None, True or False. Received: {external_data!r}")
+    listed = isinstance(capabilities, list | tuple) and all(isinstance(name, str) for name in capabilities)
+    if capabilities is not None and not listed:
+        raise wrong_argument("compute_capabilities", "a list such as ['SM86', 'SM89']", capabilities)
+
+
+def _repeatable(data: Any) -> Any:
+    """The data, which is read more than once; the batches of an iterator are held."""
+    return deque(data) if isinstance(data, Iterator) else data
+
+
+def _quantized(model: Any, precision: str | None, data: Any, stages: Stages) -> Any:
+    """The model, or a quantised and calibrated copy when that was asked for."""
+    from keras_trt.quantize import calibrate, quantize_model
+
+    found = inventory(model)
+    if is_quantized(precisions.resolve(precision, quantized=False)) and not found:
+        if data is None:
+            raise ModelError(
+                f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "
+                "`calibration_data`, or call `keras_trt.quantize_model(model)` and train it first."
+            )
+        with stages("quantise"):
+            return quantize_model(model, calibration_data=data, verbose=0)
+    if data is not None and any(t.kind == "activation" and not t.amax for t in found):
+        with stages("calibrate"):
+            return calibrate(check_model(model).clone(model), data, verbose=0)
+    return model
+
+
+def _chosen_engine(engine: str | None) -> str | None:
+    if engine != "auto":
+        return engine
+    return next(iter(available_builders()), None)
+
+
+def _recurrent(precision: str) -> tuple[str, ...]:
+    """The recurrent layers that leave as operators; TensorRT-RTX 1.7 refuses a GRU in bfloat16."""
+    return tuple(kind for kind in RECURRENT if (kind, float_type(precision)) != ("GRU", "bf16"))

@@ -1,0 +1,259 @@
+"""The ONNX route of an export: a traced model becomes a bundle with a checked graph and perhaps a plan."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from keras_trt._formats import float_type
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt.bundle import Bundle, write_bundle, write_manifest
+from keras_trt.bundle.probe import Probe, write_probe
+from keras_trt.compare.comparison import Comparison, compare_with_keras
+from keras_trt.compare.overflow import find_overflow
+from keras_trt.compare.probes.probe import made_up, rows_of
+from keras_trt.convert.convert import convert
+from keras_trt.data.batches import batches
+from keras_trt.engine import Plan, available_builders, build_plan
+from keras_trt.errors import ExportError, InputError, RunnerError
+from keras_trt.exporting.report import ExportReport
+from keras_trt.exporting.stages import Stages
+from keras_trt.onnx_passes import run_passes
+from keras_trt.onnx_passes.quantized.grid import Format
+from keras_trt.packing import write
+from keras_trt.packing.check_graph import check_graph
+from keras_trt.packing.manifest import layers_of, manifest_of
+from keras_trt.quantize.inventory import QuantizedTensor
+from keras_trt.quantize.unknown_kernels import unknown_work
+from keras_trt.tensorrt_rules.importable import check_importable, obstacles
+from keras_trt.tensorrt_rules.reached import unreached
+from keras_trt.tensorrt_rules.stats import Product, float_work, int8_share, op_counts, products
+from keras_trt.trace.trace import Trace
+
+_NO_BUILDER = (
+    "The bundle holds no plan: no TensorRT builder is installed. Install one with: "
+    "pip install 'keras-trt[rtx]'"
+)
+_NOT_MEASURED = (
+    "Whether values overflow float16 was not checked on data: pass `calibration_data`, and layers that "
+    "overflow stay in float32."
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export: a model and how it is to be exported, checked.
+
+    Attributes:
+        model: The Keras model as it was traced.
+        traced: Its trace.
+        found: What is quantised in it.
+        target: The folder to write.
+        overwrite: Whether an older bundle there may be replaced.
+        batch: (min, opt, max) batch sizes.
+        precision: What the graph will carry.
+        opset: The ONNX opset.
+        external_data: Whether weights go beside the ONNX file; None: only if they have to.
+        data: Data to look for overflow with, or None.
+        engine: What builds a plan, or None.
+        compute_capabilities: GPU classes of the plan.
+        strict: Whether a precision that TensorRT would not reach is an error.
+        verify: Whether to compare with Keras.
+        probe: Whether rows of `data` may be kept in the bundle.
+        verbose: 1 shows the progress of a build.
+    """
+
+    model: Any
+    traced: Trace
+    found: list[QuantizedTensor]
+    target: Path
+    overwrite: bool
+    batch: tuple[int, int, int]
+    precision: str
+    opset: int
+    external_data: bool | None
+    data: Any
+    engine: str | None
+    compute_capabilities: Sequence[str] | None
+    strict: bool
+    verify: bool
+    probe: bool
+    verbose: int
+
+
+def export_onnx(job: Job, stages: Stages, notes: Sequence[str] = ()) -> ExportReport:
+    """Writes the bundle, whole or not at all.
+
+    Args:
+        job: What to export, and how.
+        stages: Shows and times what happens.
+        notes: For the report.
+
+    Raises:
+        ExportError: The model cannot be converted, or the result differs from Keras.
+        EngineError: TensorRT refused the graph.
+    """
+    said = list(notes)
+    with stages("convert"):
+        graph = convert(job.traced, job.opset)
+    with stages("optimise"):
+        kept = _optimise(graph, job, said)
+    said += [f"TensorRT: {obstacle}" for obstacle in obstacles(graph, job.traced.layers)]
+    with write_bundle(job.target, job.overwrite) as folder:
+        with stages("write"):
+            weighted = list(products(graph, job.traced.layers))
+            if job.found:
+                said += unknown_work(flavor_of(job.model), job.model, float_work(weighted))
+            bundle = _write(folder, graph, weighted, job)
+        compared = Comparison()
+        if job.verify:
+            with stages("verify"):
+                compared = compare_with_keras(job.model, job.traced, bundle, job.found, job.data)
+            said += compared.notes
+        bundle = _with_probe(bundle, compared.probe, job)
+        plan = None
+        if job.engine is not None:
+            with stages("build"):
+                plan = _build(bundle, job, weighted, kept, said)
+        elif not available_builders():
+            said.append(_NO_BUILDER)
+        report = _report(bundle, graph, weighted, compared, plan, job)
+    return replace(report, kept_float32=kept, seconds=stages.seconds, notes=tuple(said))
+
+
+def _optimise(graph: ir.Model, job: Job, notes: list[str]) -> dict[str, str]:
+    """Runs the passes on a converted graph, in place, and checks it; why nodes stayed in float32."""
+    layers, stored = job.traced.layers, [t for t in job.found if t.stored]
+    kept = run_passes(
+        graph,
+        layers,
+        opset=job.opset,
+        quantized=Counter(t.layer for t in stored) if job.found else None,
+        weights={t.layer: Format(t.format, t.block) for t in stored if t.format != "int8"},
+        activations={t.layer: t.format for t in job.found if t.kind == "activation" and t.format != "int8"},
+        floats=float_type(job.precision),
+        keep_float32=job.traced.normalizations,
+        find_overflow=partial(_overflowing, job, notes),
+    )
+    check_graph(graph, layers, job.found)
+    _check_size(graph, job.external_data)
+    if job.engine is not None:
+        check_importable(graph, layers)
+    return kept
+
+
+def _check_size(graph: ir.Model, external_data: bool | None) -> None:
+    arrays = [value.const_value for value in graph.graph.initializers.values()]
+    size = sum(array.nbytes for array in arrays if array is not None)
+    if external_data is False and size > write.LIMIT:
+        raise InputError(
+            f"The weights take {size / 1e9:.1f} GB, and one ONNX file holds less than 2 GB. "
+            "Received: external_data=False. Leave it out, and they go beside the graph."
+        )
+
+
+def _overflowing(job: Job, notes: list[str], graph: ir.Model) -> dict[str, str]:
+    """Which layers float16 cannot hold, and why; says so in the notes."""
+    if job.data is None:
+        notes.append(_NOT_MEASURED)
+        return {}
+    feed = partial(batches, flavor_of(job.model), job.model, job.data)
+    try:
+        found = find_overflow(graph, job.traced, feed, job.batch)
+    except RunnerError as e:
+        notes.append(f"Whether values overflow float16 was not checked: {e}")
+        return {}
+    notes.extend(f"{reason[0].upper()}{reason[1:]}." for reason in found.values())
+    return found
+
+
+def _write(folder: Path, graph: ir.Model, weighted: list[Product], job: Job) -> Bundle:
+    """The ONNX file and the manifest."""
+    external = write.write_onnx(graph, folder, external=job.external_data)
+    manifest = manifest_of(
+        folder,
+        job.traced,
+        weighted,
+        job.found,
+        batch=job.batch,
+        precision=job.precision,
+        opset=graph.opset_imports[""],
+        external=external,
+    )
+    write_manifest(folder, manifest)
+    return Bundle(folder, manifest)
+
+
+def _with_probe(bundle: Bundle, probe: Probe | None, job: Job) -> Bundle:
+    """The bundle with the rows by which `load` tries a runner; the user's own only when they may leave."""
+    if probe is None or not job.probe:
+        probe = Probe(made_up(job.model, job.traced, rows_of(job.traced.inputs, bundle.manifest.batch)))
+    digest = write_probe(bundle.path, probe, bundle.manifest)
+    manifest = replace(bundle.manifest, probe_sha256=digest)
+    write_manifest(bundle.path, manifest)
+    return Bundle(bundle.path, manifest)
+
+
+def _build(bundle: Bundle, job: Job, weighted: list[Product], kept: dict[str, str], notes: list[str]) -> Plan:
+    """Builds a plan, makes sure it computes what the graph says, and writes it."""
+    plan = build_plan(
+        bundle.onnx_path,
+        kind=job.engine or "auto",
+        batch=bundle.manifest.batch,
+        input_shapes=bundle.manifest.axis_sizes,
+        compute_capabilities=job.compute_capabilities,
+        sparse_weights=any(p.two_of_four for p in weighted),
+        verbose=job.verbose,
+    )
+    computes = {record.name: record.computes for record in plan.audit.weighted}
+    wrong = unreached(weighted, computes, job.precision, kept)
+    if wrong and job.strict:
+        raise ExportError(f"{wrong} Pass strict=False to keep the engine all the same.")
+    if wrong:
+        warnings.warn(wrong, stacklevel=4)  # where `export` was called
+        notes.append(wrong)
+    file = bundle.path / plan.stamp.file
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(plan.data)
+    write_manifest(bundle.path, replace(bundle.manifest, plans=(plan.stamp,)))
+    notes.extend(plan.warnings)
+    return plan
+
+
+def _report(
+    bundle: Bundle,
+    graph: ir.Model,
+    weighted: list[Product],
+    compared: Comparison,
+    plan: Plan | None,
+    job: Job,
+) -> ExportReport:
+    """What was written, as far as the files, the graph and the plan say."""
+    files = (bundle.manifest.onnx_file, *bundle.manifest.external_data)
+    plans = () if plan is None else ({**asdict(plan.stamp), "computes": plan.audit.precisions},)
+    return ExportReport(
+        path=job.target,
+        name=job.traced.name,
+        keras=job.traced.flavor,
+        precision=job.precision,
+        opset=bundle.manifest.opset,
+        onnx_bytes=sum((bundle.path / file).stat().st_size for file in files),
+        operators=op_counts(graph),
+        int8_layers=layers_of(p for p in weighted if p.int8),
+        float_layers=layers_of(p for p in weighted if p.computes == "float"),
+        int8_mac_share=int8_share(weighted),
+        fp8_layers=layers_of(p for p in weighted if p.computes == "fp8"),
+        weights=dict(Counter(t.format for t in job.found if t.stored)),
+        sparse_layers=layers_of(p for p in weighted if p.two_of_four),
+        differences=tuple(asdict(d) for d in compared.differences),
+        verified_with=compared.setting.name if compared.setting else None,
+        verified_without=compared.setting.without if compared.setting else "",
+        plans=plans,
+    )

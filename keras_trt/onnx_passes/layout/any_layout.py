@@ -1,0 +1,126 @@
+"""Operators that compute the same in any order of axes, once what they say of the axes is put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from keras_trt.onnx_passes import _graph as g
+
+# fmt: off
+_ELEMENTWISE = frozenset((
+    "Abs", "Add", "And", "Cast", "CastLike", "Ceil", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp",
+    "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "IsInf", "IsNaN",
+    "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not",
+    "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
+    "Softsign", "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Where", "Xor",
+))
+# fmt: on
+_REDUCTIONS = frozenset(("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"))
+_DEFAULT_AXIS = {
+    "Concat": 0,
+    "DequantizeLinear": 1,
+    "LogSoftmax": -1,
+    "QuantizeLinear": 1,
+    "Softmax": -1,
+    "Split": 0,
+}
+# The inputs that name axes, and those with an entry for each axis (Pad: for either side of each).
+_AXES = {**dict.fromkeys(_REDUCTIONS, 1), "Pad": 3, "Slice": 3}
+_PER_AXIS = {"Pad": (1,), "Resize": (2, 3), "Tile": (1,)}
+
+
+def permuted(entries: Sequence[Any] | np.ndarray, order: Sequence[int]) -> list[Any]:
+    """What belongs to axis i comes to the place `order[i]`."""
+    moved = list(entries)
+    for entry, place in zip(entries, order, strict=True):
+        moved[place] = entry
+    return moved
+
+
+def can_be_moved(node: ir.Node, rank: int) -> bool:
+    """Whether a node that works on tensors of this rank works in another order of their axes too."""
+    kind = node.op_type
+    if any(g.rank(value) != rank for value in node.outputs):
+        return False
+    if kind in _ELEMENTWISE:
+        return all(_fits(value, rank) for value in node.inputs)
+    tensors = node.inputs if kind == "Concat" else node.inputs[:1]
+    if any(g.rank(value) != rank or g.constant_shape(value) is not None for value in tensors):
+        return False
+    named = (_AXES[kind],) if kind in _AXES else ()
+    inputs = [node.inputs[i] for i in (*named, *_PER_AXIS.get(kind, ())) if _has(node, i)]
+    return all(g.constant_shape(value) is not None for value in inputs) and _says_all(node)
+
+
+def _says_all(node: ir.Node) -> bool:
+    """Whether a node has nothing more to say of axes than what `move` puts in order."""
+    kind = node.op_type
+    if kind in _REDUCTIONS:
+        return _has(node, 1) and g.integer(node, "keepdims", 1) == 1
+    if kind == "Resize":
+        whole = not _has(node, 1) or g.constant_shape(node.inputs[1]) == (0,)
+        return whole and "axes" not in node.attributes
+    return kind in ("Pad", "Slice", "Tile") or (kind in _DEFAULT_AXIS and "block_size" not in node.attributes)
+
+
+def _fits(value: ir.Value | None, rank: int) -> bool:
+    """A tensor of the region, one number, or a constant that is broadcast along the last axes."""
+    if value is None or g.rank(value) == 0:
+        return True
+    shape = g.constant_shape(value)
+    return g.rank(value) == rank if shape is None else len(shape) <= rank
+
+
+def _has(node: ir.Node, index: int) -> bool:
+    return index < len(node.inputs) and node.inputs[index] is not None
+
+
+def move(node: ir.Node, order: Sequence[int]) -> None:
+    """Puts a node's attributes and constants in order; `order` as for `permuted`."""
+    kind, rank = node.op_type, len(order)
+    if kind in _ELEMENTWISE:
+        for index, value in enumerate(node.inputs):
+            shape = g.constant_shape(value)
+            if shape and int(np.prod(shape)) != 1:
+                _change(node, index, lambda array: _spread(array, rank).transpose(np.argsort(order)))
+    elif kind in _DEFAULT_AXIS:
+        axis = g.integer(node, "axis", _DEFAULT_AXIS[kind])
+        node.attributes["axis"] = ir.AttrInt64("axis", order[axis % rank])
+    elif kind in _AXES and _has(node, _AXES[kind]):
+        _change(node, _AXES[kind], lambda axes: np.array([order[int(axis) % rank] for axis in axes.flat]))
+    elif kind == "Slice":
+        _name_axes(node, order)
+    else:
+        for index in filter(lambda i: _has(node, i), _PER_AXIS[kind]):
+            _change(node, index, lambda sizes: _in_order(sizes, order))
+
+
+def _name_axes(node: ir.Node, order: Sequence[int]) -> None:
+    """A Slice without a list of axes is of the first ones."""
+    starts, graph = node.inputs[1], node.graph
+    count = None if starts is None or starts.shape is None else starts.shape[0]
+    assert graph is not None and isinstance(count, int)  # a Slice has as many starts as it cuts axes
+    node.resize_inputs(max(len(node.inputs), 4))
+    node.replace_input_with(3, g.add_constant(graph, np.array(order[:count], np.int64), f"{node.name}/axes"))
+
+
+def _in_order(sizes: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """Sizes of each axis; none at all, or those of either side, one behind the other."""
+    halves = np.split(sizes, sizes.size // len(order)) if sizes.size else []
+    return np.concatenate([permuted(half, order) for half in halves]) if halves else sizes
+
+
+def _spread(array: np.ndarray, rank: int) -> np.ndarray:
+    return array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+
+def _change(node: ir.Node, index: int, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    old, graph = node.inputs[index], node.graph
+    array = g.constant(old)
+    assert array is not None and old is not None and graph is not None  # `can_be_moved` has looked
+    new = g.add_constant(graph, change(array).astype(array.dtype), f"{old.name}__moved")
+    node.replace_input_with(index, new)

@@ -1,0 +1,1 @@
+"""Passes on quantised operators: Q/DQ, and weights on the grid."""

@@ -1,0 +1,90 @@
+"""Reads the quantised values of a weight back from floats that lie on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_trt._formats import STORED, TOP, dtype_of
+from keras_trt.errors import ExportError
+
+DTYPES = {name: dtype_of(stored) for name, stored in STORED.items()}
+
+_SLAB = 1 << 20  # numbers
+_TOLERANCE = 0.02
+"""Largest distance from the grid, in steps. Float32 rounding moves a weight by about 1e-5 steps."""
+
+
+class Format(NamedTuple):
+    """How a weight is stored.
+
+    Attributes:
+        name: `"int8"`, `"fp8"` (E4M3) or `"int4"`.
+        block: Consecutive input channels that share one scale; None for one scale per output channel.
+    """
+
+    name: str = "int8"
+    block: int | None = None
+
+
+def to_grid(
+    weight: np.ndarray,
+    axis: int,
+    layer: str,
+    form: Format = Format(),  # noqa: B008 - immutable
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quantised values and scales of a weight that lies on a grid.
+
+    Args:
+        weight: Float32.
+        axis: Of the output channels; with a block, of the input channels.
+        layer: For the error.
+        form: The format.
+
+    Returns:
+        The values, of the weight's shape, and float32 scales > 0: one per output channel, or for blocks of
+        the weight's shape with `axis` divided by the block. Where all weights of a scale are zero it is the
+        smallest of the others (TensorRT refuses a scale of 0).
+
+    Raises:
+        ExportError: The weight is not on the grid.
+    """
+    parts, reduced = _parts(weight, axis, form.block)
+    largest = np.maximum(parts.max(axis=reduced, keepdims=True), -parts.min(axis=reduced, keepdims=True))
+    scales = largest.astype(np.float64) / TOP[form.name]
+    alive = scales > 0
+    scales[~alive] = scales[alive].min() if alive.any() else 1 / TOP[form.name]
+    values, distance = np.empty(parts.shape, DTYPES[form.name]), 0.0
+    spread = np.broadcast_to(scales, parts.shape)
+    for rows in _slabs(parts):
+        steps = parts[rows] / spread[rows]
+        rounded = steps.astype(DTYPES["fp8"]) if form.name == "fp8" else np.rint(steps)
+        step = np.maximum(np.abs(steps) / 8, 2**-9) if form.name == "fp8" else 1.0  # E4M3: 3 bits of mantissa
+        distance = max(distance, float((np.abs(steps - rounded.astype(np.float64)) / step).max()))
+        values[rows] = rounded.astype(DTYPES[form.name])
+    if not distance <= _TOLERANCE:
+        raise ExportError(
+            f"The weights of layer {layer!r} are not on an {form.name} grid (up to {distance:.2g} steps "
+            f"away), so writing them as {form.name} would change the model. This happens when a custom layer "
+            "changes its quantised kernel before using it. Leave the layer float: "
+            f"quantize_model(model, skip=[{layer!r}])."
+        )
+    shape = scales.squeeze(reduced).shape
+    return values.reshape(weight.shape), scales.reshape(shape).astype(np.float32)
+
+
+def _slabs(parts: np.ndarray) -> Iterator[slice]:
+    """Parts of the first axis, so that the work in float64 on a large weight takes little memory."""
+    rows = max(1, _SLAB * len(parts) // parts.size)
+    return (slice(start, start + rows) for start in range(0, len(parts), rows))
+
+
+def _parts(weight: np.ndarray, axis: int, block: int | None) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The weight cut so that one scale covers the returned axes."""
+    if block is None:
+        return weight, tuple(i for i in range(weight.ndim) if i != axis)
+    shape = weight.shape
+    cut = weight.reshape(*shape[:axis], shape[axis] // block, block, *shape[axis + 1 :])
+    return cut, (axis + 1,)

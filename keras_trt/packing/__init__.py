@@ -1,0 +1,1 @@
+"""From a finished graph to the files of a bundle."""

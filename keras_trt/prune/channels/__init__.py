@@ -1,0 +1,1 @@
+"""Whole channels: which live together, which go, and the model without them."""

@@ -1,0 +1,1 @@
+"""What pruning each layer costs, measured."""

@@ -1,0 +1,61 @@
+"""How the ONNX file of a bundle can run on the CPU, fastest way first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from keras_trt import _deps
+from keras_trt._formats import is_quantized
+from keras_trt.bundle.manifest import Manifest
+from keras_trt.bundle.read import Bundle
+from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime.runners.openvino import OpenVINORunner
+from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.saturation import saturates
+
+CPU_RUNNERS: dict[str, Callable[[Bundle], Runner]] = {
+    "openvino": OpenVINORunner,
+    "onnxruntime": ONNXRuntimeRunner,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run a bundle.
+
+    Attributes:
+        name: The runner's, e.g. `"openvino"`.
+        make: Makes the runner of a bundle.
+        without: What of the runner's is switched off, for people; empty in its fastest setting.
+    """
+
+    name: str
+    make: Callable[[Bundle], Runner]
+    without: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} without {self.without}" if self.without else self.name
+
+
+_SETTINGS = (
+    Setting("openvino", OpenVINORunner),
+    Setting("openvino", partial(OpenVINORunner, low_precision=False), "its int8 arithmetic"),
+    Setting("onnxruntime", ONNXRuntimeRunner),
+    Setting("onnxruntime", partial(ONNXRuntimeRunner, optimize=False), "its optimisations"),
+)
+
+REFERENCE = _SETTINGS[-1]
+"""The one that does what the file says, node by node."""
+
+
+def settings(manifest: Manifest, names: tuple[str, ...] = tuple(CPU_RUNNERS)) -> Iterator[Setting]:
+    """The ways to run a bundle with the packages that are installed, fastest first."""
+    fastest, without_int8, *_ = _SETTINGS
+    lossy = fastest if saturates() else None
+    # In float the second is the fastest again.
+    left_out = lossy if is_quantized(manifest.precision) else without_int8
+    for setting in _SETTINGS:
+        if setting.name in names and _deps.available(setting.name) and setting is not left_out:
+            yield setting

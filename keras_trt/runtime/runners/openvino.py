@@ -1,0 +1,80 @@
+"""Runs the ONNX file on the CPU with OpenVINO, the default where no GPU is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_trt import _deps
+from keras_trt._formats import rounds_in_bfloat16
+from keras_trt.bundle.read import Bundle
+from keras_trt.errors import RunnerError
+from keras_trt.runtime.runners.openvino_model import repair
+from keras_trt.runtime.runners.runner import Runner
+
+
+class OpenVINORunner(Runner):
+    """OpenVINO on the CPU. int8 Q/DQ runs in int8, floats in float32.
+
+    Args:
+        bundle: What to run.
+        low_precision: False computes int8 layers in float32, rounded as the graph says: slower, and right
+            where OpenVINO's int8 transformations are not.
+    """
+
+    name = "openvino"
+
+    def __init__(self, bundle: Bundle, *, low_precision: bool = True) -> None:
+        super().__init__(bundle.manifest)
+        if rounds_in_bfloat16(bundle.manifest.precision):
+            # Seen with OpenVINO 2026.4: an int8 convolution with a bfloat16 bias gives garbage, no error.
+            raise RunnerError(
+                f"OpenVINO computes int8 with bfloat16 around it wrongly; it does not run `{bundle.path}`. "
+                "Run it on a GPU, or export with precision='int8' or 'int8+fp16' for CPUs."
+            )
+        openvino = _deps.require("openvino", install="openvino>=2026.1", why="runner='openvino'")
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else it rounds activations where only weights are int8
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            core = openvino.Core()
+            model = core.read_model(str(bundle.onnx_path))
+            repair(model, openvino)
+            if not low_precision:
+                options["LP_TRANSFORMS_MODE"] = "NO"  # int8 rounding, float arithmetic
+            self._compiled = core.compile_model(model, "CPU", options)
+        except RuntimeError as e:
+            raise RunnerError(
+                f"OpenVINO cannot load `{bundle.onnx_path}`: {_shortened(e)} "
+                "ONNX Runtime may: load it with runner='onnxruntime'."
+            ) from e
+        # An infer request serves one call at a time. Thread-local ones would die with TensorFlow's threads,
+        # inside Python's clean-up of the thread, which crashes the process.
+        self._idle: list[Any] = []
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
+        try:
+            request = self._idle.pop()
+        except IndexError:  # all are busy in other threads
+            request = self._compiled.create_infer_request()
+        try:
+            request.infer(dict(feeds), share_inputs=True)
+            # By position: OpenVINO merges equal nodes, and one of two outputs loses its name.
+            found = (np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
+            return dict(zip((spec.name for spec in self.outputs), found, strict=True))
+        except RuntimeError as e:
+            shapes = {name: array.shape for name, array in feeds.items()}
+            raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
+        finally:
+            self._idle.append(request)
+
+
+def _shortened(error: Exception, limit: int = 300) -> str:
+    """The end of OpenVINO's text, which says what is wrong; before it stand lines of its own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]} ..."

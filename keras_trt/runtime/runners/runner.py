@@ -1,0 +1,61 @@
+"""What every runner does: take named arrays, return named arrays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import TracebackType
+
+import numpy as np
+
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle.manifest import Manifest
+
+
+class Runner(ABC):
+    """Runs one model. To add a runner, subclass this and pass an instance to `EngineModel`.
+
+    Attributes:
+        name: e.g. `"openvino"`.
+        reason: Why this runner was chosen; one sentence, or empty.
+        inputs: The graph's inputs.
+        outputs: The graph's outputs.
+        batch_range: The smallest and largest batch one `run` takes; None means no limit.
+    """
+
+    name: str
+    reason: str = ""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batch_range: tuple[int, int | None]
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.inputs, self.outputs = manifest.inputs, manifest.outputs
+        first = manifest.inputs[0].shape[:1]
+        self.batch_range = (first[0], first[0]) if first and isinstance(first[0], int) else (1, None)
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one batch.
+
+        Args:
+            feeds: One C-contiguous array per input, in the shape and dtype of its spec.
+
+        Returns:
+            One array per output, owned by the caller.
+
+        Raises:
+            RunnerError: The engine failed.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most runners hold nothing that the garbage collector cannot free
+        """Frees device memory and threads. The runner cannot run afterwards."""
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.reason!r})" if self.reason else f"{type(self).__name__}()"

@@ -1,0 +1,1 @@
+"""What TensorRT takes, and in which types it computes."""

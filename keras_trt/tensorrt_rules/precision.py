@@ -1,0 +1,58 @@
+"""What users may ask of `precision`, and what a graph then carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from keras_trt._formats import float_type
+from keras_trt.errors import InputError
+
+_FLOATS = {"fp32": "float32", "float32": "float32", "fp16": "fp16", "float16": "fp16", "bf16": "bf16"}
+_FLOATS["bfloat16"] = "bf16"
+KNOWN = (None, "float32", "fp16", "bf16", "int8", "int8+fp16", "int8+bf16")
+
+
+def resolve(precision: Any, *, quantized: bool) -> str:
+    """The precision that was asked for, in one word for each part.
+
+    Args:
+        precision: What the user asked for; None keeps what the model carries.
+        quantized: Whether the model carries int8. It then stays, and a float type is for the rest.
+
+    Returns:
+        `"float32"`, `"fp16"`, `"bf16"`, `"int8"`, `"int8+fp16"` or `"int8+bf16"`.
+
+    Raises:
+        InputError: An unknown precision.
+
+    Example:
+        >>> resolve("fp16", quantized=True)
+        'int8+fp16'
+    """
+    parts = [] if precision is None else str(precision).lower().split("+")
+    wants_int8 = "int8" in parts
+    floats = [part for part in parts if part != "int8"]
+    if len(parts) > 2 or len(floats) > 1 or any(part not in _FLOATS for part in floats):
+        known = ", ".join(map(repr, KNOWN))
+        raise InputError(f"`precision` must be one of {known}. Received: precision={precision!r}")
+    rest = _FLOATS[floats[0]] if floats else "float32"
+    if not (quantized or wants_int8):
+        return rest
+    return "int8" if rest == "float32" else f"int8+{rest}"
+
+
+def carried(asked: str, schemes: Iterable[str]) -> str:
+    """What a graph carries.
+
+    Args:
+        asked: The precision that was asked for, resolved.
+        schemes: The schemes of the quantised layers, e.g. `"fp8"`.
+
+    Example:
+        >>> carried("int8+fp16", ["int8-weights", "int8-weights"])
+        'int8-weights+fp16'
+    """
+    rest = float_type(asked)
+    parts = [*sorted(set(schemes)), *([] if rest == "float32" else [rest])]
+    return "+".join(parts) or "float32"

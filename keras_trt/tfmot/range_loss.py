@@ -1,0 +1,193 @@
+"""What it costs to make TF-MOT's ranges symmetric: per tensor, and in accuracy when there is data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.flavor_of import check_model, flavor_of
+from keras_trt._keras.types import Model
+from keras_trt.errors import InputError, ModelError
+from keras_trt.reports import Report
+from keras_trt.tfmot.from_tfmot import Conversion, QuantizedInput, from_tfmot
+from keras_trt.tfmot.wrapped import is_wrapped
+
+Metric = Callable[[Any, Any], float]
+_WORTH_SAYING = 1.001
+
+
+def range_report(
+    model: Model, data: Any = None, *, metric: Metric | None = None, batch_size: int = 32
+) -> Report:
+    """How much coarser each activation's grid gets when a TF-MOT model is made symmetric for TensorRT.
+
+    TF-MOT's step is `(max - min) / 255`, the symmetric one `max(|min|, |max|) / 127`; `coarser` is their
+    ratio: 1.0 loses nothing, 2.0 one bit (the output of a ReLU). Weights are symmetric in TF-MOT already.
+
+    Args:
+        model: A tf_keras model wrapped by TF-MOT; it is not changed.
+        data: Labelled data for the accuracy before and after: `(inputs, targets)` as arrays, or batches of
+            them (a `tf.data.Dataset`, a `Sequence`, any iterable).
+        metric: `metric(targets, predictions) -> float`; the accuracy, when None.
+        batch_size: Batch size for arrays.
+
+    Returns:
+        A report with the columns layer, input, minimum, maximum, amax, step, int8_step, coarser. Numbers are
+        None for a tensor whose range TF-MOT has not learned yet.
+
+    Raises:
+        ModelError: TF-MOT has not wrapped the model.
+        InputError: The data holds no targets, or the accuracy of the model's outputs is not defined.
+
+    Example:
+        >>> print(range_report(quantized, (x_test, y_test)))
+    """
+    flavor = check_model(model)
+    if not is_wrapped(flavor, model):
+        raise ModelError(
+            f"Model {model.name!r} holds no layer wrapped by TF-MOT, so there is no range to compare. "
+            "Use `keras_trt.report(model)`."
+        )
+    conversion = from_tfmot(model)
+    notes = summary(conversion)
+    if data is not None:
+        notes.append(accuracy_note(model, conversion.model, data, metric, batch_size))
+    return Report(f"{model.name}: ranges of TF-MOT made symmetric", tuple(_rows(conversion)), tuple(notes))
+
+
+def summary(conversion: Conversion) -> list[str]:
+    """The range loss in one sentence; none when there is no loss, as with `TensorRTQuantizeScheme`."""
+    known = [tensor for tensor in conversion.inputs if tensor.learned is not None]
+    worst = max(known, key=_loss, default=None)
+    if worst is None or _loss(worst) < _WORTH_SAYING:
+        return []
+    return [
+        f"{len(known)} activation ranges of TF-MOT were made symmetric: their steps grew "
+        f"{np.median([_loss(tensor) for tensor in known]):.2f}x in the median, {_loss(worst):.2f}x at most "
+        f"(the input of layer {worst.layer!r}). See `keras_trt.tfmot.range_report(model)`."
+    ]
+
+
+def made_symmetric(model: Any, data: Any = None) -> tuple[Any, list[str]]:
+    """The plain form of any model, and for one that TF-MOT has wrapped what that cost, in sentences.
+
+    Args:
+        model: Any Keras model.
+        data: Data of the user; a `tf.data.Dataset` with targets also gives the accuracy before and after.
+    """
+    flavor = flavor_of(model)
+    if not is_wrapped(flavor, model):
+        return model, []
+    conversion = from_tfmot(model)
+    notes = summary(conversion)
+    if (
+        conversion.inputs
+        and isinstance(getattr(data, "element_spec", None), tuple)
+        and len(data.element_spec) > 1
+    ):
+        try:
+            notes.append(accuracy_note(model, conversion.model, data))
+        except InputError as e:
+            notes.append(f"The accuracy before and after was not measured: {e}")
+    return conversion.model, notes
+
+
+def accuracy_note(
+    before: Any, after: Any, data: Any, metric: Metric | None = None, batch_size: int = 32
+) -> str:
+    """The metric of both models on labelled data, as a sentence."""
+    targets, (old, new) = _predictions((before, after), data, batch_size)
+    name = "accuracy" if metric is None else getattr(metric, "__name__", "metric")
+    values = [float((metric or accuracy)(targets, predictions)) for predictions in (old, new)]
+    return f"{name} on {len(targets)} samples: {values[0]:.4f} before, {values[1]:.4f} after."
+
+
+def accuracy(targets: Any, predictions: Any) -> float:
+    """The share of right answers, chosen as Keras does: by class index, one-hot row or threshold 0.5.
+
+    Raises:
+        InputError: Several outputs, or targets that are no classes.
+    """
+    if (
+        not isinstance(predictions, np.ndarray)
+        or not isinstance(targets, np.ndarray)
+        or predictions.ndim != 2
+    ):
+        raise InputError(
+            "The accuracy needs one output of shape (samples, classes). Pass "
+            "`metric=lambda targets, predictions: ...` for other models."
+        )
+    one_hot = targets.shape == predictions.shape
+    if not (one_hot or targets.size == len(predictions)) or not np.array_equal(targets, np.rint(targets)):
+        raise InputError(
+            f"The accuracy needs class indices or one-hot rows. Received: {targets.dtype} targets of shape "
+            f"{targets.shape} for predictions of shape {predictions.shape}. Pass `metric`."
+        )
+    if predictions.shape[1] == 1:
+        return float(np.mean((predictions > 0.5) == (targets.reshape(-1, 1) > 0.5)))
+    labels = targets.argmax(-1) if one_hot else targets.reshape(-1)
+    return float(np.mean(predictions.argmax(-1) == labels))
+
+
+def _rows(conversion: Conversion) -> Iterator[dict[str, Any]]:
+    for tensor in conversion.inputs:
+        learned = tensor.learned
+        yield {
+            "layer": tensor.layer,
+            "input": tensor.position,
+            "minimum": None if learned is None else learned.minimum,
+            "maximum": None if learned is None else learned.maximum,
+            "amax": None if learned is None else learned.amax,
+            "step": None if learned is None else learned.step,
+            "int8_step": None if learned is None else learned.amax / 127,
+            "coarser": None if learned is None else learned.loss,
+        }
+
+
+def _loss(tensor: QuantizedInput) -> float:
+    return tensor.learned.loss if tensor.learned is not None else 0.0
+
+
+def _predictions(models: tuple[Any, Any], data: Any, batch_size: int) -> tuple[Any, list[Any]]:
+    """All targets, and all predictions of both models; structures of several outputs stay."""
+    tf = flavor_of(models[0]).tf
+    targets: list[Any] = []
+    outputs: list[list[Any]] = [[], []]
+    for x, y in _labelled_batches(data, batch_size):
+        targets.append(tf.nest.map_structure(np.asarray, y))
+        for model, found in zip(models, outputs, strict=True):
+            found.append(model.predict_on_batch(x))
+    if not targets:
+        raise InputError("The data holds no batch. Received: an empty data set.")
+
+    def joined(batches: list[Any]) -> Any:
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)
+
+    return joined(targets), [joined(found) for found in outputs]
+
+
+def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise InputError(f"`data` as arrays is (inputs, targets). Received: a tuple of {len(data)}.")
+        inputs, targets = data
+        for start in range(0, len(targets), batch_size):
+            part = slice(start, start + batch_size)
+            yield _sliced(inputs, part), targets[part]
+        return
+    for batch in data:
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            raise InputError(
+                f"Batches must be (inputs, targets). Received: a batch of {type(batch).__name__}."
+            )
+        yield batch[0], batch[1]
+
+
+def _sliced(inputs: Any, part: slice) -> Any:
+    if isinstance(inputs, dict):
+        return {name: value[part] for name, value in inputs.items()}
+    if isinstance(inputs, (list, tuple)):
+        return [value[part] for value in inputs]
+    return inputs[part]

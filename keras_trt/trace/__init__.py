@@ -1,0 +1,1 @@
+"""A model as one frozen TensorFlow graph, with its weights beside it."""

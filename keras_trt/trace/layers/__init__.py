@@ -1,0 +1,1 @@
+"""Layers that are traced in another way than Keras calls them."""

@@ -1,0 +1,1 @@
+"""What a traced graph is simplified by, before it is converted."""

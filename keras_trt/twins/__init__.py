@@ -1,0 +1,1 @@
+"""Quantised layers: a layer's own class with quantisers inside."""

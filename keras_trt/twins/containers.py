@@ -1,0 +1,73 @@
+"""Layers and models that make their own sub-layers must remember which of them are quantised.
+
+Functional and Sequential models write their layers' configs to a file; a custom layer, an attention
+layer or a model with a config of its own writes only that and makes its sub-layers anew. Such a container
+becomes a twin whose config lists the quantised layers one level below, each by its position among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import ModelError
+from keras_trt.twins.twins import LayerScheme, float_class, is_twin, numbered, quantize_layer
+
+Position = tuple[int, ...]
+
+
+def mark_containers(flavor: Flavor, model: Any) -> None:
+    """Makes every container of quantised layers remember them, in place."""
+    if not _writes_layers(flavor, model):
+        _remember(flavor, model)
+        return
+    for child in flavor.children(model):
+        mark_containers(flavor, child)
+
+
+def _writes_layers(flavor: Flavor, layer: Any) -> bool:
+    """Whether the layer's config holds the configs of those inside, with their quantisation."""
+    functional = flavor.is_model(layer) and flavor.is_functional(layer)
+    return functional and flavor.writes_layers(float_class(layer))
+
+
+def _remember(flavor: Flavor, layer: Any) -> None:
+    found = []
+    for position, child in _below(flavor, layer):
+        _remember(flavor, child)
+        if is_twin(child):
+            found.append((position, child.quantization))
+    if found and is_twin(layer):
+        layer.quantization = replace(layer.quantization, children=tuple(found))
+    elif found:
+        quantize_layer(layer, LayerScheme(children=tuple(found)))
+
+
+def _below(flavor: Flavor, layer: Any, position: Position = ()) -> Iterator[tuple[Position, Any]]:
+    """The layers one level below; functional models in between are looked through."""
+    for i, child in enumerate(numbered(flavor, layer)):
+        sequential = isinstance(child, flavor.keras.Sequential)  # one that is not built has no graph yet
+        if (sequential and flavor.writes_layers(float_class(child))) or _writes_layers(flavor, child):
+            yield from _below(flavor, child, (*position, i))
+        else:
+            yield (*position, i), child
+
+
+def check_adopted(flavor: Flavor, model: Any) -> None:
+    """Makes sure that every remembered descendant came back quantised.
+
+    Raises:
+        ModelError: A container made its sub-layers in another way than when it was saved.
+    """
+    for path, layer in [(model.name, model), *flavor.walk(model)]:
+        if not is_twin(layer):
+            continue
+        there = dict(_below(flavor, layer))
+        for position, _ in layer.quantization.children:
+            if position not in there or not is_twin(there[position]):
+                raise ModelError(
+                    f"Layer {path!r} ({type(layer).__name__}) did not make the sub-layers it was saved with, "
+                    "so their quantisation is lost. Make them in `__init__` or `build`, always in one order."
+                )

@@ -1,0 +1,113 @@
+"""Kernels and biases that read as quantised while their layer computes, else as float variables."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from keras_trt._keras.calls.exporting import is_exporting
+from keras_trt._keras.calls.running import is_running
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import kernel_of
+from keras_trt.twins import switch
+from keras_trt.twins.fake_quant import fake_quantize_weights, quantize_weights
+from keras_trt.twins.quantizer import is_corrected, is_observing, observed_bias, observed_kernel
+
+
+def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
+    """The property that stands for the kernel `layer.<name>` on the twin of `base`."""
+    on_grid = functools.partial(_on_grid, flavor, name)
+    return _property(flavor, base, name, lambda layer: name in layer.quantization.kernels, on_grid)
+
+
+def bias_property(flavor: Flavor, base: Any) -> property:
+    """The property that stands for `layer.bias` on the twin of `base`; see `correction`."""
+    shifted = functools.partial(_shifted, flavor)
+    return _property(flavor, base, "bias", lambda layer: bool(layer.quantization.shift), shifted)
+
+
+def _property(
+    flavor: Flavor,
+    base: Any,
+    name: str,
+    is_quantized: Callable[[Any], bool],
+    quantized: Callable[[Any, Any], Any],
+) -> property:
+    """The property of a weight that is `quantized(layer, variable)` while its layer computes quantised."""
+    inherited = getattr(base, name, None)
+
+    def get(self: Any) -> Any:
+        if isinstance(inherited, property):
+            variable = inherited.__get__(self)
+        elif name in self.__dict__:
+            variable = self.__dict__[name]
+        else:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if not is_running(self) or not is_quantized(self):
+            return variable
+        on = is_observing() or switch.state(flavor, self.quantization_switch.on)
+        if on is False:
+            return variable
+        return switch.either(
+            flavor,
+            on,
+            lambda: quantized(self, variable),
+            lambda: flavor.tf.cast(flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype),
+        )
+
+    def set_(self: Any, value: Any) -> None:
+        if isinstance(inherited, property):
+            inherited.__set__(self, value)
+        else:
+            self.__dict__[name] = value
+
+    return property(get, set_)
+
+
+def _on_grid(flavor: Flavor, name: str, layer: Any, variable: Any) -> Any:
+    """The kernel as the layer computes with it: on the grid, in the layer's compute dtype."""
+    tf = flavor.tf
+    axes, formats = kernel_of(layer, name).channel_axes, layer.quantization.scheme
+    if is_exporting() and (formats.weights != "int8" or flavor.keeps_floats(layer)):
+        # Ops that tf2onnx knows not, or would leave in the loop over time: hand it the numbers.
+        with tf.init_scope():
+            values = tf.cast(tf.convert_to_tensor(flavor.raw(variable)), tf.float32)
+            values = _enlarged(flavor, name, layer, values)
+            rounded = quantize_weights(values, axes, formats.weights, formats.block).numpy()
+        return tf.constant(rounded, layer.compute_dtype)
+    weights = tf.convert_to_tensor(flavor.raw(variable))
+    if weights.dtype in (tf.float16, tf.bfloat16):
+        weights = tf.cast(weights, tf.float32)
+    # While calibrating nothing is trained, and TensorFlow keeps the graph of every custom gradient for ever.
+    rounding = quantize_weights if is_observing() else fake_quantize_weights
+    rounded = rounding(_enlarged(flavor, name, layer, weights), axes, formats.weights, formats.block)
+    return tf.cast(observed_kernel(layer, weights, rounded), layer.compute_dtype)
+
+
+def _enlarged(flavor: Flavor, name: str, layer: Any, weights: Any) -> Any:
+    """The kernel times the gains of its channels: it rounds to the same steps, of a scale times the gain."""
+    own = layer.quantization
+    if not own.gain or name != own.kernels[-1] or not is_corrected():
+        return weights
+    gain = layer.quantization_switch.gain
+    return weights * (_known(flavor, gain) if is_exporting() else flavor.raw(gain))
+
+
+def _known(flavor: Flavor, variable: Any) -> Any:
+    with flavor.tf.init_scope():
+        return flavor.raw(variable).numpy()
+
+
+def _shifted(flavor: Flavor, layer: Any, bias: Any) -> Any:
+    """The bias as the layer computes with it: moved by what rounding moves the mean, the other way."""
+    tf = flavor.tf
+    bias, shift = flavor.raw(bias), flavor.raw(layer.quantization_switch.shift)
+    if not is_corrected():
+        return tf.cast(tf.convert_to_tensor(bias), layer.compute_dtype)
+    if is_exporting():  # one constant, as a bias is without a shift
+        with tf.init_scope():
+            values = (tf.cast(tf.convert_to_tensor(bias), tf.float32) + shift).numpy()
+        return tf.constant(values, layer.compute_dtype)
+    floats = tf.cast(tf.convert_to_tensor(bias), tf.float32)
+    return tf.cast(observed_bias(layer, floats, floats + shift), layer.compute_dtype)

@@ -1,0 +1,85 @@
+"""tf2onnx leaves no trace in the process, and our handlers hold for one conversion."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import numpy as np
+import pytest
+
+from keras_trt.convert.convert import convert
+from keras_trt.convert.handlers import handlers
+from keras_trt.trace.trace import trace
+from tests.onnx_tools import ops, run
+
+
+def registered():
+    import tf2onnx.tfonnx  # noqa: F401 - fills the registry
+    from tf2onnx.handler import tf_op
+
+    return {domain: [sorted(v) for v in versions] for domain, versions in tf_op.get_opsets().items()}
+
+
+def gelu_net(k):
+    return k.Sequential([k.Input((3,), name="x"), k.layers.Activation("gelu", name="y")])
+
+
+def test_gelu_is_converted_and_nothing_stays_registered(k):
+    before = copy.deepcopy(registered())
+    model = convert(trace(gelu_net(k)))
+    assert registered() == before
+    assert not {"Erfc"} & set(ops(model))
+    x = np.linspace(-3, 3, 9, dtype=np.float32).reshape(3, 3)
+    np.testing.assert_allclose(run(model, x=x)["y"], gelu_net(k)(x), atol=1e-6)
+
+
+def test_handlers_go_even_after_an_error():
+    before = copy.deepcopy(registered())
+    try:
+        with handlers():
+            raise ValueError
+    except ValueError:
+        pass
+    assert registered() == before
+
+
+def test_tf2onnx_is_quiet_and_its_logger_restored(k, capfd):
+    logger = logging.getLogger("tf2onnx")
+    logger.setLevel(logging.INFO)
+    try:
+        convert(trace(gelu_net(k)))
+        assert logger.level == logging.INFO
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert "tf2onnx" not in capfd.readouterr().err
+
+
+def test_inputs_and_outputs_bear_keras_names_even_where_the_graph_uses_them(k):
+    x = k.Input((3,), name="x")
+    model = convert(trace(k.Model(x, [k.layers.ReLU(name="y")(x), x])))
+    assert [v.name for v in model.graph.inputs] == ["x"]
+    assert [v.name for v in model.graph.outputs] == ["y", "x_1"]
+    found = run(model, x=np.float32([[-1, 0, 2]]))
+    np.testing.assert_array_equal(found["y"], [[0, 0, 2]])
+    np.testing.assert_array_equal(found["x_1"], [[-1, 0, 2]])
+
+
+def test_an_input_that_nothing_reads_stays(k):
+    x, unused = k.Input((3,), name="x"), k.Input((2,), name="unused")
+    try:
+        keras_model = k.Model([x, unused], k.layers.ReLU(name="y")(x))
+    except ValueError as e:
+        pytest.skip(f"this Keras refuses such a model: {e}")
+    model = convert(trace(keras_model))
+    assert [v.name for v in model.graph.inputs] == ["x", "unused"]
+
+
+def test_a_square_in_another_layout_keeps_its_shape(k):
+    """LayerNormalization squares in Keras 3; of one pixel a wrong Reshape was made, and an outer product."""
+    layers = k.layers
+    x = np.random.default_rng(0).random((4, 1, 1, 8), np.float32)
+    for convolution in (layers.Conv2D(8, 3, padding="same"), layers.DepthwiseConv2D(3, padding="same")):
+        net = k.Sequential([k.Input((1, 1, 8), name="x"), convolution, layers.LayerNormalization(name="y")])
+        found = run(convert(trace(net)), x=x)["y"]
+        np.testing.assert_allclose(found, net(x), atol=1e-5)

@@ -1,0 +1,69 @@
+"""A model that cannot leave is refused before its export, with the layer's name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt.errors import ExportError, ModelError
+from keras_trt.exporting import export
+from keras_trt.exporting.check_model import check_weights
+from keras_trt.quantize import quantize_model
+from tests.nets import residual_net
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_weight_that_is_not_finite_is_named(k, bad):
+    model = residual_net(k)
+    flavor = flavor_of(model)
+    check_weights(flavor, model)
+    bias = model.get_layer("strided").bias
+    bias.assign([bad] + [0.0] * 7)
+    with pytest.raises(ModelError, match="Layer 'strided': weight .*bias.* holds 1 values"):
+        check_weights(flavor, model)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_quantised_weights_that_cannot_hold_the_grid_are_refused(k, dtype, tmp_path):
+    inputs = k.Input((4,), dtype=dtype)
+    model = quantize_model(
+        k.Model(inputs, k.layers.Dense(2, name="head", dtype=dtype)(inputs)), "int8-weights"
+    )
+    with pytest.raises(ModelError, match=f"layer 'head' with {dtype} weights.*'mixed_{dtype}'"):
+        export(model, tmp_path / "m.bundle", engine=None, verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_layers_in_float64_are_refused_by_name(k, quantized, tmp_path):
+    x = k.Input((8, 8, 3), dtype="float64")
+    y = k.layers.BatchNormalization(dtype="float64")(k.layers.Conv2D(4, 3, dtype="float64", name="wide")(x))
+    precision = {"precision": "int8", "calibration_data": np.ones((2, 8, 8, 3))} if quantized else {}
+    with pytest.raises(ModelError, match="does not compute in float64.*wide.*dtype 'float32'"):
+        export(k.Model(x, y), tmp_path / "net", engine=None, verbose=0, **precision)
+
+
+def test_a_model_of_bfloat16_weights_is_refused_by_name(k, tmp_path):
+    x = k.Input((4,), dtype="bfloat16")
+    model = k.Model(x, k.layers.Dense(2, name="head", dtype="bfloat16")(x))
+    with pytest.raises(ModelError, match="layer 'head' with bfloat16 weights.*'mixed_bfloat16'"):
+        export(model, tmp_path / "net", engine=None, verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "advice"), [("switch", "keras.ops.cond"), ("scan", "'scan'.*for")])
+def test_control_flow_that_onnx_cannot_take_is_refused_with_a_way_out(name, advice, tmp_path):
+    import keras
+
+    ops = keras.ops
+
+    def switch(x):
+        return ops.switch(ops.cast(ops.sum(x) > 0, "int32"), [ops.abs, ops.negative, ops.square], x)
+
+    def scan(x):
+        return ops.scan(lambda total, v: (total + v, total * v), ops.zeros((4,)), x)[1]
+
+    layer = keras.layers.Lambda({"switch": switch, "scan": scan}[name], name=name)
+    with pytest.raises(ExportError, match=advice):
+        export(keras.Sequential([keras.Input((4,)), layer]), tmp_path / "net", engine=None, verbose=0)

@@ -1,0 +1,134 @@
+"""Arithmetic between convolutions takes their order of axes, and computes what it did."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx_ir.passes import common
+
+from keras_trt import export, load
+from keras_trt.onnx_passes.layout.regions import MoveRegionsPass
+from keras_trt.onnx_passes.simplify import SimplifyPass
+from keras_trt.quantize import quantize_model
+from tests.onnx_tools import GraphBuilder, build, floats, ops, run
+
+NHWC, NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
+
+
+def between(k, name):
+    """What stands between two convolutions of NHWC images (16, 16, 8)."""
+    import tensorflow as tf
+
+    L = k.layers
+    return {
+        "times": lambda x: x * (1 / 6),
+        "divided": lambda x: x / 6.0,
+        "channels": lambda x: x * tf.range(8, dtype="float32") - tf.ones((1, 16, 1)),
+        "hard_sigmoid": L.Activation("hard_sigmoid"),
+        "prelu": L.PReLU(shared_axes=[1, 2], alpha_initializer="uniform"),
+        "split": lambda x: tf.concat(tf.split(x, [2, 6], axis=-1)[::-1], axis=-1),
+        "slices": lambda x: tf.concat([x[..., :3], x[..., 3:] * 2.0], axis=-1),
+        "columns": lambda x: tf.concat([x[:, ::2], x[:, 1::2]], axis=2),
+        "pad": lambda x: tf.pad(x, [[0, 0], [1, 2], [3, 0], [0, 0]]),
+        "nearest": L.UpSampling2D((2, 3)),
+        "softmax": L.Softmax(axis=-1),
+        "mean": lambda x: x - tf.reduce_mean(x, axis=[1, 2], keepdims=True),
+        "branches": lambda x: tf.where(x > 0, x, tf.tanh(x)) + tf.maximum(x, 0.2),
+        "tiled": lambda x: tf.tile(x, [1, 2, 1, 1]),
+    }[name]
+
+
+NAMES = [
+    "times",
+    "divided",
+    "channels",
+    "hard_sigmoid",
+    "prelu",
+    "split",
+    "slices",
+    "columns",
+    "pad",
+    "nearest",
+]
+NAMES += ["softmax", "mean", "branches", "tiled"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_transpose_is_left_for_the_image(k, name, tmp_path):
+    made = between(k, name)
+    layer = made if isinstance(made, k.layers.Layer) else k.layers.Lambda(made, name="between")
+    x = k.Input((16, 16, 8))
+    y = k.layers.Conv2D(8, 3, padding="same")(layer(k.layers.Conv2D(8, 3, padding="same")(x)))
+    model = k.Model(x, k.layers.GlobalAveragePooling2D()(y))
+    report = export(model, tmp_path / "net", engine=None, verbose=0)
+    assert report.operators["Transpose"] == 1
+    values = floats(3, 16, 16, 8)
+    for runner in ("openvino", "onnxruntime"):
+        found = load(tmp_path / "net", runner=runner, verbose=0).predict(values, verbose=0)
+        np.testing.assert_allclose(found, model.predict(values, verbose=0), atol=1e-5, err_msg=runner)
+    build(tmp_path / "net" / "model.onnx")
+
+
+def test_int8_stays_int8_in_the_other_order(k, tmp_path):
+    x = k.Input((16, 16, 8))
+    y = k.layers.Conv2D(8, 3, padding="same", name="a")(x)
+    y = k.layers.Conv2D(8, 3, padding="same", name="b")(k.layers.UpSampling2D()(k.layers.ReLU()(y * 0.3)))
+    values = floats(8, 16, 16, 8)
+    model = quantize_model(
+        k.Model(x, k.layers.GlobalAveragePooling2D()(y)), calibration_data=values, verbose=0
+    )
+    report = export(model, tmp_path / "net", engine=None, verbose=0)
+    assert (report.int8_mac_share, report.operators["Transpose"]) == (1.0, 1)
+
+
+def moved(model):
+    """The model after the passes that the rewrite works with, and whether it answers as before."""
+    common.ShapeInferencePass()(model)
+    x = floats(2, 3, 5, 4)
+    before = run(model, x=x)
+    for _ in range(3):
+        MoveRegionsPass()(model)
+        SimplifyPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    for name, value in run(model, x=x).items():
+        np.testing.assert_allclose(value, before[name], rtol=1e-6, err_msg=name)
+    return model
+
+
+def test_a_region_is_left_where_a_move_would_not_pay():
+    b = GraphBuilder(x=("batch", 3, 5, 4))
+    y = b("Relu", b("Transpose", "x", perm=NHWC, name="t"), name="relu")
+    model = moved(b.finish(y, b("Softmax", y, axis=-1, name="softmax")))
+    assert ops(model).count("Transpose") == 1
+
+
+def test_a_tensor_that_others_read_in_the_old_order_keeps_one_transpose():
+    b = GraphBuilder(x=("batch", 3, 5, 4))
+    y = b("Mul", b("Transpose", "x", perm=NHWC, name="t"), floats(3), name="mul")
+    first, second = (b("Transpose", b(op, y, name=op), perm=NCHW, name=f"t_{op}") for op in ("Relu", "Neg"))
+    model = moved(b.finish(first, second, y))
+    assert ops(model).count("Transpose") == 1
+
+
+def test_another_order_comes_and_goes():
+    b = GraphBuilder(x=("batch", 3, 5, 4))
+    y = b("Add", b("Transpose", "x", perm=[2, 0, 3, 1], name="t"), floats(4, 3), name="add")
+    model = moved(b.finish(b("Transpose", b("Exp", y, name="exp"), perm=[1, 3, 0, 2], name="back")))
+    assert "Transpose" not in ops(model)
+
+
+def test_a_reshape_that_moves_axes_of_size_one_counts_as_a_transpose():
+    b = GraphBuilder(x=("batch", 3, 5, 4))
+    y = b("ReduceMean", "x", np.int64([2, 3]), keepdims=1, name="mean")
+    y = b("Relu", b("Reshape", y, np.int64([-1, 1, 1, 3]), name="there"), name="relu")
+    y = b("Reshape", b("Mul", y, floats(3), name="mul"), np.int64([-1, 3, 1, 1]), name="back")
+    assert not {"Transpose", "Reshape"} & set(ops(moved(b.finish(b("Mul", "x", y)))))
+
+
+def test_shapes_are_those_of_the_new_order():
+    b = GraphBuilder(x=("batch", 3, 5, 4))
+    y = b("Slice", b("Transpose", "x", perm=NHWC, name="t"), np.int64([0, 1]), np.int64([1, 4]), name="cut")
+    model = moved(b.finish(b("Transpose", y, perm=NCHW, name="back")))
+    cut = next(node for node in model.graph if node.op_type == "Slice")
+    assert isinstance(model, ir.Model) and list(cut.outputs[0].shape)[1:] == [3, 3, 4]

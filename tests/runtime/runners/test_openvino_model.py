@@ -1,0 +1,100 @@
+"""OpenVINO computes what the file says on graphs that its int8 optimisations get wrong when left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from keras_trt.runtime.runners.openvino_model import repair
+from tests.onnx_tools import GraphBuilder, floats, run
+
+openvino = pytest.importorskip("openvino")
+
+OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+
+
+def weight(b, *shape, axis=0, seed=0, dtype=np.float32):
+    """An int8 weight with a scale per channel, dequantised."""
+    rng = np.random.default_rng(seed)
+    scales = rng.uniform(0.002, 0.02, shape[axis]).astype(dtype)
+    integers = rng.integers(-63, 64, shape).astype(
+        np.int8
+    )  # no processor's pairs of products overflow 16 bits
+    return b("DequantizeLinear", integers, scales, np.zeros(shape[axis], np.int8), axis=axis)
+
+
+def convolution(b, x, channels=4):
+    return b(
+        "Conv", b.qdq(x, 0.03), weight(b, channels, 4, 3, 3), np.zeros(channels, np.float32), pads=[1] * 4
+    )
+
+
+def two_readers(b, y):
+    return [b("Sigmoid", y), b("Conv", b.qdq(y, 0.05), weight(b, 2, 4, 1, 1, seed=1))]
+
+
+def gelu(b, y):
+    halves = b("Mul", y, np.float32(0.5)), b("Erf", b("Mul", y, np.float32(0.7)))
+    return [b("Mul", halves[0], b("Add", halves[1], np.float32(1)))]
+
+
+def normalised(b, y):
+    centred = b("Sub", y, b("ReduceMean", y, np.array([1])))
+    variance = b("ReduceMean", b("Mul", centred, centred), np.array([1]))
+    return [b("Div", centred, b("Sqrt", b("Add", variance, np.float32(1e-3))))]
+
+
+def extremes(b, y):
+    highest = b("ReduceMax", y, np.array([2, 3]), keepdims=0)
+    lowest = b("ReduceMin", y, np.array([2, 3]), keepdims=1)
+    kernel = weight(b, 4, 3, axis=1, seed=2)
+    flat = b("Reshape", b.qdq(lowest, 0.02), np.array([-1, 4]))
+    return [b("MatMul", b.qdq(highest, 0.02), kernel), b("MatMul", flat, kernel)]
+
+
+def compiled(model):
+    read = openvino.Core().read_model(ir.to_proto(model).SerializeToString())
+    repair(read, openvino)
+    return openvino.Core().compile_model(read, "CPU", OPTIONS)
+
+
+@pytest.mark.parametrize("behind", [two_readers, gelu, normalised, extremes])
+def test_what_reads_an_int8_convolution_reads_its_own_numbers(behind):
+    b = GraphBuilder(x=("batch", 4, 6, 6))
+    model = b.finish(*behind(b, convolution(b, "x")))
+    x = floats(2, 4, 6, 6)
+    found = compiled(model)(x)
+    for i, expected in enumerate(run(model, x=x).values()):
+        np.testing.assert_allclose(found[i], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [3, 4])
+def test_the_scales_of_a_product_stay_on_its_columns_behind_a_reshape(columns):
+    b = GraphBuilder(x=("batch", 8))
+    product = b("MatMul", b.qdq("x", 0.03), weight(b, 8, columns, axis=1))
+    model = b.finish(b("Reshape", product, np.array([-1, 3, columns])))
+    x = floats(6, 8)
+    (expected,) = run(model, x=x).values()
+    np.testing.assert_allclose(compiled(model)(x)[0], expected, atol=1e-4)
+
+
+def test_float16_around_the_quantisers_loads_and_is_right():
+    b = GraphBuilder(x=("batch", 4, 6, 6))
+    scale, half = np.float16(0.03), b("Cast", "x", to=onnx.TensorProto.FLOAT16)
+    pair = b("DequantizeLinear", b("QuantizeLinear", half, scale, np.int8(0)), scale, np.int8(0))
+    y = b("Conv", pair, weight(b, 4, 4, 3, 3, dtype=np.float16))
+    model = b.finish(b("Cast", b("Relu", y), to=onnx.TensorProto.FLOAT))
+    x = floats(2, 4, 6, 6)
+    (expected,) = run(model, x=x).values()
+    assert np.abs(compiled(model)(x)[0] - expected).mean() < 5e-3  # float16 rounds a few to another integer
+
+
+def test_a_float_graph_is_left_alone():
+    b = GraphBuilder(x=("batch", 4, 6, 6))
+    model = b.finish(b("Conv", "x", floats(2, 4, 3, 3)))
+    read = openvino.Core().read_model(ir.to_proto(model).SerializeToString())
+    before = [node.get_friendly_name() for node in read.get_ordered_ops()]
+    repair(read, openvino)
+    assert [node.get_friendly_name() for node in read.get_ordered_ops()] == before

@@ -1,0 +1,82 @@
+"""Branches on fixed sizes are decided while exporting; those on data are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_trt.trace.rewrites.branches import fill_in_sizes
+from keras_trt.trace.trace import run, trace
+
+BRANCHES = {"If", "StatelessIf"}
+
+
+def graph_of(function, *specs):
+    return tf.function(function).get_concrete_function(*specs).graph.as_graph_def()
+
+
+def ops(model, **options):
+    return {node.op for node in trace(model, **options).graph_def.node}
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_a_crop_of_a_fixed_image_does_not_branch(k, size):
+    model = k.Sequential([k.Input((12, 12, 3), name="x"), k.layers.CenterCrop(size, size)])
+    traced = trace(model)
+    assert not {node.op for node in traced.graph_def.node} & BRANCHES
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(traced.whole_graph(), name="")
+        image = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
+        found = session.run(traced.output_tensors[0], {traced.input_tensors[0]: image})
+    expected = next(iter(run(model, traced, {"x": image}).values()))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_padding_to_an_aspect_ratio_does_not_branch():
+    import keras
+
+    layer = keras.layers.Resizing(8, 6, pad_to_aspect_ratio=True)
+    assert not ops(keras.Sequential([keras.Input((12, 12, 3)), layer])) & BRANCHES
+
+
+def test_random_crops_of_tf_keras_only_resize():
+    import tf_keras
+
+    model = tf_keras.Sequential([tf_keras.Input((12, 12, 3)), tf_keras.layers.RandomCrop(8, 8)])
+    found = ops(model)
+    assert "ResizeBilinear" in found and not found & {*BRANCHES, "RngReadAndSkip"}
+
+
+def test_a_branch_on_an_open_size_stays(k):
+    model = k.Sequential([k.Input((None, 12, 3)), k.layers.CenterCrop(8, 8)])
+    if k.__name__ == "tf_keras":  # Keras 3 asks for the size in Python
+        assert ops(model) & BRANCHES
+
+
+@pytest.mark.parametrize(
+    ("read", "values"),
+    [
+        (lambda s: s[1], [7]),
+        (lambda s: s[-1], [3]),
+        (lambda s: s[1:3], [[7, 5]]),
+        (lambda s: s[2:], [[5, 3]]),
+        (lambda s: s[:2], []),
+        (lambda s: s[::-1][:1], []),
+    ],
+)
+def test_only_fixed_sizes_are_filled_in(read, values):
+    def call(x):
+        size = tf.reduce_sum(read(tf.shape(x)))
+        return tf.cond(size > 4, lambda: x * 2.0, lambda: x)
+
+    graph = graph_of(call, tf.TensorSpec((None, 7, 5, 3)))
+    constants = {node.name for node in graph.node if node.op == "Const"}
+    assert fill_in_sizes(graph) == bool(values)
+    new = [node for node in graph.node if node.op == "Const" and node.name not in constants]
+    assert [tf.make_ndarray(node.attr["value"].tensor).tolist() for node in new] == values
+
+
+def test_a_graph_without_branches_is_left_alone():
+    graph = graph_of(lambda x: tf.reshape(x, (-1, tf.shape(x)[1])), tf.TensorSpec((None, 7)))
+    assert not fill_in_sizes(graph)
