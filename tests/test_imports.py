@@ -77,6 +77,7 @@ MAY_IMPORT = {
     "exporting": _GRAPHS | _MODELS | _RUN | {"convert", "tensorrt_rules", "packing", "compare"},
     # For users.
     "_registering": _BASE | {"_keras", "twins"},
+    "generation": _BASE | {"_keras"},
     "keras": {"quantize", "prune", "fuse"},
     "schemes": {"placement"},
 }

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_trt._tensors import fixed_batch
 from keras_trt.bundle import Manifest, sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE
 from keras_trt.quantize.inventory import QuantizedTensor
@@ -34,7 +35,7 @@ def manifest_of(
     external: Mapping[str, str],
 ) -> Manifest:
     """The manifest of the ONNX file in `folder`."""
-    static = next((i.shape[0] for i in traced.inputs if i.shape and isinstance(i.shape[0], int)), None)
+    static = fixed_batch(traced.inputs)
     zeros = {p.layer: round(p.zeros, 4) for p in weighted if p.zeros}
     return Manifest(
         name=traced.name,

@@ -16,7 +16,7 @@ from keras_trt._arguments import (
     check_text,
     check_verbose,
 )
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle, read_bundle
@@ -258,7 +258,7 @@ class EngineModel:
 
 def _with_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
     """A static batch is no limit to the user: rows are split and padded, so the axis is named as if free."""
-    low, _, high = manifest.batch
-    if low == high and spec.shape[:1] == (high,):
+    fixed = fixed_batch(manifest.inputs)
+    if fixed is not None and spec.shape[:1] == (fixed,):
         return replace(spec, shape=(BATCH_AXIS, *spec.shape[1:]))
     return spec

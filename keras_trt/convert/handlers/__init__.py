@@ -17,7 +17,7 @@ from keras_trt.convert.handlers.indexing.gather import gather
 from keras_trt.convert.handlers.indexing.one_hot import one_hot
 from keras_trt.convert.handlers.indexing.patches import extract_patches
 from keras_trt.convert.handlers.indexing.scatter import scatter_nd
-from keras_trt.convert.handlers.indexing.slices import dynamic_update_slice
+from keras_trt.convert.handlers.indexing.slices import dynamic_update_slice, sliced
 from keras_trt.convert.handlers.layers.convolution import convolution_3d
 from keras_trt.convert.handlers.layers.fake_quant import fake_quant
 from keras_trt.convert.handlers.layers.recurrent import recurrent
@@ -73,6 +73,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ScatterNd": (scatter_nd, []),
     "Select": (select, []),
     "SelectV2": (select, []),
+    "Slice": (sliced, []),
     "SparseMatMul": (sparse_product, []),
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
     "UpperBound": (upper_bound, []),
