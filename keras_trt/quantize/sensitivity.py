@@ -117,6 +117,8 @@ class _Switch:
             variable = variable_of(layer, row)
             float_values = value_of(variable)
             tensor = flavor.tf.convert_to_tensor(float_values)
+            if layer.quantization.gain and name == layer.quantization.kernels[-1]:
+                tensor = tensor * flavor.raw(layer.quantization_switch.gain)
             rounded = quantize_weights(tensor, row.channel_axes, formats.weights, formats.block).numpy()
             self.weights.append((variable, float_values, rounded))
         if layer.quantization.shift:
