@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from keras_trt._arguments import check_count
 from keras_trt._keras.flavor import Flavor
 from keras_trt.data.odd_data import check_dense, check_entries
+from keras_trt.data.source import Source, batches_made, is_arrays, slices_of, unpacked
 from keras_trt.errors import InputError
 
 
@@ -38,7 +39,7 @@ def batches(
         InputError: No data, a shape that does not fit, or text for numbers; the message names the input.
     """
     check_data(data, batch_size, steps, name=name)
-    return (x for x, _ in _pairs(flavor, model, _raw(data, batch_size), steps, name))
+    return (x for x, _ in _pairs(flavor, model, _source(data, batch_size, steps), name))
 
 
 def batches_with_targets(
@@ -58,19 +59,16 @@ def batches_with_targets(
     """
     check_data(data, batch_size, steps)
     if isinstance(data, tuple) and is_arrays(data):
-        return _pairs(flavor, model, (tuple(part) for part in _raw(list(data), batch_size)), steps)
-    return _pairs(flavor, model, _raw(data, batch_size), steps)
+        parts = slices_of(list(data), batch_size, steps)
+        return _pairs(flavor, model, Source(map(tuple, parts.items), parts.count))
+    return _pairs(flavor, model, _source(data, batch_size, steps))
 
 
-def _pairs(
-    flavor: Flavor, model: Any, items: Iterable[Any], steps: int | None, argument: str = "data"
-) -> Iterator[tuple[Any, Any]]:
-    count = 0
-    for batch in items:
-        if steps is not None and count == steps:
-            return
-        x = batch[0] if isinstance(batch, tuple) else batch
-        y = batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
+def _pairs(flavor: Flavor, model: Any, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
+    nest, count = _declared(flavor, model), 0
+    inputs = 1 if nest is None else len(flavor.tf.nest.flatten(nest))
+    for batch in source.items:
+        x, y = unpacked(batch, inputs)
         check_dense(x, argument)
         _check(flavor, model, x, argument)
         yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)), y
@@ -132,53 +130,11 @@ def check_data(data: Any, batch_size: int = 32, steps: int | None = None, *, nam
 
 def length(data: Any, batch_size: int = 32, steps: int | None = None) -> int | None:
     """The number of batches, when it can be known."""
-    if is_arrays(data):
-        first = _leaves(data)[0]
-        known = -(-len(first) // batch_size)
-    else:
-        try:
-            known = len(data)
-        except TypeError:  # generators and endless datasets have none
-            return steps
-    return known if steps is None else min(known, steps)
+    return _source(data, batch_size, steps).count
 
 
-def is_arrays(data: Any) -> bool:
-    """Whether data is arrays with all rows, which can be read again."""
-    leaves = _leaves(data)
-    return bool(leaves) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in leaves)
-
-
-def _indexed(data: Any) -> bool:
-    """Whether batches are read by their index, as of a `PyDataset` or a `Sequence`."""
-    return hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (list, tuple))
-
-
-def _leaves(data: Any) -> list[Any]:
-    if isinstance(data, dict):
-        return [leaf for value in data.values() for leaf in _leaves(value)]
-    if isinstance(data, (list, tuple)):
-        return [leaf for value in data for leaf in _leaves(value)]
-    return [data]
-
-
-def _raw(data: Any, batch_size: int) -> Iterator[Any]:
-    if is_arrays(data):
-        for start in range(0, len(_leaves(data)[0]), batch_size):
-            yield _slice(data, slice(start, start + batch_size))
-    elif _indexed(data):
-        for i in range(len(data)):
-            yield data[i]
-    else:
-        yield from data
-
-
-def _slice(data: Any, part: slice) -> Any:
-    if isinstance(data, dict):
-        return {name: _slice(value, part) for name, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_slice(value, part) for value in data]
-    return data[part]
+def _source(data: Any, batch_size: int, steps: int | None) -> Source:
+    return slices_of(data, batch_size, steps) if is_arrays(data) else batches_made(data, steps)
 
 
 def _packed(flavor: Flavor, model: Any, x: Any) -> Any:
@@ -220,14 +176,19 @@ def _alike(nest: Any, x: Any) -> list[Any] | None:
     return None if any(part is None for part in found) else [leaf for part in found for leaf in part or ()]
 
 
+def _declared(flavor: Flavor, model: Any) -> Any:
+    """The nest of symbolic inputs that a model is called with; None where it has none."""
+    nest = flavor.input_nest(model)
+    return (getattr(model, "inputs", None) or None) if nest is None else nest
+
+
 def _name(tensor: Any) -> str:
     return str(tensor.name.split(":")[0])
 
 
 def _check(flavor: Flavor, model: Any, x: Any, argument: str) -> None:
     """Compares a batch with the model's declared inputs, when it has any."""
-    nest = flavor.input_nest(model)
-    nest = (getattr(model, "inputs", None) or None) if nest is None else nest
+    nest = _declared(flavor, model)
     if nest is None:
         return
     declared, given = flavor.tf.nest.flatten(nest), _in_order(flavor, nest, x)

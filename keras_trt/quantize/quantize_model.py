@@ -21,7 +21,8 @@ from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt._keras.types import M, Model
-from keras_trt.data.batches import check_data, is_arrays
+from keras_trt.data.batches import check_data
+from keras_trt.data.source import is_arrays
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.layer_kinds import ATTENTION, CELLS, LOOP_REASON

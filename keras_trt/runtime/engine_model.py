@@ -20,7 +20,7 @@ from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle, read_bundle
-from keras_trt.data.predict_batches import batches_of, is_dataset, slices
+from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
@@ -244,8 +244,9 @@ class EngineModel:
         for name, value in (("batch_size", batch_size), ("steps", steps)):
             check_count(value, name)
         if is_dataset(x):
-            batches = batches_of(x, steps)
-            return (self._named(item) for item in batches.items), batches.count
+            source = batches_made(x, steps)
+            inputs = len(self.inputs)
+            return (self._named(unpacked(item, inputs)[0]) for item in source.items), source.count
         feeds = self._named(x)
         rows = batch_of(feeds, self.inputs)
         size = batch_size or (-(-rows // steps) if steps else 32)  # Keras spreads the rows over the steps
