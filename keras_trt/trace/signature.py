@@ -14,6 +14,7 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest
+from keras_trt._private import private
 from keras_trt.errors import InputError, ModelError
 from keras_trt.trace.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of, sizes_by_axis
 from keras_trt.trace.called import called_on
@@ -111,7 +112,7 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
 
 
 def _functional(model: Any, input_shapes: Any) -> Signature:
-    inputs, outputs = _nests(model)
+    inputs, outputs = _nests(flavor, model)
     names: dict[int, str] = {}  # by the symbolic tensor's identity
     infos: list[TensorInfo] = []
     for tensor in model.inputs:
@@ -134,12 +135,14 @@ def _functional(model: Any, input_shapes: Any) -> Signature:
     return Signature(tuple(infos), input_structure, output_structure, tuple(order), sizes)
 
 
-def _nests(model: Any) -> tuple[Nest, Nest]:
+def _nests(flavor: Flavor, model: Any) -> tuple[Nest, Nest]:
     """The nests of symbolic tensors of a model with a layer graph."""
-    inner = getattr(model, "_functional", None) or model  # a Keras 3 Sequential wraps one
-    if hasattr(inner, "_inputs_struct"):
-        return inner._inputs_struct, _unpacked(inner._outputs_struct)
-    nests = inner._nested_inputs, inner._nested_outputs
+    if flavor.name == "keras3":
+        is_wrapped = isinstance(model, flavor.keras.Sequential)  # around a Functional
+        inner = private(model, "_functional", "keras") if is_wrapped else model
+        inputs, outputs = (private(inner, name, "keras") for name in ("_inputs_struct", "_outputs_struct"))
+        return inputs, _unpacked(outputs)
+    nests = tuple(private(model, name, "tf_keras") for name in ("_nested_inputs", "_nested_outputs"))
     if type(model).__name__ == "Sequential":  # tf_keras wraps the one tensor in a list there
         return tuple(nest[0] if isinstance(nest, list) and len(nest) == 1 else nest for nest in nests)
     return nests

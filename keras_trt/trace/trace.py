@@ -16,9 +16,11 @@ from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.names import unique
 from keras_trt._keras.nests import Nest, map_nest, zip_nests
 from keras_trt._memory import free_graph
+from keras_trt._private import private
+from keras_trt._process import alone, attributes_replaced
 from keras_trt.errors import ExportError
 from keras_trt.trace.batch_axis import inferred_shapes, rows_are_the_batch
-from keras_trt.trace.freezing import check_dense, freeze, read_graph
+from keras_trt.trace.freezing import check_dense, freeze, gradients_forgotten, read_graph
 from keras_trt.trace.integer_inputs import guesses, is_position
 from keras_trt.trace.layers.open_sizes import open_sizes
 from keras_trt.trace.layers.recurrent import RECURRENT, recurrent_operators
@@ -180,7 +182,7 @@ def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: boo
     inputs = map_nest(lambda name, _: tensors[name], trace.input_structure)
 
     def call(inputs: Any) -> Any:
-        return model(inputs, **_training(model))
+        return model(inputs, **_training(flavor, model))
 
     with _float32(flavor, model):
         outputs = (flavor.tf.function(call, autograph=False) if compiled else call)(inputs)
@@ -188,9 +190,11 @@ def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: boo
     return {info.name: found[info.name].numpy() for info in trace.outputs}
 
 
-def _training(model: Any) -> dict[str, bool]:
+def _training(flavor: Flavor, model: Any) -> dict[str, bool]:
     """tf_keras passes `training` on to a `call` that may not take it."""
-    return {"training": False} if getattr(model, "_expects_training_arg", True) else {}
+    if flavor.name == "keras3":
+        return {"training": False}
+    return {"training": False} if private(model, "_expects_training_arg", "tf_keras") else {}
 
 
 class _Call:
@@ -206,6 +210,7 @@ class _Call:
         self.layers: tuple[str, ...] = ()
         self.output_structure = signature.output_structure
         self.output_names: tuple[str, ...] = ()  # in the order of the traced outputs
+        self.graphs: list[Any] = []  # those that a call has built, also one that failed
 
     def specs(self) -> list[Any]:
         tf = self.flavor.tf
@@ -215,9 +220,10 @@ class _Call:
         ]
 
     def __call__(self, *flat: Any) -> list[Any]:
+        self.graphs.append(self.flavor.tf.compat.v1.get_default_graph())
         by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
         inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)
-        outputs = self.model(inputs, **_training(self.model))
+        outputs = self.model(inputs, **_training(self.flavor, self.model))
         if self.signature.output_structure is None:
             self.output_structure = _named(outputs, by_name)
         found = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
@@ -253,25 +259,19 @@ def _named(outputs: Nest, taken: Any) -> Nest:
 @contextmanager
 def _float32(flavor: Flavor, model: Any) -> Iterator[None]:
     """While open, layers with float32 variables compute in float32 whatever their mixed policy says."""
-    changed: list[tuple[Any, str, Any]] = []
-
-    def swap(obj: Any, attribute: str, value: Any) -> None:
-        changed.append((obj, attribute, getattr(obj, attribute)))
-        setattr(obj, attribute, value)
-
     plain = flavor.keras.mixed_precision.Policy("float32")
-    try:
+    with attributes_replaced() as put:
         for layer in (model, *(layer for _, layer in flavor.walk(model))):
-            policy = getattr(layer, "_dtype_policy", None)
-            if policy is None or not str(getattr(policy, "name", "")).startswith("mixed_"):
+            if not isinstance(layer, flavor.keras.layers.Layer):  # an operation of Keras 3
                 continue
-            swap(layer, "_dtype_policy", plain)
-            if hasattr(layer, "_compute_dtype_object"):  # tf_keras keeps a copy
-                swap(layer, "_compute_dtype_object", flavor.tf.float32)
+            policy = private(layer, "_dtype_policy", flavor.keras.__name__)
+            if not str(getattr(policy, "name", "")).startswith("mixed_"):
+                continue
+            if flavor.name == "legacy":  # keeps a copy
+                private(layer, "_compute_dtype_object", "tf_keras")
+                put(layer, "_compute_dtype_object", flavor.tf.float32)
+            put(layer, "_dtype_policy", plain)
         yield
-    finally:
-        for obj, attribute, value in reversed(changed):
-            setattr(obj, attribute, value)
 
 
 def _output_info(name: str, shape: Any, dtype: str) -> TensorInfo:
@@ -321,6 +321,8 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
     # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
     function = flavor.tf.function(call, autograph=flavor.name == "legacy")
     with (
+        alone(),
+        gradients_forgotten(call.graphs),
         exporting(),
         _float32(flavor, model),
         steps_at_once(flavor, model),

@@ -6,8 +6,6 @@ They hold for one conversion only. A handler that cannot do its work leaves the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from keras_trt.convert.handlers.indexing.broadcasting import broadcast_args
@@ -31,8 +29,7 @@ from keras_trt.convert.handlers.numbers.gelu import erfc
 from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modulo
 from keras_trt.convert.handlers.numbers.select import select
 from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS, complex_numbers, real_numbers
-
-Handler = Callable[[Any, Any, str, list[Any]], Any]
+from keras_trt.convert.tf2onnx_seam import Handler
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Atan2": (arctan2, []),
@@ -78,21 +75,3 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "UpperBound": (upper_bound, []),
     "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
 }
-
-
-@contextmanager
-def handlers() -> Iterator[dict[str, tuple[Handler, list[Any]]]]:
-    """Yields the `custom_op_handlers` of one conversion and undoes what tf2onnx registers of them."""
-    from tf2onnx import constants
-    from tf2onnx.handler import tf_op
-
-    opsets = tf_op.get_opsets()
-    domain = constants.TENSORFLOW_OPSET.domain
-    before = [dict(version) for version in opsets[domain]] if domain in opsets else None
-    try:
-        yield dict(HANDLERS)
-    finally:
-        if before is None:
-            opsets.pop(domain, None)
-        else:
-            opsets[domain] = before
