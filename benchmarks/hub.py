@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.hub_nets import NETS, build, data, shapes
+from benchmarks.hub_nets import build, data, shapes
+from benchmarks.hub_newer import NETS
 from benchmarks.hub_page import document
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-VOCABULARY, LENGTH, SIDE, CLASSES, STEPS = 48, 12, 32, 3, 2
+VOCABULARY, LENGTH, SIDE, CLASSES, STEPS, SOUND = 48, 12, 32, 3, 2, 2048
+
+FIXED = ("Qwen3_5", "RWKV7")
+"""Families that loop over a text in Python, and so need its length."""
 
 Make = Callable[[Any], Any]
 NETS: dict[str, Make] = {}
@@ -28,7 +31,11 @@ def data(model: Any, count: int, seed: int) -> Any:
     import keras
 
     rng = np.random.default_rng(seed)
-    return keras.tree.map_structure(lambda tensor: _values(tensor, count, rng), model.input)
+    heard = {"encoder_input_values", "encoder_padding_mask"}  # samples of sound, and which of them count
+    names = heard if any(tensor.name == "encoder_input_values" for tensor in model.inputs) else set()
+    return keras.tree.map_structure(
+        lambda tensor: _values(tensor, count, rng, SOUND if tensor.name in names else LENGTH), model.input
+    )
 
 
 def shapes(model: Any) -> dict[str, Any] | None:
@@ -40,6 +47,8 @@ def shapes(model: Any) -> dict[str, Any] | None:
         axes = [_axis(a, b) for a, b in zip(tensor.shape[1:], values.shape[1:], strict=True)]
         if any(axes):
             found[tensor._keras_history.operation.name] = (None, *axes)
+    if type(model).__name__.startswith(FIXED):
+        return {name: tuple(LENGTH if axis == "length" else axis for axis in a) for name, a in found.items()}
     texts = any("length" in axes for axes in found.values())
     return {**found, **({"length": (1, LENGTH, LENGTH + 4)} if texts else {})} or None
 
@@ -48,9 +57,9 @@ def _axis(axis: int | None, size: int) -> Any:
     return None if axis is not None else "length" if size == LENGTH else size
 
 
-def _values(tensor: Any, count: int, rng: np.random.Generator) -> np.ndarray:
+def _values(tensor: Any, count: int, rng: np.random.Generator, length: int = LENGTH) -> np.ndarray:
     name = tensor.name
-    open_sizes = [LENGTH] if len(tensor.shape) < 4 else [SIDE, SIDE]
+    open_sizes = [length] if len(tensor.shape) < 4 else [SIDE, SIDE]
     if name in ("points", "labels", "boxes"):
         open_sizes = [1]
     elif name == "masks":
@@ -58,7 +67,7 @@ def _values(tensor: Any, count: int, rng: np.random.Generator) -> np.ndarray:
     sizes = iter(open_sizes)
     shape = (count, *(next(sizes) if size is None else size for size in tensor.shape[1:]))
     if name.endswith("padding_mask"):
-        mask = np.ones(shape, np.int32)
+        mask = np.ones(shape, tensor.dtype)
         mask[0, -3:] = 0
         return mask
     if name == "num_steps":

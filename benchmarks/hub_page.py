@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.hub_nets import NETS
+from benchmarks.hub_newer import LEFT_OUT, NETS
 
 REASONS = {
+    **dict.fromkeys(
+        ("RWKV7Backbone", "RWKV7CausalLM"),
+        "its recurrence is a loop of its own over a list of tensors, a form that tf2onnx does not know.",
+    ),
     "SAMImageSegmenter": "TensorFlow itself aborts in a matrix product of oneDNN on some batches of this "
     "model, before anything of it is exported; not with `TF_ENABLE_ONEDNN_OPTS=0`.",
 }
@@ -24,6 +28,7 @@ def document(results: dict[str, dict[str, Any]]) -> str:
         *(f"| {' | '.join(_cells(row))} |" for row in rows),
         *_failures(rows),
         *_missing(results),
+        *_left_out(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -60,6 +65,10 @@ def _failures(rows: list[dict[str, Any]]) -> list[str]:
 def _missing(results: dict[str, dict[str, Any]]) -> list[str]:
     names = [f"`{name}`" for name in NETS if name not in results]
     return ["", f"Not run yet: {', '.join(names)}."] if names else []
+
+
+def _left_out() -> list[str]:
+    return ["", "## What is not tried", "", *(f"* `{name}`: {reason}" for name, reason in LEFT_OUT.items())]
 
 
 _HEAD = """# Models of keras-hub

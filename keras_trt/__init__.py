@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from keras_trt import callbacks as callbacks
     from keras_trt import errors as errors
     from keras_trt import fuse as fuse
+    from keras_trt import generation as generation
     from keras_trt import keras as keras
     from keras_trt import prune as prune
     from keras_trt import quantize as quantize
@@ -70,6 +71,7 @@ __all__ = [
     "callbacks",
     "errors",
     "fuse",
+    "generation",
     "keras",
     "prune",
     "quantize",

@@ -16,6 +16,7 @@ from keras_trt._disk import full_disk
 from keras_trt._keras.flavor_of import keras3, legacy
 from keras_trt._keras.masks.masking import mask_class, mask_infos, rebind, restore_masks, unmask
 from keras_trt._keras.named_classes import check_names
+from keras_trt._keras.types import M, Model
 from keras_trt._swap import replaced_file
 from keras_trt.errors import InputError, KerasTRTError, ModelError
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
@@ -31,7 +32,7 @@ from keras_trt.twins.twins import dequantize_layer, is_quantized, is_silent, is_
 _MASKS = "keras_trt_masks.json"  # in a `.keras` file: what each mask remembers
 
 
-def report(model: Any) -> Report:
+def report(model: Model) -> Report:
     """What is quantised and pruned in a model, layer by layer, what is not, and why.
 
     Args:
@@ -73,7 +74,7 @@ def report(model: Any) -> Report:
     return Report(title, tuple(rows), notes)
 
 
-def strip(model: Any) -> Any:
+def strip(model: M) -> M:
     """Returns a plain copy: no quantisers, no masks; float weights as trained, pruned ones zero.
 
     Args:
@@ -89,7 +90,7 @@ def strip(model: Any) -> Any:
     return copy
 
 
-def save_model(model: Any, path: Any) -> None:
+def save_model(model: Model, path: Any) -> None:
     """Saves a model, quantised or pruned or plain, as a `.keras` file; written beside, then renamed.
 
     When saving fails, or the process is killed at any moment, what was at `path` stays.

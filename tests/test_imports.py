@@ -22,7 +22,21 @@ ENGINES = {"tensorrt", "tensorrt_rtx", "tensorrt_lean", "openvino", "onnxruntime
 HEAVY = KERASES | ENGINES | {"onnx", "onnx_ir", "numpy", "matplotlib", "rich"}
 
 # Each room and the rooms it may import; what is not listed, it may not. A room is below those that import it.
-_BASE = {"errors", "_deps", "_arguments", "_disk", "_memory", "_private", "_process", "_say", "_swap"}
+_BASE = {
+    "errors",
+    "_deps",
+    "_arguments",
+    "_disk",
+    "_formats",
+    "_memory",
+    "_names",
+    "_nests",
+    "_private",
+    "_process",
+    "_say",
+    "_swap",
+    "_tensors",
+}
 _SEAM = _BASE | {"reports", "_keras", "data"}
 _QUANTIZED = _SEAM | {"placement", "twins", "tfmot"}
 _MODELS = _QUANTIZED | {"quantize", "prune", "fuse", "models"}
@@ -33,7 +47,11 @@ MAY_IMPORT = {
     "_deps": {"errors"},
     "_arguments": {"errors"},
     "_disk": set(),
+    "_formats": set(),
     "_memory": set(),
+    "_names": set(),
+    "_nests": set(),
+    "_tensors": set(),
     "_swap": set(),
     "_private": {"errors"},
     "_process": set(),
@@ -65,6 +83,7 @@ MAY_IMPORT = {
     "exporting": _GRAPHS | _MODELS | _RUN | {"convert", "tensorrt_rules", "packing", "compare"},
     # For users.
     "_registering": _BASE | {"_keras", "twins"},
+    "generation": _BASE | {"_keras"},
     "keras": {"quantize", "prune", "fuse"},
     "schemes": {"placement"},
 }

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.copying.copy_model import copy_model
+from keras_trt._names import unique
 
 
 class Flavor:
@@ -91,7 +92,7 @@ class Flavor:
             if id(child) in seen or self.is_quantizer(child):
                 continue
             seen.add(id(child))
-            path = unique_path(f"{prefix}{child.name}", taken)
+            path = unique(f"{prefix}{child.name}", taken, mark="#", first=2)
             yield path, child
             yield from self._walk(child, f"{path}/", seen, taken)
 
@@ -163,13 +164,3 @@ class Flavor:
 
     def __repr__(self) -> str:
         return f"Flavor({self.name!r})"
-
-
-def unique_path(name: str, taken: set[str]) -> str:
-    """`name`, or the first of `name#2`, `name#3`, ... that is not in `taken`; it is added there."""
-    candidate, n = name, 1
-    while candidate in taken:
-        n += 1
-        candidate = f"{name}#{n}"
-    taken.add(candidate)
-    return candidate

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_trt._keras.flavor import Flavor, unique_path
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._names import unique
 
 Shape = tuple[int | None, ...]
 
@@ -101,7 +102,7 @@ class _Expansion:
                 inner = {id(a): names[id(b)] for a, b in zip(inner_inputs, reads, strict=True)}
                 outputs = self.expand(layer, f"{path}/", inner)
             else:
-                key = unique_path(path, self.keys)
+                key = unique(path, self.keys, mark="#", first=2)
                 outputs = tuple(f"{key}:{i}" for i in range(len(makes)))
                 node = _node(flavor, layer, key, path, [names[id(t)] for t in reads], outputs, reads)
                 constants = _constants(flavor, arguments, reads) if node.kind.startswith("ops.") else ()

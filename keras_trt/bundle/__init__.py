@@ -1,9 +1,9 @@
 """The artifact on disk: a folder with manifest.json, model.onnx and plans/."""
 
+from keras_trt._tensors import TensorSpec as TensorSpec
 from keras_trt.bundle.checksum import sha256_of as sha256_of
 from keras_trt.bundle.manifest import Manifest as Manifest
 from keras_trt.bundle.manifest import PlanStamp as PlanStamp
-from keras_trt.bundle.manifest import TensorSpec as TensorSpec
 from keras_trt.bundle.manifest import plan_file as plan_file
 from keras_trt.bundle.read import Bundle as Bundle
 from keras_trt.bundle.read import read_bundle as read_bundle

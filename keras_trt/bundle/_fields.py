@@ -40,12 +40,13 @@ def sha256(value: Any, name: str) -> str:
 
 def relative_file(value: Any, name: str) -> str:
     """A file inside the bundle; a manifest must not point elsewhere on the reader's disk."""
-    if "\0" in text(value, name):
-        raise wrong(name, "a path without null characters", value)
-    posix = PurePosixPath(value)
-    if posix.is_absolute() or ".." in posix.parts or PureWindowsPath(value).drive or "\\" in value:
-        raise wrong(name, "a path inside the bundle, without '..'", value)
-    return value
+    path = text(value, name)
+    if "\0" in path:
+        raise wrong(name, "a path without null characters", path)
+    posix = PurePosixPath(path)
+    if posix.is_absolute() or ".." in posix.parts or PureWindowsPath(path).drive or "\\" in path:
+        raise wrong(name, "a path inside the bundle, without '..'", path)
+    return path
 
 
 def mapping(value: Any, name: str) -> dict[str, Any]:

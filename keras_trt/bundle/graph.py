@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_trt.bundle.manifest import ELEMENT_TYPES, TensorSpec
+from keras_trt._formats import ELEMENT_TYPES
+from keras_trt._tensors import TensorSpec
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import BundleError
 

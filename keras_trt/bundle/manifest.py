@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from keras_trt._formats import ELEMENT_TYPES
+from keras_trt._nests import Nest
+from keras_trt._tensors import TensorSpec
 from keras_trt.bundle import _fields as fields
 from keras_trt.bundle.tuples import tuples_in, with_tuples
 from keras_trt.errors import BundleError
@@ -17,58 +20,10 @@ MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"
 PROBE_FILE = "probe.npz"
 PLANS_FOLDER = "plans"
-BATCH_AXIS = "batch"
-
-Nest = str | list["Nest"] | tuple["Nest", ...] | dict[str, "Nest"]
-"""A structure of tensor names as Keras returns it: one name, a list, tuple or dict of nests."""
 
 _PLAN_KINDS = ("tensorrt", "tensorrt_rtx")
 _DEEPEST = 64  # a nest of tensor names; Python itself gives up at some hundreds
 _LARGEST = 2**31 - 1  # a size that every runner can hold
-
-ELEMENT_TYPES = {  # ONNX's numbers (TensorProto.DataType) and numpy's names, those of `ml_dtypes` included
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    14: "complex64",
-    15: "complex128",
-    16: "bfloat16",
-    17: "float8_e4m3fn",
-    19: "float8_e5m2",
-}
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of the ONNX graph.
-
-    Attributes:
-        name: The graph's tensor name.
-        shape: One entry an axis: its size, or the name of a dynamic axis; the batch axis is `"batch"`.
-        dtype: The numpy name of the element type, e.g. `"float32"`, or `"bfloat16"`.
-    """
-
-    name: str
-    shape: tuple[int | str, ...]
-    dtype: str
-
-    def __post_init__(self) -> None:
-        where = f"tensor `{self.name}`"
-        fields.text(self.name, "name")
-        for axis in self.shape:
-            good = 0 <= axis <= _LARGEST if type(axis) is int else isinstance(axis, str) and axis != ""
-            if not good:
-                raise fields.wrong(f"{where} shape", "sizes >= 0 or names of dynamic axes", self.shape)
-        fields.choice(self.dtype, tuple(ELEMENT_TYPES.values()), f"{where} dtype")
 
 
 @dataclass(frozen=True)
@@ -137,6 +92,8 @@ class Manifest:
         sparsity: Free-form facts on the pruned layers; `sparsity["2:4"]` lists the layers in that pattern.
         plans: The serialized engines in the bundle.
         probe_sha256: Of `probe.npz`, rows by which a runner is tried (see `bundle.probe`); None without any.
+        predicted_dtypes: What `predict` returns where that is not the graph's type, by output name: a Keras
+            model in mixed precision returns float16 or bfloat16, the graph float32.
         format_version: Of the manifest itself.
     """
 
@@ -158,6 +115,7 @@ class Manifest:
     sparsity: dict[str, Any] = field(default_factory=dict)
     plans: tuple[PlanStamp, ...] = ()
     probe_sha256: str | None = None
+    predicted_dtypes: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -176,6 +134,9 @@ class Manifest:
             _check_sizes(sizes, f"axis_sizes[{axis!r}]")
         _check_tensors(self.inputs, self.input_structure, "inputs", "input_structure")
         _check_tensors(self.outputs, self.output_structure, "outputs", "output_structure")
+        for name, dtype in self.predicted_dtypes.items():
+            fields.choice(name, tuple(s.name for s in self.outputs), "predicted_dtypes")
+            fields.choice(dtype, tuple(ELEMENT_TYPES.values()), f"predicted_dtypes[{name!r}]")
 
     def to_json(self) -> str:
         """The text of `manifest.json`; equal manifests give equal text."""
@@ -208,7 +169,7 @@ class Manifest:
         values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
         plans = fields.sequence(values.get("plans", ()), "plans")
         values["plans"] = tuple(_plan(d, f"plans[{i}]") for i, d in enumerate(plans))
-        for name in ("external_data", "axis_sizes", "quantization", "sparsity"):
+        for name in ("external_data", "axis_sizes", "quantization", "sparsity", "predicted_dtypes"):
             values[name] = fields.mapping(values.get(name, {}), name)
         sizes = values["axis_sizes"].items()
         values["axis_sizes"] = {axis: tuple(fields.sequence(s, f"axis_sizes[{axis!r}]")) for axis, s in sizes}
@@ -239,7 +200,19 @@ def names_in(nest: Nest, depth: int = 0) -> Iterator[str]:
         raise fields.wrong("structure", "a nest of tensor names (text, list or dict)", nest)
 
 
+def _check_tensor(spec: TensorSpec) -> None:
+    fields.text(spec.name, "name")
+    where = f"tensor `{spec.name}`"
+    for axis in spec.shape:
+        good = 0 <= axis <= _LARGEST if type(axis) is int else isinstance(axis, str) and axis != ""
+        if not good:
+            raise fields.wrong(f"{where} shape", "sizes >= 0 or names of dynamic axes", spec.shape)
+    fields.choice(spec.dtype, tuple(ELEMENT_TYPES.values()), f"{where} dtype")
+
+
 def _check_tensors(specs: tuple[TensorSpec, ...], nest: Nest, name: str, structure: str) -> None:
+    for spec in specs:
+        _check_tensor(spec)
     known = [s.name for s in specs]
     if not known or len(set(known)) != len(known):
         raise fields.wrong(name, "at least one tensor, every name once", known)

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from keras_trt._formats import float_type, is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
 from keras_trt.compare.layerwise import compare_layers
 from keras_trt.compare.numbers import Difference, compare, without_bfloat16, without_rounding
-from keras_trt.compare.probes.probe import Answers, Feeds, ProbeError, ask_keras, rows_of
+from keras_trt.compare.probes.probe import Answers, Feeds, ProbeError, allowed_differences, ask_keras, rows_of
 from keras_trt.errors import ExportError, MissingDependencyError, RunnerError
 from keras_trt.packing.check_graph import check_scales
 from keras_trt.quantize.inventory import QuantizedTensor, activation_quantizers
 from keras_trt.runtime.distance import distance
 from keras_trt.runtime.runners.cpu import REFERENCE, Setting, settings
-from keras_trt.runtime.trial import float_error
-from keras_trt.tensorrt_rules import precision as precisions
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import observing, rounded
 
@@ -72,7 +71,7 @@ def compare_with_keras(
     except ProbeError as e:
         return Comparison(notes=(f"Not compared with Keras: {e}",))
     with ExitStack() as stack:
-        if precision == "int8+bf16":
+        if rounds_in_bfloat16(precision):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
             bundle = replace(bundle, path=folder)
@@ -91,7 +90,7 @@ def compare_with_keras(
                 raise ExportError(tried.verdict(answers, _first_layer(model, bundle, answers.feeds)))
             answers = compiled
             notes.append("Keras computes another result eagerly; compared with what its `predict` computes.")
-        if precisions.is_int8(precision):
+        if is_quantized(precision):
             _check_unrounded(model, traced, bundle, found, answers.feeds)
     notes += tried.asides(agreed)
     probe = Probe(answers.feeds, expect(answers.expected, answers.allowed))
@@ -190,8 +189,8 @@ def _check_unrounded(
     # The file holds constants as the quantisers before them have rounded them.
     with observing(lambda quantizer, x: rounded(flavor, quantizer, x) if id(quantizer) in idle else None):
         expected = run(model, traced, feeds)
-    floats = precisions.float_type(bundle.manifest.precision)
-    allowed = dict.fromkeys(expected, float_error(floats))
+        floats = float_type(bundle.manifest.precision)
+        allowed = allowed_differences(model, traced, feeds, expected, floats)
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(without_rounding(graph), Path(folder) / bundle.manifest.onnx_file)
         manifest = replace(bundle.manifest, precision=floats)

@@ -18,9 +18,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from keras_trt._formats import float_type, is_quantized
 from keras_trt._keras.calls.record import Call, recorded
 from keras_trt._keras.flavor import Flavor
-from keras_trt.bundle import Bundle, TensorSpec
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle import Bundle
 from keras_trt.compare.numbers import without_rounding
 from keras_trt.compare.verify_report import LayerDifference
 from keras_trt.onnx_passes.naming import layer_of
@@ -29,7 +31,6 @@ from keras_trt.runtime.distance import distance
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, REFERENCE
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.trial import float_error
-from keras_trt.tensorrt_rules import precision as precisions
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import observing
 
@@ -74,13 +75,13 @@ def compare_layers(
     graph = ir.external_data.load_to_model(ir.load(bundle.onnx_path))
     if not rounded:
         graph = ir.from_proto(without_rounding(ir.to_proto(graph)))
-        precision = precisions.float_type(precision)
+        precision = float_type(precision)
     common.ShapeInferencePass()(graph)
     shown = _Shown(graph, tuple(path for path, _ in flavor.walk(model)))
     found = shown.run(bundle, REFERENCE.make if name == REFERENCE.name else CPU_RUNNERS[name], feeds)
     calls, outputs = _called(flavor, model, bundle, feeds, rounded)
     unrounded = None
-    if precisions.is_int8(precision):
+    if is_quantized(precision):
         unrounded, _ = _called(flavor, model, bundle, feeds, False)
     tolerance = float_error(precision)
     compared = {

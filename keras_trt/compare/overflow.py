@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from keras_trt._deps import available
-from keras_trt.bundle import Bundle, TensorSpec
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle import Bundle
 from keras_trt.compare.numbers import without_rounding
 from keras_trt.errors import RunnerError
 from keras_trt.onnx_passes.naming import layer_of

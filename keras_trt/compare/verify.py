@@ -13,7 +13,9 @@ import onnx
 
 from keras_trt._arguments import check_function, check_verbose
 from keras_trt._deps import available
+from keras_trt._formats import is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.compare.layerwise import compare_layers
 from keras_trt.compare.numbers import without_bfloat16
@@ -29,7 +31,6 @@ from keras_trt.runtime.feeds import Feeds
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.select import GPU_RUNNERS, select_runner
-from keras_trt.tensorrt_rules.precision import is_int8
 from keras_trt.tfmot.accept import accept
 from keras_trt.trace.trace import run
 
@@ -37,7 +38,7 @@ _SHOWING_LAYERS = ("onnxruntime", "openvino")
 
 
 def verify(
-    model: Any,
+    model: Model,
     path: str | Path,
     data: Any,
     *,
@@ -79,10 +80,10 @@ def verify(
     check_function(metric, "metric")
     check_data(data, batch_size, steps)
     bundle = read_bundle(path, verify=False)
-    notes = _changed(bundle)
     with ExitStack() as stack:
-        on_cpu = _for_cpu(bundle, stack, notes)
-        engines = _engines(bundle, on_cpu, stack, notes)
+        on_cpu, in_float32 = _for_cpu(bundle, stack)
+        engines, missing = _engines(bundle, on_cpu, stack)
+        notes = [*_changed(bundle), *in_float32, *missing]
         job = OutputComparison(model, engines, metric is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
@@ -95,7 +96,8 @@ def verify(
             bar.update(done)
         if done != bar.target:  # an end that could not be known ends the line, too
             bar.update(done, finalize=True)
-        layers, first = _layers(flavor, model, on_cpu, engines, job.probe, notes)
+        layers, first, unseen = _layers(flavor, model, on_cpu, engines, job.probe)
+        notes += unseen
         expected = run(model, bundle.manifest, job.probe)
         allowed = allowed_differences(model, bundle.manifest, job.probe, expected, on_cpu.manifest.precision)
     differences = job.differences(allowed)
@@ -122,48 +124,47 @@ def _changed(bundle: Bundle) -> list[str]:
     return [f"`{bundle.onnx_path.name}` is not the file that was exported: its SHA-256 has changed."]
 
 
-def _for_cpu(bundle: Bundle, stack: ExitStack, notes: list[str]) -> Bundle:
-    """The bundle, or one with its graph in float32 when no CPU runner computes its types."""
-    if bundle.manifest.precision != "int8+bf16":
-        return bundle
+def _for_cpu(bundle: Bundle, stack: ExitStack) -> tuple[Bundle, list[str]]:
+    """The bundle, or one with its graph in float32 when no CPU runner computes its types, which notes say."""
+    if not rounds_in_bfloat16(bundle.manifest.precision):
+        return bundle, []
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
-    notes.append("On the CPU in float32 arithmetic: no CPU runner computes int8 with bfloat16.")
     # Its constants stay rounded to bfloat16, so the tolerance is not that of float32.
-    manifest = replace(bundle.manifest, precision="int8+fp16", probe_sha256=None)
-    return replace(bundle, path=folder, manifest=manifest)
+    precision = bundle.manifest.precision.replace("bf16", "fp16")
+    manifest = replace(bundle.manifest, precision=precision, probe_sha256=None)
+    note = "On the CPU in float32 arithmetic: no CPU runner computes int8 with bfloat16."
+    return replace(bundle, path=folder, manifest=manifest), [note]
 
 
-def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack, notes: list[str]) -> dict[str, EngineModel]:
+def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack) -> tuple[dict[str, EngineModel], list[str]]:
     """Everything here that can run the bundle, by name; notes say why others cannot."""
     engines = {}
-    if not gpus():
-        notes.append("TensorRT did not run: no NVIDIA GPU or driver here.")
+    notes = [] if gpus() else ["TensorRT did not run: no NVIDIA GPU or driver here."]
     names = [*sorted(CPU_RUNNERS), *(GPU_RUNNERS if gpus() else ())]
     for name in (name for name in names if available(name)):
         held = on_cpu if name in CPU_RUNNERS else bundle
         try:
-            runner = _chosen(held, name, notes)
+            runner, refusal = _chosen(held, name)
         except KerasTRTError as e:
             notes.append(f"{name} did not run: {_first_line(e)}")
             continue
+        notes += refusal
         engines[name] = stack.enter_context(EngineModel(held, runner))
     if not engines:
         raise RunnerError(
             f"Nothing can run `{bundle.path}` here: {' '.join(notes)} Install a runner with: "
             "pip install openvino"
         )
-    return engines
+    return engines, notes
 
 
-def _chosen(bundle: Bundle, name: str, notes: list[str]) -> Runner:
+def _chosen(bundle: Bundle, name: str) -> tuple[Runner, list[str]]:
     """The runner as `load` would take it; one that `load` refuses is compared all the same."""
     try:
-        return select_runner(bundle, name, verbose=0)
+        return select_runner(bundle, name, verbose=0), []
     except RunnerError as e:
-        runner = select_runner(bundle, name, check=False, verbose=0)
-        notes.append(_first_line(e))
-        return runner
+        return select_runner(bundle, name, check=False, verbose=0), [_first_line(e)]
 
 
 def _layers(
@@ -172,9 +173,9 @@ def _layers(
     bundle: Bundle,
     engines: Mapping[str, EngineModel],
     feeds: Feeds,
-    notes: list[str],
-) -> tuple[list[LayerDifference], str | None]:
-    """The layers on the first CPU runner that can show them, and the first that diverges."""
+) -> tuple[list[LayerDifference], str | None, list[str]]:
+    """The layers on the first CPU runner that can show them, the first that diverges, and notes."""
+    notes: list[str] = []
     for name in (name for name in _SHOWING_LAYERS if name in engines):
         try:
             # OpenVINO moves scales through an int8 graph, and shows tensors as they are in between.
@@ -183,10 +184,10 @@ def _layers(
         except RunnerError as e:
             notes.append(f"Layers were not compared on {name}: {_first_line(e)}")
             continue
-        if not rounded and is_int8(bundle.manifest.precision):
+        if not rounded and is_quantized(bundle.manifest.precision):
             notes.append("Layers were compared with the rounding of activations taken out on both sides.")
-        return found, first
-    return [], None
+        return found, first, notes
+    return [], None, notes
 
 
 def _first_line(error: Exception) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_trt.reports import render
+from keras_trt.reports import Findings, Table
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class LayerDifference:
 
 
 @dataclass(frozen=True)
-class VerifyReport:
+class VerifyReport(Findings):
     """How a bundle's numbers compare with Keras's. Prints as a table.
 
     Attributes:
@@ -91,34 +90,20 @@ class VerifyReport:
     metrics: dict[str, float]
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain, JSON-ready data; numbers that are not finite become text."""
-        return {k: _plain(v) for k, v in {**asdict(self), "path": str(self.path)}.items()}
-
-    def to_json(self, path: Any = None) -> str:
-        """The report as JSON text, also written to `path` when one is given."""
-        text = json.dumps(self.to_dict(), indent=2)
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
-        return text
-
-    def __str__(self) -> str:
+    def tables(self) -> Iterable[Table]:
+        """The outputs by runner, the metric by runner, and where layers first differ."""
         title = f"{self.name} and {self.path} ({self.precision}), {self.rows} rows"
-        parts = [
-            render(
-                title,
-                ["runner", "output", "relative", "allowed", "largest", "same class"],
-                [
-                    [d.runner, d.output, d.relative, d.allowed, d.largest, _percent(d.agreement)]
-                    for d in self.differences
-                ],
-            )
+        columns = ["runner", "output", "relative", "allowed", "largest", "same class"]
+        rows: list[list[Any]] = [
+            [d.runner, d.output, d.relative, d.allowed, d.largest, _percent(d.agreement)]
+            for d in self.differences
         ]
+        yield Table(title, columns, rows)
         if self.metrics:
             keras = self.metrics["keras"]
             rows = [[runner, value, value - keras] for runner, value in self.metrics.items()]
-            parts.append(render("metric", ["runner", "value", "change"], rows))
-        return "\n".join([*parts, self._divergence(), *self.notes])
+            yield Table("metric", ["runner", "value", "change"], rows)
+        yield Table(self._divergence(), (), ())
 
     def _divergence(self) -> str:
         if self.first_divergence is not None:
@@ -134,11 +119,3 @@ class VerifyReport:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.2%}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_trt.errors import ExportError
+from keras_trt.trace.graph_view import GraphView
 from keras_trt.trace.scopes import layer_of_scope
 
 if TYPE_CHECKING:
@@ -22,20 +22,21 @@ def check_convertible(trace: Trace) -> None:
     Raises:
         ExportError: A layer does not; it is named.
     """
-    nodes = {node.name: node for node in trace.graph_def.node}
+    graph = GraphView(trace.graph_def)
+    computing = graph.above(trace.output_tensors)
 
     def where(node: Any) -> str:
         layer = layer_of_scope(node.name, trace.layers)
         return f"Layer {layer!r}" if layer else f"Model {trace.name!r} (node {node.name!r})"
 
-    for node in nodes.values():
+    for node in graph.nodes.values():
         if node.op in _UPDATES:
             raise ExportError(
                 f"{where(node)} keeps a state from one call to the next, and an engine computes the same for "
                 "the same inputs. Build it with `stateful=False`; to carry a state along, make it an input "
                 "(`initial_state=`) and an output (`return_state=True`) of the model."
             )
-    for node in _computing(nodes, trace.output_tensors):
+    for node in (node for name, node in graph.nodes.items() if name in computing):
         if node.op == "XlaCallModule":
             raise ExportError(
                 f"{where(node)} is a compiled program of JAX, which no converter reads. Write it with layers "
@@ -47,17 +48,6 @@ def check_convertible(trace: Trace) -> None:
                 "Run the layer before the model, e.g. with `dataset.map(layer)`, and give the exported model "
                 "the numbers it makes."
             )
-
-
-def _computing(nodes: dict[str, Any], outputs: Iterable[str]) -> Iterator[Any]:
-    """The nodes whose values the outputs depend on, those that come first in the graph first."""
-    stack, seen = [output.split(":")[0] for output in outputs], set()
-    while stack:
-        name = stack.pop()
-        if name not in seen:
-            seen.add(name)
-            stack += [i.split(":")[0] for i in nodes[name].input if not i.startswith("^")]
-    return (node for node in nodes.values() if node.name in seen)
 
 
 def _holds_strings(node: Any) -> bool:

@@ -28,6 +28,7 @@ _STOCK = {
     "OneHot": ("tensor", "OneHot", "any_version_after9"),
     "Resize": ("nn", "Resize", "version_11"),
     "ScatterND": ("tensor", "ScatterND", "version_11"),
+    "Slice": ("tensor", "Slice", "version_10"),
     "Select": ("controlflow", "Select", "version_9"),
 }
 """Conversions of tf2onnx's own that handlers call: the module of `onnx_opset`, the class and its method."""

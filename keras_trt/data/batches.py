@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_trt._arguments import check_count
 from keras_trt._keras.flavor import Flavor
+from keras_trt.data.odd_data import check_dense, check_entries
 from keras_trt.errors import InputError
 
 
@@ -70,6 +71,7 @@ def _pairs(
             return
         x = batch[0] if isinstance(batch, tuple) else batch
         y = batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
+        check_dense(x, argument)
         _check(flavor, model, x, argument)
         yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)), y
         count += 1
@@ -111,12 +113,17 @@ def check_data(data: Any, batch_size: int = 32, steps: int | None = None, *, nam
     Raises:
         InputError: One of them is of the wrong kind; names it.
     """
+    check_dense(data, name)
     if isinstance(data, str | bytes) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise InputError(
             f"`{name}` must be an array, a list or dict of arrays, a `tf.data.Dataset`, a "
             f"`PyDataset`/`Sequence` or an iterable of batches. "
             f"Received: {data!r} (of type {type(data).__name__})"
         )
+    if isinstance(data, dict):
+        check_entries(data, name)
+    if hasattr(data, "dtype") and getattr(data, "shape", None) == ():
+        raise InputError(f"`{name}` has no rows. Received: one number, {data!r}")
     for argument, value in (("batch_size", batch_size), ("steps", steps)):
         check_count(value, argument)
     if steps is None and hasattr(data, "cardinality") and int(data.cardinality()) == -1:  # tf.data's infinity

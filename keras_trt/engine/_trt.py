@@ -62,7 +62,7 @@ def system() -> str:
 def logger(trt: ModuleType) -> Any:
     """The logger of this process: TensorRT keeps the first one it is given, whatever comes later."""
 
-    class Logger(trt.ILogger):  # type: ignore[name-defined]
+    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -189,7 +189,8 @@ def create_builder(trt: ModuleType) -> Any:
 
 def dtype_name(dtype: Any) -> str:
     """A `DataType` under numpy's name."""
-    return _DTYPES.get(dtype.name, dtype.name.lower())
+    name: str = dtype.name
+    return _DTYPES.get(name, name.lower())
 
 
 def deserialize(trt: ModuleType, plan: bytes, *, allow_host_code: bool) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_trt.bundle.manifest import BATCH_AXIS
+from keras_trt._tensors import BATCH_AXIS
 from keras_trt.errors import EngineError, InputError
 
 Sizes = tuple[int, int, int]

@@ -46,7 +46,7 @@ def build_progress(trt: ModuleType, config: Any, title: str, verbose: int) -> It
 
 
 def _monitor(trt: ModuleType, show: Any) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
         """Phases nest; a phase of n steps is one step of its parent."""
 
         def __init__(self) -> None:

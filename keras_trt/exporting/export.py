@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
+from keras_trt._formats import float_type, is_quantized
 from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import Model
 from keras_trt.bundle import check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import available_builders
@@ -37,7 +39,7 @@ _ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
 
 
 def export(
-    model: Any,
+    model: Model,
     path: str | Path,
     *,
     precision: str | None = None,
@@ -134,10 +136,20 @@ def export(
     found, idle = computed(found, traced.computing)
     check_ranges(found)
     notes = [*accepting, *idle]
-    common: dict[str, Any] = {"batch": sizes, "precision": resolved, "verify": verify, "overwrite": overwrite}
+    common: dict[str, Any] = {"batch": sizes, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
         built = engine is not None
-        return export_tftrt(model, traced, found, target, options=tftrt, build=built, notes=notes, **common)
+        return export_tftrt(
+            model,
+            traced,
+            found,
+            target,
+            options=tftrt,
+            build=built,
+            notes=notes,
+            precision=resolved,
+            **common,
+        )
     silent = silent_layers(flavor, model)
     if silent:
         notes = [*notes, f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
@@ -147,6 +159,7 @@ def export(
         traced,
         found,
         target,
+        precision=precisions.carried(resolved, (t.scheme for t in found)),
         opset=int(opset or DEFAULT_OPSET),
         external_data=external_data,
         data=data,
@@ -188,7 +201,7 @@ def _quantized(model: Any, precision: str | None, data: Any, stages: Stages) -> 
     from keras_trt.quantize import calibrate, quantize_model
 
     found = inventory(model)
-    if precisions.is_int8(precisions.resolve(precision, quantized=False)) and not found:
+    if is_quantized(precisions.resolve(precision, quantized=False)) and not found:
         if data is None:
             raise ModelError(
                 f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "
@@ -210,4 +223,4 @@ def _chosen_engine(engine: str | None) -> str | None:
 
 def _recurrent(precision: str) -> tuple[str, ...]:
     """The recurrent layers that leave as operators; TensorRT-RTX 1.7 refuses a GRU in bfloat16."""
-    return tuple(kind for kind in RECURRENT if (kind, precisions.float_type(precision)) != ("GRU", "bf16"))
+    return tuple(kind for kind in RECURRENT if (kind, float_type(precision)) != ("GRU", "bf16"))

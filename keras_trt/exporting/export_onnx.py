@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from keras_trt._formats import float_type
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.bundle import Bundle, write_bundle, write_manifest
 from keras_trt.bundle.probe import Probe, write_probe
@@ -31,7 +32,6 @@ from keras_trt.packing.check_graph import check_graph
 from keras_trt.packing.manifest import layers_of, manifest_of
 from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.quantize.unknown_kernels import unknown_work
-from keras_trt.tensorrt_rules import precision as precisions
 from keras_trt.tensorrt_rules.importable import check_importable, obstacles
 from keras_trt.tensorrt_rules.reached import unreached
 from keras_trt.tensorrt_rules.stats import Product, float_work, int8_share, op_counts, products
@@ -58,7 +58,7 @@ class Job:
         target: The folder to write.
         overwrite: Whether an older bundle there may be replaced.
         batch: (min, opt, max) batch sizes.
-        precision: The resolved precision.
+        precision: What the graph will carry.
         opset: The ONNX opset.
         external_data: Whether weights go beside the ONNX file; None: only if they have to.
         data: Data to look for overflow with, or None.
@@ -138,7 +138,7 @@ def _optimise(graph: ir.Model, job: Job, notes: list[str]) -> dict[str, str]:
         quantized=Counter(t.layer for t in stored) if job.found else None,
         weights={t.layer: Format(t.format, t.block) for t in stored if t.format != "int8"},
         activations={t.layer: t.format for t in job.found if t.kind == "activation" and t.format != "int8"},
-        floats=precisions.float_type(job.precision),
+        floats=float_type(job.precision),
         keep_float32=job.traced.normalizations,
         find_overflow=partial(_overflowing, job, notes),
     )

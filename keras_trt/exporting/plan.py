@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_trt._arguments import check_boolean
+from keras_trt._keras.types import Model
 from keras_trt.convert.convert import convert
 from keras_trt.errors import ExportError, ModelError
 from keras_trt.models import strip
@@ -21,7 +22,7 @@ COLUMN = "TensorRT"
 
 
 def plan(
-    model: Any,
+    model: Model,
     scheme: Any = "int8",
     *,
     only: Any = None,

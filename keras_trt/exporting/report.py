@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_trt.reports import render
+from keras_trt.reports import Findings, Table
 
 
 @dataclass(frozen=True)
-class ExportReport:
+class ExportReport(Findings):
     """What was written and what is in it. Prints as a table.
 
     Attributes:
@@ -60,13 +60,8 @@ class ExportReport:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain, JSON-ready data."""
-        data = asdict(self)
-        data["path"] = str(self.path)
-        return json.loads(json.dumps(data))
-
-    def __str__(self) -> str:
+    def tables(self) -> Iterable[Table]:
+        """One row a fact."""
         rows = [
             ["precision", f"{self.precision} (opset {self.opset})"],
             [
@@ -87,7 +82,7 @@ class ExportReport:
             ["difference to Keras", self._difference()],
             ["seconds", ", ".join(f"{stage} {s:.1f}" for stage, s in self.seconds.items())],
         ]
-        return "\n".join([render(f"{self.name} -> {self.path}", ["", "exported"], rows), *self.notes])
+        yield Table(f"{self.name} -> {self.path}", ["", "exported"], rows)
 
     def _difference(self) -> str:
         if not self.differences:

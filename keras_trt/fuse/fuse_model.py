@@ -13,6 +13,7 @@ from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
+from keras_trt._keras.types import M, Model
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 from keras_trt.fuse.pairs import Finding, find_pairs
@@ -20,7 +21,7 @@ from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
 
 
-def fuse_model(model: Any) -> Any:
+def fuse_model(model: M) -> M:
     """A copy of a model in which BatchNormalization is folded into the layer before it.
 
     `Conv -> BatchNormalization` becomes one `Conv` with a bias; its predictions stay the same up to
@@ -63,7 +64,7 @@ def fuse_model(model: Any) -> Any:
     return fused
 
 
-def fusion_report(model: Any) -> Report:
+def fusion_report(model: Model) -> Report:
     """What `fuse_model` folds in a model, and why it leaves the rest.
 
     Args:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
+from keras_trt._keras.types import M
+from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError
 from keras_trt.tfmot.accept import accept
 
 
-def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str | None = None) -> Any:
+def merge_models(models: Sequence[M], *, share_inputs: bool = True, name: str | None = None) -> M:
     """One model that runs several models and gives all their outputs.
 
     Each model becomes a nested model of the result, with its layers, names, quantisers and masks; models
@@ -47,8 +48,9 @@ def merge_models(models: Sequence[Any], *, share_inputs: bool = True, name: str 
     models = list(models)
     flavor, models = _accepted(models)
     parts = [masking.clone(flavor, model) for model in models]
-    for part, unique in zip(parts, _unique([model.name for model in models]), strict=True):
-        rename(flavor, part, unique)
+    taken: set[str] = set()
+    for part in parts:
+        rename(flavor, part, unique(part.name, taken))
     if share_inputs:
         _check_same_inputs(flavor, models)
         shared = new_inputs(flavor, parts[0])
@@ -110,12 +112,3 @@ def _named(model: str, outputs: Any) -> dict[str, Any]:
             return _named(model, outputs[0])
         return {n: t for i, value in enumerate(outputs) for n, t in _named(f"{model}_{i}", value).items()}
     return {model: outputs}
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Names told apart by a number where they repeat."""
-    unique: list[str] = []
-    for name in names:
-        candidates = (name if i == 0 else f"{name}_{i}" for i in count())
-        unique.append(next(new for new in candidates if new not in unique))
-    return unique

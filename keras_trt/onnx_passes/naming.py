@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
+from keras_trt._names import unique
 from keras_trt.onnx_passes._graph import HOLDERS
-from keras_trt.onnx_passes.quantized.qdq import WEIGHTED
+from keras_trt.onnx_passes.weight_axes import WEIGHTED
 from keras_trt.trace.scopes import layer_of_scope
 
 
@@ -50,7 +51,7 @@ class NameNodesPass(ir.passes.InPlacePass):
         taken = _beginnings(self.layers)  # no node is named like a layer, so `layer_of` is exact
         for node in nodes:
             path = paths[node]
-            node.name = unique_name(f"{path}/{node.op_type}" if path else node.op_type, taken)
+            node.name = unique(f"{path}/{node.op_type}" if path else node.op_type, taken)
         return ir.passes.PassResult(model, modified=True)
 
     def _own(self, node: ir.Node) -> str | None:
@@ -71,13 +72,3 @@ def _beginnings(paths: Iterable[str]) -> set[str]:
     """All that a path may begin with: a layer's own name may hold slashes, too."""
     split = (path.split("/") for path in paths)
     return {"/".join(parts[:n]) for parts in split for n in range(1, len(parts) + 1)}
-
-
-def unique_name(name: str, taken: set[str]) -> str:
-    """`name`, or the first of `name_1`, `name_2`, ... that is not in `taken`; it is added there."""
-    candidate, n = name, 0
-    while candidate in taken:
-        n += 1
-        candidate = f"{name}_{n}"
-    taken.add(candidate)
-    return candidate

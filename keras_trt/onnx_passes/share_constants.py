@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
-from keras_trt.onnx_passes.quantized.qdq import WEIGHTED
+from keras_trt.onnx_passes.weight_axes import WEIGHTED
 
 _LARGEST = 1024  # elements
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from keras_trt.onnx_passes.naming import unique_name
+from keras_trt._names import unique
 from keras_trt.onnx_passes.order import bodies
 
 
@@ -33,23 +33,23 @@ def _rename(graph: ir.Graph, prefix: str, nodes: set[str], taken: set[str], fixe
     named: set[ir.Value] = set()
     if prefix:
         for i, value in enumerate(graph.inputs):
-            value.name = unique_name(f"{prefix}input_{i}", taken)
+            value.name = unique(f"{prefix}input_{i}", taken)
             _forget_numbers(value)
     for node in graph:
-        node.name = unique_name(f"{prefix}{node.op_type}" if prefix else node.name or node.op_type, nodes)
+        node.name = unique(f"{prefix}{node.op_type}" if prefix else node.name or node.op_type, nodes)
         for i, value in enumerate(node.inputs):
             own = value is not None and value.is_initializer() and value.graph is graph
             if value is not None and own and value not in named and value.name not in fixed:
-                value.name = unique_name(f"{node.name}/{_role(node, i)}", taken)
+                value.name = unique(f"{node.name}/{_role(node, i)}", taken)
                 named.add(value)
         for i, value in enumerate(node.outputs):
             _forget_numbers(value)
             if prefix or not value.is_graph_output():
-                value.name = unique_name(node.name if i == 0 else f"{node.name}:{i}", taken)
+                value.name = unique(node.name if i == 0 else f"{node.name}:{i}", taken)
         for body in bodies(node):
             _rename(body, f"{node.name}/", nodes, taken, fixed)
     for value in [v for v in graph.initializers.values() if v not in named and v.name not in fixed]:
-        value.name = unique_name(f"{prefix}constant", taken)  # used inside a body only
+        value.name = unique(f"{prefix}constant", taken)  # used inside a body only
 
 
 def _forget_numbers(value: ir.Value) -> None:

@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_trt.bundle import Manifest, TensorSpec, sha256_of
+from keras_trt._tensors import fixed_batch
+from keras_trt.bundle import Manifest, sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE
 from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.tensorrt_rules.stats import Product, int8_share
@@ -34,14 +35,14 @@ def manifest_of(
     external: Mapping[str, str],
 ) -> Manifest:
     """The manifest of the ONNX file in `folder`."""
-    static = next((i.shape[0] for i in traced.inputs if i.shape and isinstance(i.shape[0], int)), None)
+    static = fixed_batch(traced.inputs)
     zeros = {p.layer: round(p.zeros, 4) for p in weighted if p.zeros}
     return Manifest(
         name=traced.name,
         keras_trt_version=_version(),
         keras=traced.flavor,
-        inputs=tuple(TensorSpec(i.name, i.shape, i.dtype) for i in traced.inputs),
-        outputs=tuple(TensorSpec(o.name, o.shape, o.dtype) for o in traced.outputs),
+        inputs=traced.inputs,
+        outputs=traced.outputs,
         input_structure=traced.input_structure,
         output_structure=traced.output_structure,
         batch=batch if static is None else (static, static, static),
@@ -50,6 +51,7 @@ def manifest_of(
         onnx_sha256=sha256_of(folder / ONNX_FILE),
         external_data=dict(external),
         axis_sizes=traced.axis_sizes,
+        predicted_dtypes=dict(traced.predicted_dtypes),
         quantization={
             "weights": dict(Counter(t.format for t in found if t.stored)),
             "int8_layers": list(layers_of(p for p in weighted if p.int8)),

@@ -11,6 +11,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import Kernel
 from keras_trt._keras.masks import masking
+from keras_trt._keras.types import Model
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.pattern import Unstructured, parse_pattern
 from keras_trt.prune.weights import Weight, examine
@@ -18,7 +19,7 @@ from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
 
 
-def sparsity_report(model: Any) -> Report:
+def sparsity_report(model: Model) -> Report:
     """The sparsity of every weight variable of a model.
 
     Args:
@@ -60,7 +61,7 @@ def facts_by_layer(flavor: Flavor, model: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def total_sparsity(model: Any) -> float:
+def total_sparsity(model: Model) -> float:
     """Fraction of zeros over the pruned weights of a model; over all weights when none is pruned."""
     flavor = check_model(model)
     variables = [variable for *_, variable in masking.weights_in(flavor, model)]

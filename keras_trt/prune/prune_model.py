@@ -9,6 +9,7 @@ from typing import Any
 from keras_trt._keras.in_place import in_place
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located
+from keras_trt._keras.types import M
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import remove_channels
@@ -21,7 +22,7 @@ from keras_trt.tfmot.accept import accept
 
 
 def prune_model(
-    model: Any,
+    model: M,
     sparsity: float | None = None,
     *,
     threshold: float | None = None,
@@ -32,7 +33,7 @@ def prune_model(
     only: Any = None,
     skip: Any = (),
     copy: bool = True,
-) -> Any:
+) -> M:
     """A copy of a model with its smallest weights set to zero; training keeps them there.
 
     The masks are constraints on the weight variables: no wrapper layer, no callback, the same

@@ -13,10 +13,11 @@ from keras_trt._arguments import check_verbose
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import M
 from keras_trt.data.batches import FirstBatches, batches, check_data, length
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.bias_correction import correct_biases, corrected
 from keras_trt.quantize.calibrators import Histogram, calibrator
+from keras_trt.quantize.correction import correct, corrected
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.quantizer import observing
@@ -26,19 +27,19 @@ _NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for
 
 
 def calibrate(
-    model: Any,
+    model: M,
     data: Any,
     method: Any = "max",
     *,
     batch_size: int = 32,
     steps: int | None = None,
     verbose: int = 1,
-) -> Any:
+) -> M:
     """Sets the activation ranges of a quantised model from one pass over data, in place.
 
     The model runs with rounded weights and float activations: what is measured is what will be cut. Then the
-    first rows (256 at most) say by how much rounding moves the mean of each output channel, which is taken
-    back in the biases of those layers that `quantize_model(recover=)` has chosen.
+    first rows (256 at most) say by how much rounding moves the mean of each output channel and changes its
+    size, which those layers take back that `quantize_model(recover=)` has chosen.
 
     Args:
         model: A quantised Keras 3 or tf_keras model.
@@ -69,7 +70,7 @@ def calibrate(
     check_verbose(verbose)
     check_data(data, batch_size, steps)
     kept = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct_biases(flavor, model, kept)
+    correct(flavor, model, kept)
     return model
 
 
@@ -123,12 +124,9 @@ def _observed_call(flavor: Flavor, model: Any, numbers: dict[int, int]) -> Any:
     def observe(quantizer: Any, tensor: Any) -> None:
         give(numbers[id(quantizer)], tensor)
 
-    def bias(layer: Any, floats: Any, corrected: Any) -> Any:
-        return floats  # a correction is measured behind the ranges
-
     @tf.function(reduce_retracing=True)
     def run(batch: Any) -> None:
-        with observing(observe, biases=bias):
+        with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
             model(batch, training=False)
 
     return run

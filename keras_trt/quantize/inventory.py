@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -25,6 +26,7 @@ class QuantizedTensor:
             scales follow its values.
         format: `"int8"`, `"fp8"` or `"int4"`.
         block: Input channels per weight scale; None for one scale per output channel.
+        scheme: The scheme of its layer, e.g. `"int8-weights"`.
         stored: Whether a weight is written in its format; recurrent weights and tables stay float numbers on
             the grid, since TensorRT's recurrent and look-up layers take no other.
     """
@@ -35,6 +37,7 @@ class QuantizedTensor:
     amax: float | None = None
     format: str = "int8"
     block: int | None = None
+    scheme: str = "int8"
     stored: bool = False
 
 
@@ -45,13 +48,13 @@ def inventory(model: Any) -> list[QuantizedTensor]:
     for path, layer in twins(flavor, model):
         if is_silent(layer):
             continue
-        for quantizer in quantizers_of(layer):
-            amax = float(flavor.raw(quantizer.amax).numpy())
-            found.append(QuantizedTensor(path, "activation", quantizer.name, amax, quantizer.dtype_name))
-        formats = layer.quantization.scheme
+        scheme, stored = layer.quantization.scheme, not flavor.keeps_floats(layer)
+        for q in quantizers_of(layer):
+            amax = float(flavor.raw(q.amax).numpy())
+            found.append(QuantizedTensor(path, "activation", q.name, amax, q.dtype_name, scheme=scheme.name))
         for name in layer.quantization.kernels:
-            stored = not flavor.keeps_floats(layer)
-            found.append(QuantizedTensor(path, "weight", name, None, formats.weights, formats.block, stored))
+            weight = partial(QuantizedTensor, path, "weight", name, None, scheme.weights, scheme.block)
+            found.append(weight(scheme.name, stored))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
+from keras_trt._keras.types import M, Model
 from keras_trt._say import say
 from keras_trt.data.batches import check_data, is_arrays
 from keras_trt.errors import InputError, ModelError
@@ -27,10 +28,9 @@ from keras_trt.placement.decision import Decision
 from keras_trt.placement.layer_kinds import ATTENTION, CELLS, LOOP_REASON
 from keras_trt.placement.placement import only_where_read, place, place_alone, under_scheme
 from keras_trt.placement.schemes import schemes_by_choice
-from keras_trt.quantize.bias_correction import NAME as BIAS_CORRECTION
-from keras_trt.quantize.bias_correction import correct_biases, corrected, shift_shape
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
+from keras_trt.quantize.correction import NAMES, correct, corrected, places
 from keras_trt.quantize.expectation import check_sqnr, expect
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
@@ -59,7 +59,7 @@ EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float 
 
 
 def quantize_model(
-    model: Any,
+    model: M,
     scheme: Any = "int8",
     *,
     calibration_data: Any = None,
@@ -71,7 +71,7 @@ def quantize_model(
     min_sqnr: float | None = 25.0,
     recover: Any = "auto",
     verbose: int = 1,
-) -> Any:
+) -> M:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
 
     The copy has the same layers, names and weights; it compiles, fits, saves and loads like any model.
@@ -94,9 +94,9 @@ def quantize_model(
             first rows of the data. Below it, layers that int8 costs most are left in float, one by one, as
             long as each gains 1 dB; `report` says which and why. None, or `only`, leaves none.
         recover: What is done about the accuracy that rounding costs, with the calibration data and without
-            training: `"auto"`, None, or a tuple of names. `"bias_correction"`, all that there is and what
-            `"auto"` does, takes back in the biases by how much rounding moves the mean of each output
-            channel. Layers without a bias (before a BatchNormalization, mostly) are left alone.
+            training: `"auto"`, which is all, None, or a tuple of names. `"bias_correction"` takes back in the
+            biases by how much rounding moves the mean of each output channel, `"gain_correction"` in the
+            scales of the weights by how much it makes a channel larger or smaller.
         verbose: 1 shows progress while calibrating, and what is expected of the result.
 
     Returns:
@@ -115,7 +115,7 @@ def quantize_model(
     check_verbose(verbose)
     check_sqnr(min_sqnr)
     ranges = check_mapping(ranges, "ranges")
-    wanted = BIAS_CORRECTION in check_names(recover, (BIAS_CORRECTION,), "recover")
+    wanted = check_names(recover, NAMES, "recover")
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
@@ -124,14 +124,14 @@ def quantize_model(
         only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
-        convert(flavor, new, scheme, only, skip, corrects=wanted)
+        convert(flavor, new, scheme, only, skip, recover=wanted)
         for _, layer in flavor.walk(new):
             if is_silent(layer):  # a callback has left it so
                 set_silent(layer, False)
         set_ranges(flavor, new, ranges)
         rounds = any(activation_quantizers(flavor, new))
         if calibration_data is not None and (rounds or corrected(flavor, new)):
-            measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, corrects=wanted)
+            measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
             kept = measure(calibration_data, verbose=verbose)
             floor = min_sqnr if only is None else None
             if rounds and (verbose or floor is not None):
@@ -148,7 +148,7 @@ def quantize_model(
     return new
 
 
-def plan_quantization(model: Any, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
+def plan_quantization(model: Model, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
     Args:
@@ -227,7 +227,7 @@ def convert(
     scheme: Any = "int8",
     only: Any = None,
     skip: Any = (),
-    corrects: bool = False,
+    recover: Sequence[str] = (),
 ) -> dict[str, Decision]:
     """Swaps the layers of a model for their twins, in place; layers that are twins already stay.
 
@@ -237,7 +237,7 @@ def convert(
         scheme: As in `quantize_model`.
         only: As in `quantize_model`.
         skip: As in `quantize_model`.
-        corrects: Whether the new twins have a place for a correction of their biases.
+        recover: The corrections that the new twins have a place for, of `correction.NAMES`.
 
     Raises:
         ModelError: No layer can be quantised.
@@ -255,8 +255,9 @@ def convert(
         if decision is None or decision.scheme is None:
             continue
         if not _is_quantized(layer):
-            shift = shift_shape(layer, decision.kernels) if corrects else ()
-            own = LayerScheme(decision.inputs, decision.kernels, decision.inner, decision.scheme, shift=shift)
+            shift, gain = places(layer, decision.kernels, recover)
+            formats = decision.inputs, decision.kernels, decision.inner, decision.scheme
+            own = LayerScheme(*formats, shift=shift, gain=gain)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
     trace_anew(flavor, model)
@@ -270,16 +271,16 @@ def set_from_data(
     *,
     method: Any,
     ranges: Mapping[str, float],
-    corrects: bool = True,
+    recover: Sequence[str] = NAMES,
     verbose: Any,
 ) -> list[Any]:
     """Sets ranges from data and by hand, then the corrections; returns the first batches of inputs.
 
-    A model that has been quantised before may have corrections; `corrects=False` makes them none.
+    A model that has been quantised before may have corrections that `recover` lacks: they become none.
     """
     kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
     set_ranges(flavor, model, ranges)
-    correct_biases(flavor, model, kept if corrects else ())
+    correct(flavor, model, kept, recover)
     return kept
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,16 +13,17 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import value_of, variable_of
+from keras_trt._keras.types import Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.measure import Metric, inputs_and_targets, loss_against
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.quantize.quantize_model import quantize_model
-from keras_trt.reports import Report
+from keras_trt.reports import Findings, Report, Table
 from keras_trt.twins.fake_quant import quantize_weights
 
 
 @dataclass(frozen=True)
-class SensitivityReport:
+class SensitivityReport(Findings):
     """The measured loss of each layer, quantised alone.
 
     Attributes:
@@ -41,12 +43,13 @@ class SensitivityReport:
         rows = tuple({"layer": path, "loss": loss} for path, loss in self.losses.items())
         return Report(f"Loss by layer, quantised alone ({self.scheme})", rows)
 
-    def __str__(self) -> str:
-        return str(self.report())
+    def tables(self) -> Iterable[Table]:
+        """The table of `report`."""
+        return self.report().tables()
 
 
 def sensitivity(
-    model: Any,
+    model: Model,
     data: Any,
     *,
     metric: Metric | None = None,
@@ -114,6 +117,8 @@ class _Switch:
             variable = variable_of(layer, row)
             float_values = value_of(variable)
             tensor = flavor.tf.convert_to_tensor(float_values)
+            if layer.quantization.gain and name == layer.quantization.kernels[-1]:
+                tensor = tensor * flavor.raw(layer.quantization_switch.gain)
             rounded = quantize_weights(tensor, row.channel_axes, formats.weights, formats.block).numpy()
             self.weights.append((variable, float_values, rounded))
         if layer.quantization.shift:

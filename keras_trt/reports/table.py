@@ -1,12 +1,11 @@
-"""A report: rows with a title, printed as a table, exported as JSON."""
+"""Tables of plain text that fit the terminal."""
 
 from __future__ import annotations
 
 import io
-import json
 import textwrap
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 _MARGIN = 4  # around the only column of a table
@@ -14,44 +13,22 @@ _NARROWEST = 60
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was done, row by row.
+class Table:
+    """Rows under a title.
 
     Attributes:
         title: One line.
-        rows: One dict per row; the first row's keys are the columns. Values are JSON-ready.
-        notes: Sentences printed under the table.
-
-    Example:
-        >>> print(report(model))
-        >>> report(model).to_json("report.json")
+        columns: The names of the columns.
+        rows: A value for each column; numbers are shown to four digits.
     """
 
     title: str
-    rows: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...] = field(default=())
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of the columns."""
-        return tuple(self.rows[0]) if self.rows else ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
-        return {"title": self.title, "rows": [dict(row) for row in self.rows], "notes": list(self.notes)}
-
-    def to_json(self, path: Any = None) -> str:
-        """The report as JSON text, also written to `path` when one is given."""
-        text = json.dumps(self.to_dict(), indent=2)
-        if path is not None:
-            from pathlib import Path
-
-            Path(path).write_text(text + "\n")
-        return text
-
-    def __str__(self) -> str:
-        table = render(self.title, self.columns, [[row[c] for c in self.columns] for row in self.rows])
-        return "\n".join([table, *(line for note in self.notes for line in _wrapped(note))])
+    def text(self) -> str:
+        """The table as plain text that fits the terminal."""
+        return render(self.title, self.columns, self.rows)
 
 
 def render(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -59,7 +36,7 @@ def render(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
 
     Columns for which there is no room, the widest first, go on lines of their own below each row.
     """
-    cells = [[_text(value) for value in row] for row in rows]
+    cells = [[text_of(value) for value in row] for row in rows]
     below = _without_room(columns, cells)
     if not below:
         return "\n".join(_table(title, columns, rows, cells))
@@ -73,7 +50,7 @@ def render(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
         shown += lines[at : at + height]
         at += height
         parts = [f"{columns[i]}: {row[i]}" for i in sorted(below) if row[i]]
-        shown += _wrapped("; ".join(parts), indent="      ") if parts else []
+        shown += wrapped("; ".join(parts), indent="      ") if parts else []
     return "\n".join(shown)
 
 
@@ -101,7 +78,7 @@ def _table(
     out = io.StringIO()
     Console(file=out, width=_width(), color_system=None).print(table)
     lines = out.getvalue().rstrip().splitlines() if kept else []
-    return [*_wrapped(title), *(line.rstrip() for line in lines)]
+    return [*wrapped(title), *(line.rstrip() for line in lines)]
 
 
 def _without_room(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> set[int]:
@@ -121,7 +98,8 @@ def _without_room(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> set
     return left_out
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """The lines of a text, as wide as the terminal."""
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return textwrap.wrap(text, _width(), initial_indent=indent, subsequent_indent=indent, **options) or [""]
 
@@ -143,7 +121,8 @@ def _width() -> int:
     return max(Console().width, _NARROWEST)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A cell's text."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split("\n"))

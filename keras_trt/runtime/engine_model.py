@@ -17,17 +17,19 @@ from keras_trt._arguments import (
     check_verbose,
 )
 from keras_trt._say import say
+from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
 from keras_trt.bundle.graph import check_graph
-from keras_trt.bundle.manifest import BATCH_AXIS, Manifest, TensorSpec
+from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.data.predict_batches import batches_of, is_dataset, slices
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
-from keras_trt.runtime.select import CPU_RUNNERS, GPU_RUNNERS, select_runner
+from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 
 
 def load(
@@ -85,14 +87,17 @@ class EngineModel:
         runner: What runs it, with `runner.name` and `runner.reason`.
         name: The Keras model's name.
         inputs: The inputs' names, shapes and dtypes.
-        outputs: The outputs' names, shapes and dtypes.
+        outputs: The outputs' names, shapes and dtypes, as `predict` returns them.
     """
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
         manifest = bundle.manifest
         self.bundle, self.runner, self.name = bundle, runner, manifest.name
-        self.inputs = tuple(_with_batch(s, manifest) for s in manifest.inputs)
-        self.outputs = tuple(_with_batch(s, manifest) for s in manifest.outputs)
+        self.inputs = tuple(free_batch(s, manifest) for s in manifest.inputs)
+        predicted = manifest.predicted_dtypes
+        self.outputs = tuple(
+            replace(free_batch(s, manifest), dtype=predicted.get(s.name, s.dtype)) for s in manifest.outputs
+        )
         self._keras_model: Any = None
 
     def predict(
@@ -254,9 +259,9 @@ class EngineModel:
         return fill(self.bundle.manifest.output_structure, arrays)
 
 
-def _with_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
+def free_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
     """A static batch is no limit to the user: rows are split and padded, so the axis is named as if free."""
-    low, _, high = manifest.batch
-    if low == high and spec.shape[:1] == (high,):
+    fixed = fixed_batch(manifest.inputs)
+    if fixed is not None and spec.shape[:1] == (fixed,):
         return replace(spec, shape=(BATCH_AXIS, *spec.shape[1:]))
     return spec

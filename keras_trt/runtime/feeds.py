@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt.bundle.manifest import BATCH_AXIS, Nest, TensorSpec, names_in
+from keras_trt._formats import dtype_of
+from keras_trt._nests import Nest
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import InputError
-from keras_trt.runtime.dtypes import dtype_of
 
 Feeds = dict[str, np.ndarray]
 

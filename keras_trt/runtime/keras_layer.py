@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_trt import _deps
-from keras_trt.bundle.manifest import Nest, TensorSpec, names_in
+from keras_trt._names import unique
+from keras_trt._nests import Nest
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle.manifest import names_in
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import pair
@@ -64,18 +68,25 @@ def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
     """A Keras model around the engine, with the inputs and outputs of the exported one."""
     keras, manifest = flavor.keras, engine.bundle.manifest
     takes = _names(manifest.input_structure)
-    gives = _names(manifest.output_structure)
+    gives = {name: _valid(shown) for name, shown in _names(manifest.output_structure).items()}
+    taken = set(gives.values())
+    # Losses go by the outputs' names, so an input of the same name gets another; `pair` goes by the keys.
     symbols = {
-        spec.name: keras.Input(batch_shape=_free(spec), dtype=spec.dtype, name=_valid(takes[spec.name]))
+        spec.name: keras.Input(
+            batch_shape=_free(spec),
+            dtype=spec.dtype,
+            name=unique(_valid(takes[spec.name]), taken),
+        )
         for spec in engine.inputs
     }
     inputs = fill(manifest.input_structure, symbols)
     results = dict(pair(engine_layer(engine, flavor)(inputs), manifest.output_structure, "outputs"))
     named = {
-        n: keras.layers.Activation("linear", name=_valid(gives[n]), dtype=t.dtype)(t)
-        for n, t in results.items()
+        n: keras.layers.Activation("linear", name=gives[n], dtype=t.dtype)(t) for n, t in results.items()
     }
-    return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")  # of such a name
+        return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
 
 
 def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, Any]:
@@ -96,7 +107,7 @@ def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, An
 def _layer_class(flavor: Flavor) -> type:
     tf = flavor.tf
 
-    class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined]
+    class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined, misc]
         """Runs an engine on the host through `tf.numpy_function`, eagerly and in graphs."""
 
         def __init__(self, engine: Engine, name: str) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_verbose, wrong_argument
+from keras_trt._formats import dtype_of
+from keras_trt._nests import Nest
 from keras_trt._say import say
-from keras_trt.bundle.manifest import BATCH_AXIS, Nest, TensorSpec
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
 from keras_trt.runtime.runners.runner import Runner
@@ -29,7 +31,7 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
         outputs: The outputs' specs, the batch axis named.
 
     Returns:
-        One array per output; those with a batch axis have as many rows as the feeds.
+        One array per output, of its spec's dtype; those with a batch axis have as many rows as the feeds.
 
     Raises:
         InputError: The rows must be split or padded, and an output has an open axis of its own in the
@@ -46,7 +48,9 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
         chunk = cast(cut(feeds, inputs, slice(start, stop)), inputs)
         padded = _pad(chunk, inputs, low) if stop - start < low else chunk
         parts.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
-    return {s.name: join([p[s.name] for p in parts], s) for s in outputs}
+    joined = {s.name: join([p[s.name] for p in parts], s) for s in outputs}
+    # A graph may be wider than what Keras returns, and so may a runner than the graph.
+    return {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
 
 
 def join(parts: list[np.ndarray], spec: TensorSpec) -> np.ndarray:

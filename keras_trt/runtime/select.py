@@ -49,12 +49,9 @@ def select_runner(
     if runner != "auto":
         _trt.load(runner, why=f"runner={runner!r}")
     modules = GPU_RUNNERS if runner == "auto" else (runner,)
-    notes: list[str] = []
-    if not gpus():
-        notes.append("no NVIDIA GPU or driver here")
-    else:
-        made = _from_plans(bundle, modules, options, notes)
-        made = made or _rebuilt(bundle, modules, options, notes, verbose=verbose)
+    notes = ["no NVIDIA GPU or driver here"]
+    if gpus():
+        made, notes = _on_gpu(bundle, modules, options, verbose)
         if made is not None:
             return made
     if runner != "auto":
@@ -94,9 +91,26 @@ def misfit(
     return None
 
 
+def _on_gpu(
+    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, verbose: int
+) -> tuple[Runner | None, list[str]]:
+    """A runner of a plan that fits or is built now; and why there is none."""
+    made, unfit = _from_plans(bundle, modules, options)
+    if made is not None:
+        return made, []
+    made, unbuilt = _rebuilt(bundle, modules, options, verbose)
+    notes = [*unfit, *unbuilt]
+    if made is None:
+        return None, notes
+    return _explained(made, "; ".join([*notes, f"built anew for {gpus()[0].compute_capability}"])), []
+
+
 def _from_plans(
-    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, notes: list[str]
-) -> Runner | None:
+    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions
+) -> tuple[Runner | None, list[str]]:
+    if not bundle.manifest.plans:
+        return None, ["the bundle holds no plan"]
+    notes: list[str] = []
     for stamp in bundle.manifest.plans:
         for module in modules:
             if not _can_load(module, stamp):
@@ -117,11 +131,9 @@ def _from_plans(
                 except KerasTRTError as e:
                     problem = str(e)
                 else:
-                    return _explained(made, f"plan {stamp.file} fits this machine")
+                    return _explained(made, f"plan {stamp.file} fits this machine"), []
             notes.append(f"plan {stamp.file}: {problem}")
-    if not bundle.manifest.plans:
-        notes.append("the bundle holds no plan")
-    return None
+    return None, notes
 
 
 def _can_load(module: str, stamp: PlanStamp) -> bool:
@@ -133,13 +145,13 @@ def _can_load(module: str, stamp: PlanStamp) -> bool:
 
 
 def _rebuilt(
-    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, notes: list[str], *, verbose: int
-) -> Runner | None:
-    here = gpus()[0].compute_capability
+    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, verbose: int
+) -> tuple[Runner | None, list[str]]:
     manifest = bundle.manifest
+    notes: list[str] = []
     builders = [kind for kind in available_builders() if kind in modules]
     if not builders:
-        notes.append("no TensorRT builder is installed")
+        return None, ["no TensorRT builder is installed"]
     for kind in builders:
         try:
             plan = build_plan(
@@ -147,16 +159,14 @@ def _rebuilt(
                 kind=kind,
                 batch=manifest.batch,
                 input_shapes=manifest.axis_sizes,
-                compute_capabilities=[here],
+                compute_capabilities=[gpus()[0].compute_capability],
                 sparse_weights=bool(manifest.sparsity.get("2:4")),
                 verbose=verbose,
             )
-            made = TensorRTRunner(plan.data, manifest, module=kind, options=options)
+            return TensorRTRunner(plan.data, manifest, module=kind, options=options), notes
         except KerasTRTError as e:
             notes.append(f"building with {kind}: {e}")
-            continue
-        return _explained(made, "; ".join([*notes, f"built anew for {here}"]))
-    return None
+    return None, notes
 
 
 def _on_cpu(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bool) -> Runner:

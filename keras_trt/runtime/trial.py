@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_trt import _deps
+from keras_trt._formats import float_type, is_quantized
 from keras_trt.bundle.probe import Probe, expect, made_up, read_probe, sample
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
@@ -28,7 +29,7 @@ _SHAKEN = {"int8": 1e-3, "float": 2.0**-22}
 
 def float_error(precision: str) -> float:
     """`FLOAT_ERROR` of a bundle's precision, e.g. of `"int8+fp16"`."""
-    return FLOAT_ERROR.get(precision.rsplit("+", maxsplit=1)[-1], FLOAT_ERROR["float32"])
+    return FLOAT_ERROR[float_type(precision)]
 
 
 def probe_of(bundle: Bundle) -> Probe | None:
@@ -58,7 +59,7 @@ def _answered(bundle: Bundle, probe: Probe) -> Probe | None:
     """The probe with what the reference computes, and how much that moves when the input does a little."""
     if not _deps.available(REFERENCE.name):
         return None
-    share = _SHAKEN["int8" if "int8" in bundle.manifest.precision else "float"]
+    share = _SHAKEN["int8" if is_quantized(bundle.manifest.precision) else "float"]
     rng = np.random.default_rng(0)
     shaken = {name: _shaken(x, share, rng) for name, x in probe.inputs.items()}
     try:

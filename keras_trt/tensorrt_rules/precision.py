@@ -1,9 +1,11 @@
-"""What users may ask of `precision`, and what it comes to for a given model."""
+"""What users may ask of `precision`, and what a graph then carries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from keras_trt._formats import float_type
 from keras_trt.errors import InputError
 
 _FLOATS = {"fp32": "float32", "float32": "float32", "fp16": "fp16", "float16": "fp16", "bf16": "bf16"}
@@ -12,7 +14,7 @@ KNOWN = (None, "float32", "fp16", "bf16", "int8", "int8+fp16", "int8+bf16")
 
 
 def resolve(precision: Any, *, quantized: bool) -> str:
-    """The precision a graph shall carry.
+    """The precision that was asked for, in one word for each part.
 
     Args:
         precision: What the user asked for; None keeps what the model carries.
@@ -40,12 +42,17 @@ def resolve(precision: Any, *, quantized: bool) -> str:
     return "int8" if rest == "float32" else f"int8+{rest}"
 
 
-def is_int8(precision: str) -> bool:
-    """Whether a resolved precision computes in int8."""
-    return precision.startswith("int8")
+def carried(asked: str, schemes: Iterable[str]) -> str:
+    """What a graph carries.
 
+    Args:
+        asked: The precision that was asked for, resolved.
+        schemes: The schemes of the quantised layers, e.g. `"fp8"`.
 
-def float_type(precision: str) -> str:
-    """The float type of a resolved precision: `"float32"`, `"fp16"` or `"bf16"`."""
-    part = precision.rsplit("+", maxsplit=1)[-1]
-    return "float32" if part == "int8" else part
+    Example:
+        >>> carried("int8+fp16", ["int8-weights", "int8-weights"])
+        'int8-weights+fp16'
+    """
+    rest = float_type(asked)
+    parts = [*sorted(set(schemes)), *([] if rest == "float32" else [rest])]
+    return "+".join(parts) or "float32"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_trt.tensorrt_rules.precision import float_type
+from keras_trt._formats import FLOATS, STORED, float_type
 from keras_trt.tensorrt_rules.stats import Product
 
-# TensorRT's words for the types.
-_QUANTIZED = {"int8": "int8", "fp8": "float8_e4m3fn"}
-_FLOATS = {"fp16": "float16", "bf16": "bfloat16"}
+_FLOATS = {name: stored for name, stored in FLOATS.items() if name != "float32"}
+_QUANTIZED = {name: STORED[name] for name in ("int8", "fp8")}
 
 
 def unreached(

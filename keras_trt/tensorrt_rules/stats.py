@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.naming import layer_of
-from keras_trt.onnx_passes.quantized.qdq import WEIGHTED
+from keras_trt.onnx_passes.weight_axes import WEIGHTED, input_axis
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,8 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
             computes=_computes(node),
             macs=times * _MACS[node.op_type](node),
             zeros=1 - sum(map(np.count_nonzero, weights)) / max(size, 1) if weights else None,
-            two_of_four=any(
-                has_two_of_four(w, axis) for w, axis in zip(weights, _input_axis(node), strict=False)
-            ),
+            two_of_four=node.op_type in WEIGHTED
+            and any(has_two_of_four(w, input_axis(node)) for w in weights[:1]),
         )
 
 
@@ -128,14 +127,6 @@ def has_two_of_four(weight: np.ndarray, axis: int) -> bool:
 def _weight(value: ir.Value | None) -> np.ndarray | None:
     dq = g.producer(value, "DequantizeLinear")
     return g.constant(dq.inputs[0] if dq is not None else value)
-
-
-def _input_axis(node: ir.Node) -> tuple[int, ...]:
-    """The axis of the input channels in the weight (Polygraphy's table), where 2:4 may run along it."""
-    if node.op_type == "Gemm":
-        return (1 if g.integer(node, "transB", 0) else 0,)
-    axes = {"Conv": 1, "ConvTranspose": 0, "MatMul": -2}
-    return (axes[node.op_type],) if node.op_type in axes else ()
 
 
 def _convolution(node: ir.Node) -> int:

@@ -13,8 +13,7 @@ as they are: they are read as `from_tfmot` reads them, and `range_report` says w
 
 from __future__ import annotations
 
-from typing import Any
-
+from keras_trt._keras.types import M
 from keras_trt.tfmot.accept import accept
 from keras_trt.tfmot.range_loss import range_report
 from keras_trt.tfmot.scheme import Layout, Registry
@@ -47,7 +46,7 @@ class TensorRTQuantizeScheme:
         return Registry()
 
 
-def from_tfmot(model: Any) -> Any:
+def from_tfmot(model: M) -> M:
     """A model that TF-MOT has wrapped, as a model of this library.
 
     Wrappers go, layers get their own names back and float weights stay as trained. Layers that TF-MOT

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor_of import check_model, flavor_of
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.reports import Report
 from keras_trt.tfmot.from_tfmot import Conversion, QuantizedInput, from_tfmot
@@ -18,7 +19,7 @@ _WORTH_SAYING = 1.001
 
 
 def range_report(
-    model: Any, data: Any = None, *, metric: Metric | None = None, batch_size: int = 32
+    model: Model, data: Any = None, *, metric: Metric | None = None, batch_size: int = 32
 ) -> Report:
     """How much coarser each activation's grid gets when a TF-MOT model is made symmetric for TensorRT.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras_trt.trace.signature import BATCH_AXIS, TensorInfo
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 
 Shapes = Sequence[Sequence[int | None] | None]
 
@@ -18,8 +18,8 @@ _ROWS = 97  # a size that no other axis is likely to have
 
 def rows_are_the_batch(
     open_outputs: Sequence[bool],
-    inputs: Sequence[TensorInfo],
-    infer: Sequence[Callable[[Sequence[TensorInfo]], Shapes]],
+    inputs: Sequence[TensorSpec],
+    infer: Sequence[Callable[[Sequence[TensorSpec]], Shapes]],
 ) -> list[bool]:
     """Whether the first axis of each output is the batch.
 
@@ -45,10 +45,10 @@ def rows_are_the_batch(
 
 def inferred_shapes(
     tf: Any, graph_def: Any, input_tensors: Sequence[str], output_tensors: Sequence[str]
-) -> Callable[[Sequence[TensorInfo]], Shapes]:
+) -> Callable[[Sequence[TensorSpec]], Shapes]:
     """What TensorFlow's shape inference says of a frozen graph; it does not look into loops."""
 
-    def shapes_of(inputs: Sequence[TensorInfo]) -> Shapes:
+    def shapes_of(inputs: Sequence[TensorSpec]) -> Shapes:
         with tf.Graph().as_default():
             given = {
                 name: tf.compat.v1.placeholder(info.dtype, _open(info.shape), f"sized/{name.split(':')[0]}")
@@ -63,9 +63,9 @@ def inferred_shapes(
     return shapes_of
 
 
-def _with_rows(info: TensorInfo, rows: int) -> TensorInfo:
+def _with_rows(info: TensorSpec, rows: int) -> TensorSpec:
     shape = (rows, *info.shape[1:]) if info.shape[:1] == (BATCH_AXIS,) else info.shape
-    return TensorInfo(info.name, shape, info.dtype)
+    return TensorSpec(info.name, shape, info.dtype)
 
 
 def _open(shape: Sequence[int | str]) -> list[int | None]:

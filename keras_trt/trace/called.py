@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.nests import Nest, leaves_of, map_nest
+from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt._private import private
 from keras_trt.data.batches import batches
 from keras_trt.errors import ModelError

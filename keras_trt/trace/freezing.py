@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_trt._private import private
 from keras_trt.errors import ExportError
+from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.rewrites.branches import choose_branches, fill_in_sizes
 from keras_trt.trace.rewrites.folding import fold_constants
 from keras_trt.trace.rewrites.signed_zero import drop_signed_zero, read_signs
@@ -222,6 +223,6 @@ def _kernels(graph_def: Any, values: dict[str, np.ndarray]) -> dict[str, np.ndar
     uses: dict[str, bool] = {}
     for node in graph_def.node:
         for index, tensor in enumerate(node.input):
-            name = tensor.lstrip("^").split(":")[0]
+            name = node_of(tensor)
             uses[name] = uses.get(name, True) and _KERNELS.get(node.op) == index
     return {name: value for name, value in values.items() if uses.get(name, False)}

@@ -12,29 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.names import unique
-from keras_trt._keras.nests import Nest, map_nest
+from keras_trt._names import unique
+from keras_trt._nests import Nest, map_nest
 from keras_trt._private import private
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError, ModelError
 from keras_trt.trace.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of, sizes_by_axis
 from keras_trt.trace.called import called_on
-
-BATCH_AXIS = "batch"
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One input or output.
-
-    Attributes:
-        name: The name Keras shows.
-        shape: One entry an axis: its size, or the name of a dynamic axis; a dynamic first one is `batch`.
-        dtype: The numpy name of the element type.
-    """
-
-    name: str
-    shape: tuple[int | str, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +35,7 @@ class Signature:
         notes: What to tell the user about it.
     """
 
-    inputs: tuple[TensorInfo, ...]
+    inputs: tuple[TensorSpec, ...]
     input_structure: Nest
     output_structure: Nest = None
     output_names: tuple[str, ...] = ()
@@ -73,11 +57,12 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
         data: Data for `calibrate`; it says the shapes of a model without a layer graph.
 
     Raises:
-        ModelError: A model without a layer graph that was never called, no `input_shapes` and no data.
+        ModelError: A model without a layer graph that was never called, no `input_shapes` and no data; or an
+            input in bfloat16.
         InputError: `input_shapes` contradicts the model.
     """
     if flavor.is_functional(model):
-        return _functional(model, input_shapes)
+        return _functional(flavor, model, input_shapes)
     shapes = input_shapes
     by_axis: dict[str, tuple[int, int, int]] = {}
     notes: list[str] = []
@@ -92,17 +77,17 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
             f"The inputs of the subclassed model {model.name!r} are not known: it was never called. "
             "Call it once on data, or pass `input_shapes`, e.g. input_shapes=(None, 224, 224, 3)."
         )
-    infos: list[TensorInfo] = []
+    infos: list[TensorSpec] = []
     sizes: dict[str, tuple[int, int, int]] = {}
     guessed: list[str] = []
     usual = getattr(model, "input_dtype", None) or "float32"
 
     def name_leaf(leaf: Any, key: str | None) -> str:
-        name = unique(key or f"input_{len(infos) + 1}", (i.name for i in infos))
+        name = unique(key or f"input_{len(infos) + 1}", {i.name for i in infos})
         dtype = getattr(leaf, "dtype", None)
         if dtype is None:
             guessed.append(name)
-        infos.append(_info(name, axes_of(leaf), _dtype_name(dtype or usual)))
+        infos.append(_info(name, axes_of(leaf), _before_casting(model, _dtype_name(dtype or usual))))
         sizes.update(ranges_of(infos[-1].shape, leaf))
         return name
 
@@ -111,19 +96,19 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
     return Signature(tuple(infos), structure, axis_sizes=sizes, guessed=tuple(guessed), notes=tuple(notes))
 
 
-def _functional(model: Any, input_shapes: Any) -> Signature:
+def _functional(flavor: Flavor, model: Any, input_shapes: Any) -> Signature:
     inputs, outputs = _nests(flavor, model)
     names: dict[int, str] = {}  # by the symbolic tensor's identity
-    infos: list[TensorInfo] = []
+    infos: list[TensorSpec] = []
     for tensor in model.inputs:
-        name = names[id(tensor)] = unique(_maker(tensor), names.values())
+        name = names[id(tensor)] = unique(_maker(tensor), set(names.values()))
         infos.append(_info(name, tuple(tensor.shape), _dtype_name(tensor.dtype)))
     input_structure = map_nest(lambda t, _: names[id(t)], inputs)
     order: list[str] = []
     for tensor in model.outputs:
         # An output may be an input passed through: it still needs a name of its own.
         if id(tensor) not in names or names[id(tensor)] not in order:
-            names[id(tensor)] = unique(_maker(tensor), [*(i.name for i in infos), *order])
+            names[id(tensor)] = unique(_maker(tensor), {*(i.name for i in infos), *order})
             order.append(names[id(tensor)])
     output_structure = map_nest(lambda t, _: names[id(t)], outputs)
     keys = input_structure if isinstance(input_structure, dict) else ()
@@ -159,14 +144,26 @@ def _maker(tensor: Any) -> str:
     return history[0].name
 
 
-def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorInfo:
+def _before_casting(model: Any, dtype: str) -> str:
+    """The type of an input that a call was recorded with: a mixed policy has cast floats before."""
+    policy = getattr(model, "dtype_policy", None)
+    return "float32" if str(getattr(policy, "name", "")) == f"mixed_{dtype}" else dtype
+
+
+def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorSpec:
+    if dtype == "bfloat16":
+        raise ModelError(
+            "Inputs are exported as float32 or float16, and may be given as bfloat16. Received: "
+            f"input {name!r} of dtype 'bfloat16'. Make the model with an input of dtype 'float32', and pass "
+            "`precision='bf16'` for an engine that computes in bfloat16."
+        )
     axes: list[int | str] = []
     for i, size in enumerate(shape):
         if size is None:
             axes.append(BATCH_AXIS if i == 0 else f"{name}_axis_{i}")
         else:
             axes.append(size if isinstance(size, str) else int(size))
-    return TensorInfo(name, tuple(axes), dtype)
+    return TensorSpec(name, tuple(axes), dtype)
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -174,8 +171,8 @@ def _dtype_name(dtype: Any) -> str:
 
 
 def _override(
-    infos: list[TensorInfo], structure: Nest, given: Any
-) -> tuple[list[TensorInfo], dict[str, tuple[int, int, int]]]:
+    infos: list[TensorSpec], structure: Nest, given: Any
+) -> tuple[list[TensorSpec], dict[str, tuple[int, int, int]]]:
     """The infos with the shapes the user gave, by name, by key or by position; and the ranges given."""
     if isinstance(given, Mapping) and set(given) <= {i.name for i in infos}:
         by_name = dict(given)
@@ -190,7 +187,7 @@ def _override(
 
 
 def _known_axes(
-    infos: Sequence[TensorInfo], sizes: dict[str, tuple[int, int, int]]
+    infos: Sequence[TensorSpec], sizes: dict[str, tuple[int, int, int]]
 ) -> dict[str, tuple[int, int, int]]:
     """The sizes given for axes, which must be among the dynamic ones of the inputs."""
     dynamic = list(dict.fromkeys(a for i in infos for a in i.shape if isinstance(a, str) and a != BATCH_AXIS))
@@ -202,7 +199,7 @@ def _known_axes(
     return sizes
 
 
-def _reshaped(info: TensorInfo, shape: Any) -> TensorInfo:
+def _reshaped(info: TensorSpec, shape: Any) -> TensorSpec:
     asked = axes_of(shape) if is_shape(shape) else ()
     fits = len(asked) == len(info.shape) and all(
         isinstance(own, str) or axis in (own, None) for own, axis in zip(info.shape, asked, strict=True)

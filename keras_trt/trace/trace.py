@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -13,20 +13,23 @@ import numpy as np
 from keras_trt._keras.calls.exporting import exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
-from keras_trt._keras.names import unique
-from keras_trt._keras.nests import Nest, map_nest, zip_nests
 from keras_trt._memory import free_graph
+from keras_trt._names import unique
+from keras_trt._nests import Nest, map_nest, zip_nests
 from keras_trt._private import private
-from keras_trt._process import alone, attributes_replaced
+from keras_trt._process import alone
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import ExportError
 from keras_trt.trace.batch_axis import inferred_shapes, rows_are_the_batch
 from keras_trt.trace.freezing import check_dense, freeze, gradients_forgotten, read_graph
 from keras_trt.trace.integer_inputs import guesses, is_position
+from keras_trt.trace.layers.normalization import plain_normalization
 from keras_trt.trace.layers.open_sizes import open_sizes
+from keras_trt.trace.layers.policies import in_float32, is_mixed
 from keras_trt.trace.layers.recurrent import RECURRENT, recurrent_operators
 from keras_trt.trace.layers.time_steps import steps_at_once
 from keras_trt.trace.scopes import computing_layers, layer_scopes
-from keras_trt.trace.signature import BATCH_AXIS, Signature, TensorInfo, signature_of
+from keras_trt.trace.signature import Signature, signature_of
 from keras_trt.trace.weights import embed, holders
 
 
@@ -51,6 +54,7 @@ class Trace:
         normalizations: The paths of layers that normalise over their own input, which needs float32.
         axis_sizes: (min, opt, max) of dynamic axes for which `input_shapes` gave them.
         notes: What to tell the user about the inputs.
+        predicted_dtypes: What `predict` returns where that is not the graph's type, by output name.
         shapes: The shapes of tensors as the layers gave them, by the tensor's name; `graph_def` has none.
     """
 
@@ -59,8 +63,8 @@ class Trace:
     graph_def: Any
     weights: dict[str, np.ndarray]
     holders: dict[str, tuple[str, ...]]
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     input_tensors: tuple[str, ...]
     output_tensors: tuple[str, ...]
     input_structure: Nest
@@ -70,6 +74,7 @@ class Trace:
     normalizations: tuple[str, ...]
     axis_sizes: dict[str, tuple[int, int, int]]
     notes: tuple[str, ...] = ()
+    predicted_dtypes: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, list[int | None]] = field(default_factory=dict)
 
     def whole_graph(self) -> Any:
@@ -87,7 +92,8 @@ def trace(
 
     Quantisers write exportable ops (see `exporting`), and the steps of `TimeDistributed` layers are computed
     at once (see `time_steps`). Layers of a mixed-precision policy are traced in
-    float32: the precision of the exported graph is chosen at export, not inherited from training.
+    float32: the precision of the exported graph is chosen at export, not inherited from training. Which types
+    `predict` returns under such a policy is noted.
 
     Args:
         model: A built Keras 3 or tf_keras model. It is left as it was.
@@ -103,7 +109,7 @@ def trace(
 
     Example:
         >>> trace(model).inputs  # doctest: +SKIP
-        (TensorInfo(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
+        (TensorSpec(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
     """
     flavor = check_model(model)
     call, concrete = _typed(flavor, model, signature_of(flavor, model, input_shapes, data), recurrent)
@@ -140,6 +146,7 @@ def trace(
         normalizations=tuple(path for path, layer in flavor.walk(model) if _normalizes(layer)),
         axis_sizes=signature.axis_sizes,
         notes=signature.notes,
+        predicted_dtypes=_predicted_dtypes(flavor, model, call, outputs),
         shapes=graph.shapes,
     )
 
@@ -184,7 +191,7 @@ def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: boo
     def call(inputs: Any) -> Any:
         return model(inputs, **_training(flavor, model))
 
-    with _float32(flavor, model):
+    with in_float32(flavor, model):
         outputs = (flavor.tf.function(call, autograph=False) if compiled else call)(inputs)
     found = dict(zip_nests(trace.output_structure, outputs))
     return {info.name: found[info.name].numpy() for info in trace.outputs}
@@ -250,43 +257,25 @@ def _named(outputs: Nest, taken: Any) -> Nest:
     names: list[str] = []
 
     def name(_: Any, key: str | None) -> str:
-        names.append(unique(key or f"output_{len(names) + 1}", [*taken, *names]))
+        names.append(unique(key or f"output_{len(names) + 1}", {*taken, *names}))
         return names[-1]
 
     return map_nest(name, outputs)
 
 
-@contextmanager
-def _float32(flavor: Flavor, model: Any) -> Iterator[None]:
-    """While open, layers with float32 variables compute in float32 whatever their mixed policy says."""
-    plain = flavor.keras.mixed_precision.Policy("float32")
-    with attributes_replaced() as put:
-        for layer in (model, *(layer for _, layer in flavor.walk(model))):
-            if not isinstance(layer, flavor.keras.layers.Layer):  # an operation of Keras 3
-                continue
-            policy = private(layer, "_dtype_policy", flavor.keras.__name__)
-            if not str(getattr(policy, "name", "")).startswith("mixed_"):
-                continue
-            if flavor.name == "legacy":  # keeps a copy
-                private(layer, "_compute_dtype_object", "tf_keras")
-                put(layer, "_compute_dtype_object", flavor.tf.float32)
-            put(layer, "_dtype_policy", plain)
-        yield
-
-
-def _output_info(name: str, shape: Any, dtype: str) -> TensorInfo:
+def _output_info(name: str, shape: Any, dtype: str) -> TensorSpec:
     """An output's axes; open ones are named."""
     if shape.rank is None:
         raise ExportError(f"Output {name!r} has no known rank; give `input_shapes` to fix it.")
     axes = [f"{name}_axis_{i}" if size is None else size for i, size in enumerate(shape)]
-    return TensorInfo(name, tuple(axes), dtype)
+    return TensorSpec(name, tuple(axes), dtype)
 
 
 def _first_axis(name: str) -> str:
     return f"{name}_axis_0"
 
 
-def _batched(info: TensorInfo) -> TensorInfo:
+def _batched(info: TensorSpec) -> TensorSpec:
     return replace(info, shape=(BATCH_AXIS, *info.shape[1:]))
 
 
@@ -324,7 +313,8 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
         alone(),
         gradients_forgotten(call.graphs),
         exporting(),
-        _float32(flavor, model),
+        in_float32(flavor, model),
+        plain_normalization(flavor, model),
         steps_at_once(flavor, model),
         open_sizes(flavor, model),
         recurrent_operators(flavor, model, call.recurrent),
@@ -333,11 +323,36 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
         try:
             return function.get_concrete_function(*call.specs())
         except (TypeError, ValueError, NotImplementedError) as e:
-            raise ExportError(f"Model {model.name!r} could not be traced by TensorFlow: {e}") from e
+            raise ExportError(
+                f"Model {model.name!r} could not be traced by TensorFlow: {e}{_advice(call.signature)}"
+            ) from e
+
+
+def _advice(signature: Signature) -> str:
+    """What to try where layers may need to know sizes that the inputs leave open."""
+    open_axes = [axis for info in signature.inputs for axis in info.shape[1:] if isinstance(axis, str)]
+    if not open_axes:
+        return ""
+    return (
+        f" The axes {list(dict.fromkeys(open_axes))} of its inputs are open, and a layer that loops over one "
+        "in Python needs its size: pass `input_shapes` with numbers for them."
+    )
+
+
+def _predicted_dtypes(
+    flavor: Flavor, model: Any, call: _Call, outputs: Sequence[TensorSpec]
+) -> dict[str, str]:
+    """What the model returns under its own mixed policies, where that is not what was traced."""
+    if not is_mixed(flavor, model):
+        return {}
+    own = _Call(flavor, model, call.signature)
+    concrete = flavor.tf.function(own, autograph=flavor.name == "legacy").get_concrete_function(*own.specs())
+    dtypes = dict(zip(own.output_names, (t.dtype.name for t in concrete.outputs), strict=True))
+    return {info.name: dtypes[info.name] for info in outputs if dtypes[info.name] != info.dtype}
 
 
 def _traced_shapes(
-    flavor: Flavor, model: Any, signature: Signature, inputs: Sequence[TensorInfo]
+    flavor: Flavor, model: Any, signature: Signature, inputs: Sequence[TensorSpec]
 ) -> list[list[int | None] | None]:
     """The shapes of the model's outputs for inputs of other sizes, as they are traced."""
     try:

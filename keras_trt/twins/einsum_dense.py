@@ -20,6 +20,13 @@ def is_product(equation: str) -> bool:
     return not set(inputs) & set(weight) & set(output) and set(output) <= set(inputs + weight)
 
 
+def keeps_order(equation: str) -> bool:
+    """Whether the kernel's axes that the output has are its last ones, in the same order."""
+    _, weight, output = _letters(equation)
+    made = [letter for letter in weight if letter in output]
+    return output[len(output) - len(made) :] == "".join(made)
+
+
 def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
     """What an `EinsumDense` computes, by reshaping, transposing and one product; None when that cannot be."""
     tf, kernel = flavor.tf, layer.kernel

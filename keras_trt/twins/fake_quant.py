@@ -16,7 +16,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-TOP = {"int8": 127.0, "fp8": 448.0, "int4": 7.0}
+from keras_trt._formats import TOP
+
 TINY = 1e-30  # smallest range: a scale must never be 0, nor its inverse infinite
 
 

@@ -20,21 +20,28 @@ WeightObserver = Callable[[Any, Any, Any], Any]
 _OBSERVER: ContextVar[Observer | None] = ContextVar("keras_trt_observer", default=None)
 _KERNEL_OBSERVER: ContextVar[WeightObserver | None] = ContextVar("keras_trt_kernel_observer", default=None)
 _BIAS_OBSERVER: ContextVar[WeightObserver | None] = ContextVar("keras_trt_bias_observer", default=None)
+_CORRECTED: ContextVar[bool] = ContextVar("keras_trt_corrected", default=True)
 
 
 @contextmanager
 def observing(
-    observer: Observer, kernels: WeightObserver | None = None, biases: WeightObserver | None = None
+    observer: Observer,
+    kernels: WeightObserver | None = None,
+    biases: WeightObserver | None = None,
+    *,
+    corrected: bool = True,
 ) -> Iterator[None]:
     """While open, quantisers show `observer(quantizer, tensor)` what they see, and round nothing.
 
     A tensor that the observer returns goes on in its place. Kernels are rounded and biases corrected; with
-    `kernels`, what `kernels(layer, kernel, rounded)` returns is computed with, and so with `biases`.
+    `kernels`, what `kernels(layer, kernel, rounded)` returns is computed with, and so with `biases`. Without
+    `corrected`, layers compute as if none had a correction.
     """
     given: dict[ContextVar[Any], Any] = {
         _OBSERVER: observer,
         _KERNEL_OBSERVER: kernels,
         _BIAS_OBSERVER: biases,
+        _CORRECTED: corrected,
     }
     tokens = [(variable, variable.set(value)) for variable, value in given.items()]
     try:
@@ -48,6 +55,11 @@ def observing(
 def is_observing() -> bool:
     """Whether quantisers only look, as while calibrating."""
     return _OBSERVER.get() is not None
+
+
+def is_corrected() -> bool:
+    """Whether corrections count, as everywhere but where they are measured."""
+    return _CORRECTED.get()
 
 
 def observed_kernel(layer: Any, kernel: Any, rounded: Any) -> Any:

@@ -1,9 +1,9 @@
 """The switch of a twin: one variable that says whether its layer computes quantised or still in float.
 
-Beside it lies what is added to the layer's bias while it is on, where that is corrected (`bias_correction`).
-They are weights, so they are stored and restored with the model: by files, checkpoints, and callbacks that
-keep weights. A training step is traced for how the switch stands, so float epochs hold no rounding; whoever
-turns it makes the model trace anew. All else follows the variable at run time.
+Beside it lies what is added to the layer's bias and what multiplies its weights' scales while it is on, where
+they are corrected (`correction`). All are weights, so they are stored and restored with the model: by files,
+checkpoints, and callbacks that keep weights. A training step is traced for how the switch stands, so float
+epochs hold no rounding; whoever turns it makes the model trace anew. All else follows the variable.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import InputError
 
+_NEUTRAL = {"shift": 0.0, "gain": 1.0}
+
 
 @functools.cache
 def switch_layer(flavor: Flavor) -> type:
@@ -26,41 +28,52 @@ def switch_layer(flavor: Flavor) -> type:
         """Owns `on`: 1 where the layer computes quantised, 0 where it still computes in float.
 
         Args:
-            shape: The shape of `shift`, which is the bias's; empty for a bias that is not corrected.
+            shift: The shape of `shift`, which is the bias's; empty for a bias that is not corrected.
+            gain: The shape of `gain`, which broadcasts to the kernel's; empty for one that is not corrected.
         """
 
         is_keras_trt_quantizer = True
 
-        def __init__(self, shape: tuple[int, ...] = (), **kwargs: Any) -> None:
+        def __init__(self, shift: tuple[int, ...] = (), gain: tuple[int, ...] = (), **kwargs: Any) -> None:
             super().__init__(**kwargs)
-            self.shape = shape
+            self.shapes = {"shift": shift, "gain": gain}
 
         def build(self, input_shape: Any = None) -> None:
             self.on = flavor.add_state(self, "on", 1.0)
-            self.shift = flavor.add_state(self, "shift", 0.0, shape=self.shape) if self.shape else None
+            for name, shape in self.shapes.items():
+                made = flavor.add_state(self, name, _NEUTRAL[name], shape=shape) if shape else None
+                setattr(self, name, made)
             self.built = True
 
         def call(self, x: Any) -> Any:
             return x
 
+        def save_own_variables(self, store: Any) -> None:
+            """By names, since any of them may be missing; the first was alone once and had a number."""
+            for name, variable in self._named().items():
+                store[name] = flavor.raw(variable).numpy()
+
         def load_own_variables(self, store: Any) -> None:
             """Stays on where a file knows no switch: one of a float model or of an earlier version.
 
-            A shift that the file does not know was measured with other weights than the file's.
+            A correction that the file does not know was measured with other weights than the file's.
             """
-            known = len(store.keys())
-            if self.shift is None and known > 1:
+            known, own = set(store.keys()), self._named()
+            if beyond := known - own.keys():
                 raise InputError(
-                    "The weights hold a corrected bias; the model has no place for it. "
-                    f"Received: {self.name!r}. "
+                    f"The weights hold corrections ({', '.join(sorted(beyond))}); the model has no place for "
+                    f"them. Received: {self.name!r}. "
                     "Quantise the model with `recover='auto'` before loading them."
                 )
-            if self.shift is not None and known < 2:
-                self.shift.assign(flavor.tf.zeros(self.shape))
-                if known:
-                    self.on.assign(store["0"])
-            elif known:
-                super().load_own_variables(store)
+            for name, variable in own.items():
+                if name in known:
+                    variable.assign(store[name])
+                elif name in _NEUTRAL:
+                    variable.assign(flavor.tf.fill(variable.shape, _NEUTRAL[name]))
+
+        def _named(self) -> dict[str, Any]:
+            found = {"0": self.on, "shift": self.shift, "gain": self.gain}
+            return {name: variable for name, variable in found.items() if variable is not None}
 
     return QuantizationSwitch
 

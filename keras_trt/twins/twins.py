@@ -47,7 +47,8 @@ class LayerScheme:
         scheme: The number formats.
         children: What is quantised in the layers below, by position (see `containers`).
         reason: Why nothing of the layer itself is quantised although it could be; else empty.
-        shift: The shape of what is added to the bias (see `bias_correction`); empty where nothing is.
+        shift: The shape of what is added to the bias (see `correction`); empty where nothing is.
+        gain: The shape of what multiplies the last kernel; empty where nothing does.
     """
 
     inputs: tuple[int, ...] = ()
@@ -57,6 +58,7 @@ class LayerScheme:
     children: tuple[tuple[tuple[int, ...], LayerScheme], ...] = ()
     reason: str = ""
     shift: tuple[int, ...] = ()
+    gain: tuple[int, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -68,7 +70,8 @@ class LayerScheme:
         """Reads what `asdict` wrote, lists for tuples."""
         children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
         inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
-        later = (config.get("reason", ""), tuple(config.get("shift", ())))  # which older files lack
+        shapes = (tuple(config.get(name, ())) for name in ("shift", "gain"))  # which older files lack
+        later = (config.get("reason", ""), *shapes)
         return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)
 
 
@@ -293,7 +296,7 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
 
     switch: Any = None
     if scheme.own:
-        switch = switch_layer(flavor)(scheme.shift, name=f"{layer.name}_switch")
+        switch = switch_layer(flavor)(scheme.shift, scheme.gain, name=f"{layer.name}_switch")
         switch.build(())
     inner: tuple[str, ...] = ()
     if scheme.inner:

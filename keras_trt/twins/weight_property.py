@@ -12,7 +12,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import fake_quantize_weights, quantize_weights
-from keras_trt.twins.quantizer import is_observing, observed_bias, observed_kernel
+from keras_trt.twins.quantizer import is_corrected, is_observing, observed_bias, observed_kernel
 
 
 def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
@@ -22,7 +22,7 @@ def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
 
 
 def bias_property(flavor: Flavor, base: Any) -> property:
-    """The property that stands for `layer.bias` on the twin of `base`; see `bias_correction`."""
+    """The property that stands for `layer.bias` on the twin of `base`; see `correction`."""
     shifted = functools.partial(_shifted, flavor)
     return _property(flavor, base, "bias", lambda layer: bool(layer.quantization.shift), shifted)
 
@@ -73,6 +73,7 @@ def _on_grid(flavor: Flavor, name: str, layer: Any, variable: Any) -> Any:
         # Ops that tf2onnx knows not, or would leave in the loop over time: hand it the numbers.
         with tf.init_scope():
             values = tf.cast(tf.convert_to_tensor(flavor.raw(variable)), tf.float32)
+            values = _enlarged(flavor, name, layer, values)
             rounded = quantize_weights(values, axes, formats.weights, formats.block).numpy()
         return tf.constant(rounded, layer.compute_dtype)
     weights = tf.convert_to_tensor(flavor.raw(variable))
@@ -80,14 +81,30 @@ def _on_grid(flavor: Flavor, name: str, layer: Any, variable: Any) -> Any:
         weights = tf.cast(weights, tf.float32)
     # While calibrating nothing is trained, and TensorFlow keeps the graph of every custom gradient for ever.
     rounding = quantize_weights if is_observing() else fake_quantize_weights
-    rounded = rounding(weights, axes, formats.weights, formats.block)
+    rounded = rounding(_enlarged(flavor, name, layer, weights), axes, formats.weights, formats.block)
     return tf.cast(observed_kernel(layer, weights, rounded), layer.compute_dtype)
+
+
+def _enlarged(flavor: Flavor, name: str, layer: Any, weights: Any) -> Any:
+    """The kernel times the gains of its channels: it rounds to the same steps, of a scale times the gain."""
+    own = layer.quantization
+    if not own.gain or name != own.kernels[-1] or not is_corrected():
+        return weights
+    gain = layer.quantization_switch.gain
+    return weights * (_known(flavor, gain) if is_exporting() else flavor.raw(gain))
+
+
+def _known(flavor: Flavor, variable: Any) -> Any:
+    with flavor.tf.init_scope():
+        return flavor.raw(variable).numpy()
 
 
 def _shifted(flavor: Flavor, layer: Any, bias: Any) -> Any:
     """The bias as the layer computes with it: moved by what rounding moves the mean, the other way."""
     tf = flavor.tf
     bias, shift = flavor.raw(bias), flavor.raw(layer.quantization_switch.shift)
+    if not is_corrected():
+        return tf.cast(tf.convert_to_tensor(bias), layer.compute_dtype)
     if is_exporting():  # one constant, as a bias is without a shift
         with tf.init_scope():
             values = (tf.cast(tf.convert_to_tensor(bias), tf.float32) + shift).numpy()

@@ -1,9 +1,11 @@
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
-from keras_trt.bundle import Manifest, PlanStamp, TensorSpec, plan_file
+from keras_trt._tensors import TensorSpec
+from keras_trt.bundle import Manifest, PlanStamp, plan_file
 from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import BundleError
 from tests.small_onnx import conv_model, manifest_of
@@ -79,6 +81,8 @@ def test_unknown_fields_are_left_alone(manifest):
         ({"input_structure": "z"}, "`input_structure`", "['x']"),
         ({"output_structure": ["y", 3]}, "`structure`", "nest of tensor names"),
         ({"quantization": []}, "`quantization`", "JSON object"),
+        ({"predicted_dtypes": {"z": "float16"}}, "`predicted_dtypes`", "['y']"),
+        ({"predicted_dtypes": {"y": "half"}}, "`predicted_dtypes['y']`", "bfloat16"),
         ({"format_version": None}, "`format_version`", "whole number"),
     ],
 )
@@ -130,9 +134,17 @@ def test_names_come_out_in_order():
     assert list(names_in({"a": "x", "b": ["y", {"c": "z"}]})) == ["x", "y", "z"]
 
 
-def test_a_spec_is_checked_when_made():
-    with pytest.raises(BundleError, match="name"):
-        TensorSpec("", (1,), "float32")
+@pytest.mark.parametrize(
+    ("spec", "rule"),
+    [
+        (TensorSpec("", (1,), "float32"), "`name` must be a non-empty text"),
+        (TensorSpec("x", (-1,), "float32"), "`tensor `x` shape` must be sizes >= 0"),
+        (TensorSpec("x", (1,), "float31"), "`tensor `x` dtype` must be one of"),
+    ],
+)
+def test_a_manifest_checks_its_tensors(manifest, spec, rule):
+    with pytest.raises(BundleError, match=rule):
+        replace(manifest, inputs=(spec,), input_structure=spec.name)
 
 
 def test_plan_files_lie_in_their_folder():

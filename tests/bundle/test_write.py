@@ -157,7 +157,7 @@ WRITER = """
     import sys
     from pathlib import Path
     from keras_trt import _swap
-    from keras_trt.bundle import write_bundle
+    from keras_trt.bundle import (write_bundle)
     from tests.bundle.test_write import fill
     if sys.argv[3] == "two renames":
         _swap._exchange = lambda one, other: False

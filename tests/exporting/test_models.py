@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_trt.compare import verify
 from keras_trt.errors import ModelError
 from keras_trt.exporting import export
 from keras_trt.runtime import load
@@ -227,6 +228,51 @@ def test_a_model_trained_in_mixed_precision_is_exported_in_float32(k, policy, tm
     build(tmp_path / "net" / "model.onnx")
 
 
+def mixed_net(k, policy, own_call):
+    tf = tensors(k)
+    convolution = k.layers.Conv2D(4, 3, activation="relu", dtype=policy)
+    dense = k.layers.Dense(3, dtype=policy, name="y")
+    pool, soft = k.layers.GlobalAveragePooling2D(), k.layers.Activation("softmax", dtype="float32", name="p")
+
+    def call(x):
+        y = dense(pool(convolution(x)))
+        return {"logits": y, "p": soft(y)}
+
+    class Net(k.Model):
+        def __init__(self):
+            super().__init__(name="net", dtype=policy)
+            self.parts = [convolution, dense, pool, soft]
+
+        def call(self, x):
+            return call(x)
+
+    if own_call:
+        model = Net()
+        model(tf.constant(IMAGES / 255))
+        return model
+    x = k.Input((12, 12, 3), name="x")
+    return k.Model(x, call(x))
+
+
+@pytest.mark.parametrize("own_call", [False, True])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_what_a_low_policy_returns_keeps_its_type(k, policy, own_call, tmp_path):
+    model, images = mixed_net(k, policy, own_call), IMAGES / 255
+    expected = model.predict(images, verbose=0)
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    build(tmp_path / "net" / "model.onnx")
+    for runner in ("openvino", "onnxruntime"):
+        engine = load(tmp_path / "net", runner=runner, verbose=0)
+        found = engine.predict(images, verbose=0, batch_size=5)
+        whole = engine.as_layer()(images)
+        for name, right in expected.items():
+            assert found[name].dtype == right.dtype
+            assert flat(whole)[list(expected).index(name)].dtype == right.dtype
+            np.testing.assert_allclose(np.float64(found[name]), np.float64(right), atol=1e-2)
+    report = verify(model, tmp_path / "net", images, verbose=0)
+    assert not [d for d in report.differences if d.diverges]
+
+
 def words_net(k):
     tf = tensors(k)
 
@@ -267,3 +313,28 @@ def test_named_axes_reach_the_graph_and_the_engine(k, tmp_path):
     assert loaded.inputs[0].shape == ("batch", "x_axis_1", "width", 3)
     agrees(model, IMAGES[:, :, :9], tmp_path / "net")
     build(tmp_path / "net" / "model.onnx", input_shapes={"x_axis_1": (8, 12, 16), "width": (8, 9, 12)})
+
+
+@pytest.mark.parametrize("first", ["open", "fixed"])
+def test_one_input_may_have_a_fixed_first_axis_beside_an_open_one(k, first, tmp_path):
+    free, single = k.Input((6,), name="free"), k.Input(batch_shape=(1, 6), name="single")
+    inputs, rows = [free, single], [np.tile(FLOATS, (10, 1)), FLOATS[:1]]
+    if first == "fixed":
+        inputs, rows = inputs[::-1], rows[::-1]
+    model = k.Model(inputs, k.layers.Dense(3)(k.layers.Add()([free, single])))
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    build(tmp_path / "net" / "model.onnx")
+    for runner in ("openvino", "onnxruntime"):
+        engine = load(tmp_path / "net", runner=runner, verbose=0)
+        for found in (engine.predict(rows, verbose=0), engine.predict_on_batch(rows)):
+            np.testing.assert_allclose(found, model(rows), atol=1e-5)
+
+
+def test_an_input_and_an_output_may_have_the_same_key(k, tmp_path):
+    x = k.Input((6,), name="image")
+    model = k.Model({"image": x}, {"image": k.layers.Dense(3)(x)})
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    engine = load(tmp_path / "net", verbose=0)
+    expected = model.predict({"image": FLOATS}, verbose=0)
+    engine.compile(loss={"image": "mse"})
+    assert engine.evaluate({"image": FLOATS}, {"image": expected["image"] + 1}, verbose=0) == pytest.approx(1)

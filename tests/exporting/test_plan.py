@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.export.test_importable import distinct_net
 
 import keras_trt
 from keras_trt.errors import InputError
 from tests.nets import images, residual_net
+from tests.tensorrt_rules.test_importable import distinct_net
 
 
 def cells(report):

@@ -1,6 +1,7 @@
 import pytest
 
-from keras_trt.reports import Report, render
+from keras_trt.reports import Report
+from keras_trt.reports.table import render
 
 
 @pytest.fixture(autouse=True, params=[80])

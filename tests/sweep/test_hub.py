@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import hub, hub_page
-from benchmarks.hub_nets import NETS
+from benchmarks.hub_newer import NETS, not_listed
 from benchmarks.hub_page import document
 
 ADVICE = "benchmarks/hub.json is out of date: python -m benchmarks.hub --write"
@@ -18,6 +18,11 @@ def test_a_class_goes_the_whole_road(name):
     (row,) = hub.run_all([name])
     recorded = hub.read_results().get(name, {"failed": ""})
     assert row["failed"] == recorded["failed"], row["error"]
+
+
+def test_every_class_of_keras_hub_is_tried_or_left_out_by_name():
+    keras_hub = pytest.importorskip("keras_hub")
+    assert not not_listed(keras_hub.models)
 
 
 def test_the_page_shows_the_results():

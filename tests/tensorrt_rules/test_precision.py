@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from keras_trt._formats import float_type, is_quantized
 from keras_trt.errors import InputError
-from keras_trt.tensorrt_rules.precision import KNOWN, float_type, resolve
+from keras_trt.tensorrt_rules.precision import KNOWN, carried, resolve
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,21 @@ def test_other_words_are_refused(asked):
 def test_each_known_precision_has_a_float_type():
     found = {float_type(resolve(asked, quantized=False)) for asked in KNOWN}
     assert found == {"float32", "fp16", "bf16"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "schemes", "label"),
+    [
+        ("float32", (), "float32"),
+        ("fp16", (), "fp16"),
+        ("int8", ("int8", "int8"), "int8"),
+        ("int8", ("fp8",), "fp8"),
+        ("int8+fp16", ("int4-weights",), "int4-weights+fp16"),
+        ("int8+bf16", ("int8", "fp8", "int8"), "fp8+int8+bf16"),
+        ("int8", (), "float32"),  # nothing that is computed was quantised
+    ],
+)
+def test_the_label_says_what_the_graph_carries(asked, schemes, label):
+    assert carried(asked, schemes) == label
+    assert float_type(label) == float_type(asked)
+    assert is_quantized(label) == bool(schemes)

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from tests.export.passes.test_weights import on_grid
 
 from keras_trt.exporting import export
 from keras_trt.onnx_passes.quantized.weights import QuantizeWeightsPass
 from keras_trt.quantize import quantize_model
 from keras_trt.tensorrt_rules.stats import has_two_of_four, int8_share, op_counts, products
+from tests.onnx_passes.quantized.test_weights import on_grid
 from tests.onnx_tools import GraphBuilder, floats
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt.errors import InputError, ModelError
+from keras_trt.errors import ExportError, InputError, ModelError
 from keras_trt.trace.trace import run, trace
 
 
@@ -156,9 +156,29 @@ def test_mixed_precision_models_are_traced_in_float32_and_keep_their_policy(k, p
     traced = trace(model)
     assert "Cast" not in ops(traced)
     assert traced.outputs[0].dtype == "float32"
+    assert traced.predicted_dtypes == {traced.outputs[0].name: policy.removeprefix("mixed_")}
     x = np.ones((1, 4), np.float32)
-    assert model(x).dtype == {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}[policy]
+    assert model(x).dtype == policy.removeprefix("mixed_")
     assert next(iter(run(model, traced, {traced.inputs[0].name: x}).values())).dtype == np.float32
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float32"])
+def test_inputs_in_bfloat16_are_refused_by_name(k, policy):
+    x = k.Input((4,), dtype="bfloat16", name="x")
+    with pytest.raises(ModelError, match="input 'x' of dtype 'bfloat16'.*'float32'"):
+        trace(k.Model(x, k.layers.Dense(2, dtype=policy)(x)))
+
+
+def test_an_open_axis_that_a_layer_loops_over_is_refused_with_what_to_pass(k):
+    class Loop(k.Model):
+        def call(self, x):
+            return sum(x[:, i] for i in range(x.shape[1]))
+
+    model = Loop()
+    model(np.ones((2, 3, 4), np.float32))
+    with pytest.raises(ExportError, match=r"The axes \['input_1_axis_1'\] of its inputs.*`input_shapes`"):
+        trace(model, (None, None, 4))
+    assert trace(model, (None, 3, 4)).outputs[0].shape == ("batch", 4)
 
 
 def test_random_layers_vanish_and_nothing_trains(k):

@@ -53,5 +53,4 @@ def test_the_network_hears_the_notes_of_float(tmp_path):
         assert decibels(rounded, floats) >= 25
     heard, heard_in_float = found[1], exact[1]  # contours, notes, onsets
     assert f_measure(heard_in_float, played[32:]) > 0.5
-    # Rounded weights of the first convolution make loud notes weaker, in proportion: no bias mends that.
-    assert abs(f_measure(heard, played[32:]) - f_measure(heard_in_float, played[32:])) < 0.004
+    assert abs(f_measure(heard, played[32:]) - f_measure(heard_in_float, played[32:])) < 0.003

@@ -23,6 +23,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
+from keras_trt._keras.types import M
 from keras_trt.errors import ModelError
 
 
@@ -157,7 +158,7 @@ def set_mask(
     _constrain(flavor, layer, kernel, variable, constraint)
 
 
-def rebind(model: Any) -> Any:
+def rebind(model: M) -> M:
     """Reads the pruning masks off the weights again, after weights have been loaded.
 
     A mask is where a pruned layer's weights are exactly zero. Needed after `load_weights`, a restored
@@ -182,7 +183,7 @@ def rebind(model: Any) -> Any:
     return model
 
 
-def reapply(model: Any) -> Any:
+def reapply(model: M) -> M:
     """Zeroes masked weights again that something other than an optimiser step has written.
 
     Needed where weights are averaged: `use_ema=True` writes the averages over the zeros when `fit` ends

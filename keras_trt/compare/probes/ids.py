@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_trt.trace.graph_view import GraphView, node_of
 
 if TYPE_CHECKING:
     from keras_trt.trace.trace import Trace
@@ -30,11 +32,11 @@ def smallest_table(traced: Trace) -> int | None:
 
 def tables_reached(traced: Trace) -> dict[str, int]:
     """By input, the rows of the smallest table that its numbers reach; only those that reach one."""
-    nodes = {node.name: node for node in traced.graph_def.node}
-    names = {t.split(":")[0]: info.name for t, info in zip(traced.input_tensors, traced.inputs, strict=True)}
+    graph = GraphView(traced.graph_def)
+    names = {node_of(t): info.name for t, info in zip(traced.input_tensors, traced.inputs, strict=True)}
     found: dict[str, int] = {}
     for ids, size in (*_tables(traced), *_depths(traced)):
-        for node in _behind(nodes, ids):
+        for node in graph.above([ids], stop=lambda node: node.op in _OTHER_NUMBERS):
             if node in names:
                 found[names[node]] = min(size, found.get(names[node], size))
     return found
@@ -48,30 +50,14 @@ def _tables(traced: Trace) -> Iterator[tuple[str, int]]:
         if len(dims) > 1:
             sizes[node.name] = dims[0].size
     for node in traced.graph_def.node:
-        if node.op == "GatherV2" and sizes.get(_name(node.input[0]), 0) > 1:
-            yield node.input[1], sizes[_name(node.input[0])]
+        if node.op == "GatherV2" and sizes.get(node_of(node.input[0]), 0) > 1:
+            yield node.input[1], sizes[node_of(node.input[0])]
 
 
 def _depths(traced: Trace) -> Iterator[tuple[str, int]]:
     """The tensor of ids of every one-hot code, with its length."""
-    nodes = {node.name: node for node in traced.graph_def.node}
+    graph = GraphView(traced.graph_def)
     for node in traced.graph_def.node:
-        depth = nodes[_name(node.input[1])] if node.op == "OneHot" else None
+        depth = graph.maker(node.input[1]) if node.op == "OneHot" else None
         if depth is not None and depth.attr["value"].tensor.int_val:
             yield node.input[0], depth.attr["value"].tensor.int_val[0]
-
-
-def _behind(nodes: dict[str, Any], tensor: str) -> set[str]:
-    """The names of the nodes that a tensor of ids is made of."""
-    found, todo = set(), [_name(tensor)]
-    while todo:
-        name = todo.pop()
-        if name in found or nodes[name].op in _OTHER_NUMBERS:
-            continue
-        found.add(name)
-        todo += [_name(source) for source in nodes[name].input]
-    return found
-
-
-def _name(tensor: str) -> str:
-    return tensor.lstrip("^").split(":")[0]

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_trt._formats import is_quantized
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._keras.nests import zip_nests
+from keras_trt._nests import zip_nests
+from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.compare.probes.draws import FLOATS, Draw, gentle, natural, whole
 from keras_trt.compare.probes.ids import smallest_table, tables_reached
 from keras_trt.data.batches import batches
@@ -22,8 +24,6 @@ from keras_trt.errors import ExportError, InputError
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.runtime.distance import movement
 from keras_trt.runtime.trial import float_error
-from keras_trt.tensorrt_rules import precision as precisions
-from keras_trt.trace.signature import BATCH_AXIS, TensorInfo
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import jittering, observing
 
@@ -70,7 +70,7 @@ class Answers:
     allowed: dict[str, float]
 
 
-def rows_of(inputs: Sequence[TensorInfo], batch: tuple[int, int, int]) -> int:
+def rows_of(inputs: Sequence[TensorSpec], batch: tuple[int, int, int]) -> int:
     """How many rows to compare: many of small inputs, few of images, and what the batch sizes admit.
 
     Args:
@@ -134,7 +134,7 @@ def allowed_differences(
     inputs in their last digits: three times that is allowed, beside the error of the float type.
     """
     error = float_error(precision)
-    with jittering(_STEPS, 0) if precisions.is_int8(precision) else nullcontext():
+    with jittering(_STEPS, 0) if is_quantized(precision) else nullcontext():
         moved = run(model, endpoints, {name: _last_digits_moved(x) for name, x in feeds.items()})
     return {name: error + 3 * movement(y, moved[name]) for name, y in expected.items()}
 

@@ -15,7 +15,7 @@ from keras_trt.convert.handlers.indexing.gather import gather
 from keras_trt.convert.handlers.indexing.one_hot import one_hot
 from keras_trt.convert.handlers.indexing.patches import extract_patches
 from keras_trt.convert.handlers.indexing.scatter import scatter_nd
-from keras_trt.convert.handlers.indexing.slices import dynamic_update_slice
+from keras_trt.convert.handlers.indexing.slices import dynamic_update_slice, sliced
 from keras_trt.convert.handlers.layers.convolution import convolution_3d
 from keras_trt.convert.handlers.layers.fake_quant import fake_quant
 from keras_trt.convert.handlers.layers.recurrent import recurrent
@@ -24,11 +24,14 @@ from keras_trt.convert.handlers.layers.sparse_weights import sparse_dense_produc
 from keras_trt.convert.handlers.numbers.arctan2 import arctan2
 from keras_trt.convert.handlers.numbers.counting import bucketize, dense_bincount, lower_bound, upper_bound
 from keras_trt.convert.handlers.numbers.cross import cross
+from keras_trt.convert.handlers.numbers.cumulative import cumulative_product
+from keras_trt.convert.handlers.numbers.error_function import erfinv
 from keras_trt.convert.handlers.numbers.exponential import expm1, log1p
 from keras_trt.convert.handlers.numbers.gelu import erfc
 from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modulo
 from keras_trt.convert.handlers.numbers.select import select
 from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS, complex_numbers, real_numbers
+from keras_trt.convert.handlers.numbers.zero_times import zero_times
 from keras_trt.convert.tf2onnx_seam import Handler
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
@@ -37,10 +40,12 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Bucketize": (bucketize, []),
     "Conv3D": (convolution_3d, []),
     "Cross": (cross, []),
+    "Cumprod": (cumulative_product, []),
     "CudnnRNNV3": (recurrent, []),
     "DenseBincount": (dense_bincount, []),
     "Einsum": (einsum, []),
     "Erfc": (erfc, []),
+    "Erfinv": (erfinv, []),
     "Expm1": (expm1, []),
     "ExtractImagePatches": (extract_patches, []),
     "FakeQuantWithMinMaxArgs": (fake_quant, []),
@@ -70,8 +75,10 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ScatterNd": (scatter_nd, []),
     "Select": (select, []),
     "SelectV2": (select, []),
+    "Slice": (sliced, []),
     "SparseMatMul": (sparse_product, []),
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
     "UpperBound": (upper_bound, []),
     "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
+    **dict.fromkeys(("Xdivy", "Xlog1py", "Xlogy"), (zero_times, [])),
 }

@@ -18,6 +18,7 @@ from keras_trt.compare.probes.probe import ask_keras, made_up, rows_of
 from keras_trt.errors import ExportError, InputError, MissingDependencyError
 from keras_trt.exporting.tftrt.options import TFTRTOptions, precision_mode
 from keras_trt.exporting.tftrt.saved_model import write_saved_model
+from keras_trt.reports import Findings, Table
 from keras_trt.trace.trace import Trace
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ FOLDER = "saved_model"
 
 
 @dataclass(frozen=True)
-class TFTRTReport:
+class TFTRTReport(Findings):
     """What `export(..., route="tf-trt")` wrote.
 
     Attributes:
@@ -52,11 +53,10 @@ class TFTRTReport:
     differences: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def tables(self) -> Iterable[Table]:
+        """One line."""
         engines = f"{self.engines} engines, {'built' if self.built else 'to be built at the first run'}"
-        return "\n".join(
-            [f"{self.name} -> {self.path / FOLDER}: {self.precision_mode}, {engines}", *self.notes]
-        )
+        yield Table(f"{self.name} -> {self.path / FOLDER}: {self.precision_mode}, {engines}", (), ())
 
 
 def check_usable(options: TFTRTOptions, **given: Any) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_trt.errors import ExportError, InputError
 from keras_trt.onnx_passes.quantized.grid import to_grid
+from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.scopes import layer_of_scope
 from keras_trt.trace.trace import Trace
 
@@ -92,7 +93,7 @@ def quantize_kernels(graph_def: Any, layers: tuple[str, ...], quantized: set[str
             continue
         _split(graph_def, node, _value(nodes[node.input[1]]), layer)
         done.add(layer)
-    used = {name.lstrip("^").split(":")[0] for node in graph_def.node for name in node.input}
+    used = {node_of(name) for node in graph_def.node for name in node.input}
     kept = [node for node in graph_def.node if node.op != "Const" or node.name in used]
     if len(kept) < len(graph_def.node):
         copies = [type(node).FromString(node.SerializeToString()) for node in kept]

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
+from keras_trt.onnx_passes.weight_axes import WEIGHTED, output_axis
 
 _CONVS = ("Conv", "ConvTranspose")
-_LINEAR = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
 class FoldAffinePass(ir.passes.InPlacePass):
@@ -87,7 +87,7 @@ _STEPS = ("Mul", "Div", "Add", "Sub")
 
 
 def _fold_scale(node: ir.Node, before: ir.Node, factor: np.ndarray) -> bool:
-    if before.op_type in _LINEAR:
+    if before.op_type in WEIGHTED:
         channels = _per_channel(before, factor)
         if channels is None:
             return False
@@ -132,7 +132,7 @@ def _scale_weight(before: ir.Node, channels: np.ndarray) -> None:
 
 def _other_axes(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The axes of a weight but that of its output channels."""
-    return tuple(axis for axis in range(len(shape)) if axis != _output_axis(node) % len(shape))
+    return tuple(axis for axis in range(len(shape)) if axis != output_axis(node) % len(shape))
 
 
 def _set_bias(before: ir.Node, change: object, *, only_if_there: bool = False) -> None:
@@ -150,13 +150,6 @@ def _set_bias(before: ir.Node, change: object, *, only_if_there: bool = False) -
     before.replace_input_with(2, value)
 
 
-def _output_axis(node: ir.Node) -> int:
-    """The axis of the output channels in the node's weight."""
-    if node.op_type == "Gemm":
-        return 0 if g.integer(node, "transB", 0) else 1
-    return {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}[node.op_type]
-
-
 def _per_channel(node: ir.Node, values: np.ndarray) -> np.ndarray | None:
     """`values` as one number per output channel, or None when they are not constant per channel."""
     weight = g.constant_shape(node.inputs[1])
@@ -165,7 +158,7 @@ def _per_channel(node: ir.Node, values: np.ndarray) -> np.ndarray | None:
     n_axes = len(weight) if node.op_type in _CONVS else g.rank(node.outputs[0]) or 2
     if values.ndim > n_axes:
         return None
-    channels = weight[_output_axis(node)]
+    channels = weight[output_axis(node)]
     if node.op_type == "ConvTranspose":
         channels *= g.integer(node, "group", 1)
     if values.size == 1:
@@ -210,7 +203,7 @@ def _move_scale_before_shift(node: ir.Node, add: ir.Node, factor: np.ndarray) ->
 def _move_before_shape(node: ir.Node, shape: ir.Node, array: np.ndarray) -> bool:
     """Rule 5: `op(squeeze(x), c)` becomes `squeeze(op(x, c'))`."""
     x = shape.inputs[0]
-    if g.producer(x, *_LINEAR, "Mul", "Add") is None or not g.only_used_by(x, shape):
+    if g.producer(x, *WEIGHTED, "Mul", "Add") is None or not g.only_used_by(x, shape):
         return False
     constant = _unsqueezed(shape, array) if shape.op_type == "Squeeze" else _last_axis(shape, array)
     if constant is None:
@@ -246,7 +239,7 @@ def _last_axis(reshape: ir.Node, array: np.ndarray) -> np.ndarray | None:
     target = g.constant(reshape.inputs[1])
     if product is None or weight is None or target is None or array.ndim > len(target):
         return None
-    channels = weight[_output_axis(product)]
+    channels = weight[output_axis(product)]
     per_channel = array.size == 1 or array.shape[-1:] == (array.size,) == (channels,)
     if int(target[-1]) != channels or not per_channel:
         return None

@@ -18,18 +18,24 @@ _ELEMENTWISE = frozenset((
     "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
     "Softsign", "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Where", "Xor",
 ))
+_REDUCTIONS = frozenset((
+    "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+    "ReduceSum", "ReduceSumSquare",
+))
 # fmt: on
-_REDUCTIONS = frozenset(("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"))
 _DEFAULT_AXIS = {
     "Concat": 0,
     "DequantizeLinear": 1,
+    "Gather": 0,
+    "Hardmax": -1,
     "LogSoftmax": -1,
+    "LpNormalization": -1,
     "QuantizeLinear": 1,
     "Softmax": -1,
     "Split": 0,
 }
 # The inputs that name axes, and those with an entry for each axis (Pad: for either side of each).
-_AXES = {**dict.fromkeys(_REDUCTIONS, 1), "Pad": 3, "Slice": 3}
+_AXES = {**dict.fromkeys(_REDUCTIONS, 1), "CumSum": 1, "Pad": 3, "Slice": 3}
 _PER_AXIS = {"Pad": (1,), "Resize": (2, 3), "Tile": (1,)}
 
 
@@ -64,7 +70,9 @@ def _says_all(node: ir.Node) -> bool:
     if kind == "Resize":
         whole = not _has(node, 1) or g.constant_shape(node.inputs[1]) == (0,)
         return whole and "axes" not in node.attributes
-    return kind in ("Pad", "Slice", "Tile") or (kind in _DEFAULT_AXIS and "block_size" not in node.attributes)
+    return kind in ("CumSum", "Pad", "Slice", "Tile") or (
+        kind in _DEFAULT_AXIS and "block_size" not in node.attributes
+    )
 
 
 def _fits(value: ir.Value | None, rank: int) -> bool:
@@ -91,7 +99,11 @@ def move(node: ir.Node, order: Sequence[int]) -> None:
         axis = g.integer(node, "axis", _DEFAULT_AXIS[kind])
         node.attributes["axis"] = ir.AttrInt64("axis", order[axis % rank])
     elif kind in _AXES and _has(node, _AXES[kind]):
-        _change(node, _AXES[kind], lambda axes: np.array([order[int(axis) % rank] for axis in axes.flat]))
+        _change(
+            node,
+            _AXES[kind],
+            lambda axes: np.reshape([order[int(axis) % rank] for axis in axes.flat], axes.shape),
+        )
     elif kind == "Slice":
         _name_axes(node, order)
     else:

@@ -10,85 +10,79 @@ import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.layout.any_layout import can_be_moved, move, permuted
+from keras_trt.onnx_passes.layout.other_rank import Order, carried, groups_of, move_ranks, reversed_groups
 
 
 class MoveRegionsPass(ir.passes.InPlacePass):
     """Turns NHWC arithmetic between NCHW convolutions into NCHW arithmetic.
 
-    A region is what is connected through nodes that work in any order of axes (`any_layout`). Moved, it needs
-    a Transpose where a tensor comes in or goes out in the old order; it is moved when it had more of them at
-    its borders. Transposes that meet are left to `SimplifyPass`.
+    A region is what is connected through nodes that work in any order of axes (`any_layout`), or carry it on
+    to tensors of another rank (`other_rank`). Moved, it needs a Transpose where a tensor comes in or goes out
+    in the old order; it is moved when it had more of them at its borders. Transposes that meet are left to
+    `SimplifyPass`.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Looks at each region once."""
-        modified = False
-        for region in list(_regions(model.graph)):
-            orders = sorted(region.orders(), key=lambda order: (-region.saved(order), order))
-            if orders and region.saved(orders[0]) > 0:
-                region.move(orders[0])
-                modified = True
-        return ir.passes.PassResult(model, modified)
-
-
-Order = tuple[int, ...]
-"""As a Transpose's `perm`: axis i of the region's tensors is axis `order[i]` of the moved ones."""
+        """Looks at each region and order once, and moves those that save most; what they hold stays then."""
+        moved: set[ir.Value] = set()
+        regions = [(region.saved(), region) for region in _regions(model.graph)]
+        for saved, region in sorted(regions, key=lambda found: -found[0]):
+            if saved > 0 and moved.isdisjoint(region.orders):
+                moved.update(region.orders)
+                region.move()
+        return ir.passes.PassResult(model, bool(moved))
 
 
 @dataclass
 class _Region:
     nodes: dict[ir.Node, None] = field(default_factory=dict)  # in the graph's order
-    values: dict[ir.Value, None] = field(default_factory=dict)
+    orders: dict[ir.Value, Order] = field(default_factory=dict)  # what each tensor is moved to
 
-    def orders(self) -> set[Order]:
-        """The orders that would make a Transpose at the border needless."""
-        into = (_order(value.producer()) for value in self.values)
-        out = (_order(node) for value in self.values for node in self._outside(value))
-        return {o for o in into if o is not None} | {_inverse(o) for o in out if o is not None}
-
-    def saved(self, order: Order) -> int:
+    def saved(self) -> int:
         """How many Transposes fewer there are after a move."""
-        return sum(self._saved_before(v, order) for v in self._entries()) + sum(
-            self._saved_behind(v, order) for v in self._made()
-        )
+        return sum(map(self._saved_before, self._entries())) + sum(map(self._saved_behind, self._made()))
 
-    def _saved_before(self, value: ir.Value, order: Order) -> int:
+    def _saved_before(self, value: ir.Value) -> int:
         had = _order(value.producer())
         if had is None:
             return -1
         needed_still = bool(self._outside(value)) or value.is_graph_output()
-        return int(had == order) - int(needed_still)  # a Transpose of another order takes the new one in
+        # A Transpose of another order takes the new one in.
+        return int(had == self.orders[value]) - int(needed_still)
 
-    def _saved_behind(self, value: ir.Value, order: Order) -> int:
+    def _saved_behind(self, value: ir.Value) -> int:
         outside = self._outside(value)
-        needless = sum(_order(node) == _inverse(order) for node in outside)
-        others = [n for n in outside if _order(n) is None and not _takes_any_order(n, value, order)]
+        needless = sum(_order(node) == _inverse(self.orders[value]) for node in outside)
+        others = [node for node in outside if _order(node) is None]
         return needless - int(bool(others) or value.is_graph_output())
 
     def _entries(self) -> list[ir.Value]:
-        return [value for value in self.values if value.producer() not in self.nodes]
+        return [v for v in self.orders if v.producer() not in self.nodes and not self._stays(v)]
 
     def _made(self) -> list[ir.Value]:
-        return [value for value in self.values if value.producer() in self.nodes]
+        return [v for v in self.orders if v.producer() in self.nodes and not self._stays(v)]
+
+    def _stays(self, value: ir.Value) -> bool:
+        return _is_plain(self.orders[value])
 
     def _outside(self, value: ir.Value) -> list[ir.Node]:
         return [use.node for use in value.uses() if use.node not in self.nodes]
 
-    def move(self, order: Order) -> None:
+    def move(self) -> None:
         """Rewrites the region, with Transposes at its borders."""
         entries, made = self._entries(), self._made()
         for node in (*(v.producer() for v in entries), *(n for v in made for n in self._outside(v))):
             _make_transpose(node)
         outside = {value: self._outside(value) for value in made}
+        for node in self.nodes:
+            self._move_node(node)
         for value in entries:
             first = next(node for node in self.nodes if value in node.inputs)
-            into = _transpose(value, _inverse(order), first, before=True)
+            into = _transpose(value, _inverse(self.orders[value]), first, before=True)
             for node in self.nodes:
                 _replace(node, value, into)
-        for node in self.nodes:
-            move(node, order)
         for value in made:
-            old = value.shape
+            old, order = value.shape, self.orders[value]
             value.shape = None if old is None else ir.Shape(permuted(list(old), order))
             producer = value.producer()
             if producer is None or not (outside[value] or value.is_graph_output()):
@@ -100,44 +94,78 @@ class _Region:
             if value.is_graph_output():
                 _swap_output(value, back)
 
+    def _move_node(self, node: ir.Node) -> None:
+        after = self.orders[node.outputs[0]]
+        if groups_of(node) is None:
+            move(node, after)
+        else:
+            source = node.inputs[0]
+            assert source is not None  # `groups_of` has looked
+            move_ranks(node, self.orders[source], after)
+
 
 def _regions(graph: ir.Graph) -> Iterator[_Region]:
-    """The regions at whose borders there is a Transpose."""
+    """The regions at whose borders there is a Transpose, in each order that makes it needless."""
     place = {node: i for i, node in enumerate(graph)}
-    seen: set[ir.Value] = set()
+    seen: set[tuple[ir.Value, Order]] = set()
     for node in list(graph):
-        if _order(node) is None:
+        order = _order(node)
+        if order is None:
             continue
-        for start in (node.outputs[0], node.inputs[0]):
-            rank = g.rank(start)
-            if start is None or start in seen or rank is None or start.is_initializer():
+        for start, wanted in ((node.outputs[0], order), (node.inputs[0], _inverse(order))):
+            if start is None or (start, wanted) in seen or g.rank(start) != len(wanted):
                 continue
-            region = _grown(start, rank, place)
-            seen.update(region.values)
+            if start.is_initializer():
+                continue
+            region = _grown(start, wanted, place)
+            seen.update(region.orders.items())
             if region.nodes:
                 region.nodes = dict.fromkeys(sorted(region.nodes, key=place.__getitem__))
                 yield region
 
 
-def _grown(start: ir.Value, rank: int, place: dict[ir.Node, int]) -> _Region:
-    region, waiting = _Region(), [start]
+def _grown(start: ir.Value, order: Order, place: dict[ir.Node, int]) -> _Region:
+    region, waiting = _Region(orders={start: order}), [start]
     while waiting:
         value = waiting.pop()
-        if value in region.values:
-            continue
-        region.values[value] = None
         producer = value.producer()
         around = [*(use.node for use in value.uses()), *([] if producer is None else [producer])]
         for node in around:
-            if node in region.nodes or node not in place or not can_be_moved(node, rank):
+            if node in region.nodes or node not in place:
                 continue
-            region.nodes[node] = None
-            waiting += [v for v in (*node.inputs, *node.outputs) if v is not None and _is_part(v, rank)]
+            found = _orders_around(node, value, region.orders[value])
+            if any(region.orders.get(v, wanted) != wanted for v, wanted in found.items()):
+                continue  # its tensors would need two orders
+            if found:
+                region.nodes[node] = None
+            waiting += [v for v, o in found.items() if v not in region.orders and not _is_plain(o)]
+            region.orders.update(found)
     return region
+
+
+def _orders_around(node: ir.Node, value: ir.Value, order: Order) -> dict[ir.Value, Order]:
+    """The orders of all tensors of a node, when one of them has this one; none if it cannot be moved."""
+    if _order(node) is not None:
+        return {}
+    if can_be_moved(node, len(order)):
+        tensors = (v for v in (*node.inputs, *node.outputs) if v is not None)
+        return {v: order for v in tensors if _is_part(v, len(order))}
+    groups = groups_of(node)
+    source, target = (node.inputs[0] if node.inputs else None), node.outputs[0]
+    if groups is None or source is None or value not in (source, target):
+        return {}
+    other = carried(groups if value is source else reversed_groups(groups), order)
+    if other is None:
+        return {}
+    return {source: order, target: other} if value is source else {source: other, target: order}
 
 
 def _is_part(value: ir.Value, rank: int) -> bool:
     return g.rank(value) == rank and g.constant_shape(value) is None
+
+
+def _is_plain(order: Order) -> bool:
+    return order == tuple(range(len(order)))
 
 
 def _order(node: ir.Node | None) -> Order | None:
@@ -164,16 +192,6 @@ def _order_of_reshape(before: ir.Value | None, after: ir.Value) -> Order | None:
 
 def _inverse(order: Order) -> Order:
     return tuple(int(i) for i in np.argsort(order))
-
-
-def _takes_any_order(node: ir.Node, value: ir.Value, order: Order) -> bool:
-    """Whether a reduction takes the Transpose in (see `RemoveTransposesPass`)."""
-    axes = g.constant(node.inputs[1]) if node.op_type.startswith("Reduce") and len(node.inputs) > 1 else None
-    if axes is None or g.integer(node, "keepdims", 1) or node.inputs[0] is not value:
-        return False
-    reduced = {int(axis) % len(order) for axis in axes.reshape(-1)}
-    left = [axis for i, axis in enumerate(order) if i not in reduced]
-    return left == sorted(left)
 
 
 def _make_transpose(node: ir.Node | None) -> None:

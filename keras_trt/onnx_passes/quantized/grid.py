@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import ml_dtypes
 import numpy as np
 
+from keras_trt._formats import STORED, TOP, dtype_of
 from keras_trt.errors import ExportError
 
-TOP = {"int8": 127.0, "fp8": 448.0, "int4": 7.0}
-DTYPES = {
-    "int8": np.dtype("int8"),
-    "fp8": np.dtype(ml_dtypes.float8_e4m3fn),
-    "int4": np.dtype(ml_dtypes.int4),
-}
+DTYPES = {name: dtype_of(stored) for name, stored in STORED.items()}
 
 _SLAB = 1 << 20  # numbers
 _TOLERANCE = 0.02

@@ -10,8 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
-
-WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+from keras_trt.onnx_passes.weight_axes import WEIGHTED
 
 _MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Pad", "Concat")
 """Ops between a DQ and a weighted op behind which Q/DQ is repeated, so that they run int8 themselves."""

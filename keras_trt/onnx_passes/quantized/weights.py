@@ -17,14 +17,7 @@ from keras_trt.errors import ExportError
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.naming import layer_of
 from keras_trt.onnx_passes.quantized.grid import Format, to_grid
-from keras_trt.onnx_passes.quantized.qdq import WEIGHTED
-
-
-def channel_axis(node: ir.Node) -> int:
-    """The axis of the output channels in an op's weight, which is DequantizeLinear's `axis`."""
-    if node.op_type == "Gemm":
-        return 0 if g.integer(node, "transB", 0) else 1
-    return {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}[node.op_type]
+from keras_trt.onnx_passes.weight_axes import WEIGHTED, input_axis, output_axis
 
 
 class QuantizeWeightsPass(ir.passes.InPlacePass):
@@ -95,9 +88,8 @@ def _float_weight(node: ir.Node) -> np.ndarray | None:
 
 def _quantize(node: ir.Node, weight: np.ndarray, layer: str, form: Format) -> None:
     value = node.inputs[1]
-    axis = channel_axis(node)
-    if form.block is not None:
-        axis = 1 - axis  # blocks run along a matrix's input channels
+    # Blocks run along a matrix's input channels.
+    axis = (output_axis if form.block is None else input_axis)(node) % weight.ndim
     values, scales = to_grid(weight, axis, layer, form)
     name, graph = value.name or f"{node.name}/weight", node.graph
     inputs = [

@@ -10,10 +10,11 @@ from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.derived import renew_derived
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.graph import layer_graph
-from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.kernels import kernel_of, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.choose import Group, choose
 from keras_trt.prune.channels.dependencies import Channels
@@ -65,7 +66,7 @@ def remove_channels(
         if path not in channels.makes:
             return copied(layer)
         reads, makes = stays(channels.reads[path]), stays(channels.makes[path])
-        changes, slices = _smaller(layer, path in channels.makers, makes), _slices(layer, reads, makes)
+        changes, slices = _smaller(layer, path in channels.makers, makes, reads), _slices(layer, reads, makes)
         if not (changes or slices):
             return copied(layer)
         pairs.append((layer, copy_layer(layer, **changes), slices))
@@ -83,7 +84,7 @@ def remove_channels(
 
 
 def channel_report(
-    model: Any,
+    model: Model,
     sparsity: float,
     *,
     pattern: ChannelPattern | None = None,
@@ -151,7 +152,7 @@ def plan_channels(
     return channels, groups
 
 
-def _smaller(layer: Any, is_maker: bool, makes: np.ndarray) -> dict[str, Any]:
+def _smaller(layer: Any, is_maker: bool, makes: np.ndarray, reads: np.ndarray) -> dict[str, Any]:
     """The entries of a layer's config that say how many channels it makes."""
     if makes.all():
         return {}
@@ -160,8 +161,12 @@ def _smaller(layer: Any, is_maker: bool, makes: np.ndarray) -> dict[str, Any]:
     smaller: dict[str, Any] = {}
     if is_maker:
         smaller["units" if hasattr(layer, "units") else "filters"] = int(makes.sum())
-    if _corrects(layer):
-        smaller["quantization"] = {**layer.get_config()["quantization"], "shift": [int(makes.sum())]}
+    if own := _corrections(layer, makes, reads):
+        shapes = {}
+        for name, (variable, axis, stays) in own.items():
+            shapes[name] = list(variable.shape)
+            shapes[name][axis] = int(stays.sum())
+        smaller["quantization"] = {**layer.get_config()["quantization"], **shapes}
     return smaller
 
 
@@ -180,11 +185,20 @@ def _slices(layer: Any, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[
     for name in ("bias", "gamma", "beta", "moving_mean", "moving_variance"):
         if getattr(layer, name, None) is not None:
             found[id(getattr(layer, name))] = [(0, makes)]
-    if _corrects(layer):
-        found[id(layer.quantization_switch.shift)] = [(0, makes)]
+    for variable, axis, stays in _corrections(layer, makes, reads).values():
+        found[id(variable)] = [(axis, stays)]
     return found
 
 
-def _corrects(layer: Any) -> bool:
-    """Whether a quantised layer corrects its bias, one number a channel."""
-    return bool(getattr(layer, "quantization", None) and layer.quantization.shift)
+def _corrections(layer: Any, makes: np.ndarray, reads: np.ndarray) -> dict[str, tuple[Any, int, np.ndarray]]:
+    """A quantised layer's corrections: {name: (variable, axis of the channels, which of them stay)}."""
+    own, found = getattr(layer, "quantization", None), {}
+    if own is not None and own.shift:
+        found["shift"] = (layer.quantization_switch.shift, 0, makes)
+    if own is not None and own.gain:
+        kernel = kernel_of(layer, own.kernels[-1])
+        axis, stays = (
+            (kernel.channel_axes[-1], makes) if kernel.input_axes else (kernel.channel_axes[0], reads)
+        )
+        found["gain"] = (layer.quantization_switch.gain, axis, stays)
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 from keras_trt._arguments import check_verbose
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
+from keras_trt._keras.types import Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.measure import inputs_and_targets, loss_against
 from keras_trt.errors import InputError
@@ -29,7 +30,7 @@ LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 
 
 def sensitivity(
-    model: Any,
+    model: Model,
     data: Any,
     *,
     metric: Callable[[Any, Any], float] | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from keras_trt._deps import require
 from keras_trt.errors import InputError
-from keras_trt.reports import Report
+from keras_trt.reports import Findings, Report, Table
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(Findings):
     """The measured loss of each variable at each level of sparsity.
 
     Attributes:
@@ -105,5 +105,6 @@ class Sensitivity:
             figure.savefig(path)
         return figure
 
-    def __str__(self) -> str:
-        return str(self.report())
+    def tables(self) -> Iterable[Table]:
+        """The table of `report`."""
+        return self.report().tables()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from keras_trt import _deps
+from keras_trt._formats import is_quantized
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle
 from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
@@ -53,7 +54,8 @@ def settings(manifest: Manifest, names: tuple[str, ...] = tuple(CPU_RUNNERS)) ->
     """The ways to run a bundle with the packages that are installed, fastest first."""
     fastest, without_int8, *_ = _SETTINGS
     lossy = fastest if saturates() else None
-    left_out = lossy if "int8" in manifest.precision else without_int8  # which is the fastest again in float
+    # In float the second is the fastest again.
+    left_out = lossy if is_quantized(manifest.precision) else without_int8
     for setting in _SETTINGS:
         if setting.name in names and _deps.available(setting.name) and setting is not left_out:
             yield setting

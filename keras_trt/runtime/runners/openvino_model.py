@@ -36,12 +36,17 @@ def repair(model: Any, openvino: Any) -> None:
 
 
 def widen_floats(model: Any, openvino: Any) -> None:
-    """Makes float32 of float16 constants and casts; the CPU plugin computes in float32 anyway.
+    """Makes float32 of float16 inputs, constants and casts; the CPU plugin computes in float32 anyway.
 
-    Between float16 and the float32 of the quantisers' own nodes, pairs could not be joined.
+    An input is cast behind itself. Between float16 and the float32 of the quantisers' own nodes, pairs could
+    not be joined.
     """
     half, single = openvino.Type.f16, openvino.Type.f32
     opset, changed = openvino.opset13, False
+    for parameter in model.get_parameters():
+        if parameter.get_element_type() == half:
+            _insert_behind(parameter.output(0), lambda x: opset.convert(x, single))
+            changed = True
     for node in model.get_ordered_ops():
         if node.get_output_size() != 1 or node.get_output_element_type(0) != half:
             continue
@@ -164,7 +169,7 @@ def _is_dequantized(weight: Any) -> bool:
     node = weight.get_node()
     while node.get_type_name() in ("Reshape", "Transpose"):
         node = node.input_value(0).get_node()
-    return node.get_type_name() == "Multiply"
+    return bool(node.get_type_name() == "Multiply")
 
 
 def _readers(node: Any, kind: str) -> list[Any]:

@@ -9,10 +9,11 @@ from types import ModuleType
 
 import numpy as np
 
+from keras_trt._formats import dtype_of
+from keras_trt._tensors import BATCH_AXIS
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.dtypes import dtype_of
 from keras_trt.runtime.runners._cuda import Buffer, Device, Graph, Stream
 from keras_trt.runtime.runners.runner import Runner
 
@@ -74,7 +75,8 @@ class TensorRTRunner(Runner):
         except BaseException:
             self.close()
             raise
-        limits = _trt.batch_limits(self._engine, manifest.inputs[0].name)
+        open_ = [spec.name for spec in manifest.inputs if spec.shape[:1] == (BATCH_AXIS,)]
+        limits = _trt.batch_limits(self._engine, (open_ or [manifest.inputs[0].name])[0])
         self.batch_range = limits if limits is not None else self.batch_range
 
     def _open(self, trt: ModuleType, plan: bytes, options: TensorRTOptions) -> None:

@@ -69,17 +69,17 @@ def _is_dense(flavor: Flavor, layer: Any) -> bool:
 
 def _joined(tf: Any, x: Any) -> Any:
     """(batch, steps, ...) as (batch * steps, ...)."""
-    return tf.reshape(x, [-1, *_sizes(tf, x)[2:]])
+    return tf.reshape(x, [-1, *sizes(tf, x)[2:]])
 
 
 def _parted(tf: Any, y: Any, like: Any) -> Any:
     """(batch * steps, ...) as (batch, steps, ...) of `like`."""
-    parted = tf.reshape(y, [-1, _sizes(tf, like)[1], *_sizes(tf, y)[1:]])
+    parted = tf.reshape(y, [-1, sizes(tf, like)[1], *sizes(tf, y)[1:]])
     parted.set_shape([*like.shape[:2], *y.shape[1:]])
     return parted
 
 
-def _sizes(tf: Any, x: Any) -> list[Any]:
+def sizes(tf: Any, x: Any) -> list[Any]:
     """The size of every axis, a number where it is known."""
     sizes = tf.shape(x)
     return [sizes[axis] if size is None else size for axis, size in enumerate(x.shape)]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.weights import make_constant
 
 _BRANCHES = ("If", "StatelessIf")
@@ -57,7 +58,7 @@ def choose_branches(graph_def: Any, weights: Mapping[str, np.ndarray]) -> bool:
     constants = {node.name: node for node in graph_def.node if node.op == "Const"}
     chosen = False
     for node in graph_def.node:
-        condition = node.input[0].split(":")[0] if node.op in _BRANCHES else ""
+        condition = node_of(node.input[0]) if node.op in _BRANCHES else ""
         if condition in weights:
             taken = bool(np.all(weights[condition]))
         elif condition in constants:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt.trace.graph_view import GraphView, is_control, node_of
 from keras_trt.trace.weights import make_constant, make_weight
 
 _ALIASES = ("Identity", "StopGradient", "PreventGradient", "Snapshot", "IdentityN")
@@ -34,8 +35,9 @@ def fold_constants(
             the graph; None: there are none, and new values become `Const` nodes.
         origins: What each of `weights` was computed from; that of new values is put there.
     """
-    keep = {name.split(":")[0] for name in outputs}
-    nodes = {node.name: node for node in graph_def.node}
+    keep = {node_of(name) for name in outputs}
+    graph = GraphView(graph_def)
+    nodes = graph.nodes
     constant = _constant_nodes(graph_def, weights or {})
     for node in graph_def.node:  # skip over aliases, so that nodes read constants directly
         node.input[:] = [
@@ -43,19 +45,19 @@ def fold_constants(
         ]
     computed = {n for n in constant if nodes[n].op not in ("Const", "Placeholder", *_ALIASES)}
     wanted = {
-        name.split(":")[0]
+        node_of(name)
         for node in graph_def.node
         if node.name not in constant
         for name in node.input
-        if name.split(":")[0] in computed
+        if node_of(name) in computed
     }
     wanted |= {name for name in keep if name in computed}
-    for name, value in _evaluate(graph_def, nodes, sorted(wanted), weights or {}).items():
+    for name, value in _evaluate(graph_def, graph, sorted(wanted), weights or {}).items():
         if weights is None:
             make_constant(nodes[name], value)
         else:
             if origins is not None:
-                above = (origins.get(n, frozenset()) for n in _above(nodes, name))
+                above = (origins.get(n, frozenset()) for n in graph.above([name], control=True))
                 origins[name] = frozenset().union(*above)
             make_weight(nodes[name], value)
             weights[name] = value
@@ -85,7 +87,7 @@ def _constant_nodes(graph_def: Any, weights: Iterable[str]) -> set[str]:
             if node.op in _NEVER or not node.input or not _is_plain(op_def_registry.get(node.op)):
                 known[name] = False
                 continue
-            parents = [_node_name(i) for i in node.input]
+            parents = [node_of(i) for i in node.input]
             open_ = [p for p in parents if p not in known]
             if open_:
                 stack.extend(open_)
@@ -104,28 +106,22 @@ def _is_plain(definition: Any) -> bool:
     return not any(arg.type in opaque for arg in (*definition.input_arg, *definition.output_arg))
 
 
-def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").split(":")[0]
-
-
 def _is_control(name: str, constant: set[str]) -> bool:
     """Whether an input is a control edge from a constant, which orders nothing."""
-    return name.startswith("^") and _node_name(name) in constant
+    return is_control(name) and node_of(name) in constant
 
 
 def _source(nodes: dict[str, Any], constant: set[str], name: str) -> str:
     """The tensor behind constant aliases."""
-    while (
-        not name.startswith("^") and _node_name(name) in constant and nodes[_node_name(name)].op in _ALIASES
-    ):
-        node = nodes[_node_name(name)]
+    while not is_control(name) and node_of(name) in constant and nodes[node_of(name)].op in _ALIASES:
+        node = nodes[node_of(name)]
         index = int(name.split(":")[1]) if ":" in name else 0
         name = node.input[index]
     return name
 
 
 def _evaluate(
-    graph_def: Any, nodes: dict[str, Any], wanted: list[str], weights: dict[str, np.ndarray]
+    graph_def: Any, view: GraphView, wanted: list[str], weights: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The values of single-output nodes, from runs of the part of the graph above them.
 
@@ -133,10 +129,10 @@ def _evaluate(
     """
     import tensorflow as tf
 
-    above = {name: _above(nodes, name) for name in wanted}
+    above = {name: view.above([name], control=True) for name in wanted}
     needed = set().union(*above.values())
     part = tf.compat.v1.GraphDef(versions=graph_def.versions)
-    part.node.extend(nodes[name] for name in sorted(needed))
+    part.node.extend(view.nodes[name] for name in sorted(needed))
     if not wanted or part.ByteSize() > _LIMIT:
         return {}
     values: dict[str, np.ndarray] = {}
@@ -147,17 +143,19 @@ def _evaluate(
             for names in _runs(single, above, weights):
                 feeds = {f"{w}:0": weights[w] for n in names for w in above[n] & weights.keys()}
                 found = session.run([f"{name}:0" for name in names], feeds)
-                values.update((n, _shared(nodes[n], v, weights)) for n, v in zip(names, found, strict=True))
+                values.update(
+                    (n, _shared(view.nodes[n], v, weights)) for n, v in zip(names, found, strict=True)
+                )
     return {
         name: value
         for name, value in values.items()
-        if np.size(value) <= _GROWTH or np.size(value) <= 4 * _size(nodes, above[name], weights)
+        if np.size(value) <= _GROWTH or np.size(value) <= 4 * _size(view.nodes, above[name], weights)
     }
 
 
 def _shared(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     """The value of a node; that of a reshaped weight shares the weight's memory."""
-    source = weights.get(_node_name(node.input[0])) if node.op == "Reshape" else None
+    source = weights.get(node_of(node.input[0])) if node.op == "Reshape" else None
     return value if source is None else source.reshape(value.shape)
 
 
@@ -183,17 +181,6 @@ def _runs(
         yield [name for name in names if not above[name] & large]
 
 
-def _above(nodes: dict[str, Any], name: str) -> set[str]:
-    """A node and all that it depends on."""
-    stack, seen = [name], set()
-    while stack:
-        found = stack.pop()
-        if found not in seen:
-            seen.add(found)
-            stack += [_node_name(i) for i in nodes[found].input]
-    return seen
-
-
 def _size(nodes: dict[str, Any], names: Iterable[str], weights: dict[str, np.ndarray]) -> int:
     """Elements in the constants and weights among some nodes."""
     total = 0
@@ -208,15 +195,8 @@ def _size(nodes: dict[str, Any], names: Iterable[str], weights: dict[str, np.nda
 
 def _prune(graph_def: Any, keep: set[str], weights: dict[str, np.ndarray]) -> None:
     """Removes the nodes that no output needs, the model's inputs excepted."""
-    nodes = {node.name: node for node in graph_def.node}
-    needed: set[str] = set()
     inputs = (n.name for n in graph_def.node if n.op.startswith("Placeholder") and n.name not in weights)
-    stack = [*keep, *inputs]
-    while stack:
-        name = stack.pop()
-        if name not in needed:
-            needed.add(name)
-            stack += [_node_name(i) for i in nodes[name].input]
+    needed = GraphView(graph_def).above([*keep, *inputs], control=True)
     for i in reversed(range(len(graph_def.node))):
         if graph_def.node[i].name not in needed:
             del graph_def.node[i]

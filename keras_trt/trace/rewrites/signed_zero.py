@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
+
+from keras_trt.trace.graph_view import GraphView
 
 _VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose")
 _SEARCHES = ("ArgMax", "ArgMin")
@@ -17,27 +18,26 @@ def drop_signed_zero(graph_def: Any) -> None:
     They search `where(x == 0 and signbit(x), -tiny, x)`. In `x` itself the first of tied zeros is found, as
     NumPy does.
     """
-    nodes = {node.name: node for node in graph_def.node}
-    readers = _readers(graph_def)
+    graph = GraphView(graph_def)
     for node in graph_def.node:
-        if node.op not in ("SelectV2", "Select") or not _is_tiny(_maker(nodes, node.input[1])):
+        if node.op not in ("SelectV2", "Select") or not _is_tiny(graph.maker(node.input[1])):
             continue
-        condition, x = _maker(nodes, node.input[0]), node.input[2]
+        condition, x = graph.maker(node.input[0]), node.input[2]
         reads_sign = condition.op == "LogicalAnd" and any(
-            _signed(nodes, _maker(nodes, side)) == x for side in condition.input
+            _signed(graph, graph.maker(side)) == x for side in condition.input
         )
-        if reads_sign and _is_only_searched(readers, node):
+        if reads_sign and _is_only_searched(graph.readers, node):
             _become(node, "Identity", x, T=node.attr["T"].type)
 
 
 def read_signs(graph_def: Any) -> None:
     """Computes `signbit` of float32 as `x < 0 or 1 / x < 0`, in place: of a zero, 1 / x has its sign."""
-    nodes = {node.name: node for node in graph_def.node}
+    graph = GraphView(graph_def)
     for less in list(graph_def.node):
-        x = _signed(nodes, less)
+        x = _signed(graph, less)
         if x is None:
             continue
-        dtype = _maker(nodes, _maker(nodes, less.input[0]).input[0]).attr["T"].type
+        dtype = graph.maker(graph.maker(less.input[0]).input[0]).attr["T"].type
         zero, inverse, *halves = (graph_def.node.add(name=f"{less.name}/{i}") for i in range(4))
         zero.op = "Const"
         zero.attr["dtype"].type = zero.attr["value"].tensor.dtype = dtype
@@ -49,14 +49,14 @@ def read_signs(graph_def: Any) -> None:
         _become(less, "LogicalOr", *(half.name for half in halves))
 
 
-def _signed(nodes: dict[str, Any], less: Any) -> str | None:
+def _signed(graph: GraphView, less: Any) -> str | None:
     """`x` of a node that is `(bits of x) & sign bit < 0`, as Keras's `signbit` is."""
-    if less.op != "Less" or _value(_maker(nodes, less.input[1])) != 0:
+    if less.op != "Less" or _value(graph.maker(less.input[1])) != 0:
         return None
-    masked = _maker(nodes, less.input[0])
-    if masked.op != "BitwiseAnd" or _value(_maker(nodes, masked.input[1])) != np.iinfo(np.int32).min:
+    masked = graph.maker(less.input[0])
+    if masked.op != "BitwiseAnd" or _value(graph.maker(masked.input[1])) != np.iinfo(np.int32).min:
         return None
-    bits = _maker(nodes, masked.input[0])
+    bits = graph.maker(masked.input[0])
     return bits.input[0] if bits.op == "Bitcast" and bits.attr["T"].type == 1 else None  # DT_FLOAT
 
 
@@ -81,22 +81,6 @@ def _value(node: Any) -> np.ndarray | None:
         return None
     array: np.ndarray = make_ndarray(node.attr["value"].tensor)
     return array if array.ndim == 0 else None
-
-
-def _readers(graph_def: Any) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = defaultdict(list)
-    for node in graph_def.node:
-        for tensor in node.input:
-            found[_name(tensor)].append(node)
-    return found
-
-
-def _maker(nodes: dict[str, Any], tensor: str) -> Any:
-    return nodes[_name(tensor)]
-
-
-def _name(tensor: str) -> str:
-    return tensor.lstrip("^").split(":")[0]
 
 
 def _become(node: Any, op: str, *inputs: str, **types: int) -> None:

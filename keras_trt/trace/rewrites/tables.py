@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.weights import make_constant
 
 
@@ -28,7 +29,7 @@ def inline_tables(graph_def: Any, tables: Mapping[str, Any]) -> None:
         handle = tables[node.input[0]]
         keys, values = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key_type, Tvalues=value_type)
         _compare(graph_def, node, np.asarray(keys), np.asarray(values))
-    used = {name.lstrip("^").split(":")[0] for node in graph_def.node for name in node.input}
+    used = {node_of(name) for node in graph_def.node for name in node.input}
     for node in [node for node in graph_def.node if node.name in tables.keys() - used]:
         graph_def.node.remove(node)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_trt._tensors import TensorSpec
 from keras_trt.compare.probes.ids import smallest_table, tables_reached
 from keras_trt.compare.probes.probe import ProbeError, allowed_differences, ask_keras, made_up, rows_of
 from keras_trt.quantize import quantize_model
-from keras_trt.trace.signature import TensorInfo
 from keras_trt.trace.trace import trace
 from tests.nets import images, residual_net
 
@@ -31,7 +31,7 @@ def asked(model, **options):
 )
 def test_small_inputs_are_compared_on_many_rows(shape, batch, rows):
     axes = tuple(size or f"axis_{i}" for i, size in enumerate(shape))
-    assert rows_of([TensorInfo("x", ("batch", *axes), "float32")], batch) == rows
+    assert rows_of([TensorSpec("x", ("batch", *axes), "float32")], batch) == rows
 
 
 def test_the_users_rows_come_first(k):

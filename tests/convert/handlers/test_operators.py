@@ -148,6 +148,62 @@ def test_a_slice_written_where_the_data_says(tmp_path):
     check(keras.Model(inputs, Cache()(*inputs)), x, tmp_path)
 
 
+def with_place(keras, function, *shape):
+    """A model of a function of (x, place), the place an integer that all rows share."""
+
+    class Layer(keras.layers.Layer):
+        def call(self, inputs):
+            return function(inputs[0], inputs[1][0])
+
+    inputs = keras.Input(shape, name="x"), keras.Input((), batch_size=1, dtype="int32", name="place")
+    return keras.Model(inputs, Layer(name="op")(inputs))
+
+
+def check_places(model, x, places, tmp_path):
+    """The bundle answers like Keras for every place, and TensorRT builds it without knowing the place."""
+    import tensorflow as tf
+
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    for runner in ("openvino", "onnxruntime"):
+        engine = load(tmp_path / "net", runner=runner, verbose=0)
+        for place in places:
+            feeds = [x, np.array([place], np.int32)]
+            expected = model([tf.constant(feed) for feed in feeds])
+            np.testing.assert_array_equal(engine.predict_on_batch(feeds), expected, err_msg=runner)
+    build(tmp_path / "net" / "model.onnx")
+
+
+def test_a_slice_begins_where_an_input_says(k, tmp_path):
+    import tensorflow as tf
+
+    def sliced(x, place):
+        return tf.slice(x, [0, place, 1], [tf.shape(x)[0], 2, 3])
+
+    check_places(with_place(k, sliced, 6, 4), floats(3, 6, 4), [0, 2, 4], tmp_path)
+
+
+def test_a_row_of_a_table_is_sliced_where_an_input_says(k, tmp_path):
+    import tensorflow as tf
+
+    table = floats(6, 4)
+
+    def shifted(x, place):
+        return x + tf.slice(table, [place, 0], [1, 4])
+
+    check_places(with_place(k, shifted, 5, 4), floats(3, 5, 4), [0, 5], tmp_path)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_slice_is_written_where_an_input_says(steps, tmp_path):
+    import keras
+
+    def written(x, place):
+        return keras.ops.slice_update(x, (0, place, 0), x[:, :steps] * 2)
+
+    # Beyond both ends it is moved inside, as XLA does.
+    check_places(with_place(keras, written, 6, 4), floats(3, 6, 4), [-1, 0, 3, 5, 9], tmp_path)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_places_in_a_sorted_row(k, side, tmp_path):
     import tensorflow as tf
@@ -222,3 +278,32 @@ def test_what_a_where_does_not_choose_may_be_no_number(k, tmp_path):
 
     i = k.Input((4,), name="x")
     check(k.Model(i, Safe(name="op")(i)), np.float32([[0.0, -4.0, 2.0, 1.0]]), tmp_path)
+
+
+@pytest.mark.parametrize("options", [{}, {"exclusive": True}, {"reverse": True}])
+@pytest.mark.parametrize("axis", [1, -1])
+def test_products_of_all_entries_before(k, axis, options, tmp_path):
+    import tensorflow as tf
+
+    check(after_dense(k, lambda x: tf.math.cumprod(x, axis, **options), 3, 4), floats(2, 3, 4), tmp_path)
+
+
+def test_the_inverse_of_the_error_function(k, tmp_path):
+    import tensorflow as tf
+
+    x = k.Input((6,), name="x")
+    model = k.Model(x, after_dense(k, tf.math.erfinv, 6).layers[-1](x))
+    values = np.tanh(floats(64, 6))
+    values[0] = [0, -1e-7, 0.9999, -0.99999, 0.5, 1e-30]  # nearer to one TensorFlow has too few digits
+    check(model, values, tmp_path)
+
+
+@pytest.mark.parametrize("function", ["xlogy", "xlog1py", "xdivy"])
+def test_products_that_are_zero_where_the_first_factor_is(k, function, tmp_path):
+    import tensorflow as tf
+
+    def product(x):
+        y = tf.nn.relu(x)
+        return getattr(tf.math, function)(y, y)
+
+    check(after_dense(k, product, 6), floats(4, 6), tmp_path)

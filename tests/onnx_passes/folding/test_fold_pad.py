@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.export.passes.test_qdq import apply
 
 from keras_trt.onnx_passes.folding.fold_pad import FoldPadPass
+from tests.onnx_passes.quantized.test_qdq import apply
 from tests.onnx_tools import GraphBuilder, build_ir, floats
 
 PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)

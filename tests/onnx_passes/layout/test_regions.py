@@ -36,6 +36,15 @@ def between(k, name):
         "mean": lambda x: x - tf.reduce_mean(x, axis=[1, 2], keepdims=True),
         "branches": lambda x: tf.where(x > 0, x, tf.tanh(x)) + tf.maximum(x, 0.2),
         "tiled": lambda x: tf.tile(x, [1, 2, 1, 1]),
+        "groups": L.GroupNormalization(2, gamma_initializer="uniform"),
+        "layer": L.LayerNormalization(gamma_initializer="uniform"),
+        "excited": lambda x: x * tf.sigmoid(tf.reduce_mean(x, [1, 2]))[:, None, None, :],
+        "brightest": lambda x: x * tf.reduce_max(x, -1)[..., None],
+        "rows": lambda x: x + tf.reduce_mean(x, 1)[:, None],
+        "spatial": lambda x: tf.reshape(tf.nn.softmax(tf.reshape(x, (-1, 256, 8)), 1), (-1, 16, 16, 8)) * x,
+        "stacked": lambda x: tf.reduce_sum(tf.stack([x, x * 2.0], -1), -1),
+        "gathered": lambda x: tf.gather(x, [1, 0, 3, 2, 5, 4, 7, 6], axis=-1),
+        "summed": lambda x: tf.cumsum(x, 2),
     }[name]
 
 
@@ -51,7 +60,19 @@ NAMES = [
     "pad",
     "nearest",
 ]
-NAMES += ["softmax", "mean", "branches", "tiled"]
+NAMES += [
+    "softmax",
+    "mean",
+    "branches",
+    "tiled",
+    "groups",
+    "layer",
+    "excited",
+    "brightest",
+    "rows",
+    "spatial",
+]
+NAMES += ["stacked", "gathered", "summed"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,10 +103,10 @@ def test_int8_stays_int8_in_the_other_order(k, tmp_path):
     assert (report.int8_mac_share, report.operators["Transpose"]) == (1.0, 1)
 
 
-def moved(model):
+def moved(model, channels=3):
     """The model after the passes that the rewrite works with, and whether it answers as before."""
     common.ShapeInferencePass()(model)
-    x = floats(2, 3, 5, 4)
+    x = floats(2, channels, 5, 4)
     before = run(model, x=x)
     for _ in range(3):
         MoveRegionsPass()(model)
@@ -94,6 +115,24 @@ def moved(model):
     for name, value in run(model, x=x).items():
         np.testing.assert_allclose(value, before[name], rtol=1e-6, err_msg=name)
     return model
+
+
+def test_shuffled_channels_keep_one_transpose():
+    b = GraphBuilder(x=("batch", 6, 5, 4))
+    y = b("Relu", b("Transpose", "x", perm=NHWC, name="t"), name="relu")
+    y = b("Reshape", y, np.int64([-1, 5, 4, 2, 3]), name="split")
+    y = b("Transpose", y, perm=[0, 1, 2, 4, 3], name="shuffle")
+    y = b("Reshape", y, np.int64([-1, 5, 4, 6]), name="merge")
+    model = moved(b.finish(b("Transpose", b("Relu", y, name="relu2"), perm=NCHW, name="back")), channels=6)
+    assert ops(model).count("Transpose") == 1
+
+
+def test_axes_that_lie_apart_are_not_merged():
+    b = GraphBuilder(x=("batch", 3, 5, 4))
+    y = b("Relu", b("Transpose", "x", perm=NHWC, name="t"), name="relu")
+    y = b("Reshape", y, np.int64([-1, 5, 12]), name="columns")  # of width and channels
+    model = moved(b.finish(b("Softmax", y, axis=-1, name="softmax")))
+    assert ops(model).count("Transpose") == 1
 
 
 def test_a_region_is_left_where_a_move_would_not_pay():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from tests._keras.test_folding import evaluate, frozen
 
 from keras_trt.trace.rewrites.signed_zero import drop_signed_zero, read_signs
+from tests.trace.rewrites.test_folding import evaluate, frozen
 
 X = np.float32([[0.0, -0.0, -2.0], [-0.0, 0.0, 3.0], [-np.inf, -1e-30, np.inf], [-3.0, -1.0, -0.0]])
 

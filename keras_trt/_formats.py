@@ -1,0 +1,75 @@
+"""Number formats by name: of single tensors, of quantised values, and of a whole graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+ELEMENT_TYPES = {  # ONNX's numbers (TensorProto.DataType) and numpy's names, those of `ml_dtypes` included
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    14: "complex64",
+    15: "complex128",
+    16: "bfloat16",
+    17: "float8_e4m3fn",
+    19: "float8_e5m2",
+}
+TOP = {"int8": 127.0, "fp8": 448.0, "int4": 7.0}
+"""The largest number of each quantised format; `scale = amax / TOP` (fp8 is E4M3)."""
+STORED = {"int8": "int8", "fp8": "float8_e4m3fn", "int4": "int4"}
+"""The element type in which a quantised format is stored."""
+FLOATS = {"float32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""The element type of a graph's float part, by its word in `precision`."""
+
+
+def dtype_of(name: str) -> np.dtype[Any]:
+    """The numpy dtype of an element type's name, those of `ml_dtypes` included.
+
+    Example:
+        >>> dtype_of("float32")
+        dtype('float32')
+    """
+    try:
+        return np.dtype(name)
+    except TypeError:  # numpy has no bfloat16 or float8 of its own
+        import ml_dtypes
+
+        dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return dtype
+
+
+def float_type(precision: str) -> str:
+    """The float part of what a graph carries: `"float32"`, `"fp16"` or `"bf16"`.
+
+    Example:
+        >>> float_type("int8+fp16"), float_type("fp8")
+        ('fp16', 'float32')
+    """
+    part = precision.rsplit("+", maxsplit=1)[-1]
+    return part if part in FLOATS else "float32"
+
+
+def is_quantized(precision: str) -> bool:
+    """Whether a graph carries quantised numbers beside its float part.
+
+    Example:
+        >>> is_quantized("fp8+bf16"), is_quantized("fp16")
+        (True, False)
+    """
+    return precision not in FLOATS
+
+
+def rounds_in_bfloat16(precision: str) -> bool:
+    """Whether a graph mixes quantised numbers with bfloat16, which no CPU runner computes rightly."""
+    return is_quantized(precision) and float_type(precision) == "bf16"

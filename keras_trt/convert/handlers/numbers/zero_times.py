@@ -1,0 +1,25 @@
+"""Products and quotients that are zero where `x` is, whatever the other factor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt.convert.handlers._nodes import Nodes, replace
+
+
+def zero_times(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+    """`x * log(y)`, `x * log(1 + y)` and `x / y`."""
+    (x, y), kind, dtype = node.input, node.type, ctx.get_dtype(node.input[0])
+
+    def build(add: Nodes) -> str:
+        one, zero = (add.cast(add.const(value, np.float32), dtype) for value in (1, 0))
+        if kind == "Xdivy":
+            product = add("Div", x, y, dtype=dtype)
+        else:
+            inside = add("Add", y, one, dtype=dtype) if kind == "Xlog1py" else y
+            product = add("Mul", x, add("Log", inside, dtype=dtype), dtype=dtype)
+        return add("Where", add("Equal", x, zero), zero, product, dtype=dtype)
+
+    return replace(ctx, node, name, build)

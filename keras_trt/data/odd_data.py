@@ -1,0 +1,47 @@
+"""Refuses data that looks like arrays and cannot be cut into batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_trt.errors import InputError
+
+
+def check_dense(values: Any, name: str) -> None:
+    """Refuses ragged and sparse tensors.
+
+    Args:
+        values: Data, a batch, or any structure of tensors.
+        name: The argument that the user has given.
+    """
+    import tensorflow as tf
+
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        for value in values:
+            check_dense(value, name)
+    elif isinstance(values, tf.RaggedTensor | tf.SparseTensor):
+        way = (
+            "`x.to_tensor()` pads" if isinstance(values, tf.RaggedTensor) else "`tf.sparse.to_dense(x)` does"
+        )
+        raise InputError(
+            f"`{name}` must be dense, as the inputs of an engine are. Received: a {type(values).__name__} of "
+            f"shape {tuple(values.shape)}. {way}; a model with ragged or sparse inputs needs dense ones, too."
+        )
+
+
+def check_entries(data: dict[Any, Any], name: str) -> None:
+    """Refuses entries of a dict that are no arrays, and so have no rows."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            check_entries(value, name)
+        elif not all(hasattr(part, "shape") for part in (value if _holds_arrays(value) else [value])):
+            raise InputError(
+                f"`{name}` as a dict holds an array for each input. Received: {key!r} is of type "
+                f"{type(value).__name__}. Use `np.asarray` for lists of numbers."
+            )
+
+
+def _holds_arrays(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(hasattr(part, "shape") for part in value)

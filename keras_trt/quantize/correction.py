@@ -1,0 +1,157 @@
+"""Gives back to each output channel the mean and the size that rounding takes from it.
+
+Rounding a layer's weights and inputs moves the mean of its outputs and makes them larger or smaller in
+proportion; what follows adds such errors up, where it averages the rest of the noise away (Nagel et al. 2019,
+"Data-Free Quantization Through Weight Equalization and Bias Correction"; Finkelstein et al. 2019, "Fighting
+Quantization Bias With Bias"). Both are fitted by least squares, channel by channel, on calibration data that
+reaches the layer in float. While the layer computes quantised, the shift is added to its bias, and the gain
+multiplies the scale of its weights: they are weights beside the layer's switch, and its own stay as trained.
+
+Layers without a bias have a gain only. Recurrent cells and layers with a `call` of the user's own are left
+alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.record import replaced_calls
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import adds_bias, kernel_of
+from keras_trt._process import attributes_replaced
+from keras_trt.quantize.channel_moments import ChannelFit
+from keras_trt.quantize.inventory import twins
+from keras_trt.twins.einsum_dense import keeps_order
+from keras_trt.twins.quantizer import observing, rounded_in_range
+from keras_trt.twins.twins import float_class
+
+BIAS, GAIN = "bias_correction", "gain_correction"
+NAMES = (BIAS, GAIN)
+
+
+def places(
+    layer: Any, kernels: Sequence[str], wanted: Sequence[str]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of the shift and of the gain that a layer gets; empty for none.
+
+    Args:
+        layer: A float layer.
+        kernels: Its kernels that are quantised.
+        wanted: Names out of `NAMES`.
+    """
+    if not kernels or not hasattr(layer, "bias") or not adds_bias(float_class(layer)):
+        return (), ()
+    bias = () if layer.bias is None else tuple(layer.bias.shape)
+    return bias if BIAS in wanted else (), _gain_shape(layer, kernels[-1], bias) if GAIN in wanted else ()
+
+
+def _gain_shape(layer: Any, kernel: str, bias: tuple[int, ...]) -> tuple[int, ...]:
+    """The kernel's shape with 1 for all but its channels, where a bias has one number for each of them."""
+    shape, axes = tuple(getattr(layer, kernel).shape), kernel_of(layer, kernel).channel_axes
+    channels = {axis % len(shape) for axis in axes}
+    gain = tuple(size if axis in channels else 1 for axis, size in enumerate(shape))
+    is_einsum = hasattr(layer, "equation")
+    if is_einsum and not (bias and keeps_order(layer.equation)):
+        return ()
+    return gain if not bias or math.prod(bias) == math.prod(gain) else ()
+
+
+def corrected(flavor: Flavor, model: Any) -> dict[str, Any]:
+    """The layers of a quantised model that have a place for a correction, by path."""
+    found = twins(flavor, model)
+    return {path: layer for path, layer in found if layer.quantization.shift or layer.quantization.gain}
+
+
+def correct(flavor: Flavor, model: Any, batches: Iterable[Any], wanted: Sequence[str] = NAMES) -> None:
+    """Fits the corrections of a quantised model whose ranges are known.
+
+    Args:
+        flavor: The model's Keras.
+        model: The model; layers that the data does not reach are corrected by nothing.
+        batches: Inputs; without any, nothing is corrected.
+        wanted: What to correct, where the model has a place for it.
+    """
+    layers = corrected(flavor, model)
+    fits = {path: ChannelFit(_channels(layer), _axis(layer)) for path, layer in layers.items()}
+    if layers and wanted:
+        with gathering(fits) as numbers:
+            run = _measured_call(flavor, model, layers, numbers)
+            for batch in batches:
+                run(batch)
+    for path, layer in layers.items():
+        own, switch = layer.quantization, layer.quantization_switch
+        has_gain, has_shift = bool(own.gain) and GAIN in wanted, bool(own.shift) and BIAS in wanted
+        bias = None if layer.bias is None else flavor.raw(layer.bias).numpy()
+        gain, shift = fits[path].value(has_gain, has_shift, bias)
+        if own.gain:
+            switch.gain.assign(gain.reshape(own.gain).astype(np.float32))
+        if own.shift:
+            switch.shift.assign(shift.astype(np.float32))
+
+
+def _channels(layer: Any) -> tuple[int, ...]:
+    """The shape of one number for each output channel, as a bias has it."""
+    own = layer.quantization
+    if layer.bias is not None:
+        return tuple(layer.bias.shape)
+    return (math.prod(own.gain),)
+
+
+def _axis(layer: Any) -> int:
+    return -1 - layer.rank if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def _measured_call(flavor: Flavor, model: Any, layers: dict[str, Any], numbers: dict[str, int]) -> Any:
+    """The model's call in float as a graph in which these layers compute once more, quantised."""
+    tf, rounds = flavor.tf, [False]
+
+    def activation(quantizer: Any, x: Any) -> Any:
+        return rounded_in_range(flavor, quantizer, x) if rounds[0] else x
+
+    def kernel(layer: Any, floats: Any, rounded: Any) -> Any:
+        return rounded if rounds[0] else floats
+
+    def measuring(path: str, call: Any) -> Any:
+        def measured(*args: Any, **options: Any) -> Any:
+            if path not in layers:
+                return call(*args, **options)
+            rounds[0] = True
+            with _before_activation(layers[path]) as rounded:
+                rounded.append(call(*args, **options))
+            rounds[0] = False
+            with _before_activation(layers[path]) as exact:
+                exact.append(call(*args, **options))
+            give(numbers[path], tf.stack([tf.cast(y[0], tf.float32) for y in (exact, rounded)]))
+            return exact[-1]
+
+        return measured
+
+    @tf.function(reduce_retracing=True)
+    def run(batch: Any) -> None:
+        with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, measuring):
+            model(batch, training=False)
+
+    return run
+
+
+@contextmanager
+def _before_activation(layer: Any) -> Iterator[list[Any]]:
+    """While open, what a layer gives to its activation, if it has one, goes into a list, too."""
+    own, seen = vars(layer).get("activation"), list[Any]()
+    if own is None:
+        yield seen
+        return
+
+    def activation(x: Any) -> Any:
+        seen.append(x)
+        return own(x)
+
+    with attributes_replaced() as replace:
+        replace(layer, "activation", activation)
+        yield seen

@@ -1,0 +1,63 @@
+"""Traces tf_keras's normalisations over their own input as the arithmetic that they are.
+
+For LayerNormalization tf_keras borrows TensorFlow's fused batch normalisation: reshaped to computed sizes,
+with a batch normalisation in training mode. GroupNormalization weighs every element with a mask of ones.
+TensorRT knows neither for what it is, and the order of axes cannot be moved through computed sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt._private import private
+from keras_trt._process import attributes_replaced
+from keras_trt.trace.layers.time_steps import sizes
+
+
+@contextmanager
+def plain_normalization(flavor: Flavor, model: Any) -> Iterator[None]:
+    """While open, both are means and products, as Keras 3 writes them.
+
+    A class with a `call` of its own is left alone.
+    """
+    if flavor.name != "legacy":
+        yield
+        return
+    layers, found = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]
+    fused = [
+        x for x in found if isinstance(x, layers.LayerNormalization) and private(x, "_fused", "tf_keras")
+    ]
+    kind = layers.GroupNormalization
+    grouped = [x for x in found if getattr(type(x), "call", None) is kind.call]
+    with attributes_replaced() as replace:
+        for layer in fused:
+            replace(layer, "_fused", False)
+        for layer in grouped:
+            replace(layer, "call", _grouped_call(flavor.tf, layer))
+        yield
+
+
+def _grouped_call(tf: Any, layer: Any) -> Callable[..., Any]:
+    """What stands in for `GroupNormalization.call`, which is kept for inputs with a mask."""
+    masked = layer.call
+
+    def call(inputs: Any, mask: Any = None) -> Any:
+        if mask is not None:
+            return masked(inputs, mask=mask)
+        shape, axis = [-1, *sizes(tf, inputs)[1:]], layer.axis % inputs.shape.rank
+        groups = [layer.groups, inputs.shape[axis] // layer.groups]
+
+        def parted(x: Any, sizes: list[Any]) -> Any:
+            return tf.reshape(x, [*sizes[:axis], *groups, *sizes[axis + 1 :]])
+
+        ones = [1] * len(shape)
+        x = parted(inputs, shape)
+        mean, variance = tf.nn.moments(x, [i for i in range(1, x.shape.rank) if i != axis], keepdims=True)
+        scale, offset = (None if w is None else parted(w, ones) for w in (layer.gamma, layer.beta))
+        y = tf.nn.batch_normalization(x, mean, variance, offset, scale, layer.epsilon)
+        return tf.reshape(y, shape)
+
+    return call

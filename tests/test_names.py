@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from keras_trt._names import unique
+
+
+def test_a_name_is_taken_once():
+    taken = {"a"}
+    assert [unique("a", taken), unique("a", taken), unique("b", taken)] == ["a_1", "a_2", "b"]
+    assert taken == {"a", "a_1", "a_2", "b"}
+
+
+def test_the_mark_and_the_first_number_can_be_chosen():
+    assert unique("a", {"a", "a#2"}, mark="#", first=2) == "a#3"
