@@ -19,7 +19,7 @@ HIGHEST_OPSET = 18
 
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
-_STOCK = {
+STOCK = {
     "Conv": ("nn", "ConvOp", "any_version"),
     "Einsum": ("math", "Einsum", "version_12"),
     "FloorDiv": ("math", "FloorDiv", "version_6"),
@@ -42,7 +42,7 @@ def stock(operator: str, ctx: Any, node: Any) -> Any:
     """Converts a node as tf2onnx does by itself."""
     from importlib import import_module
 
-    module, name, method = _STOCK[operator]
+    module, name, method = STOCK[operator]
     convert = getattr(getattr(import_module(f"tf2onnx.onnx_opset.{module}"), name), method)
     return convert(ctx.opset, ctx, node) if method.startswith("any_") else convert(ctx, node)
 
