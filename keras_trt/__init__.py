@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from keras_trt.exporting.plan import plan as plan
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
-    from keras_trt.models import load_model as load_model
-    from keras_trt.models import report as report
-    from keras_trt.models import save_model as save_model
-    from keras_trt.models import strip as strip
+    from keras_trt.models.load_model import load_model as load_model
+    from keras_trt.models.report import report as report
+    from keras_trt.models.save_model import save_model as save_model
+    from keras_trt.models.strip import strip as strip
     from keras_trt.prune import prune_model as prune_model
     from keras_trt.quantize import calibrate as calibrate
     from keras_trt.quantize import quantize_model as quantize_model
@@ -86,12 +86,12 @@ _HOMES = {
     "fuse_model": "keras_trt.fuse",
     "merge_models": "keras_trt.fuse",
     "calibrate": "keras_trt.quantize",
-    "strip": "keras_trt.models",
+    "strip": "keras_trt.models.strip",
     "register_layer": "keras_trt._keras.kernels",
     "sensitivity": "keras_trt.quantize",
-    "report": "keras_trt.models",
-    "save_model": "keras_trt.models",
-    "load_model": "keras_trt.models",
+    "report": "keras_trt.models.report",
+    "save_model": "keras_trt.models.save_model",
+    "load_model": "keras_trt.models.load_model",
     "export": "keras_trt.exporting.export",
     "plan": "keras_trt.exporting.plan",
     "TFTRTOptions": "keras_trt.exporting",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_trt.quantize.inventory import inventory
+
 
 def residual_net(k, size=8, classes=4, name=None):
     """Conv, BN, ReLU, a residual block with a separable and a depthwise convolution, pooling, Dense."""
@@ -38,3 +40,30 @@ def compiled(k, model, optimizer="adam"):
     """The model, ready for `fit` on integer labels."""
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def dense_net(k, inputs, units, classes):
+    """Dense "a", batch normalisation "bn", ReLU, Dense "b"; its weights are the same each time."""
+    k.utils.set_random_seed(0)
+    layers = [
+        k.layers.Dense(units, name="a"),
+        k.layers.BatchNormalization(name="bn"),
+        k.layers.ReLU(),
+        k.layers.Dense(classes, activation="softmax", name="b"),
+    ]
+    return k.Sequential([k.Input((inputs,)), *layers])
+
+
+def ranges(model):
+    """The amax of every activation quantiser."""
+    return [tensor.amax for tensor in inventory(model) if tensor.kind == "activation"]
+
+
+def metric_best_in(k, epoch):
+    """A callback that logs a `metric`, which is best in one epoch while the model still changes."""
+
+    class Metric(k.callbacks.Callback):
+        def on_epoch_end(self, now, logs=None):
+            logs["metric"] = -abs(now - epoch)
+
+    return Metric()

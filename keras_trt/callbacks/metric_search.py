@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ class MetricSearch:
     def __init__(self, search: Search, monitor: str) -> None:
         self.search, self.monitor = search, monitor
         self.verdict: str | None = None  # on the level in the weights; None while it trains
-        self._told = True
+        self._told, self._tested, self._warned = True, False, False
+        self._missing: str | None = None  # what to say if no epoch brings the metric
         self._pruner: Any = None
         self._state: Any = None
 
@@ -44,7 +46,7 @@ class MetricSearch:
             The level to prune to now and why; None when there is none.
         """
         self._resume()
-        verdict, self.verdict, self._told = self.verdict, None, False
+        verdict, self.verdict, self._told, self._tested = self.verdict, None, False, False
         if verdict == "back":
             self._restore()
         moves = verdict in ("accept", "back") and not self.search.done
@@ -58,23 +60,40 @@ class MetricSearch:
 
     def end_test(self, logs: Any) -> None:
         """Judges by a `val_` metric, which the evaluation knows without that prefix."""
+        self._tested = True
         name = self.monitor.removeprefix("val_")
         if name != self.monitor and name in (logs or {}):
             self._tell(logs[name])
 
     def end_epoch(self, logs: Any) -> None:
-        """Judges by what the logs say, if the evaluation did not."""
+        """Judges by what the logs say, if the evaluation did not.
+
+        Raises:
+            InputError: They do not say it, and not for want of an evaluation in this epoch.
+        """
         if self._told or self.search.done:
             return
-        if self.monitor not in (logs or {}):
-            raise InputError(
-                f"`monitor={self.monitor!r}` is not in the logs. A `val_` metric needs `validation_data`. "
-                f"Available: {', '.join(logs or {}) or 'nothing'}"
-            )
-        self._tell(logs[self.monitor])
+        if self.monitor in (logs or {}):
+            self._tell(logs[self.monitor])
+            return
+        self._missing = (
+            f"`monitor={self.monitor!r}` is not in the logs. A `val_` metric needs `validation_data`. "
+            f"Available: {', '.join(logs or {}) or 'nothing'}"
+        )
+        if self._tested or not self.monitor.startswith("val_"):
+            raise InputError(self._missing)
+        if self.search.baseline is None and not self._warned:
+            self._warned = True
+            warnings.warn(f"{self._missing}. Nothing is pruned before it is.", stacklevel=2)
 
     def end_training(self) -> None:
-        """Leaves weights that were judged good, unless another callback has restored others."""
+        """Leaves weights that were judged good, unless another callback has restored others.
+
+        Raises:
+            InputError: No evaluation has ever judged anything.
+        """
+        if self._missing and self.search.baseline is None:
+            raise InputError(self._missing)
         if self._state is None or self._state.accepted is None:
             return
         unjudged = self.verdict is None and self.search.trying > self.search.accepted

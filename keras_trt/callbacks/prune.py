@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from keras_trt._arguments import check_text, check_verbose
@@ -14,10 +13,13 @@ from keras_trt._keras.select import check_choices
 from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
+from keras_trt.callbacks.course import (
+    refuse_beside_a_saved_schedule,
+    refuse_channels,
+    search_for,
+    warn_of_end,
+)
 from keras_trt.callbacks.metric_search import MetricSearch
-from keras_trt.errors import InputError
-from keras_trt.prune.channels.importance import ChannelPattern
-from keras_trt.prune.numbers import is_number
 from keras_trt.prune.pattern import NofM, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.saved import saved_plan
@@ -96,12 +98,7 @@ class Prune(OnceBuilt, Callback):
         check_verbose(verbose)
         if monitor is not None:
             check_text(monitor, "monitor")
-        if pattern == "channel" or isinstance(pattern, ChannelPattern):
-            raise InputError(
-                "Removing channels changes the model's shape, which cannot be done while `fit` trains it. "
-                'Call `prune_model(model, 0.4, pattern="channel")`, then compile and fit '
-                f"what it returns. Received: pattern={pattern!r}"
-            )
+        refuse_channels(pattern)
         self.pattern = parse_pattern(pattern, pooling)
         self.strategy = parse_strategy(strategy, self.pattern)
         self.only, self.skip = only, skip
@@ -111,14 +108,14 @@ class Prune(OnceBuilt, Callback):
         self.search: Search | None = None
         self.schedule: Any = None
         if monitor is not None:
-            self.search = _search(schedule, given, self.pattern, monitor, mode, max_drop, patience)
+            self.search = search_for(schedule, given, self.pattern, monitor, mode, max_drop, patience)
         elif schedule is None and isinstance(self.pattern, NofM):
             self.schedule = parse_schedule(1 - self.pattern.n / self.pattern.m, **given)
         elif schedule is not None:
             self.schedule = parse_schedule(schedule, **given)
         self._follows_model = self.schedule is None and self.search is None
         if self._follows_model:
-            _refuse_beside_a_saved_schedule(
+            refuse_beside_a_saved_schedule(
                 **given, pattern=self.pattern.name, strategy=strategy, only=only, skip=skip
             )
         self.step = 0
@@ -250,51 +247,10 @@ class Prune(OnceBuilt, Callback):
         if self._warned or self._follows_model or not isinstance(plan, Schedule) or not (steps and epochs):
             return
         self._warned = True
-        last = self._start + (epochs - epoch) * steps - at - 1
-        end = plan.begin_step if plan.end_step is None else plan.end_step
-        if last < end:
-            reached = plan(last)[1] if last >= plan.begin_step else 0.0
-            warnings.warn(
-                f"This training ends with step {last}, before the schedule's last one ({end}): about "
-                f"{reached:.2f} of {plan.final:g} sparsity will be reached. Train on with this `Prune`, or "
-                "lower `end_step`.",
-                stacklevel=2,
-            )
+        warn_of_end(plan, last=self._start + (epochs - epoch) * steps - at - 1)
 
 
 def _mask_what_is_zero(model: Any) -> bool:
     """Other callbacks may have restored weights of another level than the one that the masks are for."""
     masking.rebind(model)
     return False
-
-
-def _refuse_beside_a_saved_schedule(**given: Any) -> None:
-    """Without an amount, `Prune()` follows the model's own schedule, which says all the rest.
-
-    Raises:
-        InputError: Something else was given.
-    """
-    usual = {"pattern": "unstructured", "strategy": "uniform", "only": None, "skip": ()}
-    said = {name: value for name, value in given.items() if name not in usual or value != usual[name]}
-    if said:
-        raise InputError(
-            "Say how much to prune: `Prune(0.8, ...)` or a schedule. `Prune()` alone follows the schedule of "
-            "`prune_model(model, schedule=...)`, which takes these arguments itself. "
-            f"Received: {', '.join(f'{name}={value!r}' for name, value in said.items())}"
-        )
-
-
-def _search(
-    final: Any, steps: dict[str, int], pattern: Any, monitor: str, mode: str, max_drop: float, patience: int
-) -> Search:
-    if steps or not (final is None or is_number(final)) or isinstance(pattern, NofM):
-        raise InputError(
-            "With `monitor` the metric decides when to prune: give at most a highest sparsity, no schedule, "
-            f"no steps and no n:m pattern. Received: schedule={final!r}, {steps}, pattern={pattern.name!r}"
-        )
-    if mode not in ("auto", "max", "min"):
-        raise InputError(f'`mode` must be "auto", "max" or "min". Received: mode={mode!r}')
-    falls = any(word in monitor for word in ("loss", "error", "mse", "mae", "divergence"))
-    higher = mode == "max" or (mode == "auto" and not falls)
-    limit = 0.95 if final is None else float(final)
-    return Search(max_drop, limit, patience=patience, higher_is_better=higher)

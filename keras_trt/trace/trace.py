@@ -346,7 +346,9 @@ def _predicted_dtypes(
     if not is_mixed(flavor, model):
         return {}
     own = _Call(flavor, model, call.signature)
-    concrete = flavor.tf.function(own, autograph=flavor.name == "legacy").get_concrete_function(*own.specs())
+    function = flavor.tf.function(own, autograph=flavor.name == "legacy")
+    with alone(), gradients_forgotten(own.graphs):
+        concrete = function.get_concrete_function(*own.specs())
     dtypes = dict(zip(own.output_names, (t.dtype.name for t in concrete.outputs), strict=True))
     return {info.name: dtypes[info.name] for info in outputs if dtypes[info.name] != info.dtype}
 

@@ -13,7 +13,7 @@ import pytest
 
 import keras_trt
 from keras_trt.callbacks import Prune, Quantize
-from keras_trt.quantize.inventory import inventory
+from tests.nets import dense_net, metric_best_in, ranges
 
 OURS = {
     "quantize": lambda: [Quantize()],
@@ -48,17 +48,7 @@ def digits():
 
 
 def net(k, use_ema=False):
-    k.utils.set_random_seed(0)
-    layers = k.layers
-    model = k.Sequential(
-        [
-            k.Input((64,)),
-            layers.Dense(24, name="a"),
-            layers.BatchNormalization(name="bn"),
-            layers.ReLU(),
-            layers.Dense(10, activation="softmax", name="b"),
-        ]
-    )
+    model = dense_net(k, 64, 24, 10)
     optimizer = k.optimizers.Adam(5e-3, use_ema=use_ema, ema_momentum=0.8)
     model.compile(
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
@@ -82,27 +72,16 @@ def zeros(model):
     return float(np.mean(np.asarray(model.get_layer("a").kernel) == 0))
 
 
-def ranges(model):
-    return [t.amax for t in inventory(model) if t.kind == "activation"]
-
-
 class Killed(Exception):
     pass
 
 
-class Best:
-    """A metric that is best in the second epoch, while the model still changes."""
-
-    def __new__(cls, k):
-        class Metric(k.callbacks.Callback):
-            def on_epoch_end(self, epoch, logs=None):
-                logs["metric"] = -abs(epoch - 1)
-
-        return Metric()
-
-
 def order(k, ours, theirs, first):
-    return [Best(k), *OURS[ours](), *theirs] if first else [Best(k), *theirs, *OURS[ours]()]
+    return (
+        [metric_best_in(k, 1), *OURS[ours](), *theirs]
+        if first
+        else [metric_best_in(k, 1), *theirs, *OURS[ours]()]
+    )
 
 
 def check_state(model, ours):

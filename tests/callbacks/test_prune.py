@@ -272,7 +272,7 @@ MIRRORED = """
 import numpy as np, tensorflow as tf, keras, tf_keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.callbacks.prune import Prune
 x, y = np.random.rand(64, 8).astype("float32"), np.random.randint(0, 4, 64)
 for k in (keras, tf_keras):
@@ -314,8 +314,25 @@ def test_weights_of_a_rejected_level_are_not_left_behind(k):
 
 
 def test_a_missing_metric_is_named_with_what_there_is(k):
-    with pytest.raises(InputError, match=r"'val_accuracy'.*is not in the logs.*Available: .*loss"):
+    message = r"'val_accuracy'.*is not in the logs.*Available: .*loss"
+    with pytest.warns(UserWarning, match=message), pytest.raises(InputError, match=message):
         fit(compiled(k), Prune(monitor="val_accuracy"))
+    for monitor, options in (("acuracy", {}), ("val_acuracy", {"validation_data": (X, Y)})):
+        with pytest.raises(InputError, match=f"'{monitor}'.*Available: .*loss"):
+            fit(compiled(k), Prune(monitor=monitor), epochs=9, **options)
+
+
+def test_epochs_without_validation_are_not_judged(k):
+    class Watch(Prune):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            levels.append(self.search.trying)
+
+    levels, prune, model = [], Watch(0.9, monitor="val_loss", max_drop=100.0), compiled(k)
+    with pytest.warns(UserWarning, match=r"'val_loss'.*is not in the logs.*Nothing is pruned before it is"):
+        fit(model, prune, epochs=5, validation_data=(X, Y), validation_freq=2)
+    assert levels == pytest.approx([0.0, 0.2, 0.2, 0.4, 0.4])
+    assert prune.sparsity == pytest.approx(0.2, abs=2e-3)  # the last level was never judged
 
 
 def test_a_wrong_layer_name_is_an_error_before_training(k):

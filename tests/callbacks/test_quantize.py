@@ -11,11 +11,7 @@ from keras_trt.models import load_model, report, save_model
 from keras_trt.placement.schemes import Int8
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
-from tests.nets import compiled, images, residual_net
-
-
-def ranges(model):
-    return [t.amax for t in inventory(model) if t.kind == "activation"]
+from tests.nets import compiled, images, ranges, residual_net
 
 
 def subclassed(k):

@@ -11,23 +11,14 @@ import pytest
 import keras_trt
 from keras_trt.callbacks import Quantize
 from keras_trt.quantize.inventory import inventory
+from tests.nets import dense_net, metric_best_in, ranges
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 8)).astype("float32"), RNG.integers(0, 4, 64)
 
 
 def net(k):
-    k.utils.set_random_seed(0)
-    layers = k.layers
-    model = k.Sequential(
-        [
-            k.Input((8,)),
-            layers.Dense(16, name="a"),
-            layers.BatchNormalization(name="bn"),
-            layers.ReLU(),
-            layers.Dense(4, activation="softmax", name="b"),
-        ]
-    )
+    model = dense_net(k, 8, 16, 4)
     model.compile(
         "adam", "sparse_categorical_crossentropy", jit_compile=False
     )  # XLA would take most of the time
@@ -42,18 +33,6 @@ def fit(model, *callbacks, epochs=4, **options):
 
 def quantised(model):
     return {t.layer for t in inventory(model)}
-
-
-def ranges(model):
-    return [t.amax for t in inventory(model) if t.kind == "activation"]
-
-
-def metric_best_in(k, epoch):
-    class Metric(k.callbacks.Callback):
-        def on_epoch_end(self, now, logs=None):
-            logs["metric"] = -abs(now - epoch)
-
-    return Metric()
 
 
 def test_epochs_before_the_start_are_those_of_the_float_model_bit_for_bit(k):

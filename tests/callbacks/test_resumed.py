@@ -7,6 +7,7 @@ begins the interrupted epoch again, so that it is compared with the model that w
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from keras_trt.callbacks import Prune, Quantize
+from tests.nets import dense_net
 
 OURS = {
     "keras": lambda: [],
@@ -37,17 +39,7 @@ class Killed(Exception):
 
 
 def net(k):
-    k.utils.set_random_seed(0)
-    layers = k.layers
-    model = k.Sequential(
-        [
-            k.Input((16,)),
-            layers.Dense(12, name="a"),
-            layers.BatchNormalization(name="bn"),
-            layers.ReLU(),
-            layers.Dense(4, activation="softmax", name="b"),
-        ]
-    )
+    model = dense_net(k, 16, 12, 4)
     model.compile(k.optimizers.Adam(5e-3), "sparse_categorical_crossentropy", jit_compile=False)
     return model
 
@@ -77,6 +69,13 @@ def fit(k, model, ours, backup, kill=None, die=None, first_epoch=0, data=(X, Y))
         callbacks=[*OURS[ours](), *backup, watch],
     )
     return model
+
+
+def data_for(k, save_freq):
+    """Batches that are all the same where the Keras resumes within an epoch, on whichever batch it takes."""
+    if k.__name__ == "keras" or save_freq == "epoch":
+        return X, Y
+    return np.tile(X[:BATCH], (STEPS, 1)), np.tile(Y[:BATCH], STEPS)
 
 
 def die():
@@ -114,13 +113,12 @@ def test_so_does_every_other(k, ours, tmp_path):
 
 @pytest.mark.parametrize("ours", ["frozen", "both"])
 def test_a_training_killed_within_an_epoch_goes_on_as_one_that_was_not(k, ours, tmp_path):
-    folder = str(tmp_path / "backup")
+    folder, data = str(tmp_path / "backup"), data_for(k, 1)
     if k.__name__ == "keras":  # begins the epoch again: so does the model that stayed in memory
         model = killed(k, ours, folder, (2, 1), 1)
         whole = fit(k, model, ours, [], first_epoch=2)
         same(fit(k, net(k), ours, [k.callbacks.BackupAndRestore(folder, 1)]), whole)
         return
-    data = np.tile(X[:BATCH], (STEPS, 1)), np.tile(Y[:BATCH], STEPS)  # the same, whichever batch it is
     killed(k, ours, folder, (2, 1), 1, data)
     same(
         fit(k, net(k), ours, [k.callbacks.BackupAndRestore(folder, 1)], data=data),
@@ -135,18 +133,91 @@ def test_so_does_every_other_within_an_epoch(k, ours, tmp_path):
 
 
 DYING = """
-import importlib, os, sys
-sys.path.insert(0, {here!r})
+import importlib, os, signal, sys
+sys.path[:0] = {paths!r}
 import test_resumed as t
 k = importlib.import_module({keras!r})
-backup = [k.callbacks.BackupAndRestore({folder!r})]
-t.fit(k, t.net(k), "both", backup, (3, None), lambda: os._exit(7))
+backup = [k.callbacks.BackupAndRestore({folder!r}, {save_freq!r})]
+deaths = dict(exit=lambda: os._exit(7), kill=lambda: os.kill(os.getpid(), signal.SIGKILL))
+t.fit(k, t.net(k), {ours!r}, backup, {at!r}, deaths[{death!r}], data=t.data_for(k, {save_freq!r}))
 """
 
 
+def gone(k, ours, folder, at, save_freq, death):
+    """Trains in a process that does not live to the end."""
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parents[1])]
+    script = DYING.format(
+        paths=paths, keras=k.__name__, folder=folder, ours=ours, at=at, save_freq=save_freq, death=death
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=300, capture_output=True)
+    assert done.returncode == {"exit": 7, "kill": -signal.SIGKILL}[death], done.stderr.decode()[-3000:]
+
+
 @pytest.mark.slow
-def test_a_process_that_is_gone_is_resumed_by_another(k, tmp_path):
+@pytest.mark.parametrize("death", ["exit", "kill"])
+def test_a_process_that_is_gone_between_epochs_is_resumed_by_another(k, tmp_path, death):
     folder = str(tmp_path / "backup")
-    script = DYING.format(here=str(Path(__file__).parent), keras=k.__name__, folder=folder)
-    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=300).returncode == 7
+    gone(k, "both", folder, (3, None), "epoch", death)
     same(fit(k, net(k), "both", [k.callbacks.BackupAndRestore(folder)]), fit(k, net(k), "both", []))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", ["exit", "kill"])
+@pytest.mark.parametrize("ours", ["keras", "frozen", "both", "both scheduled"])
+def test_a_process_that_is_gone_within_an_epoch_is_resumed_by_another(k, ours, tmp_path, death):
+    folder, data = str(tmp_path / "backup"), data_for(k, 2)
+    gone(k, ours, folder, (2, 2), 2, death)  # the last of every second batch stored is the one before
+    resumed = fit(k, net(k), ours, [k.callbacks.BackupAndRestore(folder, 2)], data=data)
+    if k.__name__ == "keras":
+        stopped = killed(k, ours, str(tmp_path / "other"), (2, 1), 2)
+        same(resumed, fit(k, stopped, ours, [], first_epoch=2))
+    else:
+        same(resumed, fit(k, net(k), ours, [], data=data))
+
+
+def test_keras_alone_does_not_resume_within_an_epoch_bit_for_bit(k, tmp_path):
+    folder = str(tmp_path / "backup")
+    killed(k, "keras", folder, (2, 1), 1)
+    resumed = fit(k, net(k), "keras", [k.callbacks.BackupAndRestore(folder, 1)])
+    with pytest.raises(AssertionError):
+        same(resumed, fit(k, net(k), "keras", []))
+
+
+@pytest.mark.parametrize("how", ["NonNeg", "Ftrl"])
+def test_weights_that_training_brings_to_zero_stay_free_when_it_is_resumed(k, how, tmp_path):
+    def fresh():
+        model = net(k)
+        optimizer = k.optimizers.Adam(1e-2)
+        if how == "NonNeg":
+            model.get_layer("a").kernel_constraint = k.constraints.NonNeg()
+            model = k.models.clone_model(model)
+        else:
+            optimizer = k.optimizers.Ftrl(0.05, l1_regularization_strength=0.02)
+        k.utils.set_random_seed(0)
+        model.set_weights(net(k).get_weights())
+        model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+        return model
+
+    def train(*callbacks, first_epoch=0, model=None):
+        model = model or fresh()
+        ours = Prune(0.25, end_step=18, frequency=3)
+        options = {"batch_size": BATCH, "epochs": EPOCHS, "shuffle": False, "verbose": 0}
+        model.fit(X, Y, initial_epoch=first_epoch, callbacks=[ours, *callbacks], **options)
+        return model
+
+    def cut(epoch, logs=None):
+        if epoch == 3:
+            raise Killed
+
+    whole = train()
+    assert np.mean(np.asarray(whole.get_layer("a").kernel) == 0) == 0.25
+    folder = str(tmp_path / "backup")
+    model = fresh()
+    with pytest.raises(Killed):
+        train(
+            k.callbacks.BackupAndRestore(folder), k.callbacks.LambdaCallback(on_epoch_begin=cut), model=model
+        )
+    same(train(k.callbacks.BackupAndRestore(folder)), whole)
+    model._training_state = None  # tf_keras looks for its backup in it
+    same(train(first_epoch=3, model=model), whole)

@@ -21,7 +21,7 @@ if road == "mirrored":
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 else:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.callbacks import Prune, Quantize
 from keras_trt.quantize.inventory import activation_quantizers
 def net():

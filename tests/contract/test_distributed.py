@@ -18,7 +18,7 @@ k = importlib.import_module(sys.argv[1])
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import activation_quantizers, inventory
-from keras_trt._keras.flavor import flavor_of
+from keras_trt._keras.flavor_of import flavor_of
 from tests.nets import images
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from keras_trt._keras.masks.values import pruned
 from keras_trt._private import private
 
 _METHOD = "_update_model_variables_moving_average"
@@ -51,8 +52,7 @@ def _apply(average: Any, mask: Any) -> None:
     import tensorflow as tf
 
     def masked(average: Any, mask: Any) -> Any:
-        value = tf.convert_to_tensor(average)
-        return average.assign(tf.where(mask, value, tf.zeros_like(value)))
+        return average.assign(pruned(average, mask))
 
     if tf.distribute.has_strategy() and tf.distribute.in_cross_replica_context():
         raw = getattr(average, "value", None)

@@ -4,8 +4,8 @@ Every optimiser of both Kerases applies `variable.constraint` after each update,
 with mixed precision and in hand-written loops alike. `PruningMask` is such a constraint: it puts the
 zeros back. Nothing is wrapped, so `model.summary()` and the weights' names stay.
 
-The mask itself is not saved: it is where the weights are exactly zero, so `.keras` files and
-checkpoints carry it for free. After loading, `rebind` reads it off the weights again. A model loaded
+The mask itself is not saved: it is where the weights are exactly zero (`values`), so `.keras` files
+and checkpoints carry it for free. After loading, `rebind` reads it off the weights again. A model loaded
 without it binds itself while its first training step is traced, before any weight moves; only an
 eager first step comes too late for that and raises.
 """
@@ -23,6 +23,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
+from keras_trt._keras.masks.values import pruned
 from keras_trt._keras.types import M
 from keras_trt.errors import ModelError
 
@@ -56,8 +57,7 @@ def mask_class(keras: ModuleType) -> type:
             mask = self.mask_for(w)
             if mask is None:
                 mask = self._bind_while_tracing(w)
-            value = tf.convert_to_tensor(w if self.inner is None else self.inner(w))
-            return tf.where(mask, value, tf.zeros_like(value))
+            return pruned(w if self.inner is None else self.inner(w), mask)
 
         def mask_for(self, variable: Any) -> Any:
             """The mask bound to `variable`: a boolean `tf.Variable`, False where pruned, or None."""
@@ -154,7 +154,7 @@ def set_mask(
         constraint = mask_class(flavor.keras)(inner=variable.constraint)
     constraint.info.update(info or {})
     constraint.bind(variable, mask)
-    variable.assign(np.where(mask, value_of(variable), 0))
+    variable.assign(pruned(value_of(variable), mask))
     _constrain(flavor, layer, kernel, variable, constraint)
 
 

@@ -279,3 +279,9 @@ def test_layers_of_a_saved_model_load_with_their_classes(tmp_path):
         keras_trt.load_model(tmp_path / "net.keras")
     loaded = keras_trt.load_model(tmp_path / "net.keras", custom_objects={"Doubled": Doubled})
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.weights.h5", "m"])
+def test_other_files_are_refused_with_who_reads_them(name, tmp_path):
+    with pytest.raises(InputError, match=rf"`.keras` files.*`.h5`, after `import keras_trt`.*{name}"):
+        keras_trt.load_model(tmp_path / name)

@@ -1,0 +1,27 @@
+"""What a pruned variable holds: zero where it is pruned, and nowhere else.
+
+Files and checkpoints hold no masks, only zeros. But training brings weights to exactly 0, too (`NonNeg`,
+Ftrl, inputs that are always 0), and such a weight must be free to come back after the file has been read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def pruned(value: Any, mask: Any) -> Any:
+    """A tensor's values under a mask.
+
+    Args:
+        value: Floats of any shape.
+        mask: Boolean, of the same shape, False where pruned.
+
+    Returns:
+        Zero where pruned. A zero elsewhere becomes a number too small to count in any sum.
+    """
+    import tensorflow as tf
+
+    value = tf.convert_to_tensor(value)
+    # Well above the smallest float32, which averaging would take to 0; float16 holds no less than its value.
+    least = tf.constant(6e-8 if value.dtype == tf.float16 else 1e-30, value.dtype)
+    return tf.where(mask, tf.where(value == 0, least, value), tf.zeros_like(value))

@@ -1,0 +1,62 @@
+"""What is quantised and pruned in a model, layer by layer, and why the rest is not."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from keras_trt._keras.types import Model
+from keras_trt.prune.facts import facts_by_layer, total_sparsity
+from keras_trt.quantize.inventory import SWITCHED_OFF, quantizers_of
+from keras_trt.quantize.quantize_model import decide, left_float
+from keras_trt.reports import Report
+from keras_trt.tfmot.accept import accept
+from keras_trt.twins.twins import is_quantized, is_silent
+
+
+def report(model: Model) -> Report:
+    """What is quantised and pruned in a model, layer by layer, what is not, and why.
+
+    Args:
+        model: A built Keras 3 or tf_keras model, quantised or not.
+
+    Returns:
+        A report with the columns layer, kind, quantised, amax (the activation ranges; empty while
+        unknown), scheme, reason (why it is not quantised) and sparsity (share of zeros in the kernels).
+        With zeros in the model also pattern and target (what was asked for) and tensorrt (whether
+        TensorRT can use the zeros, or why not).
+    """
+    flavor, model, notes = accept(model)
+    decisions, pruning = decide(flavor, model), facts_by_layer(flavor, model)
+    rows: list[dict[str, Any]] = []
+    twins = {path for path, layer in flavor.walk(model) if is_quantized(layer)}
+    for path, layer in flavor.walk(model):
+        decision, twin = decisions[path], path in twins
+        ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
+        reason = decision.reason if twin else left_float(flavor, layer, decision, bool(twins))
+        reason = SWITCHED_OFF if is_silent(layer) else reason
+        rows.append(
+            {
+                "layer": path,
+                "kind": decision.kind,
+                "quantised": _quantised(layer) if twin else "",
+                "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
+                "scheme": layer.quantization.scheme.name if twin else "",
+                "reason": reason,
+                **(pruning.get(path) or dict.fromkeys(("pattern", "target", "sparsity", "tensorrt"))),
+            }
+        )
+    quantized = sum(bool(row["quantised"]) for row in rows)
+    title = f"{model.name}: {quantized} of {len(rows)} layers quantised"
+    if any(row["pattern"] or row["sparsity"] for row in rows):
+        title += f", {total_sparsity(model):.1%} zeros"
+    else:
+        for row, column in product(rows, ("pattern", "target", "tensorrt")):
+            del row[column]  # nothing to say about a model without zeros
+    return Report(title, tuple(rows), notes)
+
+
+def _quantised(layer: Any) -> str:
+    scheme = layer.quantization
+    inputs = [f"input {i}" if len(scheme.inputs) > 1 or i else "input" for i in scheme.inputs]
+    return ", ".join([*inputs, *scheme.kernels, *(["products inside"] if scheme.inner else [])])

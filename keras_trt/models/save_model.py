@@ -1,0 +1,46 @@
+"""A model on its way to disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from keras_trt._disk import full_disk
+from keras_trt._keras.masks.masking import mask_infos
+from keras_trt._keras.types import Model
+from keras_trt._swap import replaced_file
+from keras_trt.errors import InputError, ModelError
+from keras_trt.models.keras_file import MASKS, keras_file
+from keras_trt.tfmot.accept import accept
+
+
+def save_model(model: Model, path: Any) -> None:
+    """Saves a model, quantised or pruned or plain, as a `.keras` file; written beside, then renamed.
+
+    When saving fails, or the process is killed at any moment, what was at `path` stays.
+
+    Args:
+        model: A built Keras 3 or tf_keras model.
+        path: A file name that ends in `.keras`; an existing file is replaced whole.
+
+    Raises:
+        InputError: Another suffix, or a folder is there.
+        ModelError: The model is not built, or the disk is full.
+    """
+    model = accept(model).model
+    path = Path(os.path.realpath(keras_file(path)))
+    if path.is_dir():
+        raise InputError(f"A folder is not replaced by a file. Received: path={str(path)!r}, a folder")
+    try:
+        with replaced_file(path) as beside:
+            model.save(beside)
+            with zipfile.ZipFile(beside, "a") as archive:  # Keras does not look at it
+                archive.writestr(MASKS, json.dumps(mask_infos(model)))
+    except OSError as e:
+        full = full_disk(e, path, f"`{path}` was not written and nothing of it was left behind")
+        if full is None:
+            raise
+        raise ModelError(full) from e
