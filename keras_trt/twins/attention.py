@@ -94,8 +94,9 @@ def _has_fused_kernel(flavor: Flavor, layer: Any) -> bool:
     if flavor.name == "legacy":
         return False
     private(layer, "_flash_attention", "keras")  # a release without it computes in another way
-    is_grouped = isinstance(layer, flavor.keras.layers.GroupedQueryAttention)
-    return not (layer.dropout if is_grouped else private(layer, "_dropout", "keras"))
+    if isinstance(layer, flavor.keras.layers.MultiHeadAttention):
+        return not private(layer, "_dropout", "keras")
+    return not layer.dropout
 
 
 def _fused_softmax(tf: Any, scores: Any, mask: Any) -> Any:
