@@ -31,6 +31,9 @@ _BASE = {
     "_memory",
     "_names",
     "_nests",
+    "_private",
+    "_process",
+    "_say",
     "_swap",
     "_tensors",
 }
@@ -50,6 +53,9 @@ MAY_IMPORT = {
     "_nests": set(),
     "_tensors": set(),
     "_swap": set(),
+    "_private": {"errors"},
+    "_process": set(),
+    "_say": set(),
     "reports": _BASE,
     "_keras": _BASE,
     "data": _BASE | {"_keras"},
@@ -242,3 +248,18 @@ import tensorflow as tf
 print(sorted(k for k in changed if "KERAS" in k), tf.keras.layers.Layer.__module__.split(".")[0])
 """
     assert python(code).splitlines()[-1] == f"[] {'tf_keras' if setting == '1' else 'keras'}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_one_file_knows_tf2onnx(path):
+    names = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    imported = {module for module in imports_of(path) if module.split(".")[0] == "tf2onnx"}
+    imported |= {n for n in names if isinstance(n, str) and n.startswith("tf2onnx.") and " " not in n}
+    assert not imported or name_of(path) == "keras_trt.convert.tf2onnx_seam"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_one_file_prints(path):
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+    assert not prints or name_of(path) == "keras_trt._say"

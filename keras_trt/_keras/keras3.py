@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_trt._keras.copying.keras3 import kinds
 from keras_trt._keras.flavor import Flavor
+from keras_trt._private import private
 
 
 class Keras3(Flavor):
@@ -27,8 +28,13 @@ class Keras3(Flavor):
 
     def is_functional(self, model: Any) -> bool:
         if isinstance(model, self.keras.Sequential):
-            return getattr(model, "_functional", None) is not None
-        return isinstance(model, self.keras.Model) and hasattr(model, "_nodes_by_depth")
+            return private(model, "_functional", "keras") is not None
+        from keras.src.models.functional import Functional
+
+        if isinstance(model, Functional):
+            private(model, "_nodes_by_depth", "keras")
+            return True
+        return False
 
     def writes_layers(self, model_class: Any) -> bool:
         from keras.src.models.functional import functional_like_constructor
@@ -60,8 +66,9 @@ class Keras3(Flavor):
     def batches_trained(self, model: Any) -> int | None:
         # `iterations` counts updates, of which there are fewer when gradients are accumulated.
         optimizer = getattr(model, "optimizer", None)
-        count = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_iterations", None)
-        return super().batches_trained(model) if count is None else int(count.numpy())
+        if not isinstance(optimizer, self.keras.optimizers.Optimizer):  # not compiled
+            return super().batches_trained(model)
+        return int(private(getattr(optimizer, "inner_optimizer", optimizer), "_iterations", "keras").numpy())
 
     @contextmanager
     def unlocked(self, layer: Any) -> Iterator[None]:
@@ -106,10 +113,14 @@ class Keras3(Flavor):
         layer._track_trackable(part, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
 
     def raw(self, variable: Any) -> Any:
-        value = getattr(variable, "_value", variable)
+        if not isinstance(variable, self.keras.Variable):
+            return variable
+        value = private(variable, "_value", "keras")
         return variable.value if value is None else value  # None while Keras builds a model symbolically
 
 
 def _graph_model(model: Any) -> Any:
     """A Sequential keeps its graph in a Functional model inside."""
-    return getattr(model, "_functional", None) or model
+    import keras
+
+    return private(model, "_functional", "keras") if isinstance(model, keras.Sequential) else model

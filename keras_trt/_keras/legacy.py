@@ -10,6 +10,7 @@ from typing import Any
 from keras_trt._deps import require
 from keras_trt._keras.copying.legacy import kinds
 from keras_trt._keras.flavor import Flavor
+from keras_trt._private import private
 
 
 class LegacyKeras(Flavor):
@@ -24,7 +25,7 @@ class LegacyKeras(Flavor):
         return require("tf_keras", install="tf-keras")
 
     def is_functional(self, model: Any) -> bool:
-        return bool(getattr(model, "_is_graph_network", False))
+        return self.is_model(model) and bool(private(model, "_is_graph_network", "tf_keras"))
 
     def writes_layers(self, model_class: Any) -> bool:
         from tf_keras.src.engine.functional import has_functional_like_constructor
@@ -61,7 +62,8 @@ class LegacyKeras(Flavor):
         yield
 
     def makers(self, layer_class: Any) -> list[str]:
-        default = getattr(layer_class.build, "_is_default", False)
+        private(self.keras.layers.Layer.build, "_is_default", "tf_keras")
+        default = getattr(layer_class.build, "_is_default", False)  # a build of its own has no such mark
         late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
         return late if default else ["build", *late]
 
@@ -87,4 +89,8 @@ class LegacyKeras(Flavor):
         return base_layer_utils.call_context().training is True
 
     def raw(self, variable: Any) -> Any:
-        return getattr(variable, "_variable", variable)  # AutoCastVariable holds the real one there
+        from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable
+
+        return (
+            private(variable, "_variable", "tf_keras") if isinstance(variable, AutoCastVariable) else variable
+        )

@@ -10,6 +10,7 @@ from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
+from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.callbacks.course import (
@@ -238,8 +239,7 @@ class Prune(OnceBuilt, Callback):
     def _prune(self, sparsity: float, when: str) -> None:
         remembered = self.schedule if isinstance(self.schedule, Schedule) else None
         self._pruner.prune(sparsity, schedule=remembered)
-        if self.verbose:
-            print(f"Prune: {when}: sparsity {self._pruner.sparsity():.4f}")
+        say(f"Prune: {when}: sparsity {self._pruner.sparsity():.4f}", self.verbose)
 
     def _warn_of_end(self, epoch: int, at: int) -> None:
         """Says, once per training, when it will end before the schedule does."""

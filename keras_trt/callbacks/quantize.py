@@ -10,6 +10,7 @@ from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import in_place, trace_anew
+from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.data.batches import check_data
@@ -205,5 +206,4 @@ class Quantize(OnceBuilt, Callback):
         return unfreeze_batchnorm(flavor_of(model), model) or self.start_epoch > 0
 
     def _say(self, what: str) -> None:
-        if self.verbose:
-            print(f"Quantize: epoch {self._epoch + 1}: {what}")
+        say(f"Quantize: epoch {self._epoch + 1}: {what}", self.verbose)

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 from keras_trt._memory import free_graph
 from keras_trt.convert.convertible import check_convertible
-from keras_trt.convert.handlers import handlers
+from keras_trt.convert.handlers import HANDLERS
 from keras_trt.convert.kernels import put_weights
+from keras_trt.convert.tf2onnx_seam import HIGHEST_OPSET, as_before, constants_of, graph_to_onnx
 from keras_trt.errors import ExportError
 from keras_trt.trace.scopes import layer_of_scope
 
 if TYPE_CHECKING:
     from keras_trt.trace.trace import Trace
 
-TF2ONNX_OPSET = 18
-"""The highest opset tf2onnx writes; `passes.opset` raises it afterwards."""
 
-# The first two move Q and DQ apart or fold them away (`passes.qdq` places them for TensorRT); the last merges
-# equal nodes in the order of a set, which differs from run to run.
-_LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
-
-
-def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
+def convert(trace: Trace, opset: int = HIGHEST_OPSET) -> ir.Model:
     """Converts a trace; inputs and outputs get the names and shapes Keras gave them.
 
     tf2onnx knows the kernels of layers by their shapes only, and its optimisers work on one graph instead
@@ -41,24 +33,23 @@ def convert(trace: Trace, opset: int = TF2ONNX_OPSET) -> ir.Model:
         ExportError: A layer works on strings or keeps a state, or tf2onnx failed.
     """
     import tensorflow as tf
-    from tf2onnx import tf_utils, tfonnx
 
     check_convertible(trace)
     origins: dict[str, str] = {}
-    with _quiet(), handlers() as custom, tf.device("/cpu:0"), tf.Graph().as_default() as graph:
-        constants = tf_utils.compress_graph_def(trace.graph_def)
+    with as_before(), tf.device("/cpu:0"), tf.Graph().as_default() as graph:
+        constants = constants_of(trace.graph_def)
         tf.import_graph_def(trace.graph_def, name="")
         _tell_shapes(graph, trace.shapes)
         try:
-            converted = tfonnx.process_tf_graph(
+            converted = graph_to_onnx(
                 graph,
-                opset=min(opset, TF2ONNX_OPSET),
-                const_node_values=constants,
-                custom_op_handlers=custom,
-                input_names=[*trace.input_tensors, *(f"{name}:0" for name in trace.weights)],
-                output_names=list(trace.output_tensors),
+                constants,
+                HANDLERS,
+                opset=min(opset, HIGHEST_OPSET),
+                inputs=[*trace.input_tensors, *(f"{name}:0" for name in trace.weights)],
+                outputs=list(trace.output_tensors),
+                origins=origins,
             )
-            converted = _optimised(converted, origins)
         except Exception as e:  # tf2onnx raises whatever comes up
             raise ExportError(f"tf2onnx could not convert model {trace.name!r}: {e}{_loops(trace)}") from e
         proto = converted.make_model(trace.name, producer_name="keras_trt", producer_version="")
@@ -99,81 +90,6 @@ def _tell_shapes(graph: Any, shapes: Mapping[str, list[int | None]]) -> None:
                 tensor.set_shape(shapes[tensor.name])
 
 
-def _optimised(graph: Any, origins: dict[str, str]) -> Any:
-    """Runs tf2onnx's optimisers until none changes anything.
-
-    `tf2onnx.optimizer.optimize_graph` does the same, but copies all weights before and after every step.
-    """
-    factories = _optimizers(origins)
-    iteration, changed = 0, True
-    while changed:
-        changed = False
-        for factory in factories:
-            step = factory()
-            step.opt_iteration = iteration
-            graph = step._optimize(graph) or graph
-            graph.delete_unused_nodes(graph.outputs)
-            changed = changed or step.graph_been_opt
-        iteration += 1
-    graph.topological_sort(graph.get_nodes())
-    return graph
-
-
-def _optimizers(origins: dict[str, str]) -> list[Any]:
-    """tf2onnx's optimisers; `origins` is filled with the old name of each Conv that gets a new one."""
-    from tf2onnx import optimizer
-    from tf2onnx.optimizer import transpose_optimizer
-
-    class NamedTransposeOptimizer(optimizer.TransposeOptimizer):
-        """Merging a bias into a Conv makes a nameless node; this notes which Conv it was."""
-
-        def _optimize_at_current_graph_level(self, graph: Any) -> Any:
-            """The base class starts over at the first node after every step: minutes in deep graphs."""
-            self._g = graph
-            self.pre_optimize_action()
-            moved = True
-            while moved:
-                transposes = [node for node in graph.get_nodes() if node.type == "Transpose"]
-                moved = any([self._move_down(node) for node in transposes])
-                if moved:
-                    self.graph_been_opt = True
-            self.merge_duplicated_transposes()
-            self.post_optimize_action()
-            return graph
-
-        def _move_down(self, trans: Any) -> bool:
-            """Moves one Transpose past as many nodes as it can, or removes it."""
-            moved = False
-            while self._g.get_node_by_name(trans.name) is trans:
-                if transpose_optimizer.is_useless_transpose(trans):
-                    self._remove_useless_tranpose(trans)
-                    return True
-                if not (transpose_optimizer.is_transpose(trans) and self._handle_nhwc_tranpose(trans)):
-                    break
-                moved = True
-            return moved
-
-        def _mul_handler(self, trans: Any, node: Any) -> Any:
-            """The base class leaves a square its old shape, and makes a wrong Reshape of it later."""
-            square, shape = node.input[0] == node.input[1], self._g.get_shape(node.output[0])
-            handled = super()._mul_handler(trans, node)
-            if handled and square and shape:
-                perm = trans.get_attr_value("perm")
-                self._g.set_shape(node.output[0], [shape[i] for i in transpose_optimizer.invert_perm(perm)])
-            return handled
-
-        def _add_handler(self, trans: Any, node: Any) -> Any:
-            old = trans.inputs[0].name
-            handled = super()._add_handler(trans, node)
-            source = trans.inputs[0] if trans.graph is not None and trans.input else None
-            if handled and source is not None and source.name != old:
-                origins[source.name] = origins.get(old, old)
-            return handled
-
-    chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
-    return list({**chosen, "optimize_transpose": NamedTransposeOptimizer}.values())
-
-
 def _set_interface(model: ir.Model, trace: Trace) -> None:
     graph = model.graph
     graph.name = trace.name
@@ -202,19 +118,6 @@ def all_values(graph: ir.Graph) -> Iterator[ir.Value]:
     yield from list(graph.initializers.values())
     for node in graph:
         yield from node.outputs
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences tf2onnx's loggers, which write to stderr by default, then restores them."""
-    logger = logging.getLogger("tf2onnx")
-    level, disabled = logger.level, logger.disabled
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.disabled = disabled
 
 
 def foreign_ops(model: ir.Model) -> list[Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from keras_trt._say import say_begun, say_done
+
 
 @dataclass
 class Stages:
@@ -28,10 +30,8 @@ class Stages:
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Times the body of a `with`."""
-        if self.verbose:
-            print(f"{name:>12} ...", end="", flush=True)
+        say_begun(f"{name:>12}", self.verbose)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
-        if self.verbose:
-            print(f"\r{name:>12} {self.seconds[name]:7.2f} s", flush=True)
+        say_done(f"{name:>12}", f"{self.seconds[name]:7.2f} s", self.verbose)

@@ -24,6 +24,7 @@ from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import adds_bias, kernel_of
+from keras_trt._process import attributes_replaced
 from keras_trt.quantize.channel_moments import ChannelFit
 from keras_trt.quantize.inventory import twins
 from keras_trt.twins.einsum_dense import keeps_order
@@ -151,8 +152,6 @@ def _before_activation(layer: Any) -> Iterator[list[Any]]:
         seen.append(x)
         return own(x)
 
-    object.__setattr__(layer, "activation", activation)  # Keras shall not track it
-    try:
+    with attributes_replaced() as replace:
+        replace(layer, "activation", activation)
         yield seen
-    finally:
-        object.__setattr__(layer, "activation", own)

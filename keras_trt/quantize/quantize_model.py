@@ -21,6 +21,7 @@ from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt._keras.types import M, Model
+from keras_trt._say import say
 from keras_trt.data.batches import check_data
 from keras_trt.data.source import is_arrays
 from keras_trt.errors import InputError, ModelError
@@ -144,8 +145,7 @@ def quantize_model(
                     )
                 if expected.spared and verbose:
                     expected = replace(expect(flavor, new, kept[0], None), spared=expected.spared)
-                if verbose:
-                    print(expected)
+                say(expected, verbose)
     return new
 
 

@@ -16,6 +16,7 @@ from keras_trt._arguments import (
     check_text,
     check_verbose,
 )
+from keras_trt._say import say
 from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import Manifest
@@ -74,8 +75,7 @@ def load(
     check_graph(bundle)
     options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
     made = select_runner(bundle, runner, check=check, verbose=verbose, options=options)
-    if verbose:
-        print(f"{bundle.manifest.name} runs on {made.name}: {made.reason}")
+    say(f"{bundle.manifest.name} runs on {made.name}: {made.reason}", verbose)
     return EngineModel(bundle, made)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras_trt._arguments import check_verbose, wrong_argument
 from keras_trt._formats import dtype_of
 from keras_trt._nests import Nest
+from keras_trt._say import say
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
@@ -102,7 +103,7 @@ def _counted(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
         yield item
         done += 1
-    print(f"{done}/{done}")
+    say(f"{done}/{done}", verbose=2)
 
 
 def _drawn(items: Iterable[Any], count: int | None) -> Iterator[Any]:

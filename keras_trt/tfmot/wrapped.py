@@ -19,6 +19,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import rewire
+from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 _PACKAGE = "tensorflow_model_optimization"
@@ -150,6 +151,11 @@ def _wrappers(layer: Any) -> Iterator[Any]:
         layer = layer.layer
 
 
+def _held(wrapper: Any, name: str) -> Any:
+    """What a quantising wrapper holds under a private name; another wrapper has nothing there."""
+    return private(wrapper, name, _PACKAGE) if _is(wrapper, "QuantizeWrapper") else ()
+
+
 def _inside(layer: Any) -> Any:
     for wrapper in _wrappers(layer):
         layer = wrapper.layer
@@ -208,7 +214,11 @@ def _masks(old: Any, new: Any) -> Iterator[tuple[Any, tuple[np.ndarray, dict[str
             pattern = _pattern(wrapper)
         else:  # prune-preserving quantisation keeps the mask with the quantiser
             by_name = {_short_name(variable): variable for variable in new.weights}
-            found = [(weight, held.get("sparsity_mask")) for weight, _, held in wrapper._weight_vars if held]
+            found = [
+                (weight, held.get("sparsity_mask"))
+                for weight, _, held in _held(wrapper, "_weight_vars")
+                if held
+            ]
             pairs = [(by_name[_short_name(weight)], mask) for weight, mask in found if mask is not None]
             pattern = "unstructured"
         for variable, mask in pairs:
@@ -242,7 +252,7 @@ def _read_ranges(flavor: Flavor, model: Any, layers: dict[str, Any], found: Unwr
         else:
             path = node.path.removesuffix(layer.name) + _inside(layer).name
             plain.update((t, f"{path}{t.removeprefix(node.path)}") for t in node.outputs)
-            if any(getattr(wrapper, "_weight_vars", None) for wrapper in _wrappers(layer)):
+            if any(_held(wrapper, "_weight_vars") for wrapper in _wrappers(layer)):
                 found.weights.add(path)
         learned = _learned(layer)
         if learned is not None:
@@ -254,9 +264,9 @@ def _learned(layer: Any) -> LearnedRange | None:
     if _is_quantize(layer):
         return _range(layer.quantizer, getattr(layer, "quantizer_vars", None))
     for wrapper in _wrappers(layer):
-        if getattr(wrapper, "_output_quantizers", None):
-            return _range(wrapper._output_quantizers[0], wrapper._output_quantizer_vars)
-        for activation in getattr(wrapper, "_quantize_activations", ()):
+        if quantizers := _held(wrapper, "_output_quantizers"):
+            return _range(quantizers[0], _held(wrapper, "_output_quantizer_vars"))
+        for activation in _held(wrapper, "_quantize_activations"):
             if activation._should_post_quantize():
                 return _range(activation.quantizer, activation._post_activation_vars)
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._nests import Nest, leaves_of, map_nest
+from keras_trt._private import private
 from keras_trt.data.batches import batches
 from keras_trt.errors import ModelError
 from keras_trt.trace.asked_shapes import is_shape
@@ -80,7 +81,7 @@ def _recorded(flavor: Flavor, model: Any) -> Nest:
             return None
         nest = _only_argument(model, [*spec[0], *spec[1].values()])
         return map_nest(lambda s, _: Called(tuple(s.shape), s.dtype.name), nest, is_leaf=is_shape)
-    shapes = getattr(model, "_build_shapes_dict", None)
+    shapes = private(model, "_build_shapes_dict", "keras")
     if not shapes:
         return None
     nest = _only_argument(model, list(shapes.values()))

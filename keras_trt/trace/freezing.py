@@ -6,13 +6,15 @@ arrays they mostly share the memory of the model's own variables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from keras_trt._private import private
 from keras_trt.errors import ExportError
 from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.rewrites.branches import choose_branches, fill_in_sizes
@@ -65,7 +67,6 @@ def read_graph(tf: Any, concrete: Any, n_inputs: int) -> TracedGraph:
 
     concrete.graph.clear_collection("table_initializer")  # TensorFlow cannot serialise it and warns
     graph_def = concrete.graph.as_graph_def()
-    _forget_gradients(graph_def)
     if graph_def.library.function:
         graph_def = tf_convert._run_inline_graph_optimization(
             concrete, lower_control_flow=False, aggressive_inlining=True
@@ -168,14 +169,29 @@ def _without_variables(graph_def: Any, values: Mapping[str, np.ndarray]) -> Any:
     return tf_convert._replace_variables_by_constants(converter)[0]
 
 
+@contextmanager
+def gradients_forgotten(graphs: list[Any]) -> Iterator[None]:
+    """Takes the gradient functions of graphs out of TensorFlow's register, which would keep them for good.
+
+    Args:
+        graphs: Filled while this is open; gone again afterwards, as is one whose tracing failed.
+    """
+    try:
+        yield
+    finally:
+        for graph in graphs:
+            _forget_gradients(graph.as_graph_def())
+        graphs.clear()
+
+
 def _forget_gradients(graph_def: Any) -> None:
-    """Takes a graph's own gradient functions out of TensorFlow's register, which would keep it for good."""
     from tensorflow.python.framework import ops
 
+    register = private(ops.gradient_registry, "_registry", "tensorflow")
     functions = (function.node_def for function in graph_def.library.function)
     for node in chain(graph_def.node, *functions):
         if "_gradient_op_type" in node.attr:
-            ops.gradient_registry._registry.pop(node.attr["_gradient_op_type"].s.decode(), None)
+            register.pop(node.attr["_gradient_op_type"].s.decode(), None)
 
 
 def _inlined(graph_def: Any, needed: Iterable[str]) -> Any:

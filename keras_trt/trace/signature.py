@@ -14,6 +14,7 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._names import unique
 from keras_trt._nests import Nest, map_nest
+from keras_trt._private import private
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError, ModelError
 from keras_trt.trace.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of, sizes_by_axis
@@ -61,7 +62,7 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
         InputError: `input_shapes` contradicts the model.
     """
     if flavor.is_functional(model):
-        return _functional(model, input_shapes)
+        return _functional(flavor, model, input_shapes)
     shapes = input_shapes
     by_axis: dict[str, tuple[int, int, int]] = {}
     notes: list[str] = []
@@ -95,8 +96,8 @@ def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any
     return Signature(tuple(infos), structure, axis_sizes=sizes, guessed=tuple(guessed), notes=tuple(notes))
 
 
-def _functional(model: Any, input_shapes: Any) -> Signature:
-    inputs, outputs = _nests(model)
+def _functional(flavor: Flavor, model: Any, input_shapes: Any) -> Signature:
+    inputs, outputs = _nests(flavor, model)
     names: dict[int, str] = {}  # by the symbolic tensor's identity
     infos: list[TensorSpec] = []
     for tensor in model.inputs:
@@ -119,12 +120,14 @@ def _functional(model: Any, input_shapes: Any) -> Signature:
     return Signature(tuple(infos), input_structure, output_structure, tuple(order), sizes)
 
 
-def _nests(model: Any) -> tuple[Nest, Nest]:
+def _nests(flavor: Flavor, model: Any) -> tuple[Nest, Nest]:
     """The nests of symbolic tensors of a model with a layer graph."""
-    inner = getattr(model, "_functional", None) or model  # a Keras 3 Sequential wraps one
-    if hasattr(inner, "_inputs_struct"):
-        return inner._inputs_struct, _unpacked(inner._outputs_struct)
-    nests = inner._nested_inputs, inner._nested_outputs
+    if flavor.name == "keras3":
+        is_wrapped = isinstance(model, flavor.keras.Sequential)  # around a Functional
+        inner = private(model, "_functional", "keras") if is_wrapped else model
+        inputs, outputs = (private(inner, name, "keras") for name in ("_inputs_struct", "_outputs_struct"))
+        return inputs, _unpacked(outputs)
+    nests = tuple(private(model, name, "tf_keras") for name in ("_nested_inputs", "_nested_outputs"))
     if type(model).__name__ == "Sequential":  # tf_keras wraps the one tensor in a list there
         return tuple(nest[0] if isinstance(nest, list) and len(nest) == 1 else nest for nest in nests)
     return nests

@@ -16,10 +16,12 @@ from keras_trt._keras.flavor_of import check_model
 from keras_trt._memory import free_graph
 from keras_trt._names import unique
 from keras_trt._nests import Nest, map_nest, zip_nests
+from keras_trt._private import private
+from keras_trt._process import alone
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import ExportError
 from keras_trt.trace.batch_axis import inferred_shapes, rows_are_the_batch
-from keras_trt.trace.freezing import check_dense, freeze, read_graph
+from keras_trt.trace.freezing import check_dense, freeze, gradients_forgotten, read_graph
 from keras_trt.trace.integer_inputs import guesses, is_position
 from keras_trt.trace.layers.normalization import plain_normalization
 from keras_trt.trace.layers.open_sizes import open_sizes
@@ -187,7 +189,7 @@ def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: boo
     inputs = map_nest(lambda name, _: tensors[name], trace.input_structure)
 
     def call(inputs: Any) -> Any:
-        return model(inputs, **_training(model))
+        return model(inputs, **_training(flavor, model))
 
     with in_float32(flavor, model):
         outputs = (flavor.tf.function(call, autograph=False) if compiled else call)(inputs)
@@ -195,9 +197,11 @@ def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: boo
     return {info.name: found[info.name].numpy() for info in trace.outputs}
 
 
-def _training(model: Any) -> dict[str, bool]:
+def _training(flavor: Flavor, model: Any) -> dict[str, bool]:
     """tf_keras passes `training` on to a `call` that may not take it."""
-    return {"training": False} if getattr(model, "_expects_training_arg", True) else {}
+    if flavor.name == "keras3":
+        return {"training": False}
+    return {"training": False} if private(model, "_expects_training_arg", "tf_keras") else {}
 
 
 class _Call:
@@ -213,6 +217,7 @@ class _Call:
         self.layers: tuple[str, ...] = ()
         self.output_structure = signature.output_structure
         self.output_names: tuple[str, ...] = ()  # in the order of the traced outputs
+        self.graphs: list[Any] = []  # those that a call has built, also one that failed
 
     def specs(self) -> list[Any]:
         tf = self.flavor.tf
@@ -222,9 +227,10 @@ class _Call:
         ]
 
     def __call__(self, *flat: Any) -> list[Any]:
+        self.graphs.append(self.flavor.tf.compat.v1.get_default_graph())
         by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
         inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)
-        outputs = self.model(inputs, **_training(self.model))
+        outputs = self.model(inputs, **_training(self.flavor, self.model))
         if self.signature.output_structure is None:
             self.output_structure = _named(outputs, by_name)
         found = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
@@ -304,6 +310,8 @@ def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
     # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
     function = flavor.tf.function(call, autograph=flavor.name == "legacy")
     with (
+        alone(),
+        gradients_forgotten(call.graphs),
         exporting(),
         in_float32(flavor, model),
         plain_normalization(flavor, model),
@@ -338,7 +346,9 @@ def _predicted_dtypes(
     if not is_mixed(flavor, model):
         return {}
     own = _Call(flavor, model, call.signature)
-    concrete = flavor.tf.function(own, autograph=flavor.name == "legacy").get_concrete_function(*own.specs())
+    function = flavor.tf.function(own, autograph=flavor.name == "legacy")
+    with alone(), gradients_forgotten(own.graphs):
+        concrete = function.get_concrete_function(*own.specs())
     dtypes = dict(zip(own.output_names, (t.dtype.name for t in concrete.outputs), strict=True))
     return {info.name: dtypes[info.name] for info in outputs if dtypes[info.name] != info.dtype}
 

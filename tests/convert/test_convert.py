@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from keras_trt.convert.convert import convert
-from keras_trt.convert.handlers import handlers
+from keras_trt.convert.handlers import HANDLERS
+from keras_trt.convert.tf2onnx_seam import as_before
 from keras_trt.trace.trace import trace
 from tests.onnx_tools import ops, run
 
@@ -35,13 +36,15 @@ def test_gelu_is_converted_and_nothing_stays_registered(k):
 
 
 def test_handlers_go_even_after_an_error():
+    from tf2onnx.handler import tf_op
+
     before = copy.deepcopy(registered())
-    try:
-        with handlers():
-            raise ValueError
-    except ValueError:
-        pass
+    with pytest.raises(KeyboardInterrupt), as_before():
+        tf_op("Ours", domain="ai.onnx.converters.tensorflow").register_compat_handler(HANDLERS, 1)
+        tf_op.create_mapping(18, None)
+        raise KeyboardInterrupt
     assert registered() == before
+    assert "Ours" not in (tf_op._MAPPING or {})
 
 
 def test_tf2onnx_is_quiet_and_its_logger_restored(k, capfd):

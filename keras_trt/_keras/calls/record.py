@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._process import attributes_replaced
 
 Function = Callable[..., Any]
 
@@ -69,21 +70,13 @@ def replaced_calls(
 
     Also where another layer runs `layer.call` itself, as wrappers of Keras do.
     """
-    with ExitStack() as stack:
+    with attributes_replaced() as put:
         for path, layer in flavor.walk(model):
-            own, call = vars(layer).get("call"), layer.call
+            call = layer.call
             new: Any = functools.wraps(call)(replace(path, call))
             new.__signature__ = inspect.signature(call)  # Keras passes a mask to those that take one
-            object.__setattr__(layer, "call", new)
-            stack.callback(_restore, layer, own)
+            put(layer, "call", new)
         yield
-
-
-def _restore(layer: Any, own: Function | None) -> None:
-    if own is None:
-        object.__delattr__(layer, "call")
-    else:
-        object.__setattr__(layer, "call", own)
 
 
 def _tensors(flavor: Flavor, nest: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from keras_trt._keras.copying.graph import ABSENT, Layer, Optimizer, Tensor, call_number, nodes_of
 from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier, Kind
+from keras_trt._private import private
 
 
 class Operation(Layer):
@@ -38,14 +39,20 @@ class Operation(Layer):
         held = super().state(obj)
         if not getattr(obj, "compiled", False) and "optimizer" in attributes(obj):
             held["optimizer"] = attributes(obj)["optimizer"]  # the user's own, under `compile`'s name
-        if hasattr(obj, "_nodes_by_depth"):
+        if _is_functional(obj):
             held.pop("_nodes", None)  # names calls by the ids of their layers
         return held
 
     def finish(self, old: Any, new: Any, copy: Copier) -> None:
         super().finish(old, new, copy)
-        if hasattr(old, "_nodes_by_depth"):
+        if _is_functional(old):
             vars(new)["_nodes"] = {_node_key(node, copy) for node in nodes_of(old)}
+
+
+def _is_functional(obj: Any) -> bool:
+    from keras.src.models.functional import Functional
+
+    return isinstance(obj, Functional) and bool(private(obj, "_nodes_by_depth", "keras"))
 
 
 def _node_key(node: Any, copy: Copier) -> str:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.masks.values import pruned
+from keras_trt._private import private
 
 _METHOD = "_update_model_variables_moving_average"
 
@@ -27,7 +28,7 @@ def mask_averages(keras: ModuleType) -> None:
     def update(self: Any, variables: Any) -> None:
         variables = list(variables)
         original(self, variables)
-        for variable, average in _averages(self, variables):
+        for variable, average in _averages(keras.__name__, self, variables):
             mask = getattr(getattr(variable, "constraint", None), "mask_for", lambda _: None)(variable)
             if mask is not None:
                 _apply(average, mask)
@@ -35,12 +36,12 @@ def mask_averages(keras: ModuleType) -> None:
     setattr(owner, _METHOD, update)
 
 
-def _averages(optimizer: Any, variables: list[Any]) -> Iterator[tuple[Any, Any]]:
+def _averages(package: str, optimizer: Any, variables: list[Any]) -> Iterator[tuple[Any, Any]]:
     """Variables with their averages, which tf_keras looks up by a number and Keras 3 lists in order."""
-    averages = getattr(optimizer, "_model_variables_moving_average", None)
-    if not optimizer.use_ema or not averages:
+    if not optimizer.use_ema:
         return
-    numbers = getattr(optimizer, "_index_dict", None)
+    averages = private(optimizer, "_model_variables_moving_average", package)
+    numbers = private(optimizer, "_index_dict", package) if package == "tf_keras" else None
     for i, variable in enumerate(variables):
         average = averages[i if numbers is None else numbers[optimizer._var_key(variable)]]
         if average is not None:

@@ -6,8 +6,6 @@ They hold for one conversion only. A handler that cannot do its work leaves the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from keras_trt.convert.handlers.indexing.broadcasting import broadcast_args
@@ -34,8 +32,7 @@ from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modu
 from keras_trt.convert.handlers.numbers.select import select
 from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS, complex_numbers, real_numbers
 from keras_trt.convert.handlers.numbers.zero_times import zero_times
-
-Handler = Callable[[Any, Any, str, list[Any]], Any]
+from keras_trt.convert.tf2onnx_seam import Handler
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Atan2": (arctan2, []),
@@ -85,21 +82,3 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
     **dict.fromkeys(("Xdivy", "Xlog1py", "Xlogy"), (zero_times, [])),
 }
-
-
-@contextmanager
-def handlers() -> Iterator[dict[str, tuple[Handler, list[Any]]]]:
-    """Yields the `custom_op_handlers` of one conversion and undoes what tf2onnx registers of them."""
-    from tf2onnx import constants
-    from tf2onnx.handler import tf_op
-
-    opsets = tf_op.get_opsets()
-    domain = constants.TENSORFLOW_OPSET.domain
-    before = [dict(version) for version in opsets[domain]] if domain in opsets else None
-    try:
-        yield dict(HANDLERS)
-    finally:
-        if before is None:
-            opsets.pop(domain, None)
-        else:
-            opsets[domain] = before

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._private import private
+from keras_trt._process import attributes_replaced
 from keras_trt.trace.layers.time_steps import sizes
 
 
@@ -21,21 +23,21 @@ def plain_normalization(flavor: Flavor, model: Any) -> Iterator[None]:
 
     A class with a `call` of its own is left alone.
     """
-    layers, found = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]
-    fused = [x for x in found if isinstance(x, layers.LayerNormalization) and getattr(x, "_fused", False)]
-    kind = layers.GroupNormalization
-    grouped = [x for x in found if flavor.name == "legacy" and getattr(type(x), "call", None) is kind.call]
-    try:
-        for layer in fused:
-            layer._fused = False
-        for layer in grouped:
-            object.__setattr__(layer, "call", _grouped_call(flavor.tf, layer))
+    if flavor.name != "legacy":
         yield
-    finally:
+        return
+    layers, found = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]
+    fused = [
+        x for x in found if isinstance(x, layers.LayerNormalization) and private(x, "_fused", "tf_keras")
+    ]
+    kind = layers.GroupNormalization
+    grouped = [x for x in found if getattr(type(x), "call", None) is kind.call]
+    with attributes_replaced() as replace:
         for layer in fused:
-            layer._fused = True
+            replace(layer, "_fused", False)
         for layer in grouped:
-            layer.__dict__.pop("call", None)
+            replace(layer, "call", _grouped_call(flavor.tf, layer))
+        yield
 
 
 def _grouped_call(tf: Any, layer: Any) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._process import attributes_replaced
 
 
 @contextmanager
@@ -20,13 +21,10 @@ def open_sizes(flavor: Flavor, model: Any) -> Iterator[None]:
     name = "_resize_images"  # of Keras 3; a release without it resizes in another way
     found = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
     layers = [layer for layer in found if hasattr(layer, name)]
-    try:
+    with attributes_replaced() as replace:
         for layer in layers:
-            object.__setattr__(layer, name, _resize(flavor.tf, getattr(layer, name)))
+            replace(layer, name, _resize(flavor.tf, getattr(layer, name)))
         yield
-    finally:
-        for layer in layers:
-            layer.__dict__.pop(name, None)
 
 
 def _resize(tf: Any, original: Callable[..., Any]) -> Callable[..., Any]:

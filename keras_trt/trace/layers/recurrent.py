@@ -14,6 +14,7 @@ from typing import Any
 from keras_trt._keras.calls.running import running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
+from keras_trt._process import attributes_replaced
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 """The layers that ONNX has an operator for."""
@@ -27,17 +28,12 @@ def recurrent_operators(flavor: Flavor, model: Any, kinds: Sequence[str] = RECUR
     """
     method = "inner_loop" if flavor.name == "keras3" else "call"
     make = _inner_loop if flavor.name == "keras3" else _call
-    changed = []
-    try:
+    with attributes_replaced() as replace:
         for _, layer in flavor.walk(model):
             mode = _mode(flavor, layer, method, kinds)
             if mode is not None:
-                object.__setattr__(layer, method, make(flavor, layer, mode))
-                changed.append(layer)
+                replace(layer, method, make(flavor, layer, mode))
         yield
-    finally:
-        for layer in changed:
-            object.__delattr__(layer, method)
 
 
 def _mode(flavor: Flavor, layer: Any, method: str, kinds: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._process import attributes_replaced
 
 
 @contextmanager
@@ -24,13 +25,10 @@ def steps_at_once(flavor: Flavor, model: Any) -> Iterator[None]:
     kind = flavor.keras.layers.TimeDistributed
     found = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
     wrappers = [w for w in found if _float_class(w).call is kind.call and not _is_stateful(flavor, w)]
-    try:
+    with attributes_replaced() as replace:
         for wrapper in wrappers:
-            object.__setattr__(wrapper, "call", _call(flavor, wrapper))  # Keras shall not track it
+            replace(wrapper, "call", _call(flavor, wrapper))
         yield
-    finally:
-        for wrapper in wrappers:
-            wrapper.__dict__.pop("call", None)
 
 
 def _float_class(layer: Any) -> Any:

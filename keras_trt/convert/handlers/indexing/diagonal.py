@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import BOOL, INT64, Nodes, replace
+from keras_trt.convert.tf2onnx_seam import numpy_type
 
 
 def diagonal(add: Nodes, x: str, axes: tuple[int, int], offset: int = 0) -> str:
@@ -44,9 +45,7 @@ def _mask(add: Nodes, x: str, axes: tuple[int, int], offset: int) -> str:
 
 def zero(add: Nodes, like: str) -> str:
     """A zero of the type of a tensor."""
-    from tf2onnx.utils import map_onnx_to_numpy_type
-
-    return add.const(0, map_onnx_to_numpy_type(add.ctx.get_dtype(like)))
+    return add.const(0, numpy_type(add.ctx.get_dtype(like)))
 
 
 def diagonal_part(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:

@@ -9,14 +9,13 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.handlers.indexing.diagonal import diagonal
+from keras_trt.convert.tf2onnx_seam import stock
 
 _LETTERS = string.ascii_lowercase
 
 
 def einsum(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """Writes letters for the ellipsis, and takes the diagonal first of an operand that repeats one."""
-    from tf2onnx.onnx_opset.math import Einsum
-
     ranks = [ctx.get_rank(operand) for operand in node.input]
     parsed = _spelled_out(node.get_attr_value("equation").decode(), ranks)
     if parsed is None:
@@ -30,7 +29,7 @@ def einsum(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     if len(terms) == 1:
         return replace(ctx, node, name, lambda add: _rearranged(add, node.input[0], terms[0], result))
     node.set_attr("equation", f"{','.join(terms)}->{result}".encode())
-    Einsum.version_12(ctx, node)
+    stock("Einsum", ctx, node)
     return node
 
 

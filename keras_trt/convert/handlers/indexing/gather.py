@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes
+from keras_trt.convert.tf2onnx_seam import stock
 
 
 def gather(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """tf2onnx's own conversion, which counts both from the first where there are batch axes."""
-    from tf2onnx.onnx_opset.tensor import GatherV2
-
     batch_axes, axis = node.get_attr_value("batch_dims", 0), node.inputs[2]
     if batch_axes < 0:
         batch_axes += ctx.get_rank(node.input[1])
@@ -20,4 +19,4 @@ def gather(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     if batch_axes and axis.is_const() and axis.get_tensor_value() < 0:
         first = axis.get_tensor_value() + ctx.get_rank(node.input[0])
         ctx.replace_input(node, node.input[2], Nodes(ctx, name).const(first, np.int32), 2)
-    GatherV2.version_12(ctx, node)
+    stock("GatherV2", ctx, node)

@@ -8,12 +8,11 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import INT64, Nodes
 from keras_trt.convert.handlers.numbers.integers import is_nonnegative
+from keras_trt.convert.tf2onnx_seam import stock
 
 
 def one_hot(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """tf2onnx's own conversion, of positions that are moved behind the last one where they are negative."""
-    from tf2onnx.onnx_opset.tensor import OneHot
-
     if not is_nonnegative(node.inputs[0]):
         add, x = Nodes(ctx, name), node.input[0]
         positions, shape = add.cast(x, INT64), ctx.get_shape(x)
@@ -22,5 +21,5 @@ def one_hot(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
         moved = add("Where", is_outside, depth, positions, dtype=INT64)
         ctx.set_shape(moved, shape)
         ctx.replace_input(node, x, moved, 0)
-    OneHot.any_version_after9(ctx.opset, ctx, node)
+    stock("OneHot", ctx, node)
     return node

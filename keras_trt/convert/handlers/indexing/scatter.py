@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes, replace
+from keras_trt.convert.tf2onnx_seam import stock
 
 _LIMIT = 1 << 20  # entries of the matrix that says what falls where
 
@@ -17,8 +18,6 @@ def scatter_nd(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     TensorRT does not scatter with a sum, so where the sizes are known and small the places are compared with
     every index, as in `counting`.
     """
-    from tf2onnx.onnx_opset.tensor import ScatterND
-
     is_unique = _is_unique(node.inputs[0])
     sizes, given = _sizes(node.inputs[2]), ctx.get_shape(node.input[0])
     if not is_unique and sizes and given and min(given) > 0 and ctx.get_dtype(node.input[1]) == FLOAT:
@@ -26,7 +25,7 @@ def scatter_nd(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
         if int(np.prod(sizes[:depth])) * count <= _LIMIT:
             return _as_product(ctx, node, name, sizes, depth, count)
     node.type = "ScatterND"
-    ScatterND.version_11(ctx, node)
+    stock("ScatterND", ctx, node)
     if not is_unique:
         node.set_attr("reduction", "add")
     return node

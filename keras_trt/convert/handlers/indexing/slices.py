@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import BOOL, INT64, Nodes, replace
+from keras_trt.convert.tf2onnx_seam import stock
 
 
 def dynamic_update_slice(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
@@ -48,13 +49,11 @@ def dynamic_update_slice(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
 
 def sliced(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """`tf.slice`: tf2onnx's own conversion, or a lookup where the data says where a known length begins."""
-    from tf2onnx.onnx_opset.tensor import Slice
-
     x, begin, size = node.input
     known, sizes = node.inputs[2].is_const(), ctx.get_shape(x) or [-1] * ctx.get_rank(x)
     lengths = node.inputs[2].get_tensor_value() if known else [None] * len(sizes)
     if -1 in lengths or not _is_computed(node.inputs[1]):
-        Slice.version_10(ctx, node)
+        stock("Slice", ctx, node)
         return node
     dtype = ctx.get_dtype(x)
 

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, Nodes, replace
+from keras_trt.convert.tf2onnx_seam import stock
 
 
 def resize_linear(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """As tf2onnx does it, with scales that give the wanted size in spite of float32's rounding."""
-    from tf2onnx.onnx_opset.nn import Resize
-
     (output,), shape = node.output, _fixed_shape(ctx, node)
     sizes = node.inputs[1].get_tensor_value() if shape else None
-    Resize.version_11(ctx, node)
+    stock("Resize", ctx, node)
     if shape and sizes:
         resized = ctx.get_node_by_output(output).inputs[0]
         scales = [1.0, 1.0, *(_scale(old, new) for old, new in zip(shape[1:3], sizes, strict=True))]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import INT32, INT64, Nodes, replace
+from keras_trt.convert.tf2onnx_seam import stock
 
 _SIGNED = {3: np.int8, 5: np.int16, INT32: np.int32, INT64: np.int64}
 # Sizes of tensors are the common case: what is made of them is not negative. Of the second kind only the
@@ -21,10 +22,8 @@ _SUMS = ("Concat", "Pack", "Mul", "Add", "AddV2", "Div", "FloorDiv", "Max", "Max
 
 def floor_divide(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """`x // y`: the quotient, one less where the signs differ and something is left over."""
-    from tf2onnx.onnx_opset.math import FloorDiv
-
     if _is_plain(ctx, node):
-        return FloorDiv.version_6(ctx, node)
+        return stock("FloorDiv", ctx, node)
     (x, y), dtype = node.input, ctx.get_dtype(node.input[0])
 
     def build(add: Nodes) -> str:
@@ -37,10 +36,8 @@ def floor_divide(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
 
 def floor_modulo(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """`x % y`, with the sign of `y`: what is left over, and once more `y` where its sign is another."""
-    from tf2onnx.onnx_opset.math import FloorMod
-
     if _is_plain(ctx, node):
-        return FloorMod.version_7(ctx, node)
+        return stock("FloorMod", ctx, node)
     (x, y), dtype = node.input, ctx.get_dtype(node.input[0])
 
     def build(add: Nodes) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from keras_trt.convert.handlers._nodes import FLOAT
+from keras_trt.convert.tf2onnx_seam import stock
 
 
 def select(ctx: Any, node: Any, _: str, __: list[Any]) -> None:
     """Where: a value that is not chosen does not count, be it NaN or infinite."""
-    from tf2onnx.onnx_opset.controlflow import Select
-
     if ctx.get_dtype(node.output[0]) == FLOAT:
         node.set_attr("handles_nan", True)  # tf2onnx's own mark
-    Select.version_9(ctx, node)
+    stock("Select", ctx, node)

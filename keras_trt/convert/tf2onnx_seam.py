@@ -1,0 +1,197 @@
+"""Everything this library knows of tf2onnx's insides: the one file that imports it.
+
+Handlers get a graph and a node of tf2onnx (`ctx`, `node`), call their public methods, and make nodes through
+`handlers/_nodes.py`; the conversions that tf2onnx has itself they reach by `stock`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from keras_trt._private import private
+from keras_trt._process import alone
+
+HIGHEST_OPSET = 18
+"""The highest opset tf2onnx writes; `passes.opset` raises it afterwards."""
+
+Handler = Callable[[Any, Any, str, list[Any]], Any]
+
+STOCK = {
+    "Conv": ("nn", "ConvOp", "any_version"),
+    "Einsum": ("math", "Einsum", "version_12"),
+    "FloorDiv": ("math", "FloorDiv", "version_6"),
+    "FloorMod": ("math", "FloorMod", "version_7"),
+    "GatherV2": ("tensor", "GatherV2", "version_12"),
+    "OneHot": ("tensor", "OneHot", "any_version_after9"),
+    "Resize": ("nn", "Resize", "version_11"),
+    "ScatterND": ("tensor", "ScatterND", "version_11"),
+    "Slice": ("tensor", "Slice", "version_10"),
+    "Select": ("controlflow", "Select", "version_9"),
+}
+"""Conversions of tf2onnx's own that handlers call: the module of `onnx_opset`, the class and its method."""
+
+# The first two move Q and DQ apart or fold them away (`passes.qdq` places them for TensorRT); the last merges
+# equal nodes in the order of a set, which differs from run to run.
+_LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
+
+
+def stock(operator: str, ctx: Any, node: Any) -> Any:
+    """Converts a node as tf2onnx does by itself."""
+    from importlib import import_module
+
+    module, name, method = STOCK[operator]
+    convert = getattr(getattr(import_module(f"tf2onnx.onnx_opset.{module}"), name), method)
+    return convert(ctx.opset, ctx, node) if method.startswith("any_") else convert(ctx, node)
+
+
+def numpy_type(dtype: int) -> Any:
+    """NumPy's name for a type of ONNX."""
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    return map_onnx_to_numpy_type(dtype)
+
+
+def constants_of(graph_def: Any) -> Any:
+    """Takes large constants out of a graph, in place; what `graph_to_onnx` wants as `constants`."""
+    from tf2onnx import tf_utils
+
+    return tf_utils.compress_graph_def(graph_def)
+
+
+def graph_to_onnx(
+    graph: Any,
+    constants: Any,
+    handlers: Mapping[str, tuple[Handler, list[Any]]],
+    *,
+    opset: int,
+    inputs: list[str],
+    outputs: list[str],
+    origins: dict[str, str],
+) -> Any:
+    """Converts a graph of TensorFlow and optimises it; gives tf2onnx's graph.
+
+    Args:
+        graph: The `tf.Graph`.
+        constants: See `constants_of`.
+        handlers: Conversions that go before tf2onnx's own, by the operator of TensorFlow.
+        opset: At most `HIGHEST_OPSET`.
+        inputs: The tensors that stay inputs.
+        outputs: The tensors that are outputs.
+        origins: Filled with the old name of each Conv that gets a new one.
+    """
+    from tf2onnx import tfonnx
+
+    converted = tfonnx.process_tf_graph(
+        graph,
+        opset=opset,
+        const_node_values=constants,
+        custom_op_handlers=dict(handlers),
+        input_names=inputs,
+        output_names=outputs,
+    )
+    return _optimised(converted, origins)
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """While open, tf2onnx may be used, and is quiet; then its tables and its logger are as they were."""
+    from tf2onnx import constants
+    from tf2onnx.handler import tf_op
+
+    logger = logging.getLogger("tf2onnx")
+    domain = constants.TENSORFLOW_OPSET.domain
+    with alone():
+        level, disabled = logger.level, logger.disabled
+        opsets = tf_op.get_opsets()
+        before = [dict(version) for version in opsets[domain]] if domain in opsets else None
+        caches = {name: private(tf_op, name, "tf2onnx") for name in ("_MAPPING", "_DOMAIN_MAPPING")}
+        try:
+            logger.setLevel(logging.CRITICAL + 1)  # it writes to stderr by default
+            yield
+        finally:
+            logger.setLevel(level)
+            logger.disabled = disabled
+            for name, cache in caches.items():
+                setattr(tf_op, name, cache)
+            if before is None:
+                opsets.pop(domain, None)
+            else:
+                opsets[domain] = before
+
+
+def _optimised(graph: Any, origins: dict[str, str]) -> Any:
+    """Runs tf2onnx's optimisers until none changes anything.
+
+    `tf2onnx.optimizer.optimize_graph` does the same, but copies all weights before and after every step.
+    """
+    factories = _optimizers(origins)
+    iteration, changed = 0, True
+    while changed:
+        changed = False
+        for factory in factories:
+            step = factory()
+            step.opt_iteration = iteration
+            graph = step._optimize(graph) or graph
+            graph.delete_unused_nodes(graph.outputs)
+            changed = changed or step.graph_been_opt
+        iteration += 1
+    graph.topological_sort(graph.get_nodes())
+    return graph
+
+
+def _optimizers(origins: dict[str, str]) -> list[Any]:
+    """tf2onnx's optimisers; `origins` is filled with the old name of each Conv that gets a new one."""
+    from tf2onnx import optimizer
+    from tf2onnx.optimizer import transpose_optimizer
+
+    class NamedTransposeOptimizer(optimizer.TransposeOptimizer):
+        """Merging a bias into a Conv makes a nameless node; this notes which Conv it was."""
+
+        def _optimize_at_current_graph_level(self, graph: Any) -> Any:
+            """The base class starts over at the first node after every step: minutes in deep graphs."""
+            self._g = graph
+            self.pre_optimize_action()
+            moved = True
+            while moved:
+                transposes = [node for node in graph.get_nodes() if node.type == "Transpose"]
+                moved = any([self._move_down(node) for node in transposes])
+                if moved:
+                    self.graph_been_opt = True
+            self.merge_duplicated_transposes()
+            self.post_optimize_action()
+            return graph
+
+        def _move_down(self, trans: Any) -> bool:
+            """Moves one Transpose past as many nodes as it can, or removes it."""
+            moved = False
+            while self._g.get_node_by_name(trans.name) is trans:
+                if transpose_optimizer.is_useless_transpose(trans):
+                    self._remove_useless_tranpose(trans)
+                    return True
+                if not (transpose_optimizer.is_transpose(trans) and self._handle_nhwc_tranpose(trans)):
+                    break
+                moved = True
+            return moved
+
+        def _mul_handler(self, trans: Any, node: Any) -> Any:
+            """The base class leaves a square its old shape, and makes a wrong Reshape of it later."""
+            square, shape = node.input[0] == node.input[1], self._g.get_shape(node.output[0])
+            handled = super()._mul_handler(trans, node)
+            if handled and square and shape:
+                perm = trans.get_attr_value("perm")
+                self._g.set_shape(node.output[0], [shape[i] for i in transpose_optimizer.invert_perm(perm)])
+            return handled
+
+        def _add_handler(self, trans: Any, node: Any) -> Any:
+            old = trans.inputs[0].name
+            handled = super()._add_handler(trans, node)
+            source = trans.inputs[0] if trans.graph is not None and trans.input else None
+            if handled and source is not None and source.name != old:
+                origins[source.name] = origins.get(old, old)
+            return handled
+
+    chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
+    return list({**chosen, "optimize_transpose": NamedTransposeOptimizer}.values())

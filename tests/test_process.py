@@ -1,0 +1,146 @@
+"""What an export changes in the process is put back, and two threads do not see each other's changes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from keras_trt._process import alone, attributes_replaced
+from keras_trt.errors import ExportError
+from keras_trt.exporting import export
+from keras_trt.runtime import load
+
+
+class Layer:
+    call = "the class's"
+
+
+def test_attributes_come_back_in_any_order_and_after_ctrl_c():
+    plain, own = Layer(), Layer()
+    own.call = "its own"
+    with pytest.raises(KeyboardInterrupt), attributes_replaced() as replace:
+        for layer in (plain, own, own):
+            replace(layer, "call", "ours")
+        assert (plain.call, own.call) == ("ours", "ours")
+        raise KeyboardInterrupt
+    assert vars(plain) == {}
+    assert vars(own) == {"call": "its own"}
+
+
+def test_one_thread_at_a_time():
+    inside, most = [], []
+
+    def work(number):
+        with alone(), alone():
+            inside.append(number)
+            most.append(len(inside))
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(200)))
+    assert set(most) == {1}
+
+
+def net(k, seed):
+    k.utils.set_random_seed(seed)
+    layers = [k.layers.TimeDistributed(k.layers.Dense(4, "gelu")), k.layers.LSTM(3), k.layers.Dense(2)]
+    return k.Sequential([k.Input((5, 6), name="x"), *layers], name=f"net_{seed}")
+
+
+def state(model):
+    """What an export changes while it runs."""
+    import tf2onnx.tfonnx  # noqa: F401 - fills the tables
+    from tensorflow.python.framework import ops
+    from tf2onnx.handler import tf_op
+
+    logger = logging.getLogger("tf2onnx")
+    tables = {domain: [dict(v) for v in versions] for domain, versions in tf_op.get_opsets().items()}
+    layers = [layer for layer in model._flatten_layers()]
+    return (
+        tables,
+        tf_op._MAPPING,
+        (logger.level, logger.disabled),
+        frozenset(n for n in ops.gradient_registry._registry if n.startswith("CustomGradient")),
+        [{name: value for name, value in vars(layer).items() if callable(value)} for layer in layers],
+        [layer.dtype_policy.name for layer in layers],
+    )
+
+
+def test_two_threads_export_one_model_and_another(k, tmp_path):
+    models = [net(k, 1), net(k, 2)]
+    rows = np.random.default_rng(0).normal(size=(3, 5, 6)).astype(np.float32)
+    expected = [np.asarray(model(rows)) for model in models]
+    jobs = [(number, number % 2) for number in range(4)]  # each model twice, at the same time
+    start = threading.Barrier(len(jobs))
+
+    def work(job):
+        number, which = job
+        start.wait()
+        export(models[which], tmp_path / str(number), engine=None, verbose=0)
+
+    before = [state(model) for model in models]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        list(pool.map(work, jobs))
+    assert [state(model) for model in models] == before
+    for number, which in jobs:
+        with load(tmp_path / str(number), runner="onnxruntime", verbose=0) as loaded:
+            np.testing.assert_allclose(loaded.predict(rows, verbose=0), expected[which], atol=1e-5)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_an_export_that_fails_leaves_all_as_it_was(k, tmp_path, error, policy):
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def doubled(x):
+        return 2 * x, lambda upstream: 2 * upstream
+
+    fails = []
+
+    class Failing(k.layers.Layer):
+        def call(self, x):
+            y = doubled(x)
+            if fails:
+                raise error("no")
+            return y
+
+    x = k.Input((5, 6), name="x")
+    y = k.layers.LSTM(3)(k.layers.TimeDistributed(k.layers.Dense(4, dtype=policy))(x))
+    model = k.Model(x, Failing(name="failing")(y))
+    before = state(model)
+    fails.append(True)
+    with pytest.raises(ExportError if error is ValueError else KeyboardInterrupt):
+        export(model, tmp_path / "net", engine=None, verbose=0)
+    assert state(model) == before
+    fails.clear()
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    assert state(model) == before
+
+
+def test_a_conversion_that_fails_leaves_tf2onnx_as_it_was(k, tmp_path, monkeypatch):
+    from keras_trt.convert import tf2onnx_seam
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    model = net(k, 1)
+    before = state(model)
+    monkeypatch.setattr(tf2onnx_seam, "_optimised", fail)
+    with pytest.raises(KeyboardInterrupt):
+        export(model, tmp_path / "net", engine=None, verbose=0)
+    assert state(model) == before
+
+
+def test_stages_are_logged_always_and_printed_where_asked(k, tmp_path, caplog, capsys):
+    model = k.Sequential([k.Input((3,)), k.layers.Dense(2)])
+    with caplog.at_level(logging.INFO, logger="keras_trt"):
+        export(model, tmp_path / "quiet", engine=None, verbose=0)
+        assert capsys.readouterr().out == ""
+        assert [r.getMessage().split(":")[0] for r in caplog.records][:2] == ["trace", "convert"]
+        export(model, tmp_path / "shown", engine=None, verbose=1)
+    assert "\r       trace " in capsys.readouterr().out
