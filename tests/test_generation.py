@@ -147,12 +147,13 @@ def test_a_cache_may_be_a_structure_of_tensors_and_the_policy_mixed(k, tmp_path)
     for prefill, step in engines(pair(model, cache=cache), tmp_path):
         first = prefill.predict_on_batch({"token_ids": tokens, "padding_mask": mask})
         sums = (table[tokens] * mask[..., None]).sum(1)
-        np.testing.assert_allclose(first["cache"]["sums"][0], sums, atol=1e-6)
-        np.testing.assert_allclose(first["logits"], sums, atol=1e-6)
+        assert first["logits"].dtype == np.float16  # as the model's own function gives them
+        np.testing.assert_allclose(first["cache"]["sums"][0], sums, rtol=1e-3)
+        np.testing.assert_allclose(first["logits"], sums, rtol=1e-3)
         inputs = {"token_ids": tokens[:, :1], "cache": first["cache"], "cache_update_index": [3]}
         second = step.predict_on_batch(inputs)
         np.testing.assert_array_equal(second["next_cache"]["count"], [[2], [2]])
-        np.testing.assert_allclose(second["logits"], sums + table[tokens[:, 0]], atol=1e-6)
+        np.testing.assert_allclose(second["logits"], sums + table[tokens[:, 0]], rtol=2e-3, atol=1e-4)
         assert {spec.name for spec in step.inputs} >= {"cache_sums_0", "cache_count"}
 
 
