@@ -169,7 +169,7 @@ def _chosen(bundle: Bundle, name: str) -> tuple[Runner, list[str]]:
 
 def _layers(
     flavor: Flavor,
-    model: Any,
+    model: Model,
     bundle: Bundle,
     engines: Mapping[str, EngineModel],
     feeds: Feeds,

@@ -196,7 +196,7 @@ def _repeatable(data: Any) -> Any:
     return deque(data) if isinstance(data, Iterator) else data
 
 
-def _quantized(model: Any, precision: str | None, data: Any, stages: Stages) -> Any:
+def _quantized(model: Model, precision: str | None, data: Any, stages: Stages) -> Any:
     """The model, or a quantised and calibrated copy when that was asked for."""
     from keras_trt.quantize import calibrate, quantize_model
 

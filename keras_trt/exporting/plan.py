@@ -58,7 +58,7 @@ def plan(
     return with_obstacles(report, model, input_shapes) if check_import else report
 
 
-def with_obstacles(report: Report, model: Any, input_shapes: Any = None) -> Report:
+def with_obstacles(report: Report, model: Model, input_shapes: Any = None) -> Report:
     """A plan with what TensorRT's importer says about each layer."""
     try:
         found = _obstacles(model, input_shapes)
@@ -73,7 +73,7 @@ def with_obstacles(report: Report, model: Any, input_shapes: Any = None) -> Repo
     return Report(report.title, tuple(rows), (*report.notes, _summary(found)))
 
 
-def _obstacles(model: Any, input_shapes: Any) -> list[Obstacle]:
+def _obstacles(model: Model, input_shapes: Any) -> list[Obstacle]:
     """Those of the float model: quantisers bring none."""
     model = accept(model).model
     traced = trace(strip(model) if inventory(model) else model, input_shapes)
