@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
+from keras_trt.errors import ExportError
+
+T = TypeVar("T")
 HOLDERS = "keras_trt.holders"
 """The key under which a kernel remembers the paths of the layers that hold its variables."""
+
+
+def given(value: T | None) -> T:
+    """What a pass has looked for before, where types cannot tell that it is there."""
+    if value is None:
+        raise ExportError("A pass met a graph that it was not made for. This is a fault of keras_trt.")
+    return value
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
@@ -45,10 +55,9 @@ def derive_constant(
 
     The new values are computed whenever they are read, and not kept: weights are the bulk of a model.
     """
-    old = node.inputs[index]
-    source = None if old is None else old.const_value
-    assert node.graph is not None and old is not None and source is not None  # the caller has read it
-    new = add_constant(node.graph, np.zeros(0), f"{old.name}{suffix}")
+    old = given(node.inputs[index])
+    source = given(old.const_value)
+    new = add_constant(given(node.graph), np.zeros(0), f"{old.name}{suffix}")
     new.const_value = ir.LazyTensor(
         lambda: ir.tensor(change(source.numpy())),
         dtype=source.dtype,
@@ -129,8 +138,7 @@ def insert(
         dtype = dtype or like.dtype
     if dtype is not None:
         output.type = ir.TensorType(dtype)
-    assert anchor.graph is not None  # nodes come from a graph we walk
-    anchor.graph.insert_before(anchor, node)
+    given(anchor.graph).insert_before(anchor, node)
     return output
 
 
@@ -139,8 +147,7 @@ def replace(node: ir.Node, value: ir.Value) -> None:
 
     When the output is one of the graph's, `value` takes over its name and place.
     """
-    graph, old = node.graph, node.outputs[0]
-    assert graph is not None
+    graph, old = given(node.graph), node.outputs[0]
     if old.is_graph_output():
         name, shape, type_ = old.name, old.shape, old.type
         old.name = f"{name}__old"

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from keras_trt.bundle import sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE
+from keras_trt.onnx_passes import _graph as g
 
 EXTERNAL_FILE = "model.onnx.data"
 LIMIT = 1_900_000_000
@@ -67,9 +68,9 @@ def _write(model: ir.Model, file: BinaryIO) -> None:
 
 
 def _named(value: ir.Value) -> ir.TensorProtocol:
-    assert value.const_value is not None  # the caller has looked
-    value.const_value.name = value.name
-    return value.const_value
+    tensor = g.given(value.const_value)
+    tensor.name = value.name
+    return tensor
 
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:

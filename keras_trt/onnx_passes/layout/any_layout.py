@@ -113,9 +113,8 @@ def move(node: ir.Node, order: Sequence[int]) -> None:
 
 def _name_axes(node: ir.Node, order: Sequence[int]) -> None:
     """A Slice without a list of axes is of the first ones."""
-    starts, graph = node.inputs[1], node.graph
-    count = None if starts is None or starts.shape is None else starts.shape[0]
-    assert graph is not None and isinstance(count, int)  # a Slice has as many starts as it cuts axes
+    count = g.given(g.given(node.inputs[1]).shape).numpy()[0]  # as many starts as it cuts axes
+    graph = g.given(node.graph)
     node.resize_inputs(max(len(node.inputs), 4))
     node.replace_input_with(3, g.add_constant(graph, np.array(order[:count], np.int64), f"{node.name}/axes"))
 
@@ -131,8 +130,7 @@ def _spread(array: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _change(node: ir.Node, index: int, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    old, graph = node.inputs[index], node.graph
-    array = g.constant(old)
-    assert array is not None and old is not None and graph is not None  # `can_be_moved` has looked
-    new = g.add_constant(graph, change(array).astype(array.dtype), f"{old.name}__moved")
+    old = g.given(node.inputs[index])
+    array = g.given(g.constant(old))
+    new = g.add_constant(g.given(node.graph), change(array).astype(array.dtype), f"{old.name}__moved")
     node.replace_input_with(index, new)

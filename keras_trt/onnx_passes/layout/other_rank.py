@@ -63,23 +63,20 @@ def reversed_groups(groups: Sequence[Group]) -> list[Group]:
 
 def move_ranks(node: ir.Node, before: Order, after: Order) -> None:
     """Puts what a node says of axes in the orders of its input and output."""
-    graph = node.graph
-    assert graph is not None  # nodes come from a graph we walk
+    graph = g.given(node.graph)
     if node.op_type == "Reshape":
         name, array = "shape", _sizes(node, after)
         node.attributes.pop("allowzero", None)
     else:
         order = after if node.op_type == "Unsqueeze" else before
-        axes = g.constant(node.inputs[1])
-        assert axes is not None  # `groups_of` has looked
+        axes = g.given(g.constant(node.inputs[1]))
         name, array = "axes", sorted(order[int(axis) % len(order)] for axis in axes.reshape(-1))
     node.replace_input_with(1, g.add_constant(graph, np.array(array, np.int64), f"{node.name}/{name}"))
 
 
 def _sizes(node: ir.Node, order: Order) -> list[int]:
     """The target of a moved Reshape; an open axis is the first on both sides."""
-    shape = node.outputs[0].shape
-    assert shape is not None
+    shape = g.given(node.outputs[0].shape)
     sizes = [0] * len(order)
     for size, place in zip(shape, order, strict=True):
         sizes[place] = size if isinstance(size, int) else -1

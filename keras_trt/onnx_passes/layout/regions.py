@@ -99,9 +99,7 @@ class _Region:
         if groups_of(node) is None:
             move(node, after)
         else:
-            source = node.inputs[0]
-            assert source is not None  # `groups_of` has looked
-            move_ranks(node, self.orders[source], after)
+            move_ranks(node, self.orders[g.given(node.inputs[0])], after)
 
 
 def _regions(graph: ir.Graph) -> Iterator[_Region]:
@@ -207,8 +205,7 @@ def _make_transpose(node: ir.Node | None) -> None:
 
 def _transpose(value: ir.Value, order: Order, anchor: ir.Node, *, before: bool) -> ir.Value:
     node = ir.node("Transpose", [value], {"perm": list(order)}, name=f"{anchor.name}/transpose")
-    output, graph = node.outputs[0], anchor.graph
-    assert graph is not None  # the node is one of the graph's
+    output, graph = node.outputs[0], g.given(anchor.graph)
     output.name, output.type = f"{value.name}__moved", value.type
     output.shape = None if value.shape is None else ir.Shape([value.shape[i] for i in order])
     (graph.insert_before if before else graph.insert_after)(anchor, node)
@@ -223,8 +220,6 @@ def _replace(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
 
 def _swap_output(value: ir.Value, new: ir.Value) -> None:
     """The graph returns `new` in the place and under the name of `value`."""
-    producer = new.producer()
-    graph = None if producer is None else producer.graph
-    assert graph is not None  # it has just been inserted
+    graph = g.given(g.given(new.producer()).graph)
     value.name, new.name = f"{value.name}__moved", value.name
     graph.outputs[:] = [new if output is value else output for output in graph.outputs]
