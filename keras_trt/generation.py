@@ -15,6 +15,7 @@ from keras_trt._arguments import check_count, check_function, check_mapping, che
 from keras_trt._keras import function_model as functions
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import Model
 from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt.errors import ModelError
 
@@ -24,7 +25,7 @@ _STEP = ("token_ids", "cache", "cache_update_index")
 
 
 def function_model(
-    model: Any, function: Callable[..., Any], inputs: Mapping[str, Any], *, name: str | None = None
+    model: Model, function: Callable[..., Any], inputs: Mapping[str, Any], *, name: str | None = None
 ) -> Any:
     """A model that computes another function of a model than its `call`: an encoder, a step of a decoder.
 
@@ -60,7 +61,7 @@ def function_model(
     return functions.function_model(flavor, model, function, specs, check_text(name, "name"))
 
 
-def prefill_model(model: Any, max_length: int, *, cache: Any = None) -> Any:
+def prefill_model(model: Model, max_length: int, *, cache: Any = None) -> Any:
     """The first step of generating: a prompt in, the first new token's logits and a filled cache out.
 
     Args:
@@ -90,7 +91,7 @@ def prefill_model(model: Any, max_length: int, *, cache: Any = None) -> Any:
     return functions.function_model(flavor, model, function, inputs, "prefill")
 
 
-def step_model(model: Any, max_length: int, *, cache: Any = None) -> Any:
+def step_model(model: Model, max_length: int, *, cache: Any = None) -> Any:
     """One step of generating: the newest token and the cache in, the next token's logits and the cache out.
 
     Args:
@@ -131,7 +132,7 @@ def _prefill(tf: Any, specs: Nest, model: Any, token_ids: Any, padding_mask: Any
 
 
 def _step(
-    tf: Any, specs: Nest, model: Any, token_ids: Any, cache: Any, cache_update_index: Any
+    tf: Any, specs: Nest, model: Model, token_ids: Any, cache: Any, cache_update_index: Any
 ) -> dict[str, Any]:
     logits, cache = _call(tf, specs, model, token_ids, cache, cache_update_index[0])
     return {"logits": logits[:, 0], "next_cache": cache}
@@ -152,7 +153,7 @@ def _call(
     return logits, map_nest(lambda tensor, _: tf.cast(tensor, next(types)), found)
 
 
-def _checked(model: Any, max_length: Any, cache: Any) -> tuple[Flavor, Nest]:
+def _checked(model: Model, max_length: Any, cache: Any) -> tuple[Flavor, Nest]:
     """The model's Keras, and the specs of its cache with an open batch."""
     flavor = check_model(model)
     if max_length is None:
@@ -178,7 +179,7 @@ def _spec(flavor: Flavor, model: Any, tensor: Any, _: str | None) -> Any:
     return flavor.tf.TensorSpec((None, *tensor.shape[1:]), dtype)
 
 
-def _built(flavor: Flavor, model: Any, max_length: int) -> Nest:
+def _built(flavor: Flavor, model: Model, max_length: int) -> Nest:
     """The cache that keras-hub's `_build_cache` would fill, for one row; traced only, nothing is computed."""
     build = getattr(model, "_build_cache", None)
     if not callable(build):

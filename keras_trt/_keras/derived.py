@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 
 
-def renew_derived(flavor: Flavor, model: Any) -> None:
+def renew_derived(flavor: Flavor, model: Model) -> None:
     """Makes layers compute with the weights they hold now; call it after `set_weights`.
 
     A Normalization that has been adapted computes with constants made from its weights.

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.copying.copy_model import copy_model
+from keras_trt._keras.types import Layer, Model, Variable
 from keras_trt._names import unique
 
 
@@ -43,12 +44,12 @@ class Flavor:
         """Whether `obj` is a model of this Keras."""
         return isinstance(obj, self.keras.Model)
 
-    def keeps_floats(self, layer: Any) -> bool:
+    def keeps_floats(self, layer: Layer) -> bool:
         """Whether TensorRT takes the layer's weights as float numbers only: recurrent cells and tables."""
         names = ("LSTMCell", "GRUCell", "SimpleRNNCell", "Embedding")
         return isinstance(layer, tuple(getattr(self.keras.layers, name) for name in names))
 
-    def is_functional(self, model: Any) -> bool:
+    def is_functional(self, model: Model) -> bool:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError
 
@@ -59,15 +60,15 @@ class Flavor:
         """
         raise NotImplementedError
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
+    def calls(self, model: Model) -> list[tuple[Any, list[Any], list[Any], Any]]:
         """(layer or operation, tensors read, tensors made, nest of all arguments) of a model, in order."""
         raise NotImplementedError
 
-    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
+    def endpoints(self, model: Model) -> tuple[list[Any], list[Any]]:
         """The symbolic tensors that enter and leave a functional model, flattened."""
         raise NotImplementedError
 
-    def input_nest(self, model: Any) -> Any:
+    def input_nest(self, model: Model) -> Any:
         """The nest of symbolic inputs a functional model is called with; None for other models."""
         raise NotImplementedError
 
@@ -75,11 +76,11 @@ class Flavor:
         """The layers directly inside `layer`."""
         return list(layer._flatten_layers(include_self=False, recursive=False))
 
-    def is_quantizer(self, layer: Any) -> bool:
+    def is_quantizer(self, layer: Layer) -> bool:
         """Whether `layer` is one of the quantisers this library puts inside twins."""
         return bool(getattr(layer, "is_keras_trt_quantizer", False))
 
-    def walk(self, model: Any, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def walk(self, model: Model, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`).
 
         No two layers have one path: a second layer `b` inside `a`, which the Kerases allow in custom layers
@@ -87,7 +88,7 @@ class Flavor:
         """
         yield from self._walk(model, prefix, set(), set())
 
-    def _walk(self, layer: Any, prefix: str, seen: set[int], taken: set[str]) -> Iterator[tuple[str, Any]]:
+    def _walk(self, layer: Layer, prefix: str, seen: set[int], taken: set[str]) -> Iterator[tuple[str, Any]]:
         for child in self.children(layer):
             if id(child) in seen or self.is_quantizer(child):
                 continue
@@ -96,7 +97,7 @@ class Flavor:
             yield path, child
             yield from self._walk(child, f"{path}/", seen, taken)
 
-    def clone(self, model: Any) -> Any:
+    def clone(self, model: Model) -> Any:
         """A new model, not compiled, with the same classes, names and weights; nothing is shared.
 
         Raises:
@@ -108,7 +109,7 @@ class Flavor:
         """This Keras's classes that are copied in a way of their own (see `copying`)."""
         raise NotImplementedError
 
-    def unlocked(self, layer: Any) -> Any:
+    def unlocked(self, layer: Layer) -> Any:
         """Context in which weights and sub-layers may be added to a layer that is already built."""
         raise NotImplementedError
 
@@ -122,31 +123,31 @@ class Flavor:
         if model.train_function is not None:
             model.make_train_function(force=True)
 
-    def batches_trained(self, model: Any) -> int | None:
+    def batches_trained(self, model: Model) -> int | None:
         """How many batches the model's optimiser has seen, in files too; None without one that counts."""
         iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
         return None if iterations is None else int(iterations.numpy())
 
-    def strategy_scope(self, model: Any) -> Any:
+    def strategy_scope(self, model: Model) -> Any:
         """The context in which the model's variables live."""
         strategy = getattr(model, "distribute_strategy", None)
         return nullcontext() if strategy is None else strategy.scope()
 
-    def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
+    def forget_sublayers(self, layer: Layer, sublayers: list[Any]) -> None:
         """Takes sub-layers out of a layer's tracking; call inside `unlocked`."""
         raise NotImplementedError
 
     def add_state(
-        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+        self, layer: Layer, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
     ) -> Any:
         """A float32 weight, of one value at first, that agrees across replicas of a strategy."""
         raise NotImplementedError
 
-    def raw(self, variable: Any) -> Any:
+    def raw(self, variable: Variable) -> Any:
         """The `tf.Variable` behind a Keras variable, never autocast."""
         raise NotImplementedError
 
-    def number(self, variable: Any) -> float | None:
+    def number(self, variable: Variable) -> float | None:
         """What a scalar variable holds now, in a graph too; None for one that Keras has yet to make."""
         raw = self.raw(variable)
         first = getattr(raw, "values", (raw,))[0]  # replicas agree
@@ -159,7 +160,7 @@ class Flavor:
         """Whether the layer that runs now was called for training."""
         raise NotImplementedError
 
-    def checkpoint_with(self, layer: Any, name: str, part: Any) -> None:
+    def checkpoint_with(self, layer: Layer, name: str, part: Any) -> None:
         """Makes `tf.train.Checkpoint` store a part of a layer, where Keras does not."""
 
     def __repr__(self) -> str:

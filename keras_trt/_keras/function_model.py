@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._names import unique
 from keras_trt._nests import Nest
 from keras_trt.errors import ModelError
 
 
 def function_model(
-    flavor: Flavor, model: Any, function: Callable[..., Any], inputs: dict[str, Nest], name: str
+    flavor: Flavor, model: Model, function: Callable[..., Any], inputs: dict[str, Nest], name: str
 ) -> Any:
     """A functional model that computes `function(model, **inputs)`.
 
@@ -59,7 +60,7 @@ def _layer_class(flavor: Flavor) -> Any:
     class FunctionOfModel(flavor.keras.layers.Layer):  # type: ignore[name-defined]
         """Computes a function of a model that it holds."""
 
-        def __init__(self, model: Any, function: Callable[..., Any], **options: Any) -> None:
+        def __init__(self, model: Model, function: Callable[..., Any], **options: Any) -> None:
             super().__init__(autocast=False, **options)
             self.model = model
             self.function = function

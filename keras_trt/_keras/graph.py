@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.types import Layer, Model
 from keras_trt._names import unique
 
 Shape = tuple[int | None, ...]
@@ -71,7 +72,7 @@ class LayerGraph:
         return len(self.consumers(tensor)) + self.outputs.count(tensor)
 
 
-def layer_graph(flavor: Flavor, model: Any) -> LayerGraph | None:
+def layer_graph(flavor: Flavor, model: Model) -> LayerGraph | None:
     """The graph of a Functional or Sequential model, nested ones expanded; None for others."""
     if not flavor.is_functional(model):
         return None
@@ -92,7 +93,7 @@ class _Expansion:
         self.nodes: list[Node] = []
         self.keys: set[str] = set()
 
-    def expand(self, model: Any, prefix: str, names: dict[int, str]) -> tuple[str, ...]:
+    def expand(self, model: Model, prefix: str, names: dict[int, str]) -> tuple[str, ...]:
         """Adds a model's calls to `nodes`; `names` maps its own tensors to global names."""
         flavor = self.flavor
         for layer, reads, makes, arguments in flavor.calls(model):
@@ -113,7 +114,7 @@ class _Expansion:
 
 def _node(
     flavor: Flavor,
-    layer: Any,
+    layer: Layer,
     key: str,
     path: str,
     inputs: list[str],
@@ -141,7 +142,7 @@ def _constants(flavor: Flavor, arguments: Any, reads: list[Any]) -> tuple[Shape,
     )
 
 
-def kind_of(flavor: Flavor, layer: Any) -> str:
+def kind_of(flavor: Flavor, layer: Layer) -> str:
     """The nearest class in a layer's family that Keras itself defines, by name."""
     if not flavor.is_layer(layer):
         return f"ops.{type(layer).__name__}"
@@ -153,7 +154,7 @@ def kind_of(flavor: Flavor, layer: Any) -> str:
     return type(layer).__name__
 
 
-def is_linear(flavor: Flavor, layer: Any) -> bool:
+def is_linear(flavor: Flavor, layer: Layer) -> bool:
     """Whether the layer's activation is absent or the identity."""
     activation = getattr(layer, "activation", None)
     return activation is None or activation is flavor.keras.activations.linear

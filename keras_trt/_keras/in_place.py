@@ -8,17 +8,18 @@ from typing import Any
 
 from keras_trt._keras.calls.functions import forget_traces
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 
 
 @contextmanager
-def in_place(flavor: Flavor, model: Any) -> Iterator[Any]:
+def in_place(flavor: Flavor, model: Model) -> Iterator[Any]:
     """A context in which a model's layers and weights may be changed, under its strategy."""
     with flavor.strategy_scope(model):
         yield model
     trace_anew(flavor, model)
 
 
-def trace_anew(flavor: Flavor, model: Any) -> None:
+def trace_anew(flavor: Flavor, model: Model) -> None:
     """Makes a model's compiled steps, and the `tf.function`s in it, follow what its layers do now."""
     for part in (model, *(layer for _, layer in flavor.walk(model))):
         forget_traces(part)

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_trt._keras.copying.keras3 import kinds
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model, Variable
 from keras_trt._private import private
 
 
@@ -26,7 +27,7 @@ class Keras3(Flavor):
 
         return keras
 
-    def is_functional(self, model: Any) -> bool:
+    def is_functional(self, model: Model) -> bool:
         if isinstance(model, self.keras.Sequential):
             return private(model, "_functional", "keras") is not None
         from keras.src.models.functional import Functional
@@ -44,7 +45,7 @@ class Keras3(Flavor):
             issubclass(model_class, self.keras.Sequential) or functional_like_constructor(model_class)
         )
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
+    def calls(self, model: Model) -> list[tuple[Any, list[Any], list[Any], Any]]:
         by_depth = _graph_model(model)._nodes_by_depth
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
         return [
@@ -53,17 +54,17 @@ class Keras3(Flavor):
             if not n.is_input
         ]
 
-    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
+    def endpoints(self, model: Model) -> tuple[list[Any], list[Any]]:
         graph = _graph_model(model)
         return self.keras.tree.flatten(graph.inputs), self.keras.tree.flatten(graph.outputs)
 
-    def input_nest(self, model: Any) -> Any:
+    def input_nest(self, model: Model) -> Any:
         return _graph_model(model)._inputs_struct if self.is_functional(model) else None
 
     def copy_kinds(self) -> Iterator[tuple[type, Any]]:
         return kinds()
 
-    def batches_trained(self, model: Any) -> int | None:
+    def batches_trained(self, model: Model) -> int | None:
         # `iterations` counts updates, of which there are fewer when gradients are accumulated.
         optimizer = getattr(model, "optimizer", None)
         if not isinstance(optimizer, self.keras.optimizers.Optimizer):  # not compiled
@@ -112,14 +113,14 @@ class Keras3(Flavor):
     def checkpoint_with(self, layer: Any, name: str, part: Any) -> None:
         layer._track_trackable(part, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
 
-    def raw(self, variable: Any) -> Any:
+    def raw(self, variable: Variable) -> Any:
         if not isinstance(variable, self.keras.Variable):
             return variable
         value = private(variable, "_value", "keras")
         return variable.value if value is None else value  # None while Keras builds a model symbolically
 
 
-def _graph_model(model: Any) -> Any:
+def _graph_model(model: Model) -> Any:
     """A Sequential keeps its graph in a Functional model inside."""
     import keras
 

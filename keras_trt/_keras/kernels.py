@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_trt._keras.types import Layer
 from keras_trt.errors import InputError
 
 
@@ -106,7 +107,7 @@ def registered_classes() -> tuple[type, ...]:
     return tuple(_REGISTERED)
 
 
-def kernels_of(layer: Any) -> tuple[Kernel, ...]:
+def kernels_of(layer: Layer) -> tuple[Kernel, ...]:
     """The weight variables of a layer that exist on it; empty for a layer without any.
 
     A layer's twin or subclass counts as its base class. Sub-layers are not looked into.
@@ -114,12 +115,12 @@ def kernels_of(layer: Any) -> tuple[Kernel, ...]:
     return _first_of_each(row for row in _resolved(layer) if hasattr(layer, row.name))
 
 
-def kernel_of(layer: Any, name: str) -> Kernel:
+def kernel_of(layer: Layer, name: str) -> Kernel:
     """The row of one of a layer's weight variables, found without touching the variable."""
     return next(row for row in _resolved(layer) if row.name == name)
 
 
-def input_width(layer: Any, name: str) -> int:
+def input_width(layer: Layer, name: str) -> int:
     """How many inputs each output of one of a layer's kernels sums over."""
     shape = getattr(layer, name).shape
     channels = {axis % len(shape) for axis in kernel_of(layer, name).channel_axes}

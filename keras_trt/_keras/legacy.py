@@ -10,6 +10,7 @@ from typing import Any
 from keras_trt._deps import require
 from keras_trt._keras.copying.legacy import kinds
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Layer, Model, Variable
 from keras_trt._private import private
 
 
@@ -24,7 +25,7 @@ class LegacyKeras(Flavor):
         """The `tf_keras` module."""
         return require("tf_keras", install="tf-keras")
 
-    def is_functional(self, model: Any) -> bool:
+    def is_functional(self, model: Model) -> bool:
         return self.is_model(model) and bool(private(model, "_is_graph_network", "tf_keras"))
 
     def writes_layers(self, model_class: Any) -> bool:
@@ -58,7 +59,7 @@ class LegacyKeras(Flavor):
         return kinds()
 
     @contextmanager
-    def unlocked(self, layer: Any) -> Iterator[None]:
+    def unlocked(self, layer: Layer) -> Iterator[None]:
         yield
 
     def makers(self, layer_class: Any) -> list[str]:
@@ -67,7 +68,7 @@ class LegacyKeras(Flavor):
         late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
         return late if default else ["build", *late]
 
-    def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
+    def forget_sublayers(self, layer: Layer, sublayers: list[Any]) -> None:
         """Deleting the attribute is enough here."""
 
     def add_state(
@@ -88,7 +89,7 @@ class LegacyKeras(Flavor):
 
         return base_layer_utils.call_context().training is True
 
-    def raw(self, variable: Any) -> Any:
+    def raw(self, variable: Variable) -> Any:
         from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable
 
         return (

@@ -8,12 +8,13 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import ModelError
 
 Make = Callable[[str, Any], Any]
 
 
-def rewire(flavor: Flavor, model: Any, make: Make, drop: set[str]) -> Any:
+def rewire(flavor: Flavor, model: Model, make: Make, drop: set[str]) -> Any:
     """A model of the same graph and names on new layers.
 
     Args:
@@ -92,7 +93,7 @@ class _Rewiring:
         rebuilt._trainable = model._trainable  # its layers have flags of their own
         return rebuilt
 
-    def _path(self, layer: Any, prefix: str) -> str:
+    def _path(self, layer: Layer, prefix: str) -> str:
         return self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
 
     def _layer(self, layer: Any, prefix: str) -> Any:
@@ -105,7 +106,7 @@ class _Rewiring:
             self.made[id(layer)] = made
         return self.made[id(layer)]
 
-    def _call(self, layer: Any, prefix: str, args: Any, kwargs: Any) -> Any:
+    def _call(self, layer: Layer, prefix: str, args: Any, kwargs: Any) -> Any:
         if self._path(layer, prefix) in self.drop:
             return args[0] if args else next(iter(kwargs.values()))
         return self._layer(layer, prefix)(*args, **kwargs)
@@ -122,7 +123,7 @@ class _Rewiring:
             rebuilt.build(model.input_shape)
         return rebuilt
 
-    def _keras3_functional(self, model: Any, prefix: str) -> Any:
+    def _keras3_functional(self, model: Model, prefix: str) -> Any:
         keras = self.flavor.keras
         with _uncompiled(model):  # clone_model would compile the copy too
             return keras.models.clone_model(
@@ -150,12 +151,12 @@ class _Rewiring:
         return keras.Model(inputs, outputs, name=model.name)
 
 
-def rename(flavor: Flavor, layer: Any, name: str) -> None:
+def rename(flavor: Flavor, layer: Layer, name: str) -> None:
     """Gives a layer that is not yet part of a model another name."""
     setattr(layer, "name" if flavor.name == "keras3" else "_name", name)
 
 
-def new_inputs(flavor: Flavor, model: Any, prefix: str = "") -> Any:
+def new_inputs(flavor: Flavor, model: Model, prefix: str = "") -> Any:
     """Fresh inputs for calling a functional model, in its own nest; named as its inputs, after `prefix`."""
 
     def fresh(tensor: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"#\d+$")  # of a layer that shares its name, see `Flavor.walk`
 
 
-def selected(path: str, layer: Any, only: Any = None, skip: Any = ()) -> bool:
+def selected(path: str, layer: Layer, only: Any = None, skip: Any = ()) -> bool:
     """Whether a layer is among `only` (all, when None) and not among `skip`.
 
     Args:
@@ -68,11 +69,11 @@ class _Located:
     name: str
     layers: tuple[Any, ...]
 
-    def __contains__(self, layer: Any) -> bool:
+    def __contains__(self, layer: Layer) -> bool:
         return any(layer is other for other in self.layers)
 
 
-def located(flavor: Flavor, model: Any, choice: Any, copy: Any = None) -> Any:
+def located(flavor: Flavor, model: Model, choice: Any, copy: Any = None) -> Any:
     """`only` or `skip` with the layers of a model in it told from others of the same name.
 
     Args:
@@ -109,7 +110,7 @@ def _choices(value: Any) -> list[Any]:
     return [value]
 
 
-def _matches(choice: Any, path: str, layer: Any) -> bool:
+def _matches(choice: Any, path: str, layer: Layer) -> bool:
     if isinstance(choice, _Located):
         return layer in choice
     if isinstance(choice, type):

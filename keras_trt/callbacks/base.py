@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.types import Model
 
 
 class _KerasToo:
@@ -46,7 +47,7 @@ class Callback:
         """Called by `fit`."""
         self.params = params
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Model) -> None:
         """Called by `fit`; from now on the callback is one of this model's Keras, too."""
         self.model = model
         base = flavor_of(model).keras.callbacks.Callback

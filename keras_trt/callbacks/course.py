@@ -34,12 +34,12 @@ def refuse_beside_a_saved_schedule(**given: Any) -> None:
         InputError: Something else was given.
     """
     usual = {"pattern": "unstructured", "strategy": "uniform", "only": None, "skip": ()}
-    said = {name: value for name, value in given.items() if name not in usual or value != usual[name]}
-    if said:
+    changed = {name: value for name, value in given.items() if name not in usual or value != usual[name]}
+    if changed:
         raise InputError(
             "Say how much to prune: `Prune(0.8, ...)` or a schedule. `Prune()` alone follows the schedule of "
             "`prune_model(model, schedule=...)`, which takes these arguments itself. "
-            f"Received: {', '.join(f'{name}={value!r}' for name, value in said.items())}"
+            f"Received: {', '.join(f'{name}={value!r}' for name, value in changed.items())}"
         )
 
 

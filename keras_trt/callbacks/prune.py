@@ -10,6 +10,7 @@ from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
+from keras_trt._keras.types import Model
 from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
@@ -132,7 +133,7 @@ class Prune(OnceBuilt, Callback):
         """Fraction of zeros over the pruned weights, as they are now."""
         return 0.0 if self._pruner is None else self._pruner.sparsity()
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Model) -> None:
         """Takes the model to prune; called by `fit`."""
         if self.model is not None and model is not self.model:  # nothing learned on another model counts
             self._next = 0
@@ -250,7 +251,7 @@ class Prune(OnceBuilt, Callback):
         warn_of_end(plan, last=self._start + (epochs - epoch) * steps - at - 1)
 
 
-def _mask_what_is_zero(model: Any) -> bool:
+def _mask_what_is_zero(model: Model) -> bool:
     """Other callbacks may have restored weights of another level than the one that the masks are for."""
     masking.rebind(model)
     return False

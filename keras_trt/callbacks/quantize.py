@@ -10,6 +10,7 @@ from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import in_place, trace_anew
+from keras_trt._keras.types import Model
 from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
@@ -201,7 +202,7 @@ class Quantize(OnceBuilt, Callback):
                 verbose=self.verbose,
             )
 
-    def _tidy(self, model: Any) -> bool:
+    def _tidy(self, model: Model) -> bool:
         """What must be done after an exception, or after weights of another epoch were restored."""
         return unfreeze_batchnorm(flavor_of(model), model) or self.start_epoch > 0
 

@@ -13,6 +13,7 @@ import onnx
 
 from keras_trt._formats import float_type, is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.types import Model
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
 from keras_trt.compare.layerwise import compare_layers
@@ -48,7 +49,7 @@ class Comparison:
 
 
 def compare_with_keras(
-    model: Any, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor] = (), data: Any = None
+    model: Model, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor] = (), data: Any = None
 ) -> Comparison:
     """Runs Keras and the ONNX file on a probe batch, on the runners in the order in which `load` tries them.
 
@@ -175,7 +176,7 @@ class _Tried:
 
 
 def _check_unrounded(
-    model: Any, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor], feeds: Feeds
+    model: Model, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor], feeds: Feeds
 ) -> None:
     """Compares with the activations in float on both sides, to float precision: rounding hides small errors.
 
@@ -199,7 +200,7 @@ def _check_unrounded(
             raise ExportError(f"With its activations unrounded: {tried.verdict(answers)}")
 
 
-def _first_layer(model: Any, bundle: Bundle, feeds: Feeds) -> str | None:
+def _first_layer(model: Model, bundle: Bundle, feeds: Feeds) -> str | None:
     """The first layer of the file that differs from Keras, when that can be seen."""
     try:
         return compare_layers(flavor_of(model), model, bundle, REFERENCE.name, feeds)[1]

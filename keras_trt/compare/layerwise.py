@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +20,7 @@ from onnx_ir.passes import common
 from keras_trt._formats import float_type, is_quantized
 from keras_trt._keras.calls.record import Call, recorded
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._tensors import TensorSpec
 from keras_trt.bundle import Bundle
 from keras_trt.compare.numbers import without_rounding
@@ -48,7 +48,7 @@ _LAYOUT = (*_PASSED, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
 
 def compare_layers(
     flavor: Flavor,
-    model: Any,
+    model: Model,
     bundle: Bundle,
     name: str,
     feeds: Arrays,
@@ -176,7 +176,7 @@ class _Fit:
 
 
 def _called(
-    flavor: Flavor, model: Any, bundle: Bundle, feeds: Arrays, rounded: bool
+    flavor: Flavor, model: Model, bundle: Bundle, feeds: Arrays, rounded: bool
 ) -> tuple[list[Call], dict[str, np.ndarray]]:
     with ExitStack() as stack:
         calls = stack.enter_context(recorded(flavor, model))

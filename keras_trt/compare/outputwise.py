@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._tensors import BATCH_AXIS
 from keras_trt.bundle import Manifest
 from keras_trt.compare.verify_report import OutputDifference
@@ -30,7 +31,7 @@ class _KerasRunner(Runner):
 
     name = "keras"
 
-    def __init__(self, model: Any, manifest: Manifest) -> None:
+    def __init__(self, model: Model, manifest: Manifest) -> None:
         super().__init__(manifest)
         self.model, self.manifest = model, manifest
 
@@ -41,7 +42,7 @@ class _KerasRunner(Runner):
 class OutputComparison:
     """Adds up batch by batch how far every runner is from Keras."""
 
-    def __init__(self, model: Any, engines: Mapping[str, EngineModel], keep: bool) -> None:
+    def __init__(self, model: Model, engines: Mapping[str, EngineModel], keep: bool) -> None:
         first = next(iter(engines.values()))
         self.manifest, self.inputs = first.bundle.manifest, first.inputs
         self.outputs = tuple(free_batch(s, self.manifest) for s in self.manifest.outputs)  # of the graph

@@ -84,7 +84,7 @@ def verify(
         on_cpu, in_float32 = _for_cpu(bundle, stack)
         engines, missing = _engines(bundle, on_cpu, stack)
         notes = [*_changed(bundle), *in_float32, *missing]
-        job = OutputComparison(model, engines, metric is not None)
+        outputs = OutputComparison(model, engines, metric is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
         for done, (x, y) in enumerate(batches, start=1):
@@ -92,15 +92,17 @@ def verify(
                 raise InputError(
                     "`metric` compares with targets: give `data=(inputs, targets)`. Received: no targets"
                 )
-            job.add(x, y)
+            outputs.add(x, y)
             bar.update(done)
         if done != bar.target:  # an end that could not be known ends the line, too
             bar.update(done, finalize=True)
-        layers, first, unseen = _layers(flavor, model, on_cpu, engines, job.probe)
+        layers, first, unseen = _layers(flavor, model, on_cpu, engines, outputs.probe)
         notes += unseen
-        expected = run(model, bundle.manifest, job.probe)
-        allowed = allowed_differences(model, bundle.manifest, job.probe, expected, on_cpu.manifest.precision)
-    differences = job.differences(allowed)
+        expected = run(model, bundle.manifest, outputs.probe)
+        allowed = allowed_differences(
+            model, bundle.manifest, outputs.probe, expected, on_cpu.manifest.precision
+        )
+    differences = outputs.differences(allowed)
     off = [d for d in differences if d.diverges]
     if off and layers and first is None and layers[0].runner not in {d.runner for d in off}:
         notes.append(f"{off[0].runner} differs although every layer agrees on {layers[0].runner}.")
@@ -108,12 +110,12 @@ def verify(
         path=bundle.path,
         name=bundle.manifest.name,
         precision=bundle.manifest.precision,
-        rows=job.rows,
+        rows=outputs.rows,
         runners=tuple(engines),
         differences=differences,
         layers=tuple(layers),
         first_divergence=first,
-        metrics={} if metric is None else job.measured(flavor, metric),
+        metrics={} if metric is None else outputs.measured(flavor, metric),
         notes=tuple(notes),
     )
 
@@ -169,7 +171,7 @@ def _chosen(bundle: Bundle, name: str) -> tuple[Runner, list[str]]:
 
 def _layers(
     flavor: Flavor,
-    model: Any,
+    model: Model,
     bundle: Bundle,
     engines: Mapping[str, EngineModel],
     feeds: Feeds,

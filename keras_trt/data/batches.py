@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_trt._arguments import check_count
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt.data.odd_data import check_dense, check_entries
 from keras_trt.data.source import Source, batches_made, is_arrays, slices_of, unpacked
 from keras_trt.errors import InputError
@@ -17,7 +18,7 @@ from keras_trt.errors import InputError
 
 def batches(
     flavor: Flavor,
-    model: Any,
+    model: Model,
     data: Any,
     batch_size: int = 32,
     steps: int | None = None,
@@ -43,7 +44,7 @@ def batches(
 
 
 def batches_with_targets(
-    flavor: Flavor, model: Any, data: Any, batch_size: int = 32, steps: int | None = None
+    flavor: Flavor, model: Model, data: Any, batch_size: int = 32, steps: int | None = None
 ) -> Iterator[tuple[Any, Any]]:
     """Yields (inputs, targets); targets are None where the data holds none.
 
@@ -64,7 +65,7 @@ def batches_with_targets(
     return _pairs(flavor, model, _source(data, batch_size, steps))
 
 
-def _pairs(flavor: Flavor, model: Any, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
+def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
     nest, count = _declared(flavor, model), 0
     inputs = 1 if nest is None else len(flavor.tf.nest.flatten(nest))
     for batch in source.items:
@@ -137,7 +138,7 @@ def _source(data: Any, batch_size: int, steps: int | None) -> Source:
     return slices_of(data, batch_size, steps) if is_arrays(data) else batches_made(data, steps)
 
 
-def _packed(flavor: Flavor, model: Any, x: Any) -> Any:
+def _packed(flavor: Flavor, model: Model, x: Any) -> Any:
     """The batch in the structure the model declares; Keras warns about any other."""
     nest = flavor.input_nest(model)
     return x if nest is None else flavor.tf.nest.pack_sequence_as(nest, _in_order(flavor, nest, x))
@@ -176,7 +177,7 @@ def _alike(nest: Any, x: Any) -> list[Any] | None:
     return None if any(part is None for part in found) else [leaf for part in found for leaf in part or ()]
 
 
-def _declared(flavor: Flavor, model: Any) -> Any:
+def _declared(flavor: Flavor, model: Model) -> Any:
     """The nest of symbolic inputs that a model is called with; None where it has none."""
     nest = flavor.input_nest(model)
     return (getattr(model, "inputs", None) or None) if nest is None else nest
@@ -186,7 +187,7 @@ def _name(tensor: Any) -> str:
     return str(tensor.name.split(":")[0])
 
 
-def _check(flavor: Flavor, model: Any, x: Any, argument: str) -> None:
+def _check(flavor: Flavor, model: Model, x: Any, argument: str) -> None:
     """Compares a batch with the model's declared inputs, when it has any."""
     nest = _declared(flavor, model)
     if nest is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError
 
 Metric = Callable[[Any, Any], float]
@@ -26,7 +27,9 @@ def inputs_and_targets(data: Any, metric: Metric | None) -> tuple[Any, Any]:
     return x, y
 
 
-def loss_against(model: Any, x: Any, y: Any, metric: Metric | None, batch_size: int) -> Callable[..., float]:
+def loss_against(
+    model: Model, x: Any, y: Any, metric: Metric | None, batch_size: int
+) -> Callable[..., float]:
     """A function that measures how much worse the model is than it is now.
 
     Args:

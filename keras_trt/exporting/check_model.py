@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt.errors import ModelError
 from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.trace.weights import view
 
 
-def check_weights(flavor: Flavor, model: Any) -> None:
+def check_weights(flavor: Flavor, model: Model) -> None:
     """Makes sure that every weight is finite.
 
     Raises:
@@ -34,7 +35,7 @@ def check_weights(flavor: Flavor, model: Any) -> None:
             )
 
 
-def check_types(flavor: Flavor, model: Any) -> None:
+def check_types(flavor: Flavor, model: Model) -> None:
     """Makes sure that no layer computes in float64, which TensorRT does not have, or holds bfloat16 weights.
 
     tf2onnx writes an opset whose convolutions and products take no bfloat16; it is chosen at export.
@@ -58,7 +59,7 @@ def check_types(flavor: Flavor, model: Any) -> None:
             )
 
 
-def check_kernel_types(flavor: Flavor, model: Any, inventory: Iterable[QuantizedTensor]) -> None:
+def check_kernel_types(flavor: Flavor, model: Model, inventory: Iterable[QuantizedTensor]) -> None:
     """Makes sure that quantised weights are float32, which holds the grid exactly.
 
     Raises:

@@ -24,7 +24,7 @@ from keras_trt.exporting.check_model import (
     check_weights,
     computed,
 )
-from keras_trt.exporting.export_onnx import Job, export_onnx
+from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
 from keras_trt.exporting.report import ExportReport
 from keras_trt.exporting.stages import Stages
 from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
@@ -154,7 +154,7 @@ def export(
     if silent:
         notes = [*notes, f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
     notes = [*notes, *traced.notes]
-    job = Job(
+    request = ExportRequest(
         model,
         traced,
         found,
@@ -170,7 +170,7 @@ def export(
         verbose=verbose,
         **common,
     )
-    return export_onnx(job, stages, notes)
+    return export_onnx(request, stages, notes)
 
 
 def _check_arguments(
@@ -196,7 +196,7 @@ def _repeatable(data: Any) -> Any:
     return deque(data) if isinstance(data, Iterator) else data
 
 
-def _quantized(model: Any, precision: str | None, data: Any, stages: Stages) -> Any:
+def _quantized(model: Model, precision: str | None, data: Any, stages: Stages) -> Any:
     """The model, or a quantised and calibrated copy when that was asked for."""
     from keras_trt.quantize import calibrate, quantize_model
 

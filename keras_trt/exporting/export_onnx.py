@@ -48,13 +48,13 @@ _NOT_MEASURED = (
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportRequest:
     """One export: a model and how it is to be exported, checked.
 
     Attributes:
         model: The Keras model as it was traced.
         traced: Its trace.
-        found: What is quantised in it.
+        quantized: What is quantised in it.
         target: The folder to write.
         overwrite: Whether an older bundle there may be replaced.
         batch: (min, opt, max) batch sizes.
@@ -72,7 +72,7 @@ class Job:
 
     model: Any
     traced: Trace
-    found: list[QuantizedTensor]
+    quantized: list[QuantizedTensor]
     target: Path
     overwrite: bool
     batch: tuple[int, int, int]
@@ -88,11 +88,11 @@ class Job:
     verbose: int
 
 
-def export_onnx(job: Job, stages: Stages, notes: Sequence[str] = ()) -> ExportReport:
+def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = ()) -> ExportReport:
     """Writes the bundle, whole or not at all.
 
     Args:
-        job: What to export, and how.
+        request: What to export, and how.
         stages: Shows and times what happens.
         notes: For the report.
 
@@ -100,53 +100,65 @@ def export_onnx(job: Job, stages: Stages, notes: Sequence[str] = ()) -> ExportRe
         ExportError: The model cannot be converted, or the result differs from Keras.
         EngineError: TensorRT refused the graph.
     """
-    said = list(notes)
     with stages("convert"):
-        graph = convert(job.traced, job.opset)
+        graph = convert(request.traced, request.opset)
     with stages("optimise"):
-        kept = _optimise(graph, job, said)
-    said += [f"TensorRT: {obstacle}" for obstacle in obstacles(graph, job.traced.layers)]
-    with write_bundle(job.target, job.overwrite) as folder:
+        kept, overflow = _optimise(graph, request)
+    obstacle_notes = (f"TensorRT: {obstacle}" for obstacle in obstacles(graph, request.traced.layers))
+    notes = [*notes, *overflow, *obstacle_notes]
+    with write_bundle(request.target, request.overwrite) as folder:
         with stages("write"):
-            weighted = list(products(graph, job.traced.layers))
-            if job.found:
-                said += unknown_work(flavor_of(job.model), job.model, float_work(weighted))
-            bundle = _write(folder, graph, weighted, job)
+            weighted = list(products(graph, request.traced.layers))
+            if request.quantized:
+                notes += unknown_work(flavor_of(request.model), request.model, float_work(weighted))
+            bundle = _write(folder, graph, weighted, request)
         compared = Comparison()
-        if job.verify:
+        if request.verify:
             with stages("verify"):
-                compared = compare_with_keras(job.model, job.traced, bundle, job.found, job.data)
-            said += compared.notes
-        bundle = _with_probe(bundle, compared.probe, job)
+                compared = compare_with_keras(
+                    request.model, request.traced, bundle, request.quantized, request.data
+                )
+            notes += compared.notes
+        bundle = _with_probe(bundle, compared.probe, request)
         plan = None
-        if job.engine is not None:
+        if request.engine is not None:
             with stages("build"):
-                plan = _build(bundle, job, weighted, kept, said)
+                plan, building = _build(bundle, request, weighted, kept)
+            notes += building
         elif not available_builders():
-            said.append(_NO_BUILDER)
-        report = _report(bundle, graph, weighted, compared, plan, job)
-    return replace(report, kept_float32=kept, seconds=stages.seconds, notes=tuple(said))
+            notes.append(_NO_BUILDER)
+        report = _report(bundle, graph, weighted, compared, plan, request)
+    return replace(report, kept_float32=kept, seconds=stages.seconds, notes=tuple(notes))
 
 
-def _optimise(graph: ir.Model, job: Job, notes: list[str]) -> dict[str, str]:
-    """Runs the passes on a converted graph, in place, and checks it; why nodes stayed in float32."""
-    layers, stored = job.traced.layers, [t for t in job.found if t.stored]
+def _optimise(graph: ir.Model, request: ExportRequest) -> tuple[dict[str, str], list[str]]:
+    """Runs the passes on a graph, in place, and checks it; why nodes stayed in float32, and notes."""
+    notes: list[str] = []
+
+    def overflowing(graph: ir.Model) -> dict[str, str]:
+        reasons, measuring = _overflowing(request, graph)
+        notes.extend(measuring)
+        return reasons
+
+    layers, stored = request.traced.layers, [t for t in request.quantized if t.stored]
     kept = run_passes(
         graph,
         layers,
-        opset=job.opset,
-        quantized=Counter(t.layer for t in stored) if job.found else None,
+        opset=request.opset,
+        quantized=Counter(t.layer for t in stored) if request.quantized else None,
         weights={t.layer: Format(t.format, t.block) for t in stored if t.format != "int8"},
-        activations={t.layer: t.format for t in job.found if t.kind == "activation" and t.format != "int8"},
-        floats=float_type(job.precision),
-        keep_float32=job.traced.normalizations,
-        find_overflow=partial(_overflowing, job, notes),
+        activations={
+            t.layer: t.format for t in request.quantized if t.kind == "activation" and t.format != "int8"
+        },
+        floats=float_type(request.precision),
+        keep_float32=request.traced.normalizations,
+        find_overflow=overflowing,
     )
-    check_graph(graph, layers, job.found)
-    _check_size(graph, job.external_data)
-    if job.engine is not None:
+    check_graph(graph, layers, request.quantized)
+    _check_size(graph, request.external_data)
+    if request.engine is not None:
         check_importable(graph, layers)
-    return kept
+    return kept, notes
 
 
 def _check_size(graph: ir.Model, external_data: bool | None) -> None:
@@ -159,31 +171,28 @@ def _check_size(graph: ir.Model, external_data: bool | None) -> None:
         )
 
 
-def _overflowing(job: Job, notes: list[str], graph: ir.Model) -> dict[str, str]:
-    """Which layers float16 cannot hold, and why; says so in the notes."""
-    if job.data is None:
-        notes.append(_NOT_MEASURED)
-        return {}
-    feed = partial(batches, flavor_of(job.model), job.model, job.data)
+def _overflowing(request: ExportRequest, graph: ir.Model) -> tuple[dict[str, str], list[str]]:
+    """Which layers float16 cannot hold, and why; and notes that say so."""
+    if request.data is None:
+        return {}, [_NOT_MEASURED]
+    feed = partial(batches, flavor_of(request.model), request.model, request.data)
     try:
-        found = find_overflow(graph, job.traced, feed, job.batch)
+        reasons = find_overflow(graph, request.traced, feed, request.batch)
     except RunnerError as e:
-        notes.append(f"Whether values overflow float16 was not checked: {e}")
-        return {}
-    notes.extend(f"{reason[0].upper()}{reason[1:]}." for reason in found.values())
-    return found
+        return {}, [f"Whether values overflow float16 was not checked: {e}"]
+    return reasons, [f"{reason[0].upper()}{reason[1:]}." for reason in reasons.values()]
 
 
-def _write(folder: Path, graph: ir.Model, weighted: list[Product], job: Job) -> Bundle:
+def _write(folder: Path, graph: ir.Model, weighted: list[Product], request: ExportRequest) -> Bundle:
     """The ONNX file and the manifest."""
-    external = write.write_onnx(graph, folder, external=job.external_data)
+    external = write.write_onnx(graph, folder, external=request.external_data)
     manifest = manifest_of(
         folder,
-        job.traced,
+        request.traced,
         weighted,
-        job.found,
-        batch=job.batch,
-        precision=job.precision,
+        request.quantized,
+        batch=request.batch,
+        precision=request.precision,
         opset=graph.opset_imports[""],
         external=external,
     )
@@ -191,40 +200,42 @@ def _write(folder: Path, graph: ir.Model, weighted: list[Product], job: Job) -> 
     return Bundle(folder, manifest)
 
 
-def _with_probe(bundle: Bundle, probe: Probe | None, job: Job) -> Bundle:
+def _with_probe(bundle: Bundle, probe: Probe | None, request: ExportRequest) -> Bundle:
     """The bundle with the rows by which `load` tries a runner; the user's own only when they may leave."""
-    if probe is None or not job.probe:
-        probe = Probe(made_up(job.model, job.traced, rows_of(job.traced.inputs, bundle.manifest.batch)))
+    if probe is None or not request.probe:
+        probe = Probe(
+            made_up(request.model, request.traced, rows_of(request.traced.inputs, bundle.manifest.batch))
+        )
     digest = write_probe(bundle.path, probe, bundle.manifest)
     manifest = replace(bundle.manifest, probe_sha256=digest)
     write_manifest(bundle.path, manifest)
     return Bundle(bundle.path, manifest)
 
 
-def _build(bundle: Bundle, job: Job, weighted: list[Product], kept: dict[str, str], notes: list[str]) -> Plan:
+def _build(
+    bundle: Bundle, request: ExportRequest, weighted: list[Product], kept: dict[str, str]
+) -> tuple[Plan, list[str]]:
     """Builds a plan, makes sure it computes what the graph says, and writes it."""
     plan = build_plan(
         bundle.onnx_path,
-        kind=job.engine or "auto",
+        kind=request.engine or "auto",
         batch=bundle.manifest.batch,
         input_shapes=bundle.manifest.axis_sizes,
-        compute_capabilities=job.compute_capabilities,
+        compute_capabilities=request.compute_capabilities,
         sparse_weights=any(p.two_of_four for p in weighted),
-        verbose=job.verbose,
+        verbose=request.verbose,
     )
     computes = {record.name: record.computes for record in plan.audit.weighted}
-    wrong = unreached(weighted, computes, job.precision, kept)
-    if wrong and job.strict:
+    wrong = unreached(weighted, computes, request.precision, kept)
+    if wrong and request.strict:
         raise ExportError(f"{wrong} Pass strict=False to keep the engine all the same.")
     if wrong:
         warnings.warn(wrong, stacklevel=4)  # where `export` was called
-        notes.append(wrong)
     file = bundle.path / plan.stamp.file
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(plan.data)
     write_manifest(bundle.path, replace(bundle.manifest, plans=(plan.stamp,)))
-    notes.extend(plan.warnings)
-    return plan
+    return plan, [*([wrong] if wrong else []), *plan.warnings]
 
 
 def _report(
@@ -233,16 +244,16 @@ def _report(
     weighted: list[Product],
     compared: Comparison,
     plan: Plan | None,
-    job: Job,
+    request: ExportRequest,
 ) -> ExportReport:
     """What was written, as far as the files, the graph and the plan say."""
     files = (bundle.manifest.onnx_file, *bundle.manifest.external_data)
     plans = () if plan is None else ({**asdict(plan.stamp), "computes": plan.audit.precisions},)
     return ExportReport(
-        path=job.target,
-        name=job.traced.name,
-        keras=job.traced.flavor,
-        precision=job.precision,
+        path=request.target,
+        name=request.traced.name,
+        keras=request.traced.flavor,
+        precision=request.precision,
         opset=bundle.manifest.opset,
         onnx_bytes=sum((bundle.path / file).stat().st_size for file in files),
         operators=op_counts(graph),
@@ -250,7 +261,7 @@ def _report(
         float_layers=layers_of(p for p in weighted if p.computes == "float"),
         int8_mac_share=int8_share(weighted),
         fp8_layers=layers_of(p for p in weighted if p.computes == "fp8"),
-        weights=dict(Counter(t.format for t in job.found if t.stored)),
+        weights=dict(Counter(t.format for t in request.quantized if t.stored)),
         sparse_layers=layers_of(p for p in weighted if p.two_of_four),
         differences=tuple(asdict(d) for d in compared.differences),
         verified_with=compared.setting.name if compared.setting else None,

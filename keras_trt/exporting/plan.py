@@ -58,22 +58,24 @@ def plan(
     return with_obstacles(report, model, input_shapes) if check_import else report
 
 
-def with_obstacles(report: Report, model: Any, input_shapes: Any = None) -> Report:
+def with_obstacles(report: Report, model: Model, input_shapes: Any = None) -> Report:
     """A plan with what TensorRT's importer says about each layer."""
     try:
         found = _obstacles(model, input_shapes)
     except (ExportError, ModelError) as e:  # the latter for a subclassed model whose inputs are not known
         return Report(report.title, report.rows, (*report.notes, f"Not checked for TensorRT: {e}"))
-    said: dict[str, list[str]] = {}
+    problems_of: dict[str, list[str]] = {}
     for obstacle in found:
-        said.setdefault(obstacle.layer, []).append(_sentence(obstacle))
-    rows = [{**row, COLUMN: "; ".join(said.pop(row["layer"], []))} for row in report.rows]
+        problems_of.setdefault(obstacle.layer, []).append(_sentence(obstacle))
+    rows = [{**row, COLUMN: "; ".join(problems_of.pop(row["layer"], []))} for row in report.rows]
     empty = dict.fromkeys(report.columns, "")
-    rows += [{**empty, "layer": place, COLUMN: "; ".join(problems)} for place, problems in said.items()]
+    rows += [
+        {**empty, "layer": place, COLUMN: "; ".join(problems)} for place, problems in problems_of.items()
+    ]
     return Report(report.title, tuple(rows), (*report.notes, _summary(found)))
 
 
-def _obstacles(model: Any, input_shapes: Any) -> list[Obstacle]:
+def _obstacles(model: Model, input_shapes: Any) -> list[Obstacle]:
     """Those of the float model: quantisers bring none."""
     model = accept(model).model
     traced = trace(strip(model) if inventory(model) else model, input_shapes)

@@ -13,7 +13,7 @@ from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
-from keras_trt._keras.types import M, Model
+from keras_trt._keras.types import Layer, M, Model
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 from keras_trt.fuse.pairs import Finding, find_pairs
@@ -49,7 +49,7 @@ def fuse_model(model: M) -> M:
     copied = copy_layers(flavor, model)
     folded: list[tuple[str, Any, Any]] = []
 
-    def make(path: str, layer: Any) -> Any:
+    def make(path: str, layer: Layer) -> Any:
         if path not in folds:
             return copied(layer)
         folded.append((path, layer, copy_layer(layer, use_bias=True)))
@@ -83,7 +83,7 @@ def fusion_report(model: Model) -> Report:
     return Report(f"BatchNormalization in {model.name}: {folded} of {len(rows)} fold", rows)
 
 
-def _findings(flavor: Flavor, model: Any) -> list[Finding]:
+def _findings(flavor: Flavor, model: Model) -> list[Finding]:
     graph = layer_graph(flavor, model)
     if graph is None:
         raise ModelError(

@@ -9,7 +9,7 @@ from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
-from keras_trt._keras.types import M
+from keras_trt._keras.types import M, Model
 from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError
 from keras_trt.tfmot.accept import accept
@@ -97,7 +97,7 @@ def _dtype(tensor: Any) -> str:
     return str(getattr(tensor.dtype, "name", tensor.dtype))
 
 
-def _repack(flavor: Flavor, inputs: Any, model: Any) -> Any:
+def _repack(flavor: Flavor, inputs: Any, model: Model) -> Any:
     """The shared inputs in the nest that a model is called with."""
     nest = flavor.tf.nest
     return nest.pack_sequence_as(flavor.input_nest(model), nest.flatten(inputs))

@@ -66,8 +66,8 @@ def run_passes(
         ExportError: A pass failed or found a weight that cannot be int8.
     """
     try:
-        forms = _Formats(quantized, weights or {}, activations or {})
-        return _run(model, tuple(layers), opset, forms, floats, keep_float32, find_overflow)
+        formats = _Formats(quantized, weights or {}, activations or {})
+        return _run(model, tuple(layers), opset, formats, floats, keep_float32, find_overflow)
     except ir.passes.PassError as e:
         cause: BaseException = e
         while cause.__cause__ is not None:
@@ -87,7 +87,7 @@ def _run(
     model: ir.Model,
     layers: tuple[str, ...],
     opset: int,
-    forms: _Formats,
+    formats: _Formats,
     floats: str,
     keep_float32: Iterable[str],
     find_overflow: Callable[[ir.Model], Mapping[str, str]] | None,
@@ -99,10 +99,10 @@ def _run(
     ExplicitPadsPass()(model)  # negative pads stop shape inference
     common.ShapeInferencePass()(model)
     _REWRITE(model)
-    QuantizeWeightsPass(layers, forms.quantized, forms.weights)(model)
-    if forms.activations:
-        RetypeQuantizersPass(layers, forms.activations)(model)
-    used = [MIN_OPSET[floats], *(OPSETS[form.name] for form in forms.weights.values())]
+    QuantizeWeightsPass(layers, formats.quantized, formats.weights)(model)
+    if formats.activations:
+        RetypeQuantizersPass(layers, formats.activations)(model)
+    used = [MIN_OPSET[floats], *(OPSETS[form.name] for form in formats.weights.values())]
     RaiseOpsetPass(max(opset, *used))(model)
     kept: dict[str, str] = {}
     if floats != "float32":

@@ -36,7 +36,7 @@ def sparsity_report(model: Model) -> Report:
     return Report(f"Sparsity of {model.name}: {_zeros(rows) / max(size, 1):.2%} of {size} weights", rows)
 
 
-def facts_by_layer(flavor: Flavor, model: Any) -> dict[str, dict[str, Any]]:
+def facts_by_layer(flavor: Flavor, model: Model) -> dict[str, dict[str, Any]]:
     """The columns of `sparsity_report` for each layer with weights, its variables taken together.
 
     Args:
@@ -88,7 +88,7 @@ def tensorrt_use(weights: np.ndarray, kernel: Kernel) -> str:
     return 'no: the zeros do not have the 2:4 pattern; prune with pattern="2:4"'
 
 
-def _facts(flavor: Flavor, model: Any) -> Iterator[tuple[Weight, dict[str, Any]]]:
+def _facts(flavor: Flavor, model: Model) -> Iterator[tuple[Weight, dict[str, Any]]]:
     """Every weight variable of a model with its columns of the report."""
     masks = [masking.constraint_of(flavor, variable) for *_, variable in masking.weights_in(flavor, model)]
     names = {mask.info["pattern"] for mask in masks if mask is not None and mask.info.get("pattern")}

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.masks import masking
+from keras_trt._keras.types import Model
 from keras_trt.prune.pattern import NofM, Pattern
 from keras_trt.prune.schedule import Schedule
 from keras_trt.prune.strategy import share_out
@@ -30,7 +31,7 @@ class Pruner:
     """
 
     def __init__(
-        self, model: Any, pattern: Pattern, strategy: Any = "uniform", only: Any = None, skip: Any = ()
+        self, model: Model, pattern: Pattern, strategy: Any = "uniform", only: Any = None, skip: Any = ()
     ) -> None:
         self.flavor = flavor_of(model)
         self.model, self.pattern, self.strategy = model, pattern, strategy

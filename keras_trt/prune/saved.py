@@ -8,6 +8,7 @@ from typing import Any
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import InputError
 from keras_trt.prune.pattern import Pattern, parse_pattern
 from keras_trt.prune.schedule import Schedule
@@ -31,13 +32,13 @@ class Plan:
     weights: tuple[str, ...]
     masks: frozenset[int]
 
-    def covers(self, layer: Any) -> bool:
+    def covers(self, layer: Layer) -> bool:
         """Whether one of a layer's variables follows the plan."""
         variables = (masking.variable_of(layer, kernel) for kernel in kernels_of(layer))
         return any(id(variable.constraint) in self.masks for variable in variables if variable is not None)
 
 
-def saved_plan(model: Any) -> Plan:
+def saved_plan(model: Model) -> Plan:
     """The one plan that a model's masks remember.
 
     Raises:

@@ -130,8 +130,8 @@ def parse_schedule(schedule: Any, **options: Any) -> Callable[[int], tuple[bool,
 
 def _as_pair(schedule: Callable[[int], Any], step: int) -> tuple[bool, float]:
     """What a foreign schedule says: TF-MOT returns two tensors, a plain function one number."""
-    said = schedule(step)
-    due, sparsity = said if isinstance(said, (tuple, list)) else (True, said)
+    answer = schedule(step)
+    due, sparsity = answer if isinstance(answer, (tuple, list)) else (True, answer)
     sparsity = float(sparsity)
     if not 0 <= sparsity < 1:
         raise InputError(f"The schedule gave a sparsity outside [0, 1). Received: {sparsity} at step {step}")

@@ -11,6 +11,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import Kernel, is_depthwise
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import located, selected
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.masks import threshold_mask
 from keras_trt.prune.pattern import Pattern
@@ -30,7 +31,7 @@ class Weight(NamedTuple):
         return f"{self.path}.{self.kernel.name}"
 
 
-def find_weights(flavor: Flavor, model: Any, pattern: Pattern, only: Any, skip: Any) -> list[Weight]:
+def find_weights(flavor: Flavor, model: Model, pattern: Pattern, only: Any, skip: Any) -> list[Weight]:
     """The variables that `prune_model` prunes.
 
     Raises:
@@ -47,7 +48,7 @@ def find_weights(flavor: Flavor, model: Any, pattern: Pattern, only: Any, skip: 
 
 
 def examine(
-    flavor: Flavor, model: Any, pattern: Pattern, only: Any, skip: Any
+    flavor: Flavor, model: Model, pattern: Pattern, only: Any, skip: Any
 ) -> Iterator[tuple[Weight, str | None]]:
     """Every weight variable of a model with the reason why it is not pruned, or None."""
     only, skip = (located(flavor, model, choice) for choice in (only, skip))

@@ -13,7 +13,7 @@ from keras_trt._arguments import check_verbose
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
-from keras_trt._keras.types import M
+from keras_trt._keras.types import M, Model
 from keras_trt.data.batches import FirstBatches, batches, check_data, length
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
@@ -75,7 +75,7 @@ def calibrate(
 
 
 def calibrate_keeping(
-    model: Any,
+    model: Model,
     data: Any,
     method: Any = "max",
     *,
@@ -117,7 +117,7 @@ def calibrate_keeping(
     return kept.batches
 
 
-def _observed_call(flavor: Flavor, model: Any, numbers: dict[int, int]) -> Any:
+def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any:
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
     tf = flavor.tf
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+FEWEST_ROWS = 16
+"""Fewer say too little of the mean: corrections from 2 to 8 rows cost small trained networks up to 1 dB."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -87,6 +90,7 @@ class ChannelFit:
 
     shape: tuple[int, ...]
     axis: int = -1
+    _rows: int = field(default=0, repr=False)
     _halves: list[Moments] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -102,6 +106,7 @@ class ChannelFit:
             if values[1, half::2].size
         ]
         with self._lock:
+            self._rows += values.shape[1]
             found = found if self._halves[0].count <= self._halves[1].count else found[::-1]
             for half, moments in enumerate(found):
                 self._halves[half] += moments
@@ -119,7 +124,7 @@ class ChannelFit:
     def value(
         self, gains: bool, shifts: bool, bias: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Gains and shifts of this shape; 1 and 0 where there are none that are finite.
+        """Gains and shifts of this shape; 1 and 0 where none is finite, and for fewer than `FEWEST_ROWS`.
 
         A channel has a gain where one fitted on half of the rows makes the other half's error less than no
         gain, both ways round.
@@ -140,7 +145,7 @@ class ChannelFit:
             without = both.fit(False, shifts)
             better = _unseen(halves, gains, shifts) < _unseen(halves, False, shifts)
             gain, shift = (np.where(better, a, b) for a, b in zip((gain, shift), without, strict=True))
-        finite = np.isfinite(gain) & np.isfinite(shift)
+        finite = np.isfinite(gain) & np.isfinite(shift) & (self._rows >= FEWEST_ROWS)
         return (
             np.where(finite, gain, 1.0).reshape(self.shape),
             np.where(finite, shift, 0.0).reshape(self.shape),

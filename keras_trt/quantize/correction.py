@@ -24,6 +24,7 @@ from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import adds_bias, kernel_of
+from keras_trt._keras.types import Layer, Model
 from keras_trt._process import attributes_replaced
 from keras_trt.quantize.channel_moments import ChannelFit
 from keras_trt.quantize.inventory import twins
@@ -36,7 +37,7 @@ NAMES = (BIAS, GAIN)
 
 
 def places(
-    layer: Any, kernels: Sequence[str], wanted: Sequence[str]
+    layer: Layer, kernels: Sequence[str], wanted: Sequence[str]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of the shift and of the gain that a layer gets; empty for none.
 
@@ -62,13 +63,13 @@ def _gain_shape(layer: Any, kernel: str, bias: tuple[int, ...]) -> tuple[int, ..
     return gain if not bias or math.prod(bias) == math.prod(gain) else ()
 
 
-def corrected(flavor: Flavor, model: Any) -> dict[str, Any]:
+def corrected(flavor: Flavor, model: Model) -> dict[str, Any]:
     """The layers of a quantised model that have a place for a correction, by path."""
     found = twins(flavor, model)
     return {path: layer for path, layer in found if layer.quantization.shift or layer.quantization.gain}
 
 
-def correct(flavor: Flavor, model: Any, batches: Iterable[Any], wanted: Sequence[str] = NAMES) -> None:
+def correct(flavor: Flavor, model: Model, batches: Iterable[Any], wanted: Sequence[str] = NAMES) -> None:
     """Fits the corrections of a quantised model whose ranges are known.
 
     Args:
@@ -107,14 +108,14 @@ def _axis(layer: Any) -> int:
     return -1 - layer.rank if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
-def _measured_call(flavor: Flavor, model: Any, layers: dict[str, Any], numbers: dict[str, int]) -> Any:
+def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers: dict[str, int]) -> Any:
     """The model's call in float as a graph in which these layers compute once more, quantised."""
     tf, rounds = flavor.tf, [False]
 
     def activation(quantizer: Any, x: Any) -> Any:
         return rounded_in_range(flavor, quantizer, x) if rounds[0] else x
 
-    def kernel(layer: Any, floats: Any, rounded: Any) -> Any:
+    def kernel(layer: Layer, floats: Any, rounded: Any) -> Any:
         return rounded if rounds[0] else floats
 
     def measuring(path: str, call: Any) -> Any:
@@ -141,7 +142,7 @@ def _measured_call(flavor: Flavor, model: Any, layers: dict[str, Any], numbers: 
 
 
 @contextmanager
-def _before_activation(layer: Any) -> Iterator[list[Any]]:
+def _before_activation(layer: Layer) -> Iterator[list[Any]]:
     """While open, what a layer gives to its activation, if it has one, goes into a list, too."""
     own, seen = vars(layer).get("activation"), list[Any]()
     if own is None:

@@ -6,9 +6,10 @@ import inspect
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 
 
-def freeze_batchnorm(flavor: Flavor, model: Any) -> None:
+def freeze_batchnorm(flavor: Flavor, model: Model) -> None:
     """Makes every BatchNormalization of a model use its moving statistics, in place.
 
     The layer keeps its class, so that a file written meanwhile is like any other.
@@ -18,7 +19,7 @@ def freeze_batchnorm(flavor: Flavor, model: Any) -> None:
             vars(layer)["call"] = _still(layer)
 
 
-def unfreeze_batchnorm(flavor: Flavor, model: Any) -> bool:
+def unfreeze_batchnorm(flavor: Flavor, model: Model) -> bool:
     """Undoes `freeze_batchnorm`; says whether there was something to undo."""
     frozen = [layer for _, layer in flavor.walk(model) if hasattr(vars(layer).get("call"), "_stands_still")]
     for layer in frozen:

@@ -8,13 +8,14 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.in_place import in_place
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.twins.twins import dequantize_layer, is_twin
 
 
 @contextmanager
-def quantizing(flavor: Flavor, model: Any, scheme: Any) -> Iterator[Any]:
+def quantizing(flavor: Flavor, model: Model, scheme: Any) -> Iterator[Any]:
     """A context in which layers of a model may become twins; an error takes that back.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.types import Model
 from keras_trt.twins.twins import is_silent, is_twin
 
 SWITCHED_OFF = "switched off: trained in float, before `start_epoch`; `quantize_model` switches it on"
@@ -41,7 +42,7 @@ class QuantizedTensor:
     stored: bool = False
 
 
-def inventory(model: Any) -> list[QuantizedTensor]:
+def inventory(model: Model) -> list[QuantizedTensor]:
     """Every quantised tensor of a model, in the order of its layers; none of those switched off."""
     flavor = flavor_of(model)
     found = []
@@ -58,12 +59,12 @@ def inventory(model: Any) -> list[QuantizedTensor]:
     return found
 
 
-def twins(flavor: Flavor, model: Any) -> Iterator[tuple[str, Any]]:
+def twins(flavor: Flavor, model: Model) -> Iterator[tuple[str, Any]]:
     """The quantised layers of a model with their paths."""
     return ((path, layer) for path, layer in flavor.walk(model) if is_twin(layer))
 
 
-def silent_layers(flavor: Flavor, model: Any) -> list[str]:
+def silent_layers(flavor: Flavor, model: Model) -> list[str]:
     """Paths of the twins that are switched off."""
     return [path for path, layer in twins(flavor, model) if is_silent(layer)]
 
@@ -73,6 +74,6 @@ def quantizers_of(layer: Any) -> list[Any]:
     return [*layer.input_quantizers, *layer.inner_quantizers]
 
 
-def activation_quantizers(flavor: Flavor, model: Any) -> Iterator[tuple[str, Any]]:
+def activation_quantizers(flavor: Flavor, model: Model) -> Iterator[tuple[str, Any]]:
     """Every activation quantiser with the path of the layer it belongs to."""
     return ((path, q) for path, layer in twins(flavor, model) for q in quantizers_of(layer))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Layer, Model
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.twins.quantizer import observing, rounded_in_range
 
@@ -32,7 +33,7 @@ class RoundingNoise:
         measurable: Whether there is anything to compare: floats that are finite and the same at each run.
     """
 
-    def __init__(self, flavor: Flavor, model: Any, rows: Any) -> None:
+    def __init__(self, flavor: Flavor, model: Model, rows: Any) -> None:
         found = [(path, layer) for path, layer in twins(flavor, model) if layer.quantization.own]
         self.layers = {path: layer.quantization.scheme.activations for path, layer in found}
         self._rows = rows
@@ -93,7 +94,7 @@ def _ratio(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.square(found - exact).sum() / np.square(exact).sum())
 
 
-def _traced(flavor: Flavor, model: Any, layers: Sequence[Any]) -> Any:
+def _traced(flavor: Flavor, model: Model, layers: Sequence[Any]) -> Any:
     """The model's floating outputs as one graph of (rows, which layers round)."""
     tf = flavor.tf
     position = {id(part): i for i, layer in enumerate(layers) for part in (layer, *quantizers_of(layer))}
@@ -103,7 +104,7 @@ def _traced(flavor: Flavor, model: Any, layers: Sequence[Any]) -> Any:
         def activation(quantizer: Any, x: Any) -> Any:
             return rounded_in_range(flavor, quantizer, x, on[position[id(quantizer)]])
 
-        def weight(layer: Any, floats: Any, quantized: Any) -> Any:
+        def weight(layer: Layer, floats: Any, quantized: Any) -> Any:
             return tf.where(on[position[id(layer)]], quantized, floats)
 
         with observing(activation, weight, weight):

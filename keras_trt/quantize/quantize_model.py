@@ -20,7 +20,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
-from keras_trt._keras.types import M, Model
+from keras_trt._keras.types import Layer, M, Model
 from keras_trt._say import say
 from keras_trt.data.batches import check_data
 from keras_trt.data.source import is_arrays
@@ -181,7 +181,7 @@ def decision_row(decision: Decision) -> dict[str, Any]:
 
 
 def decide(
-    flavor: Flavor, model: Any, scheme: Any = "int8", only: Any = None, skip: Any = ()
+    flavor: Flavor, model: Model, scheme: Any = "int8", only: Any = None, skip: Any = ()
 ) -> dict[str, Decision]:
     """The decision for every layer of a model, by path."""
     layers = list(flavor.walk(model))
@@ -224,7 +224,7 @@ def decide(
 
 def convert(
     flavor: Flavor,
-    model: Any,
+    model: Model,
     scheme: Any = "int8",
     only: Any = None,
     skip: Any = (),
@@ -267,7 +267,7 @@ def convert(
 
 def set_from_data(
     flavor: Flavor,
-    model: Any,
+    model: Model,
     data: Any,
     *,
     method: Any,
@@ -285,7 +285,7 @@ def set_from_data(
     return kept
 
 
-def spare(flavor: Flavor, model: Any, reasons: Mapping[str, str], scheme: Any, skip: Any) -> None:
+def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: Any, skip: Any) -> None:
     """Leaves quantised layers in float, in place, and with them those that only served them.
 
     Args:
@@ -306,7 +306,7 @@ def spare(flavor: Flavor, model: Any, reasons: Mapping[str, str], scheme: Any, s
     trace_anew(flavor, model)
 
 
-def set_ranges(flavor: Flavor, model: Any, ranges: Mapping[str, float]) -> None:
+def set_ranges(flavor: Flavor, model: Model, ranges: Mapping[str, float]) -> None:
     """Sets activation ranges by hand and holds them there; a name counts for all layers that have it."""
     if not isinstance(ranges, Mapping):
         raise InputError(f"`ranges` maps layers to their largest magnitudes. Received: ranges={ranges!r}")
@@ -327,7 +327,7 @@ def set_ranges(flavor: Flavor, model: Any, ranges: Mapping[str, float]) -> None:
             quantizer.observe.assign(0.0)
 
 
-def _alone(flavor: Flavor, path: str, layer: Any) -> Decision:
+def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:
     """The decision for a layer that the graph does not show (inside a custom or composite layer)."""
     children = [c for c in flavor.children(layer) if not flavor.is_quantizer(c)]
     kernels = tuple(kernel.name for kernel in kernels_of(layer))
@@ -338,7 +338,7 @@ def _is_quantized(layer: Any) -> bool:
     return is_twin(layer) and layer.quantization.own
 
 
-def left_float(flavor: Flavor, layer: Any, decision: Decision, others: bool) -> str:
+def left_float(flavor: Flavor, layer: Layer, decision: Decision, others: bool) -> str:
     """Why a layer is float, in a model that has been quantised (`others`) or not."""
     if decision.quantized:
         return LEFT_OUT if others else "can be quantised: call `quantize_model`"

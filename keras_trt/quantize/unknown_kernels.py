@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own, kernels_of
+from keras_trt._keras.types import Layer, Model
 from keras_trt.twins.twins import float_class
 
 _SHARE = 0.01  # of a model's multiply-accumulates; less is not worth a sentence
 
 
-def unknown_kernels(layer: Any) -> list[str]:
+def unknown_kernels(layer: Layer) -> list[str]:
     """The attributes that hold a layer's own matrices, where neither Keras nor a rule knows them."""
     if is_keras_own(float_class(layer)) or kernels_of(layer):
         return []
     return [name for name, value in vars(layer).items() if hasattr(value, "assign") and len(value.shape) > 1]
 
 
-def way_to_register(layer: Any, kernels: Iterable[str]) -> str:
+def way_to_register(layer: Layer, kernels: Iterable[str]) -> str:
     """The line that tells the library."""
     return f"keras_trt.register_layer({float_class(layer).__name__}, kernels={list(kernels)})"
 
 
-def unknown_work(flavor: Flavor, model: Any, float_work: Mapping[str, float]) -> list[str]:
+def unknown_work(flavor: Flavor, model: Model, float_work: Mapping[str, float]) -> list[str]:
     """Sentences on the layers that compute in float because no rule knows their weights.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import Model
 from keras_trt.tfmot.range_loss import made_symmetric
 from keras_trt.tfmot.wrapped import refuse_wrapped
 
@@ -24,7 +25,7 @@ class Accepted(NamedTuple):
     notes: tuple[str, ...]
 
 
-def accept(model: Any, data: Any = None, *, in_place: bool = False) -> Accepted:
+def accept(model: Model, data: Any = None, *, in_place: bool = False) -> Accepted:
     """A user's model, checked and without TF-MOT's wrappers.
 
     Args:

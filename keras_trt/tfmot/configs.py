@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_trt._keras.flavor_of import legacy
 from keras_trt._keras.kernels import kernel_of
+from keras_trt._keras.types import Layer
 from keras_trt.tfmot.imported import import_tfmot
 from keras_trt.twins.fake_quant import TINY, fake_quantize, fake_quantize_weights
 from keras_trt.twins.quantizer import moved_range
@@ -38,7 +39,7 @@ def activation_quantizer() -> type:
         def __init__(self, momentum: float = 0.99) -> None:
             self.momentum = momentum
 
-        def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        def build(self, tensor_shape: Any, name: str, layer: Layer) -> dict[str, Any]:
             return {"amax": flavor.add_state(layer, f"{name}_amax", 0.0)}
 
         def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
@@ -71,7 +72,7 @@ def weight_quantizer() -> type:
         def __init__(self, channel_axes: tuple[int, ...]) -> None:
             self.channel_axes = tuple(channel_axes)
 
-        def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        def build(self, tensor_shape: Any, name: str, layer: Layer) -> dict[str, Any]:
             return {}
 
         def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
@@ -98,22 +99,22 @@ def quantize_config() -> type:
         def __init__(self, kernels: Any = (), quantize_output: bool = False) -> None:
             self.kernels, self.quantize_output = tuple(kernels), quantize_output
 
-        def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
+        def get_weights_and_quantizers(self, layer: Layer) -> list[Any]:
             rows = [kernel_of(layer, name) for name in self.kernels]
             return [(getattr(layer, row.name), weight_quantizer()(row.channel_axes)) for row in rows]
 
-        def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        def set_quantize_weights(self, layer: Layer, quantize_weights: list[Any]) -> None:
             for name, weight in zip(self.kernels, quantize_weights, strict=True):
                 setattr(layer, name, weight)
 
-        def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+        def get_activations_and_quantizers(self, layer: Layer) -> list[Any]:
             return []
 
-        def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        def set_quantize_activations(self, layer: Layer, quantize_activations: list[Any]) -> None:
             """Activation functions stay as they are."""
             return  # autograph cannot read a body of nothing but a docstring
 
-        def get_output_quantizers(self, layer: Any) -> list[Any]:
+        def get_output_quantizers(self, layer: Layer) -> list[Any]:
             return [activation_quantizer()()] if self.quantize_output else []
 
         def get_config(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.graph import LayerGraph, Node, layer_graph
+from keras_trt._keras.types import Model
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.placement import AVERAGE_POOLING, LAYOUT, TRANSPARENT, place
 from keras_trt.tfmot.wrapped import LearnedRange, Unwrapped, unwrap
@@ -57,7 +58,7 @@ class Conversion:
     inputs: tuple[QuantizedInput, ...]
 
 
-def from_tfmot(model: Any) -> Conversion:
+def from_tfmot(model: Model) -> Conversion:
     """Converts a model wrapped by TF-MOT.
 
     Quantised layers become quantised twins under their own names, float weights stay as trained, pruned

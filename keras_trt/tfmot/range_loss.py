@@ -70,7 +70,7 @@ def summary(conversion: Conversion) -> list[str]:
     ]
 
 
-def made_symmetric(model: Any, data: Any = None) -> tuple[Any, list[str]]:
+def made_symmetric(model: Model, data: Any = None) -> tuple[Any, list[str]]:
     """The plain form of any model, and for one that TF-MOT has wrapped what that cost, in sentences.
 
     Args:

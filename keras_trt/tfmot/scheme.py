@@ -12,6 +12,7 @@ from typing import Any
 
 from keras_trt._keras.flavor_of import legacy
 from keras_trt._keras.graph import layer_graph
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import ModelError
 from keras_trt.placement.placement import place
 from keras_trt.tfmot.configs import input_transform, quantize_config
@@ -51,12 +52,12 @@ class Registry:
         """Whether the output of `layer` can be quantised."""
         return not isinstance(layer.get_output_shape_at(0), list)
 
-    def get_quantize_config(self, layer: Any) -> Any:
+    def get_quantize_config(self, layer: Layer) -> Any:
         """A config that quantises the layer's output."""
         return quantize_config()((), True)
 
 
-def _transformed(model: Any, annotated: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _transformed(model: Model, annotated: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """TF-MOT's rewriting: inputs get a `QuantizeLayer`, separable convolutions become two layers."""
     keras_api = import_tfmot().quantization.keras
     split = keras_api.default_8bit.default_8bit_transforms

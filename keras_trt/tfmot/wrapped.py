@@ -19,6 +19,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import rewire
+from keras_trt._keras.types import Layer, Model, Variable
 from keras_trt._private import private
 from keras_trt.errors import ModelError
 
@@ -76,12 +77,12 @@ class Unwrapped:
     ranges: dict[str, LearnedRange] = field(default_factory=dict)
 
 
-def is_wrapped(flavor: Flavor, model: Any) -> bool:
+def is_wrapped(flavor: Flavor, model: Model) -> bool:
     """Whether TF-MOT has wrapped any layer of a model."""
     return any(_is_tfmot(layer) for _, layer in flavor.walk(model))
 
 
-def refuse_wrapped(flavor: Flavor, model: Any) -> None:
+def refuse_wrapped(flavor: Flavor, model: Model) -> None:
     """For what works on a model in place, where wrappers cannot be taken off.
 
     Raises:
@@ -95,7 +96,7 @@ def refuse_wrapped(flavor: Flavor, model: Any) -> None:
         )
 
 
-def unwrap(flavor: Flavor, model: Any) -> Unwrapped:
+def unwrap(flavor: Flavor, model: Model) -> Unwrapped:
     """The plain form of a model made by TF-MOT's `quantize_model`, `quantize_apply` or `prune_low_magnitude`.
 
     Raises:
@@ -108,7 +109,7 @@ def unwrap(flavor: Flavor, model: Any) -> Unwrapped:
     copied = copy_layers(flavor, model)
     made: list[tuple[Any, Any]] = []
 
-    def make(path: str, layer: Any) -> Any:
+    def make(path: str, layer: Layer) -> Any:
         if not _is_tfmot(layer):
             return copied(layer)
         made.append((layer, _plain_layer(layer)))
@@ -132,15 +133,15 @@ def _is_of_tfmot(cls: type) -> bool:
     return cls.__module__.split(".")[0] == _PACKAGE
 
 
-def _is_tfmot(layer: Any) -> bool:
+def _is_tfmot(layer: Layer) -> bool:
     return any(map(_is_of_tfmot, type(layer).__mro__))
 
 
-def _is(layer: Any, name: str) -> bool:
+def _is(layer: Layer, name: str) -> bool:
     return any(cls.__name__ == name and _is_of_tfmot(cls) for cls in type(layer).__mro__)
 
 
-def _is_quantize(layer: Any) -> bool:
+def _is_quantize(layer: Layer) -> bool:
     return _is(layer, "QuantizeLayer")
 
 
@@ -156,13 +157,13 @@ def _held(wrapper: Any, name: str) -> Any:
     return private(wrapper, name, _PACKAGE) if _is(wrapper, "QuantizeWrapper") else ()
 
 
-def _inside(layer: Any) -> Any:
+def _inside(layer: Layer) -> Any:
     for wrapper in _wrappers(layer):
         layer = wrapper.layer
     return layer
 
 
-def _plain_layer(layer: Any) -> Any:
+def _plain_layer(layer: Layer) -> Any:
     """A new layer like the one inside the wrappers, with its own activation."""
     inner = _inside(layer)
     config = inner.get_config()
@@ -201,7 +202,7 @@ def _copy_weights(old: Any, new: Any) -> None:
         variable.assign(source)
 
 
-def _short_name(variable: Any) -> str:
+def _short_name(variable: Variable) -> str:
     return str(variable.name.split("/")[-1].split(":")[0])
 
 
@@ -239,7 +240,7 @@ def _pattern(wrapper: Any) -> str:
     return "unstructured" if (rows, cols) == (1, 1) else f"{rows}x{cols}"
 
 
-def _read_ranges(flavor: Flavor, model: Any, layers: dict[str, Any], found: Unwrapped) -> None:
+def _read_ranges(flavor: Flavor, model: Model, layers: dict[str, Any], found: Unwrapped) -> None:
     """Fills in what the wrappers learned, under the names of the plain model's tensors."""
     graph = layer_graph(flavor, model)
     if graph is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt._private import private
 from keras_trt.data.batches import batches
@@ -27,7 +28,7 @@ class Called:
     dtype: str | None
 
 
-def called_on(flavor: Flavor, model: Any, data: Any = None) -> tuple[Nest, list[str]]:
+def called_on(flavor: Flavor, model: Model, data: Any = None) -> tuple[Nest, list[str]]:
     """The nest of `Called` tensors, and what to say about it.
 
     The data decides about the shapes, and the first call where there is none. Integers in the data decide
@@ -88,7 +89,7 @@ def _recorded(flavor: Flavor, model: Any) -> Nest:
     return map_nest(lambda shape, _: Called((None, *tuple(shape)[1:]), None), nest, is_leaf=is_shape)
 
 
-def _only_argument(model: Any, arguments: list[Any]) -> Any:
+def _only_argument(model: Model, arguments: list[Any]) -> Any:
     if len(arguments) > 1:
         raise ModelError(
             f"The model {model.name!r} was called with {len(arguments)} arguments. Only models that take "

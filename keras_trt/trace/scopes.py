@@ -14,13 +14,14 @@ from typing import Any
 
 from keras_trt._keras.calls.record import Function, replaced_calls
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 
 _SCOPE = re.compile(r"\.ktrt(\d+)")  # behind the layer's path, which is for readers
 _INLINED = re.compile(r"(.+)/(.*)_tfg_inlined_\1_\d+")  # TensorFlow's `<call>/<node>_tfg_inlined_<call>_0`
 
 
 @contextmanager
-def layer_scopes(flavor: Flavor, model: Any) -> Iterator[tuple[str, ...]]:
+def layer_scopes(flavor: Flavor, model: Model) -> Iterator[tuple[str, ...]]:
     """While open, what a layer of the model computes bears its number; gives the layers' paths in that order.
 
     The layer is found whatever calls it: another layer's code, a loop, a `tf.function`, a wrapper.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._names import unique
 from keras_trt._nests import Nest, map_nest
 from keras_trt._private import private
@@ -44,7 +45,7 @@ class Signature:
     notes: tuple[str, ...] = ()
 
 
-def signature_of(flavor: Flavor, model: Any, input_shapes: Any = None, data: Any = None) -> Signature:
+def signature_of(flavor: Flavor, model: Model, input_shapes: Any = None, data: Any = None) -> Signature:
     """Reads the signature off a model, `input_shapes`, data, or a recorded call.
 
     Args:
@@ -120,7 +121,7 @@ def _functional(flavor: Flavor, model: Any, input_shapes: Any) -> Signature:
     return Signature(tuple(infos), input_structure, output_structure, tuple(order), sizes)
 
 
-def _nests(flavor: Flavor, model: Any) -> tuple[Nest, Nest]:
+def _nests(flavor: Flavor, model: Model) -> tuple[Nest, Nest]:
     """The nests of symbolic tensors of a model with a layer graph."""
     if flavor.name == "keras3":
         is_wrapped = isinstance(model, flavor.keras.Sequential)  # around a Functional
@@ -144,7 +145,7 @@ def _maker(tensor: Any) -> str:
     return history[0].name
 
 
-def _before_casting(model: Any, dtype: str) -> str:
+def _before_casting(model: Model, dtype: str) -> str:
     """The type of an input that a call was recorded with: a mixed policy has cast floats before."""
     policy = getattr(model, "dtype_policy", None)
     return "float32" if str(getattr(policy, "name", "")) == f"mixed_{dtype}" else dtype

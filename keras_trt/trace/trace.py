@@ -13,6 +13,7 @@ import numpy as np
 from keras_trt._keras.calls.exporting import exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import Layer, Model
 from keras_trt._memory import free_graph
 from keras_trt._names import unique
 from keras_trt._nests import Nest, map_nest, zip_nests
@@ -86,7 +87,7 @@ class Trace:
 
 
 def trace(
-    model: Any, input_shapes: Any = None, data: Any = None, *, recurrent: Sequence[str] = RECURRENT
+    model: Model, input_shapes: Any = None, data: Any = None, *, recurrent: Sequence[str] = RECURRENT
 ) -> Trace:
     """Traces `model(inputs, training=False)`.
 
@@ -171,7 +172,9 @@ class Endpoints(Protocol):
         """Names of outputs, in the structure that the model returns."""
 
 
-def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: bool = False) -> dict[str, Any]:
+def run(
+    model: Model, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: bool = False
+) -> dict[str, Any]:
     """What Keras itself computes at inference, in float32 as in the trace.
 
     Args:
@@ -197,7 +200,7 @@ def run(model: Any, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: boo
     return {info.name: found[info.name].numpy() for info in trace.outputs}
 
 
-def _training(flavor: Flavor, model: Any) -> dict[str, bool]:
+def _training(flavor: Flavor, model: Model) -> dict[str, bool]:
     """tf_keras passes `training` on to a `call` that may not take it."""
     if flavor.name == "keras3":
         return {"training": False}
@@ -208,7 +211,7 @@ class _Call:
     """The function that is traced: flat inputs in, flat outputs out; notes the structure of the outputs."""
 
     def __init__(
-        self, flavor: Flavor, model: Any, signature: Signature, recurrent: Sequence[str] = ()
+        self, flavor: Flavor, model: Model, signature: Signature, recurrent: Sequence[str] = ()
     ) -> None:
         self.flavor = flavor
         self.model = model
@@ -241,14 +244,14 @@ class _Call:
 _NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
 
 
-def _with_cells(flavor: Flavor, model: Any, computing: frozenset[str]) -> frozenset[str]:
+def _with_cells(flavor: Flavor, model: Model, computing: frozenset[str]) -> frozenset[str]:
     """The layers that compute, with the cells of recurrent ones, which an operator may compute for them."""
     loops = [p for p, layer in flavor.walk(model) if isinstance(layer, flavor.keras.layers.RNN)]
     inside = tuple(f"{path}/" for path in loops if path in computing)
     return computing | {path for path, _ in flavor.walk(model) if path.startswith(inside)}
 
 
-def _normalizes(layer: Any) -> bool:
+def _normalizes(layer: Layer) -> bool:
     return any(cls.__name__ in _NORMALIZATIONS for cls in type(layer).__mro__)
 
 
@@ -279,7 +282,7 @@ def _batched(info: TensorSpec) -> TensorSpec:
     return replace(info, shape=(BATCH_AXIS, *info.shape[1:]))
 
 
-def _typed(flavor: Flavor, model: Any, signature: Signature, recurrent: Sequence[str]) -> tuple[_Call, Any]:
+def _typed(flavor: Flavor, model: Model, signature: Signature, recurrent: Sequence[str]) -> tuple[_Call, Any]:
     """The model's call, traced; inputs of unknown type are integers where they must or may as well be.
 
     Keras 3 does not remember the types a subclassed model was called on. Positions in a table are integers:
@@ -298,14 +301,14 @@ def _typed(flavor: Flavor, model: Any, signature: Signature, recurrent: Sequence
 
 
 def _traced(
-    flavor: Flavor, model: Any, signature: Signature, integers: Sequence[str], recurrent: Sequence[str]
+    flavor: Flavor, model: Model, signature: Signature, integers: Sequence[str], recurrent: Sequence[str]
 ) -> tuple[_Call, Any]:
     inputs = [replace(i, dtype="int32") if i.name in integers else i for i in signature.inputs]
     call = _Call(flavor, model, replace(signature, inputs=tuple(inputs)), recurrent)
     return call, _concrete(flavor, model, call)
 
 
-def _concrete(flavor: Flavor, model: Any, call: _Call) -> Any:
+def _concrete(flavor: Flavor, model: Model, call: _Call) -> Any:
     """The model's call as a concrete function of TensorFlow."""
     # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
     function = flavor.tf.function(call, autograph=flavor.name == "legacy")
@@ -340,7 +343,7 @@ def _advice(signature: Signature) -> str:
 
 
 def _predicted_dtypes(
-    flavor: Flavor, model: Any, call: _Call, outputs: Sequence[TensorSpec]
+    flavor: Flavor, model: Model, call: _Call, outputs: Sequence[TensorSpec]
 ) -> dict[str, str]:
     """What the model returns under its own mixed policies, where that is not what was traced."""
     if not is_mixed(flavor, model):
@@ -354,7 +357,7 @@ def _predicted_dtypes(
 
 
 def _traced_shapes(
-    flavor: Flavor, model: Any, signature: Signature, inputs: Sequence[TensorSpec]
+    flavor: Flavor, model: Model, signature: Signature, inputs: Sequence[TensorSpec]
 ) -> list[list[int | None] | None]:
     """The shapes of the model's outputs for inputs of other sizes, as they are traced."""
     try:

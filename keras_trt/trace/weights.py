@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_trt._keras.types import Model
+
 if TYPE_CHECKING:
     from keras_trt._keras.flavor import Flavor
 
@@ -68,7 +70,7 @@ def _clear(node: Any, op: str) -> None:
 
 
 def holders(
-    flavor: Flavor, model: Any, variables: Mapping[str, int], origins: Mapping[str, Iterable[str]]
+    flavor: Flavor, model: Model, variables: Mapping[str, int], origins: Mapping[str, Iterable[str]]
 ) -> dict[str, tuple[str, ...]]:
     """The paths of the layers that hold the variables behind each weight, by the weight's name.
 

@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import ModelError
 from keras_trt.twins.twins import LayerScheme, float_class, is_twin, numbered, quantize_layer
 
 Position = tuple[int, ...]
 
 
-def mark_containers(flavor: Flavor, model: Any) -> None:
+def mark_containers(flavor: Flavor, model: Model) -> None:
     """Makes every container of quantised layers remember them, in place."""
     if not _writes_layers(flavor, model):
         _remember(flavor, model)
@@ -45,7 +46,7 @@ def _remember(flavor: Flavor, layer: Any) -> None:
         quantize_layer(layer, LayerScheme(children=tuple(found)))
 
 
-def _below(flavor: Flavor, layer: Any, position: Position = ()) -> Iterator[tuple[Position, Any]]:
+def _below(flavor: Flavor, layer: Layer, position: Position = ()) -> Iterator[tuple[Position, Any]]:
     """The layers one level below; functional models in between are looked through."""
     for i, child in enumerate(numbered(flavor, layer)):
         sequential = isinstance(child, flavor.keras.Sequential)  # one that is not built has no graph yet
@@ -55,7 +56,7 @@ def _below(flavor: Flavor, layer: Any, position: Position = ()) -> Iterator[tupl
             yield (*position, i), child
 
 
-def check_adopted(flavor: Flavor, model: Any) -> None:
+def check_adopted(flavor: Flavor, model: Model) -> None:
     """Makes sure that every remembered descendant came back quantised.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Any
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Layer
 from keras_trt.errors import ExportError
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
@@ -62,13 +63,13 @@ def is_corrected() -> bool:
     return _CORRECTED.get()
 
 
-def observed_kernel(layer: Any, kernel: Any, rounded: Any) -> Any:
+def observed_kernel(layer: Layer, kernel: Any, rounded: Any) -> Any:
     """The kernel that a twin computes with: the rounded one, unless somebody who observes wants another."""
     observer = _KERNEL_OBSERVER.get()
     return rounded if observer is None else observer(layer, kernel, rounded)
 
 
-def observed_bias(layer: Any, bias: Any, corrected: Any) -> Any:
+def observed_bias(layer: Layer, bias: Any, corrected: Any) -> Any:
     """The bias that a twin computes with: the corrected one, unless somebody who observes wants another."""
     observer = _BIAS_OBSERVER.get()
     return corrected if observer is None else observer(layer, bias, corrected)

@@ -14,6 +14,7 @@ from typing import Any
 
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Variable
 from keras_trt.errors import InputError
 
 _NEUTRAL = {"shift": 0.0, "gain": 1.0}
@@ -78,7 +79,7 @@ def switch_layer(flavor: Flavor) -> type:
     return QuantizationSwitch
 
 
-def is_on(flavor: Flavor, variable: Any) -> bool:
+def is_on(flavor: Flavor, variable: Variable) -> bool:
     """How a switch stands now, as a fact; one that is only being made is on."""
     if variable is None:
         return True
@@ -86,7 +87,7 @@ def is_on(flavor: Flavor, variable: Any) -> bool:
     return value is None or value > 0
 
 
-def state(flavor: Flavor, variable: Any) -> Any:
+def state(flavor: Flavor, variable: Variable) -> Any:
     """How a switch stands: True or False where that is settled now, else a boolean tensor."""
     tf = flavor.tf
     if variable is None or is_exporting() or tf.executing_eagerly() or flavor.is_training():

@@ -25,6 +25,7 @@ from keras_trt._keras.calls.running import running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import adds_bias, is_keras_own, rows_of
+from keras_trt._keras.types import Layer
 from keras_trt.placement.schemes import Scheme
 from keras_trt.twins.attention import OPERANDS, attention
 from keras_trt.twins.einsum_dense import as_product
@@ -75,12 +76,12 @@ class LayerScheme:
         return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)
 
 
-def is_twin(layer: Any) -> bool:
+def is_twin(layer: Layer) -> bool:
     """Whether the layer is quantised, or remembers quantised layers below it."""
     return getattr(type(layer), "_float_class", None) is not None
 
 
-def float_class(layer: Any) -> type:
+def float_class(layer: Layer) -> type:
     """The layer's class without its quantisation."""
     return getattr(type(layer), "_float_class", None) or type(layer)
 
@@ -104,7 +105,7 @@ def set_silent(layer: Any, silent: bool) -> None:
     layer.quantization_switch.on.assign(0.0 if silent else 1.0)
 
 
-def quantize_layer(layer: Any, scheme: LayerScheme) -> None:
+def quantize_layer(layer: Layer, scheme: LayerScheme) -> None:
     """Turns a layer into its quantised twin, in place."""
     layer.__class__ = twin_class(float_class(layer))
     _attach(flavor_of(layer), layer, scheme)
@@ -272,7 +273,7 @@ def _adopt(flavor: Flavor, layer: Any) -> None:
                 _adopt(flavor, child)
 
 
-def numbered(flavor: Flavor, layer: Any) -> list[Any]:
+def numbered(flavor: Flavor, layer: Layer) -> list[Any]:
     """The sub-layers that positions count: a Sequential gets its InputLayer only when it is built."""
     skipped = flavor.keras.layers.InputLayer
     return [c for c in flavor.children(layer) if not (flavor.is_quantizer(c) or isinstance(c, skipped))]

@@ -10,6 +10,7 @@ from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.running import is_running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
+from keras_trt._keras.types import Variable
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import fake_quantize_weights, quantize_weights
 from keras_trt.twins.quantizer import is_corrected, is_observing, observed_bias, observed_kernel
@@ -94,7 +95,7 @@ def _enlarged(flavor: Flavor, name: str, layer: Any, weights: Any) -> Any:
     return weights * (_known(flavor, gain) if is_exporting() else flavor.raw(gain))
 
 
-def _known(flavor: Flavor, variable: Any) -> Any:
+def _known(flavor: Flavor, variable: Variable) -> Any:
     with flavor.tf.init_scope():
         return flavor.raw(variable).numpy()
 

@@ -17,6 +17,7 @@ from keras_trt.fuse.fuse_model import fuse_model
 from keras_trt.models import load_model, save_model, strip
 from keras_trt.prune import prune_model
 from keras_trt.quantize import calibrate, quantize_model, sensitivity
+from keras_trt.quantize.channel_moments import FEWEST_ROWS
 from keras_trt.quantize.correction import corrected
 from keras_trt.twins.twins import set_silent
 from tests.nets import images, residual_net
@@ -77,6 +78,15 @@ def layers(k):
     }
 
 
+@pytest.mark.parametrize("rows", [FEWEST_ROWS - 1, FEWEST_ROWS])
+def test_a_handful_of_rows_corrects_nothing(k, rows):
+    model, x = one_layer(k, k.layers.Dense(5, name="d"), 8)
+    quantized = quantize_model(model, calibration_data=x[:rows], verbose=0)
+    layer = quantized.get_layer("d")
+    moved = np.any(layer.quantization_switch.shift) or np.any(np.asarray(layer.quantization_switch.gain) != 1)
+    assert moved == (rows >= FEWEST_ROWS)
+
+
 @pytest.mark.parametrize("name", ["conv1d", "depthwise", "separable", "transpose", "dense", "einsum"])
 def test_no_channel_is_shifted_on_the_rows_it_was_measured_on(k, name):
     shape, layer = layers(k)[name]
@@ -125,7 +135,7 @@ def test_gains_make_each_channel_nearer(k, name, bias):
 @pytest.mark.parametrize("name", ["conv2d", "time_distributed"])
 def test_layers_with_activations_and_inside_wrappers_are_corrected(k, name):
     shape, layer = layers(k)[name]
-    quantized = quantize_model(*one_layer(k, layer, *shape)[:1], calibration_data=RNG.random((8, *shape)))
+    quantized = quantize_model(*one_layer(k, layer, *shape)[:1], calibration_data=RNG.random((16, *shape)))
     (shift,) = shifts(quantized).values()
     assert np.abs(shift).max() > 0
 

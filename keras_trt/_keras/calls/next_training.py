@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from keras_trt._keras.types import Model
 
-def before_next_training(model: Any, name: str, action: Callable[[Any], bool]) -> None:
+
+def before_next_training(model: Model, name: str, action: Callable[[Any], bool]) -> None:
     """Calls `action(model)` when the model's next training begins.
 
     Call it from `on_train_begin` or later: the training that is running has made its step by then.

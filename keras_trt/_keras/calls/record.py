@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._process import attributes_replaced
 
 Function = Callable[..., Any]
@@ -31,7 +32,7 @@ class Call:
 
 
 @contextmanager
-def recorded(flavor: Flavor, model: Any) -> Iterator[list[Call]]:
+def recorded(flavor: Flavor, model: Model) -> Iterator[list[Call]]:
     """Fills a list with the calls of all layers of a model, inner ones first, while it runs eagerly.
 
     Works for every kind of model, since it listens to the layers and not to a graph of them. The layers are
@@ -64,7 +65,7 @@ def recorded(flavor: Flavor, model: Any) -> Iterator[list[Call]]:
 
 @contextmanager
 def replaced_calls(
-    flavor: Flavor, model: Any, replace: Callable[[str, Function], Function]
+    flavor: Flavor, model: Model, replace: Callable[[str, Function], Function]
 ) -> Iterator[None]:
     """While open, each layer inside a model runs `replace(path, call)` instead of its `call`.
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt._keras.types import Layer
+
 _RUNNING = threading.local()  # strategies run replicas in threads: what runs is known per thread
 
 
@@ -21,6 +23,6 @@ def running(*layers: Any) -> Iterator[None]:
         del stack[len(stack) - len(layers) :]
 
 
-def is_running(layer: Any) -> bool:
+def is_running(layer: Layer) -> bool:
     """Whether the layer is among those of an open `running()`."""
     return any(other is layer for other in getattr(_RUNNING, "layers", ()))

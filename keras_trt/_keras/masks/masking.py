@@ -24,7 +24,7 @@ from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
 from keras_trt._keras.masks.values import pruned
-from keras_trt._keras.types import M
+from keras_trt._keras.types import Layer, M, Model, Variable
 from keras_trt.errors import ModelError
 
 
@@ -59,11 +59,11 @@ def mask_class(keras: ModuleType) -> type:
                 mask = self._bind_while_tracing(w)
             return pruned(w if self.inner is None else self.inner(w), mask)
 
-        def mask_for(self, variable: Any) -> Any:
+        def mask_for(self, variable: Variable) -> Any:
             """The mask bound to `variable`: a boolean `tf.Variable`, False where pruned, or None."""
             return next((mask for bound, mask in self._masks if bound is variable), None)
 
-        def bind(self, variable: Any, mask: np.ndarray) -> None:
+        def bind(self, variable: Variable, mask: np.ndarray) -> None:
             """Binds `mask` to `variable`; a bound mask is assigned, so that traced steps see it."""
             bound = self.mask_for(variable)
             if bound is None:
@@ -71,7 +71,7 @@ def mask_class(keras: ModuleType) -> type:
             else:
                 bound.assign(mask)
 
-        def _bind_while_tracing(self, variable: Any) -> Any:
+        def _bind_while_tracing(self, variable: Variable) -> Any:
             if tf.executing_eagerly():
                 raise ModelError(
                     f"The pruning mask of {variable.name!r} is not bound to its weights, and an eager "
@@ -91,7 +91,7 @@ def mask_class(keras: ModuleType) -> type:
     return PruningMask
 
 
-def weights_in(flavor: Flavor, model: Any) -> Iterator[tuple[str, Any, Kernel, Any]]:
+def weights_in(flavor: Flavor, model: Model) -> Iterator[tuple[str, Any, Kernel, Any]]:
     """Every (path, layer, kernel, variable) of a model; a variable used twice comes once."""
     seen: set[int] = set()
     for path, layer in flavor.walk(model):
@@ -102,7 +102,7 @@ def weights_in(flavor: Flavor, model: Any) -> Iterator[tuple[str, Any, Kernel, A
                 yield path, layer, kernel, variable
 
 
-def variable_of(layer: Any, kernel: Kernel) -> Any:
+def variable_of(layer: Layer, kernel: Kernel) -> Any:
     """The variable behind `layer.<kernel>`, or None when the layer is not built."""
     value = getattr(layer, kernel.name)
     if not hasattr(value, "assign"):  # Keras 3 hides it behind a property (LoRA, quantisation)
@@ -116,7 +116,7 @@ def constraint_of(flavor: Flavor, variable: Any) -> Any:
     return constraint if isinstance(constraint, mask_class(flavor.keras)) else None
 
 
-def mask_of(flavor: Flavor, variable: Any) -> np.ndarray | None:
+def mask_of(flavor: Flavor, variable: Variable) -> np.ndarray | None:
     """The variable's mask (False where pruned), or None when it is not pruned."""
     if constraint_of(flavor, variable) is None:
         return None
@@ -124,20 +124,20 @@ def mask_of(flavor: Flavor, variable: Any) -> np.ndarray | None:
     return value_of(variable) != 0 if bound is None else bound
 
 
-def bound_mask(flavor: Flavor, variable: Any) -> np.ndarray | None:
+def bound_mask(flavor: Flavor, variable: Variable) -> np.ndarray | None:
     """The mask that training would apply now; None without one, or before `rebind` after loading."""
     constraint = constraint_of(flavor, variable)
     mask = None if constraint is None else constraint.mask_for(variable)
     return None if mask is None else np.asarray(mask.numpy())
 
 
-def value_of(variable: Any) -> np.ndarray:
+def value_of(variable: Variable) -> np.ndarray:
     """The variable's value as a numpy array."""
     return np.asarray(variable.numpy())
 
 
 def set_mask(
-    flavor: Flavor, layer: Any, kernel: Kernel, mask: np.ndarray, info: dict[str, Any] | None = None
+    flavor: Flavor, layer: Layer, kernel: Kernel, mask: np.ndarray, info: dict[str, Any] | None = None
 ) -> None:
     """Prunes one variable: zeroes it outside `mask` and keeps it so through training.
 
@@ -207,14 +207,14 @@ def reapply(model: M) -> M:
     return model
 
 
-def mask_infos(model: Any) -> list[dict[str, Any] | None]:
+def mask_infos(model: Model) -> list[dict[str, Any] | None]:
     """What each weight variable's mask remembers, None without one, in the order of `weights_in`."""
     flavor = flavor_of(model)
     masks = [constraint_of(flavor, variable) for *_, variable in weights_in(flavor, model)]
     return [None if mask is None else dict(mask.info) for mask in masks]
 
 
-def restore_masks(model: Any, infos: list[dict[str, Any] | None]) -> None:
+def restore_masks(model: Model, infos: list[dict[str, Any] | None]) -> None:
     """Puts masks where the saved model had them, for sub-layers whose layer's config does not say so."""
     flavor = flavor_of(model)
     weights = list(weights_in(flavor, model))
@@ -225,12 +225,12 @@ def restore_masks(model: Any, infos: list[dict[str, Any] | None]) -> None:
             set_mask(flavor, layer, kernel, value_of(variable) != 0, info)
 
 
-def clone(flavor: Flavor, model: Any) -> Any:
+def clone(flavor: Flavor, model: Model) -> Any:
     """A copy of a model whose masks are where its weights are zero."""
     return rebind(flavor.clone(model))
 
 
-def unmask(flavor: Flavor, model: Any) -> None:
+def unmask(flavor: Flavor, model: Model) -> None:
     """Takes the masks off in place; the zeros stay, and constraints that the user had come back."""
     plain = mask_class(flavor.keras)
     for _, layer, kernel, variable in weights_in(flavor, model):
@@ -255,7 +255,7 @@ def _constrain(flavor: Flavor, layer: Any, kernel: Kernel, variable: Any, constr
         setattr(layer, kernel.constraint, constraint)
 
 
-def mark_containers(flavor: Flavor, model: Any) -> None:
+def mark_containers(flavor: Flavor, model: Model) -> None:
     """Lets layers that build their sub-layers from arguments of their own say "mask" in their config.
 
     Without it the sub-layers of an attention layer, or of tf_keras's Bidirectional (whose config comes
@@ -271,7 +271,7 @@ def mark_containers(flavor: Flavor, model: Any) -> None:
             setattr(owner, attribute, mask(inner=inner, info=info))  # anew: what was asked for may differ
 
 
-def _arguments(layer: Any) -> list[tuple[Any, str]]:
+def _arguments(layer: Layer) -> list[tuple[Any, str]]:
     """Where a composite layer keeps the constraints that it hands to its sub-layers."""
     classes = {cls.__name__ for cls in type(layer).__mro__}
     if "MultiHeadAttention" in classes:

@@ -15,6 +15,7 @@ import numpy as np
 from keras_trt._formats import is_quantized
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.types import Layer, Model
 from keras_trt._nests import zip_nests
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.compare.probes.draws import FLOATS, Draw, gentle, natural, whole
@@ -85,7 +86,7 @@ def rows_of(inputs: Sequence[TensorSpec], batch: tuple[int, int, int]) -> int:
     return min(max(low, min(max(_ROOM // max(one, 1), _ROWS[0]), _ROWS[1])), high)
 
 
-def ask_keras(model: Any, traced: Trace, precision: str, rows: int, data: Any = None) -> Answers:
+def ask_keras(model: Model, traced: Trace, precision: str, rows: int, data: Any = None) -> Answers:
     """Runs Keras on the most telling probe that it can compute.
 
     Args:
@@ -124,7 +125,7 @@ def ask_keras(model: Any, traced: Trace, precision: str, rows: int, data: Any = 
 
 
 def allowed_differences(
-    model: Any, endpoints: Any, feeds: Feeds, expected: Feeds, precision: str
+    model: Model, endpoints: Any, feeds: Feeds, expected: Feeds, precision: str
 ) -> dict[str, float]:
     """By output, the relative difference to Keras that the graph's types explain.
 
@@ -152,13 +153,13 @@ def _finite(outputs: Feeds) -> float:
     return float(np.mean(shares))
 
 
-def made_up(model: Any, traced: Trace, rows: int) -> Feeds:
+def made_up(model: Model, traced: Trace, rows: int) -> Feeds:
     """Inputs that the network most likely can take, without asking it."""
     draw = natural(_usual(flavor_of(model), model), tables_reached(traced))
     return _filled(traced, rows, _SIZES[0], smallest_table(traced), draw)
 
 
-def _attempts(model: Any, traced: Trace, rows: int, data: Any) -> Iterator[Callable[[], Feeds]]:
+def _attempts(model: Model, traced: Trace, rows: int, data: Any) -> Iterator[Callable[[], Feeds]]:
     """Probes from the most telling to the gentlest."""
     flavor, table, tables = flavor_of(model), smallest_table(traced), tables_reached(traced)
     few = {info.name: table or 2 for info in traced.inputs}
@@ -174,7 +175,7 @@ def _attempts(model: Any, traced: Trace, rows: int, data: Any) -> Iterator[Calla
         yield partial(fill, whole({**few, **tables}))
 
 
-def _from_data(flavor: Flavor, model: Any, traced: Trace, rows: int, data: Any) -> Feeds:
+def _from_data(flavor: Flavor, model: Model, traced: Trace, rows: int, data: Any) -> Feeds:
     """The first rows of the user's data, again and again when there are too few."""
     first = next(iter(batches(flavor, model, data, batch_size=rows, steps=1)))
     given = {name: np.asarray(x) for name, x in zip_nests(traced.input_structure, first)}
@@ -204,7 +205,7 @@ def _filled(traced: Trace, rows: int, size: int, table: int | None, draw: Draw) 
     }
 
 
-def _usual(flavor: Flavor, model: Any) -> str:
+def _usual(flavor: Flavor, model: Model) -> str:
     """`"bytes"` for a model that scales images of 0 to 255 itself."""
     for _, layer in flavor.walk(model):
         scales = isinstance(layer, flavor.keras.layers.Rescaling) and np.max(np.abs(layer.scale)) < 1 / 16
@@ -214,13 +215,13 @@ def _usual(flavor: Flavor, model: Any) -> str:
     return "normal"
 
 
-def _mean(layer: Any) -> float:
+def _mean(layer: Layer) -> float:
     mean = getattr(layer, "mean", None)
     return 0.0 if mean is None else float(np.max(np.abs(np.asarray(mean))))
 
 
 def _fitted(
-    flavor: Flavor, model: Any, traced: Trace, fill: Callable[[Draw], Feeds], tables: Mapping[str, int]
+    flavor: Flavor, model: Model, traced: Trace, fill: Callable[[Draw], Feeds], tables: Mapping[str, int]
 ) -> Feeds:
     """Natural inputs, their floats of the kind on which the quantised tensors come nearest to their ranges.
 

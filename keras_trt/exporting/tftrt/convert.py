@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._keras.types import Model
 from keras_trt.bundle.manifest import MANIFEST_FILE
 from keras_trt.bundle.write import write_bundle
 from keras_trt.compare.numbers import compare
@@ -117,7 +118,7 @@ def _needs(tf: Any, reason: str) -> str:
 
 
 def export_tftrt(
-    model: Any,
+    model: Model,
     traced: Trace,
     found: list[QuantizedTensor],
     target: Path,
@@ -180,12 +181,14 @@ def export_tftrt(
     return report
 
 
-def _probes(model: Any, traced: Trace, batch: tuple[int, int, int]) -> Callable[[], Iterator[dict[str, Any]]]:
+def _probes(
+    model: Model, traced: Trace, batch: tuple[int, int, int]
+) -> Callable[[], Iterator[dict[str, Any]]]:
     return lambda: (made_up(model, traced, size) for size in sorted(set(batch)))
 
 
 def _verified(
-    model: Any, traced: Trace, folder: Path, precision: str, batch: tuple[int, int, int]
+    model: Model, traced: Trace, folder: Path, precision: str, batch: tuple[int, int, int]
 ) -> tuple[dict[str, Any], ...]:
     import tensorflow as tf
 

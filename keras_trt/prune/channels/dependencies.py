@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.graph import LayerGraph, Node
+from keras_trt._keras.types import Layer
 
 _KEEPS = {
     *("Activation", "ReLU", "LeakyReLU", "ELU", "Dropout", "GaussianNoise", "GaussianDropout"),
@@ -142,7 +143,7 @@ class Channels:
             self.freeze(channels, f"they enter the nested model {home}")
         return channels
 
-    def _rule(self, node: Node, layer: Any) -> Callable[[Node, Any, list[np.ndarray]], np.ndarray | None]:
+    def _rule(self, node: Node, layer: Layer) -> Callable[[Node, Any, list[np.ndarray]], np.ndarray | None]:
         """What a layer does to channels."""
         rules = {
             **dict.fromkeys(_MAKES, self._makes_new),
@@ -182,10 +183,10 @@ class Channels:
     def _depthwise(self, node: Node, layer: Any, inputs: list[np.ndarray]) -> np.ndarray:
         return np.repeat(inputs[0], layer.depth_multiplier)
 
-    def _keeps(self, node: Node, layer: Any, inputs: list[np.ndarray]) -> np.ndarray:
+    def _keeps(self, node: Node, layer: Layer, inputs: list[np.ndarray]) -> np.ndarray:
         return inputs[0]
 
-    def _ties(self, node: Node, layer: Any, inputs: list[np.ndarray]) -> np.ndarray:
+    def _ties(self, node: Node, layer: Layer, inputs: list[np.ndarray]) -> np.ndarray:
         widest = max(inputs, key=len)
         for other in inputs:
             if len(other) == len(widest):
@@ -199,7 +200,7 @@ class Channels:
             return np.concatenate(inputs)
         return self._ties(node, layer, inputs)
 
-    def _repeats(self, node: Node, layer: Any, inputs: list[np.ndarray]) -> np.ndarray | None:
+    def _repeats(self, node: Node, layer: Layer, inputs: list[np.ndarray]) -> np.ndarray | None:
         spatial = node.input_shapes[0][1:-1]
         if any(size is None for size in spatial):
             return self._blocks(node, layer, inputs)
@@ -210,13 +211,13 @@ class Channels:
             return inputs[0]
         return self._blocks(node, layer, inputs)
 
-    def _blocks(self, node: Node, layer: Any, inputs: list[np.ndarray]) -> np.ndarray | None:
+    def _blocks(self, node: Node, layer: Layer, inputs: list[np.ndarray]) -> np.ndarray | None:
         for channels in inputs:
             self.freeze(channels, f"{node.path} ({node.kind}) needs them all")
         return None
 
 
-def _elementwise(layer: Any) -> bool:
+def _elementwise(layer: Layer) -> bool:
     """Whether the layer's activation treats each channel by itself."""
     activation = getattr(layer, "activation", None)
     return activation is None or getattr(activation, "__name__", "") in _ELEMENTWISE

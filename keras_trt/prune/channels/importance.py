@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
+from keras_trt._keras.types import Layer
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.dependencies import Channels
 from keras_trt.prune.numbers import is_whole
@@ -72,7 +73,7 @@ def _add(found: dict[int, list[float]], channels: Channels, path: str, scores: n
         found.setdefault(root, []).append(score)
 
 
-def _scores(path: str, layer: Any, by: Any, count: int) -> np.ndarray:
+def _scores(path: str, layer: Layer, by: Any, count: int) -> np.ndarray:
     if callable(by):
         scores = np.asarray(by(path, layer), np.float64)
         if scores.shape != (count,):

@@ -14,7 +14,7 @@ from keras_trt._keras.kernels import kernel_of, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.choose import Group, choose
 from keras_trt.prune.channels.dependencies import Channels
@@ -27,7 +27,7 @@ Kept = dict[int, bool]  # by root: whether the channels behind it stay
 
 
 def remove_channels(
-    model: Any,
+    model: Model,
     sparsity: float,
     pattern: ChannelPattern,
     strategy: Any = "uniform",
@@ -62,7 +62,7 @@ def remove_channels(
     copied = copy_layers(flavor, model)
     pairs: list[tuple[Any, Any, dict[int, Any]]] = []
 
-    def make(path: str, layer: Any) -> Any:
+    def make(path: str, layer: Layer) -> Any:
         if path not in channels.makes:
             return copied(layer)
         reads, makes = stays(channels.reads[path]), stays(channels.makes[path])
@@ -120,7 +120,7 @@ def channel_report(
 
 
 def plan_channels(
-    model: Any, sparsity: float, pattern: ChannelPattern, strategy: Any, only: Any, skip: Any
+    model: Model, sparsity: float, pattern: ChannelPattern, strategy: Any, only: Any, skip: Any
 ) -> tuple[Channels, list[Group]]:
     """The channels of a model, and its groups of tied layers with what stays at a sparsity."""
     flavor = check_model(model)
@@ -152,7 +152,7 @@ def plan_channels(
     return channels, groups
 
 
-def _smaller(layer: Any, is_maker: bool, makes: np.ndarray, reads: np.ndarray) -> dict[str, Any]:
+def _smaller(layer: Layer, is_maker: bool, makes: np.ndarray, reads: np.ndarray) -> dict[str, Any]:
     """The entries of a layer's config that say how many channels it makes."""
     if makes.all():
         return {}
@@ -170,7 +170,7 @@ def _smaller(layer: Any, is_maker: bool, makes: np.ndarray, reads: np.ndarray) -
     return smaller
 
 
-def _slices(layer: Any, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[tuple[int, np.ndarray]]]:
+def _slices(layer: Layer, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[tuple[int, np.ndarray]]]:
     """By id of a layer's variable: what of which axis stays."""
     found: dict[int, list[tuple[int, np.ndarray]]] = {}
     for kernel in kernels_of(layer):

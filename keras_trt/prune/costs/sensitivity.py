@@ -124,7 +124,7 @@ def _weight_trials(weights: list[Weight], pattern: Pattern, loss: Callable[..., 
 
 
 def _channel_trials(
-    model: Any, pattern: ChannelPattern, only: Any, skip: Any, loss: Callable[..., float]
+    model: Model, pattern: ChannelPattern, only: Any, skip: Any, loss: Callable[..., float]
 ) -> list[Trial]:
     """Per group of tied layers: measures a copy without some of its channels."""
     groups = plan_channels(model, 0.0, pattern, "uniform", only, skip)[1]

@@ -16,11 +16,12 @@ import numpy as np
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
+from keras_trt._keras.types import Layer, Model
 
 _ATTRIBUTE = "pruning_search"  # of the layer that holds it; Keras's files address it so
 
 
-def search_state(flavor: Flavor, layer: Any) -> Any:
+def search_state(flavor: Flavor, layer: Layer) -> Any:
     """The state that a layer holds, made if there is none."""
     held = vars(layer).get(_ATTRIBUTE)
     if held is None:
@@ -31,7 +32,7 @@ def search_state(flavor: Flavor, layer: Any) -> Any:
     return held
 
 
-def searched(flavor: Flavor, model: Any) -> Any:
+def searched(flavor: Flavor, model: Model) -> Any:
     """The first layer whose mask says that a metric decides on it, or None."""
     for _, layer, _, variable in masking.weights_in(flavor, model):
         constraint = masking.constraint_of(flavor, variable)
@@ -40,7 +41,7 @@ def searched(flavor: Flavor, model: Any) -> Any:
     return None
 
 
-def forget_search(flavor: Flavor, model: Any) -> None:
+def forget_search(flavor: Flavor, model: Model) -> None:
     """Takes the state out of a model again."""
     for layer in (model, *(layer for _, layer in flavor.walk(model))):
         held = vars(layer).get(_ATTRIBUTE)

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._private import private
 from keras_trt._process import attributes_replaced
 from keras_trt.trace.layers.time_steps import sizes
 
 
 @contextmanager
-def plain_normalization(flavor: Flavor, model: Any) -> Iterator[None]:
+def plain_normalization(flavor: Flavor, model: Model) -> Iterator[None]:
     """While open, both are means and products, as Keras 3 writes them.
 
     A class with a `call` of its own is left alone.

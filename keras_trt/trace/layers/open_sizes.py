@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._process import attributes_replaced
 
 
 @contextmanager
-def open_sizes(flavor: Flavor, model: Any) -> Iterator[None]:
+def open_sizes(flavor: Flavor, model: Model) -> Iterator[None]:
     """While open, `UpSampling2D` layers read the size of their images at run time where it is open."""
     kind = flavor.keras.layers.UpSampling2D
     name = "_resize_images"  # of Keras 3; a release without it resizes in another way

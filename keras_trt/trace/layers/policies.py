@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt._private import private
 from keras_trt._process import attributes_replaced
 
 
-def is_mixed(flavor: Flavor, model: Any) -> bool:
+def is_mixed(flavor: Flavor, model: Model) -> bool:
     """Whether a layer of the model, or the model itself, has a mixed policy."""
     return any(True for _ in _mixed(flavor, model))
 
 
 @contextmanager
-def in_float32(flavor: Flavor, model: Any) -> Iterator[None]:
+def in_float32(flavor: Flavor, model: Model) -> Iterator[None]:
     """While open, layers with float32 variables compute in float32 whatever their mixed policy says."""
     plain = flavor.keras.mixed_precision.Policy("float32")
     with attributes_replaced() as put:
@@ -29,7 +30,7 @@ def in_float32(flavor: Flavor, model: Any) -> Iterator[None]:
         yield
 
 
-def _mixed(flavor: Flavor, model: Any) -> Iterator[Any]:
+def _mixed(flavor: Flavor, model: Model) -> Iterator[Any]:
     for layer in (model, *(layer for _, layer in flavor.walk(model))):
         if not isinstance(layer, flavor.keras.layers.Layer):  # an operation of Keras 3
             continue

@@ -14,6 +14,7 @@ from typing import Any
 from keras_trt._keras.calls.running import running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
+from keras_trt._keras.types import Layer, Model
 from keras_trt._process import attributes_replaced
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
@@ -21,7 +22,7 @@ RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 
 
 @contextmanager
-def recurrent_operators(flavor: Flavor, model: Any, kinds: Sequence[str] = RECURRENT) -> Iterator[None]:
+def recurrent_operators(flavor: Flavor, model: Model, kinds: Sequence[str] = RECURRENT) -> Iterator[None]:
     """While open, layers that an operator computes exactly are traced as such.
 
     Those with a mask stay loops: ONNX knows lengths only, and a mask may begin with, or hold, unseen steps.
@@ -36,7 +37,7 @@ def recurrent_operators(flavor: Flavor, model: Any, kinds: Sequence[str] = RECUR
         yield
 
 
-def _mode(flavor: Flavor, layer: Any, method: str, kinds: Sequence[str]) -> str | None:
+def _mode(flavor: Flavor, layer: Layer, method: str, kinds: Sequence[str]) -> str | None:
     """What cuDNN calls the layer's computation; None where no operator does it."""
     layers, cell = flavor.keras.layers, getattr(layer, "cell", None)
     if (
@@ -58,7 +59,7 @@ def _mode(flavor: Flavor, layer: Any, method: str, kinds: Sequence[str]) -> str 
     return kind.lower() if stock else None
 
 
-def _is_stock(layer: Any, method: str) -> bool:
+def _is_stock(layer: Layer, method: str) -> bool:
     """Whether the method is that of Keras's own class, perhaps behind this library's twin."""
     owner = next(c for c in type(layer).__mro__ if method in vars(c) and "_float_class" not in vars(c))
     return is_keras_own(owner)

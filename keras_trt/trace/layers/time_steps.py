@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Layer, Model
 from keras_trt._process import attributes_replaced
 
 
 @contextmanager
-def steps_at_once(flavor: Flavor, model: Any) -> Iterator[None]:
+def steps_at_once(flavor: Flavor, model: Model) -> Iterator[None]:
     """While open, `TimeDistributed` layers call the layer that they wrap once.
 
     A class with a `call` of its own and a wrapped layer that keeps a state between calls are left alone.
@@ -31,7 +32,7 @@ def steps_at_once(flavor: Flavor, model: Any) -> Iterator[None]:
         yield
 
 
-def _float_class(layer: Any) -> Any:
+def _float_class(layer: Layer) -> Any:
     """The layer's class; a twin around quantised layers has no quantisers of its own."""
     return getattr(type(layer), "_float_class", type(layer))
 
@@ -59,7 +60,7 @@ def _call(flavor: Flavor, wrapper: Any) -> Callable[..., Any]:
     return call
 
 
-def _is_dense(flavor: Flavor, layer: Any) -> bool:
+def _is_dense(flavor: Flavor, layer: Layer) -> bool:
     """Whether the layer works on the last axis alone, whatever the others are."""
     if not isinstance(layer, flavor.keras.layers.Dense):
         return False
