@@ -473,3 +473,16 @@ def test_without_any_schedule_it_says_what_to_give(k):
 def test_no_model_is_an_error():
     with pytest.raises(ModelError, match="model is needed"):
         Prune(0.5).update(0)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_weights_restored_after_the_training_are_pruned_anew_from_their_own_zeros(k, copy):
+    model = compiled(k)
+    stop = k.callbacks.EarlyStopping(
+        "loss", mode="max", patience=9, restore_best_weights=True
+    )  # the first epoch
+    model.fit(X, Y, epochs=3, batch_size=8, verbose=0, callbacks=[Prune(0.8, begin_step=12), stop])
+    assert not (value_of(model.get_layer("conv").kernel) == 0).any()
+    pruned = prune_model(model, 0.25, copy=copy)
+    for name in ("conv", "head"):
+        assert np.mean(value_of(pruned.get_layer(name).kernel) == 0) == pytest.approx(0.25, abs=0.01)
