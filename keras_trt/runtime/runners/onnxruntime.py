@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_trt import _deps
+from keras_trt._formats import FOR_CPUS, rounds_in_bfloat16
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.runner import Runner
@@ -47,7 +48,8 @@ class ONNXRuntimeRunner(Runner):
                 ],
             )
         except Exception as e:  # its exception classes share no base but Exception
-            raise RunnerError(f"ONNX Runtime cannot load `{bundle.onnx_path}`: {e}") from e
+            way_out = f" {FOR_CPUS}" if rounds_in_bfloat16(bundle.manifest.precision) else ""
+            raise RunnerError(f"ONNX Runtime cannot load `{bundle.onnx_path}`: {e}{way_out}") from e
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
         names = [spec.name for spec in self.outputs]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt import _deps
-from keras_trt._formats import rounds_in_bfloat16
+from keras_trt._formats import FOR_CPUS, rounds_in_bfloat16
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.openvino_model import repair
@@ -32,7 +32,7 @@ class OpenVINORunner(Runner):
             # Seen with OpenVINO 2026.4: an int8 convolution with a bfloat16 bias gives garbage, no error.
             raise RunnerError(
                 f"OpenVINO computes int8 with bfloat16 around it wrongly; it does not run `{bundle.path}`. "
-                "Run it on a GPU, or export with precision='int8' or 'int8+fp16' for CPUs."
+                f"{FOR_CPUS}"
             )
         openvino = _deps.require("openvino", install="openvino>=2026.1", why="runner='openvino'")
         options = {
