@@ -1,4 +1,4 @@
-"""Fixtures shared by all rooms: the two Kerases."""
+"""Fixtures shared by all rooms: the two Kerases, random numbers, TF-MOT."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import os
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 
@@ -15,6 +16,12 @@ def k(request):
     keras = importlib.import_module("keras" if request.param == "keras3" else "tf_keras")
     keras.utils.set_random_seed(0)
     return keras
+
+
+@pytest.fixture
+def rng():
+    """A generator of random numbers for one test alone: its data do not depend on which tests ran before."""
+    return np.random.default_rng(0)
 
 
 def _tfmot(module: str) -> ModuleType:

@@ -13,9 +13,8 @@ from keras_trt.prune import ChannelPattern, prune_model, sparsity_report
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.prune.schedule import Schedule
 
-RNG = np.random.default_rng(0)
-X = RNG.random((64, 6, 6, 16), dtype="float32")
-Y = (X.mean((1, 2)) @ RNG.normal(size=(16, 4))).argmax(1)  # 8 steps an epoch at batch size 8
+X = np.random.default_rng(0).random((64, 6, 6, 16), dtype="float32")
+Y = np.argmax(X.mean((1, 2)) @ np.random.default_rng(1).normal(size=(16, 4)), axis=1)  # 8 steps an epoch of 8
 
 in_parts = pytest.mark.filterwarnings("ignore:This training ends with step")  # it is trained on later
 
@@ -274,7 +273,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.callbacks.prune import Prune
-x, y = np.random.rand(64, 8).astype("float32"), np.random.randint(0, 4, 64)
+rng = np.random.default_rng(0)
+x, y = rng.random((64, 8), "float32"), rng.integers(0, 4, 64)
 for k in (keras, tf_keras):
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         layers = [k.layers.Dense(16, name="d"), k.layers.Dense(4, activation="softmax")]
@@ -415,13 +415,13 @@ def test_a_schedule_of_the_callback_is_remembered_by_the_model(k, tmp_path):
     assert (zeros(loaded), zeros(loaded, "head")) == (0.75, 0)
 
 
-def test_attention_and_recurrent_layers_bring_their_schedule_back_from_a_file(k, tmp_path):
+def test_attention_and_recurrent_layers_bring_their_schedule_back_from_a_file(k, tmp_path, rng):
     inputs = k.Input((4, 8))
     h = k.layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
     h = k.layers.Bidirectional(k.layers.LSTM(4, name="lstm"), name="both")(h)
     model = k.Model(inputs, k.layers.Dense(4, activation="softmax", name="head")(h))
     model = prune_model(prune_model(model, 0.25), schedule=Schedule(0.75, end_step=6, frequency=2))
-    x, y = RNG.random((64, 4, 8)), RNG.integers(0, 4, 64)
+    x, y = rng.random((64, 4, 8)), rng.integers(0, 4, 64)
     model.save(tmp_path / "m.keras")
     loaded = compiled(k, k.models.load_model(tmp_path / "m.keras", compile=False))
     loaded.fit(x, y, batch_size=8, verbose=0, callbacks=[Prune()])

@@ -13,8 +13,8 @@ from keras_trt.callbacks import Quantize
 from keras_trt.quantize.inventory import inventory
 from tests.nets import dense_net, metric_best_in, ranges
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(64, 8)).astype("float32"), RNG.integers(0, 4, 64)
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 4, 64)
 
 
 def net(k):

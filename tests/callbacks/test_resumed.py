@@ -29,9 +29,8 @@ OURS = {
     "both scheduled": lambda: [Quantize(start_epoch=2), Prune(0.6, end_step=18, frequency=3)],
 }
 EPOCHS, STEPS, BATCH = 5, 5, 8
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(STEPS * BATCH, 16)).astype("float32")
-Y = np.argmax(X @ RNG.normal(size=(16, 4)), axis=1)
+X = np.random.default_rng(0).normal(size=(STEPS * BATCH, 16)).astype("float32")
+Y = np.argmax(X @ np.random.default_rng(1).normal(size=(16, 4)), axis=1)
 
 
 class Killed(Exception):

@@ -14,8 +14,7 @@ from keras_trt.quantize import quantize_model
 from keras_trt.runtime.distance import distance
 from tests.onnx_tools import run
 
-RNG = np.random.default_rng(0)
-X = RNG.uniform(10, 20, (24, 8, 8, 3)).astype(np.float32)
+X = np.random.default_rng(0).uniform(10, 20, (24, 8, 8, 3)).astype(np.float32)
 END = "float16 ends at 65504"
 
 
@@ -111,11 +110,11 @@ def test_one_look_at_a_tensor_holds_for_all_who_read_it_through_one_quantiser(k,
     assert np.isfinite(next(iter(found.values()))).all()
 
 
-def test_large_inputs_of_the_model_count_and_so_does_a_fixed_batch(k, tmp_path):
+def test_large_inputs_of_the_model_count_and_so_does_a_fixed_batch(k, tmp_path, rng):
     x = k.Input((5,), name="seconds", batch_size=4)
     y = k.layers.Rescaling(1e-6, name="rescaled")(x)
     model = k.Model(x, k.layers.Dense(2, name="head")(y))
-    data = RNG.uniform(0, 1e6, (10, 5)).astype(np.float32)
+    data = rng.uniform(0, 1e6, (10, 5)).astype(np.float32)
     data[9, 4] = 3e6
     options = {"precision": "fp16", "compute_capabilities": ["SM89"], "verify": False, "verbose": 0}
     report = export(model, tmp_path / "net", batch=4, calibration_data=data, **options)
@@ -136,12 +135,12 @@ def test_a_loop_and_several_inputs_pass(k, tmp_path):
     assert "embedding" not in layers_kept(report)
 
 
-def test_the_mask_of_attention_keeps_its_softmax_in_float32(k, tmp_path):
+def test_the_mask_of_attention_keeps_its_softmax_in_float32(k, tmp_path, rng):
     """Its -1e9 would be -inf in float16, and NaN where a whole row is masked."""
     steps, mask = k.Input((4, 8), name="steps"), k.Input((4, 4), name="mask", dtype="bool")
     y = k.layers.MultiHeadAttention(2, 4, name="mha")(steps, steps, attention_mask=mask)
     model = k.Model([steps, mask], k.layers.Dense(3, name="head")(y))
-    data = [RNG.normal(size=(3, 4, 8)).astype(np.float32), np.tril(np.ones((3, 4, 4), bool))]
+    data = [rng.normal(size=(3, 4, 8)).astype(np.float32), np.tril(np.ones((3, 4, 4), bool))]
     data[1][0, 0] = False
     options = {"precision": "fp16", "compute_capabilities": ["SM89"], "verbose": 0}
     report = export(model, tmp_path / "net", calibration_data=data, **options)

@@ -12,11 +12,9 @@ from keras_trt.models import load_model, report, save_model, strip
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
 
-RNG = np.random.default_rng(0)
-
 
 def data(*shape):
-    return RNG.normal(size=shape).astype("float32")
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
 def layer_cases(k):
@@ -120,12 +118,12 @@ def test_attention_quantises_projections_and_both_products(k, mask, tmp_path):
 
 
 @pytest.mark.parametrize("choice", [None, "second", "second/query"])
-def test_attention_over_masked_words_computes_and_copies_what_keras_does(k, choice):
+def test_attention_over_masked_words_computes_and_copies_what_keras_does(k, choice, rng):
     words = k.Input((6,), dtype="int32")
     x = k.layers.Embedding(11, 8, mask_zero=True)(words)
     for name in ("first", "second"):
         x = k.layers.MultiHeadAttention(2, 4, name=name)(x, x)
-    model, data = k.Model(words, x), RNG.integers(1, 11, (16, 6))
+    model, data = k.Model(words, x), rng.integers(1, 11, (16, 6))
     data[:, 4:] = 0
     quantized = quantize_model(model, only=choice, calibration_data=data, verbose=0)
     reference, ours = model.predict(data, verbose=0), quantized.predict(data, verbose=0)
@@ -166,10 +164,10 @@ def test_embeddings_stay_float_with_the_reason(k):
     assert rows["table"].startswith("a table look-up gains no speed")
 
 
-def test_embeddings_named_in_only_are_put_on_the_grid_and_export(k, tmp_path):
+def test_embeddings_named_in_only_are_put_on_the_grid_and_export(k, tmp_path, rng):
     inputs = k.Input((6,), dtype="int32")
     x = k.layers.Embedding(20, 8, name="table")(inputs)
-    model, x = k.Model(inputs, k.layers.Dense(2, name="head")(x)), RNG.integers(0, 20, (16, 6))
+    model, x = k.Model(inputs, k.layers.Dense(2, name="head")(x)), rng.integers(0, 20, (16, 6))
     quantized = quantize_model(model, only=["table", "head"], calibration_data=x, verbose=0)
     rows = {row["layer"]: row for row in report(quantized).rows}
     assert rows["table"]["quantised"] == "embeddings"
@@ -184,13 +182,13 @@ def test_embeddings_named_in_only_are_put_on_the_grid_and_export(k, tmp_path):
     assert {t.layer for t in inventory(quantize_model(model, "fp8", only=".*"))} == {"head"}
 
 
-def test_a_table_read_both_ways_stays_float_with_the_reason(tmp_path):
+def test_a_table_read_both_ways_stays_float_with_the_reason(tmp_path, rng):
     import keras
 
     table = keras.layers.ReversibleEmbedding(20, 8, name="table")
     inputs = keras.Input((6,), dtype="int32")
     model = keras.Model(inputs, table(keras.layers.Dense(8, name="middle")(table(inputs)), reverse=True))
-    quantized = quantize_model(model, calibration_data=RNG.integers(0, 20, (16, 6)), verbose=0)
+    quantized = quantize_model(model, calibration_data=rng.integers(0, 20, (16, 6)), verbose=0)
     assert {t.layer for t in inventory(quantized)} == {"middle"}
     rows = {row["layer"]: row["reason"] for row in report(quantized).rows}
     assert "no one scale fits both" in rows["table"]

@@ -10,8 +10,7 @@ from onnx import numpy_helper
 import keras_trt
 from keras_trt.prune.masks import is_n_of_m
 
-RNG = np.random.default_rng(0)
-X = RNG.random((16, 8, 8, 16), dtype="float32")
+X = np.random.default_rng(0).random((16, 8, 8, 16), dtype="float32")
 Y = np.arange(16) % 8
 
 
@@ -126,7 +125,7 @@ def test_a_fused_quantised_model_exports_to_the_same_numbers(k, tmp_path):
     assert np.abs(a - b).max() < 5e-3
 
 
-def test_tied_embeddings_are_pruned_once_and_export(tmp_path):
+def test_tied_embeddings_are_pruned_once_and_export(tmp_path, rng):
     import keras as k  # only Keras 3 has an Embedding that can be called in reverse
 
     inputs = k.Input((6,), dtype="int32", name="tokens")
@@ -141,6 +140,6 @@ def test_tied_embeddings_are_pruned_once_and_export(tmp_path):
     pruned = keras_trt.prune_model(model, 0.5, only="shared")
     assert (pruned.get_layer("shared").embeddings.numpy() == 0).mean() == 0.5
     pruned.compile("adam", k.losses.SparseCategoricalCrossentropy(from_logits=True))
-    tokens = RNG.integers(0, 20, (8, 6))
+    tokens = rng.integers(0, 20, (8, 6))
     pruned.fit(tokens, tokens, verbose=0)
     assert (pruned.get_layer("shared").embeddings.numpy() == 0).mean() == 0.5

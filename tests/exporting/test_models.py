@@ -11,11 +11,10 @@ from keras_trt.exporting import export
 from keras_trt.runtime import load
 from tests.onnx_tools import build
 
-RNG = np.random.default_rng(0)
-FLOATS = RNG.normal(size=(4, 6)).astype(np.float32)
-IMAGES = RNG.uniform(0, 255, (4, 12, 12, 3)).astype(np.float32)
-WORDS = RNG.integers(0, 9, (4, 5)).astype(np.int32)
-SEEN = RNG.random((4, 5)) < 0.5
+FLOATS = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+IMAGES = np.random.default_rng(1).uniform(0, 255, (4, 12, 12, 3)).astype(np.float32)
+WORDS = np.random.default_rng(2).integers(0, 9, (4, 5)).astype(np.int32)
+SEEN = np.random.default_rng(3).random((4, 5)) < 0.5
 
 
 def tensors(k):

@@ -4,17 +4,15 @@ import numpy as np
 
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels
 
-RNG = np.random.default_rng(0)
 
-
-def test_the_affine_form_equals_the_normalisation():
-    mean, variance, gamma, beta, x = (RNG.random(4) for _ in range(5))
+def test_the_affine_form_equals_the_normalisation(rng):
+    mean, variance, gamma, beta, x = (rng.random(4) for _ in range(5))
     scale, shift = batchnorm_affine(mean, variance, gamma, beta, 1e-3)
     assert np.allclose(x * scale + shift, gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta)
 
 
-def test_missing_gamma_and_beta_are_one_and_zero():
-    mean, variance = RNG.random(4), RNG.random(4)
+def test_missing_gamma_and_beta_are_one_and_zero(rng):
+    mean, variance = rng.random(4), rng.random(4)
     both = [
         batchnorm_affine(mean, variance, g, b, 1e-3) for g, b in [(None, None), (np.ones(4), np.zeros(4))]
     ]

@@ -9,17 +9,16 @@ from keras_trt.errors import ModelError
 from keras_trt.fuse import fuse_model, fusion_report
 from keras_trt.prune import prune_model
 
-RNG = np.random.default_rng(0)
-
 
 def randomise(model):
     """Weights as after training: BatchNormalization far from the identity."""
+    rng = np.random.default_rng(0)
     for variable in model.weights:
         shape = tuple(variable.shape)
         if "variance" in variable.name:
-            value = RNG.uniform(0.3, 2.0, shape)
+            value = rng.uniform(0.3, 2.0, shape)
         else:
-            value = variable.numpy() + RNG.normal(0, 0.3, shape) * (0.2 if len(shape) > 1 else 1)
+            value = variable.numpy() + rng.normal(0, 0.3, shape) * (0.2 if len(shape) > 1 else 1)
         variable.assign(value.astype("float32"))
     return model
 
@@ -52,23 +51,23 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("cls,shape,kwargs", LAYERS, ids=[f"{c[0]}-{i}" for i, c in enumerate(LAYERS)])
-def test_every_foldable_layer_takes_its_batchnorm(k, cls, shape, kwargs):
+def test_every_foldable_layer_takes_its_batchnorm(k, cls, shape, kwargs, rng):
     inputs = k.Input(shape)
     h = getattr(k.layers, cls)(name="layer", **kwargs)(inputs)
     model = randomise(k.Model(inputs, k.layers.ReLU()(k.layers.BatchNormalization(name="bn")(h))))
     fused = fuse_model(model)
     assert batchnorms(fused) == []
     assert fused.get_layer("layer").use_bias
-    assert_same(model, fused, RNG.normal(size=(2, *shape)).astype("float32"))
+    assert_same(model, fused, rng.normal(size=(2, *shape)).astype("float32"))
 
 
 @pytest.mark.parametrize(
     "options", [{"scale": False}, {"center": False}, {"epsilon": 0.1}, {"trainable": False}]
 )
-def test_options_of_batchnorm_are_respected(k, options):
+def test_options_of_batchnorm_are_respected(k, options, rng):
     layers = [k.layers.Conv2D(4, 3), k.layers.BatchNormalization(**options)]
     model = randomise(k.Sequential([k.Input((8, 8, 3)), *layers]))
-    assert_same(model, fuse_model(model), RNG.random((2, 8, 8, 3), dtype="float32"))
+    assert_same(model, fuse_model(model), rng.random((2, 8, 8, 3), dtype="float32"))
 
 
 def block(k, h, width, name):
@@ -92,7 +91,7 @@ def nested(k):
     return randomise(k.Model(inputs, k.layers.Dense(5, name="head")(h), name="net"))
 
 
-def test_nested_models_are_fused_and_names_stay(k):
+def test_nested_models_are_fused_and_names_stay(k, rng):
     model = nested(k)
     before = model.get_weights()
     fused = fuse_model(model)
@@ -101,7 +100,7 @@ def test_nested_models_are_fused_and_names_stay(k):
     flavor = flavor_of(model)
     gone = {"stem_model/stem_bn", "backbone/in_a_bn", "backbone/in_b_bn"}
     assert [p for p, _ in flavor.walk(fused)] == [p for p, _ in flavor.walk(model) if p not in gone]
-    assert_same(model, fused, RNG.random((2, 8, 8, 3), dtype="float32"))
+    assert_same(model, fused, rng.random((2, 8, 8, 3), dtype="float32"))
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
@@ -126,31 +125,31 @@ def test_names_with_slashes_are_no_nested_models():
     assert batchnorms(fuse_model(k.Sequential([k.Input((8, 8, 3)), *layers]))) == []
 
 
-def test_a_layer_called_twice_with_its_batchnorm_folds_once(k):
+def test_a_layer_called_twice_with_its_batchnorm_folds_once(k, rng):
     conv, bn = k.layers.Conv2D(3, 3, padding="same", name="c"), k.layers.BatchNormalization(name="bn")
     inputs = k.Input((8, 8, 3))
     model = randomise(k.Model(inputs, bn(conv(k.layers.ReLU()(bn(conv(inputs)))))))
     fused = fuse_model(model)
     assert batchnorms(fused) == []
-    assert_same(model, fused, RNG.random((2, 8, 8, 3), dtype="float32"))
+    assert_same(model, fused, rng.random((2, 8, 8, 3), dtype="float32"))
 
 
-def test_a_second_use_of_the_output_keeps_the_batchnorm(k):
+def test_a_second_use_of_the_output_keeps_the_batchnorm(k, rng):
     inputs = k.Input((8, 8, 3))
     h = k.layers.Conv2D(3, 3)(inputs)
     model = randomise(k.Model(inputs, [k.layers.BatchNormalization()(h), h]))
     fused = fuse_model(model)
     assert len(batchnorms(fused)) == 1
-    x = RNG.random((2, 8, 8, 3), dtype="float32")
+    x = rng.random((2, 8, 8, 3), dtype="float32")
     assert all(np.allclose(a, b) for a, b in zip(model(x), fused(x), strict=True))
 
 
-def test_several_inputs_in_a_dict_and_operations_keep_their_structure(k):
+def test_several_inputs_in_a_dict_and_operations_keep_their_structure(k, rng):
     inputs = {"a": k.Input((4,), name="a"), "b": k.Input((4,), name="b")}
     h = k.layers.BatchNormalization(name="bn")(k.layers.Dense(4, name="d")(inputs["a"])) * 2.0 + inputs["b"]
     model = randomise(k.Model(inputs, {"out": h}))
     fused = fuse_model(model)
-    x = {name: RNG.random((3, 4), dtype="float32") for name in "ab"}
+    x = {name: rng.random((3, 4), dtype="float32") for name in "ab"}
     assert np.allclose(model(x)["out"], fused(x)["out"], atol=1e-5)
     assert batchnorms(fused) == []
 
@@ -172,7 +171,7 @@ def test_a_layer_with_a_call_of_its_own_is_not_trusted(k):
     assert fusion_report(model).rows[0]["reason"] == "s (Standardised) has a `call` of its own"
 
 
-def test_zeros_of_pruning_stay_and_hold_through_fit(k):
+def test_zeros_of_pruning_stay_and_hold_through_fit(k, rng):
     model = randomise(
         k.Sequential(
             [
@@ -187,7 +186,7 @@ def test_zeros_of_pruning_stay_and_hold_through_fit(k):
     fused = fuse_model(prune_model(model, 0.75))
     assert (value_of(fused.get_layer("c").kernel) == 0).mean() == 0.75
     fused.compile("adam", "sparse_categorical_crossentropy")
-    fused.fit(RNG.random((16, 8, 8, 4)), RNG.integers(0, 5, 16), verbose=0)
+    fused.fit(rng.random((16, 8, 8, 4)), rng.integers(0, 5, 16), verbose=0)
     assert (value_of(fused.get_layer("c").kernel) == 0).mean() == 0.75
 
 
@@ -197,10 +196,10 @@ def test_frozen_layers_stay_frozen(k):
     assert not fuse_model(model).get_layer("c").trainable
 
 
-def test_the_fused_model_saves_and_loads(k, tmp_path):
+def test_the_fused_model_saves_and_loads(k, tmp_path, rng):
     fused = fuse_model(nested(k))
     fused.save(tmp_path / "m.keras")
-    x = RNG.random((2, 8, 8, 3), dtype="float32")
+    x = rng.random((2, 8, 8, 3), dtype="float32")
     assert np.array_equal(fused(x), k.models.load_model(tmp_path / "m.keras")(x))
 
 
@@ -241,10 +240,10 @@ def test_a_subclassed_model_is_refused_with_the_way_out(k):
         fuse_model(net)
 
 
-def test_resnet50_of_applications_fuses_whole(k):
+def test_resnet50_of_applications_fuses_whole(k, rng):
     model = randomise(k.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=10))
     fused = fuse_model(model)
     assert batchnorms(fused) == []
-    x = RNG.random((2, 32, 32, 3), dtype="float32")
+    x = rng.random((2, 32, 32, 3), dtype="float32")
     hidden = [k.Model(m.input, m.layers[-2].output) for m in (model, fused)]
     assert_same(*hidden, x)

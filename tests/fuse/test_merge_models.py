@@ -8,8 +8,7 @@ from keras_trt.errors import InputError, ModelError
 from keras_trt.fuse import merge_models
 from keras_trt.twins.twins import is_twin
 
-RNG = np.random.default_rng(0)
-X = RNG.random((4, 8, 8, 3), dtype="float32")
+X = np.random.default_rng(0).random((4, 8, 8, 3), dtype="float32")
 
 
 def net(k, name, units=3, shape=(8, 8, 3)):
@@ -53,14 +52,14 @@ def test_several_outputs_get_names_of_their_own(k):
     assert sorted(merged.predict(X, verbose=0)) == ["pair_0", "pair_1", "two_x", "two_y"]
 
 
-def test_dict_inputs_are_shared_in_each_models_own_structure(k):
+def test_dict_inputs_are_shared_in_each_models_own_structure(k, rng):
     def made(name, structure):
         a, b = k.Input((4,), name="a"), k.Input((4,), name="b")
         nest = {"a": a, "b": b} if structure is dict else [a, b]
         return k.Model(nest, k.layers.Subtract()([a, b]), name=name)
 
     merged = merge_models([made("m", dict), made("n", list)])
-    x = {"a": RNG.random((2, 4)), "b": RNG.random((2, 4))}
+    x = {"a": rng.random((2, 4)), "b": rng.random((2, 4))}
     out = merged.predict(x, verbose=0)
     assert np.allclose(out["m"], x["a"] - x["b"], atol=1e-6)
     assert np.allclose(out["n"], out["m"])

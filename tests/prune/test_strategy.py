@@ -8,8 +8,7 @@ from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.pattern import parse_pattern
 from keras_trt.prune.strategy import lamp_scores, parse_strategy, share_out
 
-RNG = np.random.default_rng(0)
-BIG, SMALL = RNG.normal(size=900), RNG.normal(size=100) * 10
+BIG, SMALL = np.random.default_rng(0).normal(size=900), np.random.default_rng(1).normal(size=100) * 10
 
 
 def total(shares, sizes=(900, 100)):

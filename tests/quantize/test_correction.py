@@ -22,7 +22,6 @@ from keras_trt.quantize.correction import corrected
 from keras_trt.twins.twins import set_silent
 from tests.nets import images, residual_net
 
-RNG = np.random.default_rng(0)
 BIAS = ("bias_correction",)
 
 
@@ -41,7 +40,8 @@ def on_grid(values, amax):
 def one_layer(k, layer, *shape):
     """A model of one layer, and rows whose values are far from zero on average."""
     inputs = k.Input(shape)
-    return k.Model(inputs, layer(inputs)), RNG.normal(1, 1, (64, *shape)).astype("float32")
+    x = np.random.default_rng(0).normal(1, 1, (64, *shape)).astype("float32")
+    return k.Model(inputs, layer(inputs)), x
 
 
 def test_the_correction_is_the_mean_of_what_rounding_changes(k):
@@ -133,9 +133,9 @@ def test_gains_make_each_channel_nearer(k, name, bias):
 
 
 @pytest.mark.parametrize("name", ["conv2d", "time_distributed"])
-def test_layers_with_activations_and_inside_wrappers_are_corrected(k, name):
+def test_layers_with_activations_and_inside_wrappers_are_corrected(k, name, rng):
     shape, layer = layers(k)[name]
-    quantized = quantize_model(*one_layer(k, layer, *shape)[:1], calibration_data=RNG.random((16, *shape)))
+    quantized = quantize_model(*one_layer(k, layer, *shape)[:1], calibration_data=rng.random((16, *shape)))
     (shift,) = shifts(quantized).values()
     assert np.abs(shift).max() > 0
 
@@ -250,11 +250,11 @@ def test_the_exported_file_equals_keras_and_has_no_more_operators(k, name, tmp_p
     assert operators["auto"] == operators[None]
 
 
-def test_shared_layers_get_the_mean_over_their_calls(k):
+def test_shared_layers_get_the_mean_over_their_calls(k, rng):
     a, b = k.Input((8,)), k.Input((8,))
     shared = k.layers.Dense(4, name="shared")
     model = k.Model([a, b], k.layers.Add(name="add")([shared(a), shared(b)]))
-    x = [RNG.normal(mean, 1, (64, 8)).astype("float32") for mean in (1, -2)]
+    x = [rng.normal(mean, 1, (64, 8)).astype("float32") for mean in (1, -2)]
     both = quantize_model(model, calibration_data=x, skip="add", verbose=0)
     change = both.predict(x, verbose=0) - model.predict(x, verbose=0)
     assert np.abs(change.mean(axis=0)).max() < 1e-6  # of the sum of two calls, with one shift for both
@@ -284,14 +284,14 @@ def test_layers_of_the_users_keep_it_inside(k, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
 
 
-def test_it_goes_along_when_batch_normalisation_is_folded_and_channels_are_removed(k):
+def test_it_goes_along_when_batch_normalisation_is_folded_and_channels_are_removed(k, rng):
     inputs = k.Input((8, 8, 3))
     x = k.layers.Conv2D(8, 3, name="conv")(inputs)
     x = k.layers.BatchNormalization(name="norm")(x)
     x = k.layers.Conv2D(4, 3, name="head")(k.layers.ReLU()(x))
-    model, data = k.Model(inputs, x), RNG.normal(1, 1, (32, 8, 8, 3)).astype("float32")
+    model, data = k.Model(inputs, x), rng.normal(1, 1, (32, 8, 8, 3)).astype("float32")
     gamma, beta, *moving = model.get_layer("norm").get_weights()
-    model.get_layer("norm").set_weights([gamma * RNG.uniform(1, 2, 8), beta + 0.1, *moving])
+    model.get_layer("norm").set_weights([gamma * rng.uniform(1, 2, 8), beta + 0.1, *moving])
     quantized = quantize_model(model, calibration_data=data, verbose=0)
     expected = quantized.predict(data, verbose=0)
     difference = np.abs(fuse_model(quantized).predict(data, verbose=0) - expected)

@@ -12,8 +12,7 @@ from keras_trt.errors import BundleError, InputError
 from keras_trt.runtime import EngineModel, load
 from tests.small_onnx import conv_model, save_bundle, sequence_model, two_in_two_out
 
-rng = np.random.default_rng(0)
-A, B = rng.normal(size=(70, 3)), rng.integers(0, 9, size=(70, 3))
+A, B = np.random.default_rng(0).normal(size=(70, 3)), np.random.default_rng(1).integers(0, 9, size=(70, 3))
 STRUCTURES = {
     "lists": (["a", "b"], ["total", "product"]),
     "dicts": ({"a": "a", "b": "b"}, {"sum": "total", "prod": "product"}),
@@ -140,12 +139,12 @@ def conv(tmp_path):
     return load(save_bundle(tmp_path / "b", conv_model()), verbose=0)
 
 
-def test_float64_is_cast_and_a_plain_structure_gives_an_array(conv):
+def test_float64_is_cast_and_a_plain_structure_gives_an_array(conv, rng):
     y = conv.predict(rng.normal(size=(5, 4, 8, 8)), verbose=0)
     assert (y.shape, y.dtype) == ((5, 8, 8, 8), np.float32)
 
 
-def test_a_static_batch_takes_any_number_of_rows(tmp_path, conv):
+def test_a_static_batch_takes_any_number_of_rows(tmp_path, conv, rng):
     path = save_bundle(tmp_path / "static", conv_model(batch=4), batch=(4, 4, 4))
     static = load(path, verbose=0)
     x = rng.normal(size=(10, 4, 8, 8)).astype(np.float32)

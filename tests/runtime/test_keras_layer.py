@@ -7,7 +7,6 @@ from keras_trt.errors import InputError, MissingDependencyError
 from keras_trt.runtime import load
 from tests.small_onnx import conv_model, save_bundle, sequence_model, two_in_two_out
 
-rng = np.random.default_rng(0)
 NAMES = {"keras": "keras3", "tf_keras": "legacy"}
 
 
@@ -21,7 +20,7 @@ def sequence(tmp_path, flavor):
     return load(save_bundle(tmp_path / "b", sequence_model(), keras=flavor), verbose=0)
 
 
-def test_a_layer_runs_eagerly_and_inside_a_model(sequence, k):
+def test_a_layer_runs_eagerly_and_inside_a_model(sequence, k, rng):
     x = rng.normal(size=(5, 6, 4)).astype(np.float32)
     wanted = sequence.predict(x, verbose=0)
     layer = sequence.as_layer(name="backbone")
@@ -34,7 +33,7 @@ def test_a_layer_runs_eagerly_and_inside_a_model(sequence, k):
     np.testing.assert_allclose(model.predict(x, verbose=0), head(wanted.reshape(5, -1)), atol=1e-5)
 
 
-def test_a_head_on_the_engine_trains(sequence, k):
+def test_a_head_on_the_engine_trains(sequence, k, rng):
     inputs = k.Input((6, 4))
     model = k.Sequential([inputs, sequence.as_layer(), k.layers.Flatten(), k.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -44,7 +43,7 @@ def test_a_head_on_the_engine_trains(sequence, k):
     assert not np.allclose(before, model.layers[-1].get_weights()[0])
 
 
-def test_a_layer_takes_and_gives_structures(tmp_path, k, flavor):
+def test_a_layer_takes_and_gives_structures(tmp_path, k, flavor, rng):
     path = save_bundle(
         tmp_path / "b",
         two_in_two_out(),
@@ -77,7 +76,7 @@ def test_a_layer_is_not_saved_with_code(sequence, k, tmp_path):
         model.layers[-1].get_config()
 
 
-def test_evaluate_gives_what_keras_gives(sequence, k):
+def test_evaluate_gives_what_keras_gives(sequence, k, rng):
     x, y = rng.normal(size=(70, 6, 4)), rng.normal(size=(70, 6, 2))
     dense = k.layers.Dense(2, use_bias=False)
     keras_model = k.Sequential([k.Input((6, 4)), dense])
@@ -99,7 +98,7 @@ def test_evaluate_gives_what_keras_gives(sequence, k):
     )
 
 
-def test_evaluate_measures_each_output(tmp_path, k, flavor):
+def test_evaluate_measures_each_output(tmp_path, k, flavor, rng):
     path = save_bundle(
         tmp_path / "b",
         two_in_two_out(),
@@ -118,7 +117,7 @@ def test_evaluate_measures_each_output(tmp_path, k, flavor):
     assert found["sum_loss"] == pytest.approx(np.square(total).mean(), rel=1e-5)
 
 
-def test_evaluate_takes_a_tf_dataset_and_accuracy_by_name(tmp_path, flavor):
+def test_evaluate_takes_a_tf_dataset_and_accuracy_by_name(tmp_path, flavor, rng):
     import tensorflow as tf
 
     model = load(save_bundle(tmp_path / "b", conv_model(), keras=flavor), verbose=0)
@@ -130,7 +129,7 @@ def test_evaluate_takes_a_tf_dataset_and_accuracy_by_name(tmp_path, flavor):
     assert found["accuracy"] == pytest.approx(accuracy)
 
 
-def test_compile_takes_arguments_in_the_order_of_the_models_keras(sequence, k):
+def test_compile_takes_arguments_in_the_order_of_the_models_keras(sequence, k, rng):
     x, y = rng.normal(size=(8, 6, 4)), rng.normal(size=(8, 6, 2))
     third = 3.0 if k.__name__ == "keras" else ["mae"]  # `loss_weights` there, `metrics` here
     fourth = ["mae"] if k.__name__ == "keras" else 3.0

@@ -8,21 +8,20 @@ from keras_trt._keras.kernels import kernels_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune import ChannelPattern, Schedule, channel_report, prune_model
 
-RNG = np.random.default_rng(0)
-X = RNG.random((3, 16, 16, 3), dtype="float32")
+X = np.random.default_rng(0).random((3, 16, 16, 3), dtype="float32")
 
 
 def with_dead_channels(model, fraction=0.4):
     """Zeroes the first channels of every layer but the last, so that removing them changes nothing."""
-    flavor = flavor_of(model)
+    flavor, rng = flavor_of(model), np.random.default_rng(0)
     layers = [layer for _, layer in flavor.walk(model)]
     for layer in layers:
         for name in ("gamma", "beta", "moving_mean", "moving_variance", "bias"):
             variable = getattr(layer, name, None)
             if variable is not None:
-                value = RNG.uniform(0.5, 1.5, variable.shape)
+                value = rng.uniform(0.5, 1.5, variable.shape)
                 value[: round(fraction * len(value)) if name != "moving_variance" else 0] = 0
-                variable.assign(value if layer is not layers[-1] else RNG.random(variable.shape))
+                variable.assign(value if layer is not layers[-1] else rng.random(variable.shape))
         for kernel in kernels_of(layer) if layer is not layers[-1] else ():
             value = getattr(layer, kernel.name).numpy()
             moved = np.moveaxis(
@@ -98,12 +97,12 @@ def test_removing_dead_channels_changes_nothing(k, block):
 
 
 @pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2"])
-def test_networks_of_applications_shrink(k, name):
+def test_networks_of_applications_shrink(k, name, rng):
     model = getattr(k.applications, name)(weights=None, input_shape=(32, 32, 3), classes=10)
     small = prune_model(model, 0.4, pattern="channel")
     assert small.count_params() < 0.45 * model.count_params()
     assert small.output_shape == model.output_shape
-    assert np.isfinite(small.predict(RNG.random((2, 32, 32, 3)), verbose=0)).all()
+    assert np.isfinite(small.predict(rng.random((2, 32, 32, 3)), verbose=0)).all()
 
 
 def test_the_smaller_model_trains_saves_and_keeps_names(k, tmp_path):
@@ -200,14 +199,14 @@ def test_grouped_convolutions_and_channels_before_a_layer_normalization_stay(k):
     assert prune_model(model, 0.5, pattern="channel").get_layer("free").filters == 4
 
 
-def test_a_shared_layer_shrinks_once(k):
+def test_a_shared_layer_shrinks_once(k, rng):
     shared = k.layers.Dense(10, activation="relu", name="shared")
     a, b = k.Input((4,)), k.Input((4,))
     model = with_dead_channels(
         k.Model([a, b], k.layers.Dense(2)(k.layers.Concatenate()([shared(a), shared(b)])))
     )
     small = prune_model(model, 0.4, pattern="channel")
-    x = [RNG.random((3, 4)), RNG.random((3, 4))]
+    x = [rng.random((3, 4)), rng.random((3, 4))]
     assert small.get_layer("shared").units == 6
     assert np.allclose(small.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
 

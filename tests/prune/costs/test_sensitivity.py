@@ -10,8 +10,7 @@ from keras_trt.prune import prune_model, sensitivity
 from keras_trt.prune.costs.cache import data_parts, described
 from keras_trt.prune.costs.table import Sensitivity
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(64, 16)).astype("float32")
+X = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
 
 
 def net(k):
@@ -20,7 +19,7 @@ def net(k):
     useful = k.layers.Dense(8, name="useful")(inputs)
     useless = k.layers.Dense(8, name="useless")(inputs)
     model = k.Model(inputs, k.layers.Add()([useful, useless]))
-    model.get_layer("useless").kernel.assign(RNG.normal(size=(16, 8)) * 1e-8)
+    model.get_layer("useless").kernel.assign(np.random.default_rng(1).normal(size=(16, 8)) * 1e-8)
     return model
 
 
@@ -49,7 +48,7 @@ def test_a_metric_measures_its_fall(k):
     assert table.losses["useless.kernel"][0] == 0
 
 
-def test_the_cache_saves_measuring_again_but_not_for_other_weights(k, tmp_path):
+def test_the_cache_saves_measuring_again_but_not_for_other_weights(k, tmp_path, rng):
     def fit_of(targets, predictions):
         calls.append(1)
         return -float(((targets - predictions) ** 2).mean())
@@ -61,7 +60,7 @@ def test_the_cache_saves_measuring_again_but_not_for_other_weights(k, tmp_path):
     measured = len(calls)
     assert sensitivity(model, data, **options) == first
     assert len(calls) == measured + 1  # only the reference
-    model.get_layer("useful").kernel.assign(RNG.normal(size=(16, 8)))
+    model.get_layer("useful").kernel.assign(rng.normal(size=(16, 8)))
     assert sensitivity(model, data, **options) != first
     assert json.loads(file.read_text())
 
@@ -84,7 +83,7 @@ def losses_after(k, tmp_path, before, after):
     return cached, sensitivity(model, data_now, **fixed, **options_now)
 
 
-TARGETS = RNG.normal(size=(64, 8)).astype("float32")
+TARGETS = np.random.default_rng(2).normal(size=(64, 8)).astype("float32")
 CHANGES = {
     "targets": (
         lambda m: ((X, TARGETS), {"metric": squared}),

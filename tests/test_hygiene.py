@@ -1,0 +1,125 @@
+"""How the tests are written: each draws its own numbers, and stands where its subject does."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+FILES = sorted(TESTS.rglob("*.py"))
+PACKAGE = TESTS.parent / "keras_trt"
+GENERATORS = {"default_rng", "RandomState", "Generator", "Random"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(TESTS).as_posix()
+
+
+def run_on_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when the file is imported: all but what stands in functions."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        below: list[ast.AST] = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+        below += getattr(node, "decorator_list", [])
+    else:
+        below = list(ast.iter_child_nodes(node))
+    for child in below:
+        yield child
+        yield from run_on_import(child)
+
+
+def shared_generators(source: str) -> list[int]:
+    """Lines where a generator outlives the import. `default_rng(0).normal()` is drawn from once, and gone."""
+    nodes = list(run_on_import(ast.parse(source)))
+    drawn_at_once = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    made = [node for node in nodes if isinstance(node, ast.Call) and id(node) not in drawn_at_once]
+    return [node.lineno for node in made if ast.unparse(node.func).split(".")[-1] in GENERATORS]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_generator_is_shared_by_tests(path):
+    """What a test draws would depend on which tests ran before it."""
+    lines = shared_generators(path.read_text())
+    assert not lines, f"{name_of(path)}: lines {lines}; take the fixture `rng`, or draw within the function"
+
+
+@pytest.mark.parametrize(
+    "source,lines",
+    [
+        ("RNG = np.random.default_rng(0)", [1]),
+        ("X = 1\nA, B = default_rng(0), 2", [2]),
+        ("class A:\n    rng = random.Random(0)", [2]),
+        ("def f(rng=np.random.RandomState(0)): ...", [1]),
+        ("@pytest.mark.parametrize('rng', [np.random.default_rng(0)])\ndef test(rng): ...", [1]),
+        ("X = np.random.default_rng(0).normal(size=3)", []),
+        ("def f():\n    rng = np.random.default_rng(0)", []),
+        ("make = lambda: np.random.default_rng(0)", []),
+    ],
+)
+def test_a_shared_generator_is_seen(source, lines):
+    assert shared_generators(source) == lines
+
+
+# What `keras_trt` has no file for, and why: a test file, or a folder of them.
+CROSS_CUTTING = {
+    "callbacks/test_matrix.py": "our callbacks beside Keras's own",
+    "callbacks/test_optimizers.py": "every optimizer of Keras",
+    "callbacks/test_quantize_restored.py": "Quantize beside what restores weights",
+    "callbacks/test_resumed.py": "trainings killed and resumed",
+    "callbacks/test_strategies.py": "distribution strategies",
+    "contract": "what quantize_model promises, whichever file keeps it",
+    "convert/handlers/test_operators.py": "one operator a test, of all folders of handlers",
+    "e2e": "the whole road",
+    "engine/test_timing_cache.py": "the cache file beside the build",
+    "exporting/test_deterministic.py": "the same bytes in another process",
+    "exporting/test_idle_layers.py": "a kind of layer through all of export",
+    "exporting/test_layers.py": "kinds of layers through all of export",
+    "exporting/test_models.py": "kinds of models through all of export",
+    "exporting/test_quantiser_places.py": "placement seen in the exported graph",
+    "exporting/test_recurrent.py": "recurrent layers through all of export",
+    "exporting/test_stock_road.py": "the road without this library",
+    "gpu": "needs a GPU",
+    "prune/test_files.py": "every kind of file that Keras writes",
+    "quantize/test_calibrate_memory.py": "memory, not numbers",
+    "quantize/test_one_layer_in_float.py": "the defaults against a search",
+    "runtime/runners/test_runners.py": "one body for every CPU runner",
+    "runtime/test_progress.py": "the bar of predict",
+    "sweep": "all layers and networks that Keras has",
+    "test_documents.py": "README and docs",
+    "test_front_door.py": "keras_trt itself",
+    "test_hygiene.py": "the tests themselves",
+    "test_imports.py": "imports of every module",
+    "test_packaging.py": "setup.cfg and the tree",
+    "test_private_names.py": "private names in every module",
+    "trained": "trained networks of others",
+}
+
+
+def has_subject(path: Path) -> bool:
+    """Whether `tests/a/test_b.py` has a module or a room `keras_trt/a/b`, maybe with an underscore."""
+    beside = PACKAGE / path.relative_to(TESTS).parent
+    subject = path.stem.removeprefix("test_")
+    return any(
+        (beside / f"{name}.py").exists() or (beside / name / "__init__.py").exists()
+        for name in (subject, f"_{subject}")
+    )
+
+
+TEST_FILES = [path for path in FILES if path.name.startswith("test_")]
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=name_of)
+def test_a_test_stands_where_its_subject_does_or_is_listed(path):
+    name = name_of(path)
+    listed = [entry for entry in CROSS_CUTTING if name == entry or name.startswith(f"{entry}/")]
+    assert len(listed) + has_subject(path) == 1, (
+        f"{name} has no keras_trt/{name.replace('test_', '')}: name it after its subject, or list it"
+        if not listed
+        else f"{name} is listed though it has its subject, or twice"
+    )
+
+
+def test_what_is_listed_exists():
+    assert [entry for entry in CROSS_CUTTING if not (TESTS / entry).exists()] == []
