@@ -25,7 +25,9 @@ def test_every_public_name_resolves_to_a_documented_object(name):
 @pytest.mark.parametrize("name", keras_trt.__all__)
 def test_every_public_name_is_the_object_of_its_home(name):
     found = getattr(keras_trt, name)
-    if not isinstance(found, ModuleType):
+    if isinstance(found, ModuleType):
+        assert found.__name__ == f"keras_trt.{name}"
+    else:
         assert found.__name__ == name
         assert pickle.loads(pickle.dumps(found)) is found
 

@@ -77,13 +77,6 @@ def test_what_is_installed_here_is_within_the_declared_ranges():
         assert requirement.specifier.contains(metadata.version(name), prereleases=True), name
 
 
-def test_the_command_line_entry_point_leads_somewhere():
-    for line in SETUP["options.entry_points"].get("console_scripts", "").split("\n") if SETUP.has_section(
-        "options.entry_points") else []:  # fmt: skip
-        if line:
-            metadata.EntryPoint(*re.split(r"\s*=\s*", line, maxsplit=1), group="console_scripts").load()
-
-
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"])
 def test_the_usual_files_are_there(name):
     assert (ROOT / name).stat().st_size > 200

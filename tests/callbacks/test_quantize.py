@@ -39,7 +39,7 @@ def test_a_plain_model_is_quantised_in_place(k, make, jit):
     model.compile("adam", "sparse_categorical_crossentropy", jit_compile=jit)
     losses = model.fit(x, y, epochs=3, verbose=0, callbacks=[Quantize()]).history["loss"]
     assert losses[-1] < losses[0]
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
 
 
 def test_it_quantises_what_quantize_model_does(k):
@@ -70,7 +70,7 @@ def test_a_model_trained_before_is_retraced(k):
     model.fit(x, y, verbose=0)
     before = model.predict(x, verbose=0)
     model.fit(x, y, verbose=0, callbacks=[Quantize()])
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
     assert not np.array_equal(before, model.predict(x, verbose=0))
 
 
@@ -113,7 +113,7 @@ def test_mixed_precision_trains(k):
         k.mixed_precision.set_global_policy("float32")
     x, y = images()
     assert np.isfinite(model.fit(x, y, verbose=0, callbacks=[Quantize()]).history["loss"]).all()
-    assert all(0 < amax < np.inf for amax in ranges(model))
+    assert 0 < min(ranges(model)) <= max(ranges(model)) < np.inf
 
 
 def test_a_custom_train_step_sees_the_quantised_model(k):
@@ -134,7 +134,7 @@ def test_a_custom_train_step_sees_the_quantised_model(k):
     model.compile("adam")
     x, y = images()
     model.fit(x, y, verbose=0, callbacks=[Quantize()])
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
 
 
 def test_a_hand_written_loop_needs_one_call(k):
@@ -154,7 +154,7 @@ def test_a_hand_written_loop_needs_one_call(k):
 
     losses = [float(step(x, y)) for _ in range(5)]
     assert losses[-1] < losses[0]
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
 
 
 def test_the_result_is_saved_and_loaded(k, tmp_path):
@@ -192,9 +192,9 @@ def test_a_model_that_its_first_batch_builds_is_quantised(k, batches, start):
     model.fit(x, y, batch_size=64 // batches, epochs=start + 1, verbose=0, callbacks=[callback])
     assert len(inventory(model)) == 4
     if (batches, start) != (1, 0):  # else the only step was in float
-        assert all(amax > 0 for amax in ranges(model))
+        assert min(ranges(model)) > 0
     model.fit(x, y, verbose=0, callbacks=[callback])
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
 
 
 @pytest.mark.parametrize("start", [0, 1])
@@ -204,7 +204,7 @@ def test_one_callback_quantises_several_models_in_turn(k, start):
     for _ in range(2):
         model = compiled(k, residual_net(k))
         model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
-        assert all(amax > 0 for amax in ranges(model))
+        assert min(ranges(model)) > 0
 
 
 def test_training_that_resumes_behind_the_epochs_follows_them(k):
@@ -215,7 +215,7 @@ def test_training_that_resumes_behind_the_epochs_follows_them(k):
     callback = Quantize(start_epoch=1, freeze_batchnorm_epoch=2)
     model.fit(x, y, initial_epoch=3, epochs=4, verbose=0, callbacks=[callback])
     assert np.array_equal(before, model.get_layer("stem_bn").moving_mean.numpy())
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
 
 
 def test_wrong_arguments_are_refused():

@@ -46,7 +46,7 @@ def test_epochs_before_the_start_are_those_of_the_float_model_bit_for_bit(k):
     fit(model, Quantize(start_epoch=2), Watch(), epochs=3)
     for name, value in zip("ab", seen[1], strict=True):
         np.testing.assert_array_equal(value, plain.get_layer(name).kernel)
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
 
 
 def test_the_training_step_of_float_epochs_holds_no_quantiser(k):
@@ -91,7 +91,7 @@ def test_early_stopping_restores_the_best_epoch_float_or_quantised(k, tmp_path, 
         assert any("layers, a first, are switched off" in note for note in found.notes)
     fit(model, Quantize(), epochs=1)  # and goes on from there
     assert quantised(model) == {"a", "b"}
-    assert all(amax > 0 for amax in ranges(model))
+    assert min(ranges(model)) > 0
 
 
 def test_quantize_model_switches_on_what_was_restored_from_a_float_epoch(k):

@@ -143,7 +143,9 @@ def test_no_place_of_a_config_makes_it_import_a_module(saved):
 @pytest.mark.parametrize("base", [[CANARY, "Evil", "Evil"], [CANARY, "Evil.Inner", "keras_trt>PruningMask"]])
 def test_the_base_of_a_quantised_layer_is_not_imported_and_named(saved, base):
     config = config_of(saved)
-    for place in [p for p in places(config) if p[-1] == "base"]:
+    bases = [p for p in places(config) if p[-1] == "base"]
+    assert bases
+    for place in bases:
         with pytest.raises(ModelError, match=rf"`{CANARY}.{base[1]}`, which is not known.*custom_objects="):
             keras_trt.load_model(rewrite(saved, put(config, place, base)))
 
