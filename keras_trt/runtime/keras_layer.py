@@ -7,7 +7,6 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
-from keras_trt import _deps
 from keras_trt._names import unique
 from keras_trt._nests import Nest
 from keras_trt._tensors import TensorSpec
@@ -21,7 +20,7 @@ from keras_trt.runtime.runners.runner import Runner
 if TYPE_CHECKING:
     from keras_trt._keras.flavor import Flavor
 
-_PACKAGES = {"keras3": "keras", "legacy": "tf_keras"}
+_FLAVORS = ("keras3", "legacy")
 
 
 class Engine(Protocol):
@@ -50,10 +49,8 @@ def flavor_named(name: str) -> Flavor:
         InputError: Another name.
         MissingDependencyError: That Keras or TensorFlow is not installed.
     """
-    if name not in _PACKAGES:
-        raise InputError(f"`keras` must be one of {list(_PACKAGES)}. Received: {name!r}")
-    for package in ("tensorflow", _PACKAGES[name]):
-        _deps.require(package, install="keras-trt", why="an engine used as a Keras layer")
+    if name not in _FLAVORS:
+        raise InputError(f"`keras` must be one of {list(_FLAVORS)}. Received: {name!r}")
     from keras_trt._keras.flavor_of import keras3, legacy
 
     return {"keras3": keras3, "legacy": legacy}[name]()

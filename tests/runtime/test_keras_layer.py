@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_trt.errors import InputError, MissingDependencyError
+from keras_trt.errors import InputError
 from keras_trt.runtime import load
 from tests.small_onnx import conv_model, save_bundle, sequence_model, two_in_two_out
 
@@ -148,13 +148,3 @@ def test_compile_refuses_what_keras_does_not_take(sequence):
 def test_evaluate_wants_compile_first(sequence):
     with pytest.raises(InputError, match=r"Call first: model\.compile"):
         sequence.evaluate(np.zeros((1, 6, 4)), np.zeros((1, 6, 2)))
-
-
-def test_without_keras_the_pip_line_is_told(sequence, monkeypatch, flavor):
-    import sys
-
-    monkeypatch.setitem(sys.modules, {"keras3": "keras", "legacy": "tf_keras"}[flavor], None)
-    with pytest.raises(
-        MissingDependencyError, match=r"needed by an engine used as a Keras layer.*pip install"
-    ):
-        sequence.as_layer()

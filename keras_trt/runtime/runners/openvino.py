@@ -34,7 +34,7 @@ class OpenVINORunner(Runner):
                 f"OpenVINO computes int8 with bfloat16 around it wrongly; it does not run `{bundle.path}`. "
                 f"{FOR_CPUS}"
             )
-        openvino = _deps.require("openvino", install="openvino>=2026.1", why="runner='openvino'")
+        openvino = _deps.require("openvino", install="keras-trt[openvino]", why="runner='openvino'")
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else it rounds activations where only weights are int8
