@@ -18,7 +18,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from keras_trt._registering import register_when_imported
-from keras_trt.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from keras_trt import callbacks as callbacks
@@ -109,6 +108,8 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as e:
         if e.name is None or e.name.partition(".")[0] == __name__:
             raise
+        from keras_trt.errors import MissingDependencyError
+
         raise MissingDependencyError(
             f"`keras_trt.{name}` needs `{e.name}`, which is not installed. Training and export need more "
             "packages than prediction: pip install 'keras-trt[keras]'"

@@ -12,6 +12,7 @@ from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt._formats import float_type, is_quantized
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
+from keras_trt._memory import give_back
 from keras_trt.bundle import check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import available_builders
@@ -170,7 +171,9 @@ def export(
         verbose=verbose,
         **common,
     )
-    return export_onnx(request, stages, notes)
+    report = export_onnx(request, stages, notes)
+    give_back(report.onnx_bytes)
+    return report
 
 
 def _check_arguments(

@@ -33,6 +33,9 @@ class ONNXRuntimeRunner(Runner):
             options.add_session_config_entry("session.x64quantprecision", "1")
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            # Else it makes floats of all layers' weights at once, and keeps the memory.
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+            options.enable_cpu_mem_arena = False
         try:
             self._session = ort.InferenceSession(
                 str(bundle.onnx_path),
