@@ -69,12 +69,12 @@ def check_path(value: Any, name: str = "path") -> Path:
     """A path as text or `os.PathLike`."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise wrong_argument(name, "a path", value)
-    found = os.fspath(value)
-    if not isinstance(found, str):
+    path = os.fspath(value)
+    if not isinstance(path, str):
         raise wrong_argument(name, "a path, as text", value)
-    if "\0" in found:
+    if "\0" in path:
         raise wrong_argument(name, "a path without null characters", value)
-    return Path(found)
+    return Path(path)
 
 
 def check_function(value: Any, name: str, *, optional: bool = True) -> None:

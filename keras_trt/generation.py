@@ -148,9 +148,9 @@ def _call(
         usual = mixed and tensor.dtype == model.variable_dtype
         return tf.cast(tensor, model.compute_dtype) if usual else tensor
 
-    logits, *_, found = model.call_with_cache(token_ids, map_nest(computed, cache), index, **options)
+    logits, *_, written = model.call_with_cache(token_ids, map_nest(computed, cache), index, **options)
     types = iter(spec.dtype for spec in leaves_of(specs))
-    return logits, map_nest(lambda tensor, _: tf.cast(tensor, next(types)), found)
+    return logits, map_nest(lambda tensor, _: tf.cast(tensor, next(types)), written)
 
 
 def _checked(model: Model, max_length: Any, cache: Any) -> tuple[Flavor, Nest]:
@@ -167,8 +167,8 @@ def _checked(model: Model, max_length: Any, cache: Any) -> tuple[Flavor, Nest]:
             + ("none at all." if takes is None else f"its own takes {takes}.")
             + " Write the step as a function of the model and pass it to `generation.function_model`."
         )
-    found = _built(flavor, model, max_length) if cache is None else cache
-    return flavor, map_nest(partial(_spec, flavor, model), found)
+    template = _built(flavor, model, max_length) if cache is None else cache
+    return flavor, map_nest(partial(_spec, flavor, model), template)
 
 
 def _spec(flavor: Flavor, model: Any, tensor: Any, _: str | None) -> Any:

@@ -160,7 +160,7 @@ class Flavor:
         """Whether the layer that runs now was called for training."""
         raise NotImplementedError
 
-    def checkpoint_with(self, layer: Layer, name: str, part: Any) -> None:
+    def checkpoint_with(self, layer: Layer, name: str, child: Any) -> None:
         """Makes `tf.train.Checkpoint` store a part of a layer, where Keras does not."""
 
     def __repr__(self) -> str:

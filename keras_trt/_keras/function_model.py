@@ -44,15 +44,15 @@ def function_model(
 def _with_paths(function: Callable[[Any, str], Any], nest: Nest, path: str) -> Nest:
     """The nest with `function(leaf, path)` for each leaf; paths are keys and places, as `cache_0_1`."""
     if isinstance(nest, dict):
-        return {key: _with_paths(function, part, _join(path, key)) for key, part in nest.items()}
+        return {key: _with_paths(function, child, _join(path, key)) for key, child in nest.items()}
     if isinstance(nest, list | tuple):
-        mapped = [_with_paths(function, part, _join(path or "output", i)) for i, part in enumerate(nest)]
+        mapped = [_with_paths(function, child, _join(path or "output", i)) for i, child in enumerate(nest)]
         return tuple(mapped) if isinstance(nest, tuple) else mapped
     return function(nest, path or "output")
 
 
-def _join(path: str, part: Any) -> str:
-    return f"{path}_{part}" if path else str(part)
+def _join(path: str, key: Any) -> str:
+    return f"{path}_{key}" if path else str(key)
 
 
 @functools.cache

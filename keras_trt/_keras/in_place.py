@@ -21,7 +21,7 @@ def in_place(flavor: Flavor, model: Model) -> Iterator[Any]:
 
 def trace_anew(flavor: Flavor, model: Model) -> None:
     """Makes a model's compiled steps, and the `tf.function`s in it, follow what its layers do now."""
-    for part in (model, *(layer for _, layer in flavor.walk(model))):
-        forget_traces(part)
-        if flavor.is_model(part):
-            flavor.rebuild_steps(part)  # a nested model may have been compiled on its own
+    for traced in (model, *(layer for _, layer in flavor.walk(model))):
+        forget_traces(traced)
+        if flavor.is_model(traced):
+            flavor.rebuild_steps(traced)  # a nested model may have been compiled on its own

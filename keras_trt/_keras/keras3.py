@@ -110,8 +110,8 @@ class Keras3(Flavor):
 
         return bool(getattr(global_state.get_global_attribute("current_call_ctx"), "training", None))
 
-    def checkpoint_with(self, layer: Any, name: str, part: Any) -> None:
-        layer._track_trackable(part, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
+    def checkpoint_with(self, layer: Any, name: str, child: Any) -> None:
+        layer._track_trackable(child, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
 
     def raw(self, variable: Variable) -> Any:
         if not isinstance(variable, self.keras.Variable):

@@ -98,8 +98,8 @@ def located(flavor: Flavor, model: Model, choice: Any, copy: Any = None) -> Any:
         inside = [inner for _, inner in flavor.walk(one)]
         return _Located(one.name, tuple(theirs[place[id(layer)]] for layer in (one, *inside)))
 
-    found = tuple(locate(one) for one in _choices(choice))
-    return found if isinstance(choice, (list, tuple, set, frozenset)) else found[0]
+    matches = tuple(locate(one) for one in _choices(choice))
+    return matches if isinstance(choice, (list, tuple, set, frozenset)) else matches[0]
 
 
 def _choices(value: Any) -> list[Any]:
@@ -134,11 +134,11 @@ def _names(path: str) -> set[str]:
 
     `a/b#2`, the second layer called `b` inside `a`, also answers to `b`, but `a/b` is the first one's path.
     """
-    parts = path.split("/")
-    plain = [_NUMBER.sub("", part) for part in parts]
-    spans = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
-    inner = [(i, j) for i, j in spans if j - i < len(parts) or len(parts) == 1]
-    return {"/".join(parts[i:j]) for i, j in spans} | {"/".join(plain[i:j]) for i, j in inner}
+    segments = path.split("/")
+    plain = [_NUMBER.sub("", segment) for segment in segments]
+    spans = [(i, j) for i in range(len(segments)) for j in range(i + 1, len(segments) + 1)]
+    inner = [(i, j) for i, j in spans if j - i < len(segments) or len(segments) == 1]
+    return {"/".join(segments[i:j]) for i, j in spans} | {"/".join(plain[i:j]) for i, j in inner}
 
 
 def _fullmatch(pattern: str, name: str) -> bool:

@@ -19,8 +19,8 @@ def tuples_in(nest: Any) -> list[Place]:
     """
     if isinstance(nest, str):
         return []
-    parts = nest.items() if isinstance(nest, dict) else enumerate(nest)
-    inner = [[key, *place] for key, part in parts for place in tuples_in(part)]
+    items = nest.items() if isinstance(nest, dict) else enumerate(nest)
+    inner = [[key, *place] for key, child in items for place in tuples_in(child)]
     return [*inner, []] if isinstance(nest, tuple) else inner
 
 

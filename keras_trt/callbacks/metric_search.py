@@ -112,14 +112,14 @@ class MetricSearch:
         self._store()
 
     def _store(self) -> None:
-        kept = {"monitor": self.monitor, "verdict": self.verdict, **self.search.state()}
-        self._state.remember(kept, self._state.accepted)
+        state = {"monitor": self.monitor, "verdict": self.verdict, **self.search.state()}
+        self._state.remember(state, self._state.accepted)
 
     def _resume(self) -> None:
         """Takes over what the model remembers of the same search, from this training or another."""
-        kept = self._state.search
-        if kept is not None and kept["monitor"] == self.monitor and self.search.resume(kept):
-            self.verdict = kept["verdict"]
+        state = self._state.search
+        if state is not None and state["monitor"] == self.monitor and self.search.resume(state):
+            self.verdict = state["verdict"]
         else:
             self._state.remember(None, None)
 

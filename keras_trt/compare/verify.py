@@ -182,13 +182,13 @@ def _layers(
         try:
             # OpenVINO moves scales through an int8 graph, and shows tensors as they are in between.
             rounded = name != "openvino"
-            found, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
+            divergences, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
         except RunnerError as e:
             notes.append(f"Layers were not compared on {name}: {_first_line(e)}")
             continue
         if not rounded and is_quantized(bundle.manifest.precision):
             notes.append("Layers were compared with the rounding of activations taken out on both sides.")
-        return found, first, notes
+        return divergences, first, notes
     return [], None, notes
 
 

@@ -60,8 +60,8 @@ def batches_with_targets(
     """
     check_data(data, batch_size, steps)
     if isinstance(data, tuple) and is_arrays(data):
-        parts = slices_of(list(data), batch_size, steps)
-        return _pairs(flavor, model, Source(map(tuple, parts.items), parts.count))
+        pairs = slices_of(list(data), batch_size, steps)
+        return _pairs(flavor, model, Source(map(tuple, pairs.items), pairs.count))
     return _pairs(flavor, model, _source(data, batch_size, steps))
 
 
@@ -173,8 +173,8 @@ def _alike(nest: Any, x: Any) -> list[Any] | None:
         pairs = list(zip(nest, x, strict=True)) if fits else None
     else:
         return None if isinstance(x, (dict, list, tuple)) else [x]
-    found = [None] if pairs is None else [_alike(*pair) for pair in pairs]
-    return None if any(part is None for part in found) else [leaf for part in found for leaf in part or ()]
+    per_pair = [None] if pairs is None else [_alike(*pair) for pair in pairs]
+    return None if any(one is None for one in per_pair) else [leaf for one in per_pair for leaf in one or ()]
 
 
 def _declared(flavor: Flavor, model: Model) -> Any:

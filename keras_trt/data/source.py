@@ -38,8 +38,8 @@ def leaves(data: Any) -> list[Any]:
 
 def is_arrays(data: Any) -> bool:
     """Whether data is arrays with all rows, which can be read again."""
-    found = leaves(data)
-    return bool(found) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in found)
+    arrays = leaves(data)
+    return bool(arrays) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in arrays)
 
 
 def is_dataset(data: Any) -> bool:
@@ -75,7 +75,7 @@ def slices_of(data: Any, size: int, steps: int | None = None) -> Source:
         steps: Take no more than this many slices.
     """
     cuts = slices(len(leaves(data)[0]), size, steps)
-    return Source((_cut(data, part) for part in cuts), len(cuts))
+    return Source((_cut(data, rows) for rows in cuts), len(cuts))
 
 
 def slices(rows: int, size: int, steps: int | None) -> list[slice]:
@@ -117,12 +117,12 @@ def _is_indexed(data: Any) -> bool:
     return hasattr(data, "__getitem__") and not hasattr(data, "__next__")
 
 
-def _cut(data: Any, part: slice) -> Any:
+def _cut(data: Any, rows: slice) -> Any:
     if isinstance(data, Mapping):
-        return {name: _cut(value, part) for name, value in data.items()}
+        return {name: _cut(value, rows) for name, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_cut(value, part) for value in data]
-    return data[part]
+        return [_cut(value, rows) for value in data]
+    return data[rows]
 
 
 def _cardinality(dataset: Any) -> int | None:

@@ -128,13 +128,13 @@ def export(
     check_types(flavor, model)
     stages = Stages(verbose)
     model = _quantized(model, precision, data, stages)
-    found = inventory(model)
-    check_kernel_types(flavor, model, found)
-    resolved = precisions.resolve(precision, quantized=bool(found))
+    tensors = inventory(model)
+    check_kernel_types(flavor, model, tensors)
+    resolved = precisions.resolve(precision, quantized=bool(tensors))
     with stages("trace"):
         traced = trace(model, input_shapes, data, recurrent=_recurrent(resolved) if tftrt is None else ())
-    found, idle = computed(found, traced.computing)
-    check_ranges(found)
+    tensors, idle = computed(tensors, traced.computing)
+    check_ranges(tensors)
     notes = [*accepting, *idle]
     common: dict[str, Any] = {"batch": sizes, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
@@ -142,7 +142,7 @@ def export(
         return export_tftrt(
             model,
             traced,
-            found,
+            tensors,
             target,
             options=tftrt,
             build=built,
@@ -157,9 +157,9 @@ def export(
     request = ExportRequest(
         model,
         traced,
-        found,
+        tensors,
         target,
-        precision=precisions.carried(resolved, (t.scheme for t in found)),
+        precision=precisions.carried(resolved, (t.scheme for t in tensors)),
         opset=int(opset or DEFAULT_OPSET),
         external_data=external_data,
         data=data,
@@ -200,8 +200,8 @@ def _quantized(model: Model, precision: str | None, data: Any, stages: Stages) -
     """The model, or a quantised and calibrated copy when that was asked for."""
     from keras_trt.quantize import calibrate, quantize_model
 
-    found = inventory(model)
-    if is_quantized(precisions.resolve(precision, quantized=False)) and not found:
+    tensors = inventory(model)
+    if is_quantized(precisions.resolve(precision, quantized=False)) and not tensors:
         if data is None:
             raise ModelError(
                 f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "
@@ -209,7 +209,7 @@ def _quantized(model: Model, precision: str | None, data: Any, stages: Stages) -
             )
         with stages("quantise"):
             return quantize_model(model, calibration_data=data, verbose=0)
-    if data is not None and any(t.kind == "activation" and not t.amax for t in found):
+    if data is not None and any(t.kind == "activation" and not t.amax for t in tensors):
         with stages("calibrate"):
             return calibrate(check_model(model).clone(model), data, verbose=0)
     return model

@@ -61,18 +61,18 @@ def plan(
 def with_obstacles(report: Report, model: Model, input_shapes: Any = None) -> Report:
     """A plan with what TensorRT's importer says about each layer."""
     try:
-        found = _obstacles(model, input_shapes)
+        operations = _obstacles(model, input_shapes)
     except (ExportError, ModelError) as e:  # the latter for a subclassed model whose inputs are not known
         return Report(report.title, report.rows, (*report.notes, f"Not checked for TensorRT: {e}"))
     problems_of: dict[str, list[str]] = {}
-    for obstacle in found:
+    for obstacle in operations:
         problems_of.setdefault(obstacle.layer, []).append(_sentence(obstacle))
     rows = [{**row, COLUMN: "; ".join(problems_of.pop(row["layer"], []))} for row in report.rows]
     empty = dict.fromkeys(report.columns, "")
     rows += [
         {**empty, "layer": place, COLUMN: "; ".join(problems)} for place, problems in problems_of.items()
     ]
-    return Report(report.title, tuple(rows), (*report.notes, _summary(found)))
+    return Report(report.title, tuple(rows), (*report.notes, _summary(operations)))
 
 
 def _obstacles(model: Model, input_shapes: Any) -> list[Obstacle]:
@@ -89,8 +89,8 @@ def _sentence(obstacle: Obstacle) -> str:
     return f"{obstacle.operator}: {obstacle.problem}{doubt}"
 
 
-def _summary(found: list[Obstacle]) -> str:
-    refused = sum(obstacle.refused for obstacle in found)
+def _summary(operations: list[Obstacle]) -> str:
+    refused = sum(obstacle.refused for obstacle in operations)
     if refused:
         return f"TensorRT cannot import {refused} of the operations."
     return "TensorRT imports every operation of the model."

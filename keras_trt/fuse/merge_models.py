@@ -47,21 +47,21 @@ def merge_models(models: Sequence[M], *, share_inputs: bool = True, name: str | 
         check_text(name, "name")
     models = list(models)
     flavor, models = _accepted(models)
-    parts = [masking.clone(flavor, model) for model in models]
+    clones = [masking.clone(flavor, model) for model in models]
     taken: set[str] = set()
-    for part in parts:
-        rename(flavor, part, unique(part.name, taken))
+    for clone in clones:
+        rename(flavor, clone, unique(clone.name, taken))
     if share_inputs:
         _check_same_inputs(flavor, models)
-        shared = new_inputs(flavor, parts[0])
-        inputs = [_repack(flavor, shared, part) for part in parts]
+        shared = new_inputs(flavor, clones[0])
+        inputs = [_repack(flavor, shared, clone) for clone in clones]
         start = shared
     else:
-        inputs = [new_inputs(flavor, part, f"{part.name}_") for part in parts]
+        inputs = [new_inputs(flavor, clone, f"{clone.name}_") for clone in clones]
         start = flavor.tf.nest.flatten(inputs)
     outputs: dict[str, Any] = {}
-    for part, nest in zip(parts, inputs, strict=True):
-        outputs.update(_named(part.name, part(nest)))
+    for clone, nest in zip(clones, inputs, strict=True):
+        outputs.update(_named(clone.name, clone(nest)))
     return flavor.keras.Model(start, outputs, name=name or "merged")
 
 

@@ -50,8 +50,8 @@ def share_out(
         return [sparsity] * len(weights)
     scores = [lamp_scores(w) if strategy == "lamp" else np.abs(w).ravel() for w in weights]
     mask = magnitude_mask(np.concatenate(scores), sparsity)
-    parts = np.split(mask, np.cumsum([w.size for w in weights])[:-1])
-    return [min(float(1 - part.mean()), 1 - 1 / part.size) for part in parts]
+    masks = np.split(mask, np.cumsum([w.size for w in weights])[:-1])
+    return [min(float(1 - one.mean()), 1 - 1 / one.size) for one in masks]
 
 
 def lamp_scores(weights: np.ndarray) -> np.ndarray:

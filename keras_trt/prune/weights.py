@@ -37,14 +37,14 @@ def find_weights(flavor: Flavor, model: Model, pattern: Pattern, only: Any, skip
     Raises:
         ModelError: There is none.
     """
-    found = [weight for weight, reason in examine(flavor, model, pattern, only, skip) if reason is None]
-    if not found:
+    chosen = [weight for weight, reason in examine(flavor, model, pattern, only, skip) if reason is None]
+    if not chosen:
         reasons = [
             f"{w.path}: {reason}" for w, reason in examine(flavor, model, pattern, only, skip) if reason
         ]
         listed = "\n  ".join(reasons[:10]) or "it has no layer with weights that can be pruned"
         raise ModelError(f"Nothing to prune in model {model.name!r}:\n  {listed}")
-    return found
+    return chosen
 
 
 def examine(

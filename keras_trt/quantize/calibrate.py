@@ -69,8 +69,8 @@ def calibrate(
     flavor, model, _ = accept(model)
     check_verbose(verbose)
     check_data(data, batch_size, steps)
-    kept = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct(flavor, model, kept)
+    first = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
+    correct(flavor, model, first)
     return model
 
 
@@ -85,7 +85,7 @@ def calibrate_keeping(
     name: str = "data",
 ) -> list[Any]:
     """The ranges of `calibrate`; returns the first batches of inputs, for data may be read once only."""
-    flavor, chosen, kept = check_model(model), calibrator(method), FirstBatches()
+    flavor, chosen, first = check_model(model), calibrator(method), FirstBatches()
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
     if not owners and not corrected(flavor, model):
         raise ModelError(
@@ -95,16 +95,16 @@ def calibrate_keeping(
     items = batches(flavor, model, data, batch_size, steps, name=name)
     if not owners:  # weights only, whose biases the rows will correct
         for batch in items:
-            if not kept.add(flavor, batch):
+            if not first.add(flavor, batch):
                 break
-        return kept.batches
+        return first.batches
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
     peak = 0.0
     with gathering(seen) as numbers:
         run = _observed_call(flavor, model, numbers)
         for done, batch in enumerate(items, start=1):
-            kept.add(flavor, batch)
+            first.add(flavor, batch)
             if peak < _NORMAL:
                 peak = max(peak, *map(_magnitude, flavor.tf.nest.flatten(batch)))
             run(batch)
@@ -114,7 +114,7 @@ def calibrate_keeping(
             bar.update(done, finalize=True)
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
     _set_ranges(flavor, reached, chosen, peak)  # a layer that the call never reaches keeps its range
-    return kept.batches
+    return first.batches
 
 
 def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any:

@@ -65,8 +65,8 @@ def _gain_shape(layer: Any, kernel: str, bias: tuple[int, ...]) -> tuple[int, ..
 
 def corrected(flavor: Flavor, model: Model) -> dict[str, Any]:
     """The layers of a quantised model that have a place for a correction, by path."""
-    found = twins(flavor, model)
-    return {path: layer for path, layer in found if layer.quantization.shift or layer.quantization.gain}
+    layers = twins(flavor, model)
+    return {path: layer for path, layer in layers if layer.quantization.shift or layer.quantization.gain}
 
 
 def correct(flavor: Flavor, model: Model, batches: Iterable[Any], wanted: Sequence[str] = NAMES) -> None:

@@ -133,18 +133,19 @@ def quantize_model(
         rounds = any(activation_quantizers(flavor, new))
         if calibration_data is not None and (rounds or corrected(flavor, new)):
             measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
-            kept = measure(calibration_data, verbose=verbose)
+            batches = measure(calibration_data, verbose=verbose)
             floor = min_sqnr if only is None else None
             if rounds and (verbose or floor is not None):
-                expected = expect(flavor, new, kept[0], floor, shown=3 if verbose else 0)
+                expected = expect(flavor, new, batches[0], floor, shown=3 if verbose else 0)
                 if expected.spared:
                     spare(flavor, new, expected.spared, scheme, skip)
                     # Behind a layer that rounds no more the tensors have other ranges.
                     measure(
-                        calibration_data if is_arrays(calibration_data) else ((x,) for x in kept), verbose=0
+                        calibration_data if is_arrays(calibration_data) else ((x,) for x in batches),
+                        verbose=0,
                     )
                 if expected.spared and verbose:
-                    expected = replace(expect(flavor, new, kept[0], None), spared=expected.spared)
+                    expected = replace(expect(flavor, new, batches[0], None), spared=expected.spared)
                 say(expected, verbose)
     return new
 
@@ -279,10 +280,10 @@ def set_from_data(
 
     A model that has been quantised before may have corrections that `recover` lacks: they become none.
     """
-    kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
+    batches = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
     set_ranges(flavor, model, ranges)
-    correct(flavor, model, kept, recover)
-    return kept
+    correct(flavor, model, batches, recover)
+    return batches
 
 
 def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: Any, skip: Any) -> None:
@@ -310,12 +311,12 @@ def set_ranges(flavor: Flavor, model: Model, ranges: Mapping[str, float]) -> Non
     """Sets activation ranges by hand and holds them there; a name counts for all layers that have it."""
     if not isinstance(ranges, Mapping):
         raise InputError(f"`ranges` maps layers to their largest magnitudes. Received: ranges={ranges!r}")
-    found = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
-    twins = {path: quantizers for path, layer in found.items() if (quantizers := quantizers_of(layer))}
+    layers = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
+    twins = {path: quantizers for path, layer in layers.items() if (quantizers := quantizers_of(layer))}
     for name, amax in ranges.items():
         if not (isinstance(amax, (int, float, np.number)) and 0 < amax < math.inf):
             raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax!r}}}.")
-        named = [path for path in twins if path == name] or [p for p in twins if found[p].name == name]
+        named = [path for path in twins if path == name] or [p for p in twins if layers[p].name == name]
         if not named:
             close = difflib.get_close_matches(str(name), twins, n=5, cutoff=0.5)
             raise InputError(

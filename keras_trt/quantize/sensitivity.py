@@ -123,8 +123,8 @@ class _Switch:
             self.weights.append((variable, float_values, rounded))
         if layer.quantization.shift:
             shift = layer.quantization_switch.shift
-            found = flavor.raw(shift).numpy()
-            self.weights.append((shift, np.zeros_like(found), found))
+            value = flavor.raw(shift).numpy()
+            self.weights.append((shift, np.zeros_like(value), value))
         layer.quantization = replace(layer.quantization, kernels=())  # the values carry it from now on
         self.off()
 

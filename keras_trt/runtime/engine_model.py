@@ -130,17 +130,17 @@ class EngineModel:
         """
         items, count = self._batches(x, batch_size, steps)
         call = PredictCallbacks(callbacks, self, count, verbose)
-        parts: list[Feeds] = []
+        batches: list[Feeds] = []
         call("begin")
         with closing(progress(items, count, verbose)) as shown:  # an error below must take the bar down
             for step, feeds in enumerate(shown):
                 call("batch_begin", step)
-                parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
-                call("batch_end", step, {"outputs": self._filled(parts[-1])})
-        if not parts:
+                batches.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
+                call("batch_end", step, {"outputs": self._filled(batches[-1])})
+        if not batches:
             raise InputError("`x` holds no batch to predict. Received: an empty data set.")
         call("end")
-        return self._filled({s.name: join([p[s.name] for p in parts], s) for s in self.outputs})
+        return self._filled({s.name: join([p[s.name] for p in batches], s) for s in self.outputs})
 
     def predict_on_batch(self, x: Any) -> Any:
         """Predicts one batch of any size in one go.

@@ -31,8 +31,8 @@ def name_arrays(x: Any, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
     Raises:
         InputError: A missing or unknown input, a wrong shape or a wrong dtype.
     """
-    found = dict(pair(x, structure, "x"))
-    feeds = {spec.name: _checked(found[spec.name], spec) for spec in specs}
+    arrays = dict(pair(x, structure, "x"))
+    feeds = {spec.name: _checked(arrays[spec.name], spec) for spec in specs}
     sizes: dict[str, tuple[str, int]] = {}
     for spec in specs:
         for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True):
@@ -90,14 +90,14 @@ def pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(structure, dict):
         raise InputError(f"`{where}` must be a dict with the keys {list(structure)}. Received: {_kind(x)}")
     else:
-        parts = [x] if len(structure) == 1 and not isinstance(x, list | tuple) else x
-        if not isinstance(parts, list | tuple) or len(parts) != len(structure):
+        items = [x] if len(structure) == 1 and not isinstance(x, list | tuple) else x
+        if not isinstance(items, list | tuple) or len(items) != len(structure):
             raise InputError(
                 f"`{where}` must be a list of {len(structure)} arrays, for the inputs "
                 f"{list(names_in(structure))}. Received: {_kind(x)}"
             )
-        for i, (part, inner) in enumerate(zip(parts, structure, strict=True)):
-            yield from pair(part, inner, f"{where}[{i}]")
+        for i, (item, inner) in enumerate(zip(items, structure, strict=True)):
+            yield from pair(item, inner, f"{where}[{i}]")
 
 
 def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
@@ -116,7 +116,7 @@ def _single(x: Any, name: str, where: str) -> Any:
         if set(x) == {name}:
             return x[name]
         raise InputError(f"`{where}` must be one array or a dict with the key '{name}'. Received: {_kind(x)}")
-    if isinstance(x, list | tuple) and any(hasattr(part, "shape") for part in x):
+    if isinstance(x, list | tuple) and any(hasattr(item, "shape") for item in x):
         if len(x) == 1:
             return x[0]
         raise InputError(f"`{where}` must be one array, for the input `{name}`. Received: {_kind(x)}")

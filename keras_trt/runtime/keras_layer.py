@@ -130,8 +130,8 @@ def _layer_class(flavor: Flavor) -> type:
         def _run(self, *arrays: Any) -> list[Any]:
             engine = self.engine
             feeds = {spec.name: array for spec, array in zip(engine.inputs, arrays, strict=True)}
-            found = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
-            return [found[spec.name] for spec in engine.outputs]
+            results = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
+            return [results[spec.name] for spec in engine.outputs]
 
         def get_config(self) -> dict[str, Any]:
             raise InputError(

@@ -42,31 +42,31 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
     if rows < low or (high is not None and rows > high):
         _check_rows(rows, low, high, outputs)
     size = rows if high is None else high
-    parts = []
+    batches = []
     for start in range(0, rows, max(size, 1)):
         stop = min(start + size, rows)
         chunk = cast(cut(feeds, inputs, slice(start, stop)), inputs)
         padded = _pad(chunk, inputs, low) if stop - start < low else chunk
-        parts.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
-    joined = {s.name: join([p[s.name] for p in parts], s) for s in outputs}
+        batches.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
+    joined = {s.name: join([p[s.name] for p in batches], s) for s in outputs}
     # A graph may be wider than what Keras returns, and so may a runner than the graph.
     return {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
 
 
-def join(parts: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
+def join(batches: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
     """Concatenates batches of one output along the first axis, as Keras does; one batch is not copied.
 
     Raises:
         InputError: They do not fit together, as where the batch is not the first axis.
     """
-    if len(parts) == 1:
-        return parts[0]
-    if len({part.shape[1:] for part in parts}) == 1 and parts[0].ndim:
-        return np.concatenate(parts)
-    shapes = ", ".join(str(shape) for shape in dict.fromkeys(part.shape for part in parts))
+    if len(batches) == 1:
+        return batches[0]
+    if len({batch.shape[1:] for batch in batches}) == 1 and batches[0].ndim:
+        return np.concatenate(batches)
+    shapes = ", ".join(str(shape) for shape in dict.fromkeys(batch.shape for batch in batches))
     raise InputError(
         f"Output `{spec.name}` {spec.shape} cannot be joined over several batches along its first axis. "
-        f"Received: {len(parts)} batches with results of shape {shapes}. Predict in one batch: pass a "
+        f"Received: {len(batches)} batches with results of shape {shapes}. Predict in one batch: pass a "
         "`batch_size` of all rows, or use `predict_on_batch`."
     )
 
@@ -76,8 +76,8 @@ def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(structure, str):
         return arrays[structure]
     if isinstance(structure, dict):
-        return {key: fill(part, arrays) for key, part in structure.items()}
-    filled = [fill(part, arrays) for part in structure]
+        return {key: fill(child, arrays) for key, child in structure.items()}
+    filled = [fill(child, arrays) for child in structure]
     return tuple(filled) if isinstance(structure, tuple) else filled
 
 

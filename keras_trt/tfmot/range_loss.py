@@ -157,15 +157,15 @@ def _predictions(models: tuple[Any, Any], data: Any, batch_size: int) -> tuple[A
     outputs: list[list[Any]] = [[], []]
     for x, y in _labelled_batches(data, batch_size):
         targets.append(tf.nest.map_structure(np.asarray, y))
-        for model, found in zip(models, outputs, strict=True):
-            found.append(model.predict_on_batch(x))
+        for model, predicted in zip(models, outputs, strict=True):
+            predicted.append(model.predict_on_batch(x))
     if not targets:
         raise InputError("The data holds no batch. Received: an empty data set.")
 
     def joined(batches: list[Any]) -> Any:
-        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)
+        return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
-    return joined(targets), [joined(found) for found in outputs]
+    return joined(targets), [joined(predicted) for predicted in outputs]
 
 
 def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
@@ -174,8 +174,8 @@ def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
             raise InputError(f"`data` as arrays is (inputs, targets). Received: a tuple of {len(data)}.")
         inputs, targets = data
         for start in range(0, len(targets), batch_size):
-            part = slice(start, start + batch_size)
-            yield _sliced(inputs, part), targets[part]
+            rows = slice(start, start + batch_size)
+            yield _sliced(inputs, rows), targets[rows]
         return
     for batch in data:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
@@ -185,9 +185,9 @@ def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
         yield batch[0], batch[1]
 
 
-def _sliced(inputs: Any, part: slice) -> Any:
+def _sliced(inputs: Any, rows: slice) -> Any:
     if isinstance(inputs, dict):
-        return {name: value[part] for name, value in inputs.items()}
+        return {name: value[rows] for name, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
-        return [value[part] for value in inputs]
-    return inputs[part]
+        return [value[rows] for value in inputs]
+    return inputs[rows]

@@ -72,14 +72,14 @@ def pair_shapes(structure: Nest, given: Any, *, whole: Nest = None) -> Iterator[
         keys = structure if isinstance(structure, dict) and not set(given) <= set(names) else {}
         if unknown := [key for key in given if str(key) not in keys and key not in names]:
             raise InputError(_unknown(unknown, whole, given))
-        for key, part in given.items():
-            yield from pair_shapes(keys.get(str(key), key), part, whole=whole)
+        for key, child in given.items():
+            yield from pair_shapes(keys.get(str(key), key), child, whole=whole)
         return
-    parts = list(structure.values()) if isinstance(structure, dict) else structure
-    nested = not isinstance(parts, str) and isinstance(given, list | tuple) and not is_shape(given)
-    if nested and len(given) == len(parts):
-        for part, shape in zip(parts, given, strict=True):
-            yield from pair_shapes(part, shape, whole=whole)
+    children = list(structure.values()) if isinstance(structure, dict) else structure
+    nested = not isinstance(children, str) and isinstance(given, list | tuple) and not is_shape(given)
+    if nested and len(given) == len(children):
+        for child, shape in zip(children, given, strict=True):
+            yield from pair_shapes(child, shape, whole=whole)
         return
     yield from _by_position(list(leaves_of(structure)), given)
 

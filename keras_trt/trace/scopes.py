@@ -74,5 +74,5 @@ def computing_layers(graph_def: Any, layers: Sequence[str]) -> frozenset[str]:
         layers: See `layer_of_scope`.
     """
     nodes = chain(graph_def.node, *(function.node_def for function in graph_def.library.function))
-    found = {layer_of_scope(node.name, layers) for node in nodes if node.op not in ("Const", "Placeholder")}
-    return frozenset(path for path in found if path is not None)
+    paths = {layer_of_scope(node.name, layers) for node in nodes if node.op not in ("Const", "Placeholder")}
+    return frozenset(path for path in paths if path is not None)

@@ -210,5 +210,5 @@ def _reshaped(info: TensorSpec, shape: Any) -> TensorSpec:
             f"Input {info.name!r} has shape {info.shape}; `input_shapes` must have as many axes (the batch "
             f"axis included) and the same fixed sizes. Received: {shape!r}"
         )
-    kept = tuple(own if axis is None else axis for own, axis in zip(info.shape, asked, strict=True))
-    return replace(info, shape=kept)
+    axes = tuple(own if axis is None else axis for own, axis in zip(info.shape, asked, strict=True))
+    return replace(info, shape=axes)

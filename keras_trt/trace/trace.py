@@ -123,7 +123,7 @@ def trace(
     del named, concrete
     free_graph(operations)
     graph_def, weights, origins = freeze(graph)
-    outputs = [_output_info(*found) for found in tensors]
+    outputs = [_output_info(*spec) for spec in tensors]
     open_ = [info.shape[:1] == (_first_axis(info.name),) for info in outputs]
     in_graph = inferred_shapes(flavor.tf, graph_def, graph.inputs, graph.outputs)
     rows = rows_are_the_batch(
@@ -196,8 +196,8 @@ def run(
 
     with in_float32(flavor, model):
         outputs = (flavor.tf.function(call, autograph=False) if compiled else call)(inputs)
-    found = dict(zip_nests(trace.output_structure, outputs))
-    return {info.name: found[info.name].numpy() for info in trace.outputs}
+    by_name = dict(zip_nests(trace.output_structure, outputs))
+    return {info.name: by_name[info.name].numpy() for info in trace.outputs}
 
 
 def _training(flavor: Flavor, model: Model) -> dict[str, bool]:
@@ -236,9 +236,9 @@ class _Call:
         outputs = self.model(inputs, **_training(self.flavor, self.model))
         if self.signature.output_structure is None:
             self.output_structure = _named(outputs, by_name)
-        found = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
-        self.output_names = self.signature.output_names or tuple(found)
-        return [self.flavor.tf.identity(found[name]) for name in self.output_names]
+        named = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
+        self.output_names = self.signature.output_names or tuple(named)
+        return [self.flavor.tf.identity(named[name]) for name in self.output_names]
 
 
 _NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")

@@ -37,7 +37,7 @@ def _names(function: Any) -> Iterator[str]:
     codes = [inspect.unwrap(function).__code__]
     for code in codes:
         yield from code.co_names
-        codes.extend(part for part in code.co_consts if isinstance(part, CodeType))
+        codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
 
 
 def attention(

@@ -34,16 +34,16 @@ def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
         return None
     before, weight, after = _letters(layer.equation, len(inputs.shape))
     summed = [letter for letter in weight if letter not in after]
-    kept = [letter for letter in before if letter not in summed]
+    free = [letter for letter in before if letter not in summed]
     made = [letter for letter in weight if letter in after]
     sizes = dict(zip(weight, kernel.shape, strict=True))
-    x = _in_order(tf, inputs, before, kept + summed)
-    rows, columns = _rows(tf, x, len(kept)), [sizes[letter] for letter in made]
+    x = _in_order(tf, inputs, before, free + summed)
+    rows, columns = _rows(tf, x, len(free)), [sizes[letter] for letter in made]
     depth, width = math.prod(sizes[letter] for letter in summed), math.prod(columns)
     matrix = tf.reshape(_in_order(tf, kernel, weight, summed + made), (depth, width))
     result = tf.matmul(x if len(summed) == 1 else tf.reshape(x, (*rows, depth)), matrix)
     result = result if len(made) == 1 else tf.reshape(result, (*rows, *columns))
-    result = _in_order(tf, result, kept + made, after)
+    result = _in_order(tf, result, free + made, after)
     if layer.bias is not None:
         result += tf.cast(tf.convert_to_tensor(flavor.raw(layer.bias)), result.dtype)
     return result if layer.activation is None else layer.activation(result)

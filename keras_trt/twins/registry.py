@@ -46,12 +46,12 @@ def register(
     for cls in registered_classes():
         if issubclass(cls, flavor.keras.layers.Layer):
             twin_class(cls)
-    found: dict[str, dict[Base, Any]] = {}
+    by_name: dict[str, dict[Base, Any]] = {}
     for name, known in _twins(config):
         own = known[0].split(".")[0] in ("keras", "tf_keras")  # a custom `Dense` is another class
         base = find_layer_class(flavor, *known, {} if own else custom_objects or {})
-        found.setdefault(name, {})[known] = twin_class(getattr(base, "_float_class", None) or base)
-    return {**(custom_objects or {}), **{name: _one_of(twins) for name, twins in found.items()}}
+        by_name.setdefault(name, {})[known] = twin_class(getattr(base, "_float_class", None) or base)
+    return {**(custom_objects or {}), **{name: _one_of(twins) for name, twins in by_name.items()}}
 
 
 @contextmanager

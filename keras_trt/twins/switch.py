@@ -73,8 +73,8 @@ def switch_layer(flavor: Flavor) -> type:
                     variable.assign(flavor.tf.fill(variable.shape, _NEUTRAL[name]))
 
         def _named(self) -> dict[str, Any]:
-            found = {"0": self.on, "shift": self.shift, "gain": self.gain}
-            return {name: variable for name, variable in found.items() if variable is not None}
+            variables = {"0": self.on, "shift": self.shift, "gain": self.gain}
+            return {name: variable for name, variable in variables.items() if variable is not None}
 
     return QuantizationSwitch
 

@@ -309,9 +309,9 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
         layer.quantization_switch = switch
         layer.input_quantizers = inputs
         layer.inner_quantizers = products
-    for kind, parts in (("input", inputs), ("inner", products)):
-        for i, part in enumerate(parts):
-            flavor.checkpoint_with(layer, f"{kind}_quantizer_{i}", part)
+    for kind, group in (("input", inputs), ("inner", products)):
+        for i, one in enumerate(group):
+            flavor.checkpoint_with(layer, f"{kind}_quantizer_{i}", one)
 
 
 def _quantized_inputs(flavor: Flavor, layer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from keras_trt._keras.copying.walk import Copier, Kind
 class Function(Kind):
     """A function: shared, unless its closure, its defaults or its attributes lead into the model."""
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: Any) -> Iterator[Any]:
         yield from obj.__closure__ or ()
         yield from obj.__defaults__ or ()
         yield from (obj.__kwdefaults__ or {}).values()
@@ -41,7 +41,7 @@ class Function(Kind):
 class Cell(Kind):
     """A variable of a closure."""
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: Any) -> Iterator[Any]:
         try:
             yield obj.cell_contents
         except ValueError:  # not set yet
@@ -51,14 +51,14 @@ class Cell(Kind):
         return types.CellType()
 
     def fill(self, old: Any, new: Any, copy: Copier) -> None:
-        for contents in self.parts(old):
+        for contents in self.children(old):
             new.cell_contents = copy(contents)
 
 
 class Method(Kind):
     """A bound method."""
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return obj.__func__, obj.__self__
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -70,7 +70,7 @@ class BuiltinMethod(Kind):
 
     follows = True  # for the lists that it may hold
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return (obj.__self__,)
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -82,7 +82,7 @@ class Partial(Kind):
 
     follows = True  # for the lists that it may hold
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return obj.func, *obj.args, *obj.keywords.values()
 
     def shell(self, obj: Any, copy: Copier) -> Any:

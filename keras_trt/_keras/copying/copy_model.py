@@ -43,11 +43,11 @@ def kind_of(special: Iterable[tuple[type, Kind]]) -> Callable[[Any], Kind | None
             return KINDS[cls]
         if issubclass(cls, _PLAIN):
             return None
-        found = next((kind for base, kind in listed if issubclass(cls, base)), None)
-        if found is None:
-            found = next((kind for base, kind in KINDS.items() if base in cls.__mro__), None)
-        if found is not None:
-            return found
+        match = next((kind for base, kind in listed if issubclass(cls, base)), None)
+        if match is None:
+            match = next((kind for base, kind in KINDS.items() if base in cls.__mro__), None)
+        if match is not None:
+            return match
         roots = {base.__module__.split(".")[0] for base in cls.__mro__}
         if roots & _KERASES:
             return Instance(follows=True)

@@ -62,8 +62,8 @@ class Tensor(Instance):
     def __init__(self) -> None:
         super().__init__(own=True)
 
-    def parts(self, obj: Any) -> Iterator[Any]:
-        yield from super().parts(obj)
+    def children(self, obj: Any) -> Iterator[Any]:
+        yield from super().children(obj)
         history = getattr(obj, "_keras_history", None)
         if history is not None and history[0] is not None:
             yield from history[0]._inbound_nodes[history[1] : history[1] + 1]
@@ -90,7 +90,7 @@ class Optimizer(Instance):
     def finish(self, old: Any, new: Any, copy: Copier) -> None:
         numbers = attributes(old).get(self.numbers)
         if numbers:
-            names = {old._var_key(variable): variable for variable in copy.found(self.variable_class)}
+            names = {old._var_key(variable): variable for variable in copy.instances_of(self.variable_class)}
             vars(new)[self.numbers] = {
                 new._var_key(copy(names[name])): number for name, number in numbers.items() if name in names
             }

@@ -54,7 +54,7 @@ class Instance(Kind):
         """The attributes that the copy gets."""
         return attributes(obj)
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return self.state(obj).values()
 
     def shell(self, obj: Any, copy: Copier) -> Any:

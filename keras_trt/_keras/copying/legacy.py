@@ -70,10 +70,10 @@ class LegacyLayer(Layer):
 
     def _count(self, old: Any, new: Any, copy: Copier) -> None:
         """How often each object is an attribute; lost ones are left out."""
-        kept = {id(value) for value in self.state(old).values()}
+        state = {id(value) for value in self.state(old).values()}
         counts = type(attributes(old)[_COUNTS])()
         for obj, number in attributes(old)[_COUNTS].items():
-            if copy.made(obj) is not None or id(obj) in kept:
+            if copy.made(obj) is not None or id(obj) in state:
                 counts[copy(obj)] = number
         vars(new)[_COUNTS] = counts
 

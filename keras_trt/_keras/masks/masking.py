@@ -172,14 +172,14 @@ def rebind(model: M) -> M:
     """
     flavor = flavor_of(model)
     for _, layer, kernel, variable in weights_in(flavor, model):
-        found = constraint_of(flavor, variable)
-        if found is None:
+        constraint = constraint_of(flavor, variable)
+        if constraint is None:
             continue
         mask = value_of(variable) != 0
-        if found.mask_for(variable) is None:  # a constraint of its own: copies and attention share them
-            found = mask_class(flavor.keras)(inner=found.inner, info=found.info)
-        found.bind(variable, mask)
-        _constrain(flavor, layer, kernel, variable, found)
+        if constraint.mask_for(variable) is None:  # a constraint of its own: copies and attention share them
+            constraint = mask_class(flavor.keras)(inner=constraint.inner, info=constraint.info)
+        constraint.bind(variable, mask)
+        _constrain(flavor, layer, kernel, variable, constraint)
     return model
 
 
@@ -234,9 +234,9 @@ def unmask(flavor: Flavor, model: Model) -> None:
     """Takes the masks off in place; the zeros stay, and constraints that the user had come back."""
     plain = mask_class(flavor.keras)
     for _, layer, kernel, variable in weights_in(flavor, model):
-        found = constraint_of(flavor, variable)
-        if found is not None:
-            _constrain(flavor, layer, kernel, variable, found.inner)
+        constraint = constraint_of(flavor, variable)
+        if constraint is not None:
+            _constrain(flavor, layer, kernel, variable, constraint.inner)
     for _, layer in flavor.walk(model):
         for owner, attribute in _arguments(layer):
             if isinstance(getattr(owner, attribute), plain):
@@ -249,8 +249,8 @@ def _constrain(flavor: Flavor, layer: Any, kernel: Kernel, variable: Any, constr
         variable.constraint = constraint
     else:  # a tf.Variable, perhaps with one copy per replica
         raw = flavor.raw(variable)
-        for part in getattr(raw, "values", (raw,)):
-            part._constraint = constraint
+        for replica in getattr(raw, "values", (raw,)):
+            replica._constraint = constraint
     if hasattr(layer, kernel.constraint):
         setattr(layer, kernel.constraint, constraint)
 

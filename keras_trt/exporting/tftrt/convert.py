@@ -120,7 +120,7 @@ def _needs(tf: Any, reason: str) -> str:
 def export_tftrt(
     model: Model,
     traced: Trace,
-    found: list[QuantizedTensor],
+    tensors: list[QuantizedTensor],
     target: Path,
     *,
     options: TFTRTOptions,
@@ -136,7 +136,7 @@ def export_tftrt(
     Args:
         model: The model that was traced.
         traced: Its trace.
-        found: What is quantised in it.
+        tensors: What is quantised in it.
         target: The folder to write.
         options: For TF-TRT.
         precision: As resolved by export.
@@ -154,7 +154,7 @@ def export_tftrt(
     mode = precision_mode(precision)
     with write_bundle(target, overwrite, check=_check_written) as folder:
         with tempfile.TemporaryDirectory() as plain:
-            notes = [*notes, *write_saved_model(traced, found, Path(plain))]
+            notes = [*notes, *write_saved_model(traced, tensors, Path(plain))]
             converter = open_converter(options, mode, Path(plain))
             with _reported(traced.name):
                 function = converter.convert()
@@ -195,8 +195,8 @@ def _verified(
     answers = ask_keras(model, traced, precision, rows_of(traced.inputs, batch))
     serve = tf.saved_model.load(str(folder / FOLDER)).signatures["serving_default"]
     outputs = serve(**{name: tf.constant(value) for name, value in answers.feeds.items()})
-    found = {name: value.numpy() for name, value in outputs.items()}
-    differences = compare(answers.expected, found, answers.allowed)
+    actual = {name: value.numpy() for name, value in outputs.items()}
+    differences = compare(answers.expected, actual, answers.allowed)
     if differences[0].diverges:
         raise ExportError(
             f"The exported model differs from Keras: {differences[0]}. If the difference is known and "

@@ -23,7 +23,7 @@ from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.reports import Report
 
-Kept = dict[int, bool]  # by root: whether the channels behind it stay
+Staying = dict[int, bool]  # by root: whether the channels behind it stay
 
 
 def remove_channels(
@@ -54,10 +54,12 @@ def remove_channels(
     if all(group.reason is not None for group in groups):
         listed = "\n  ".join(f"{group.name}: {group.reason}" for group in groups[:10])
         raise ModelError(f"No channel of model {model.name!r} can be removed:\n  {listed or 'it makes none'}")
-    kept: Kept = {root: bool(k) for g in groups for root, k in zip(g.roots.tolist(), g.keep, strict=True)}
+    staying: Staying = {
+        root: bool(k) for g in groups for root, k in zip(g.roots.tolist(), g.keep, strict=True)
+    }
 
     def stays(numbers: np.ndarray) -> np.ndarray:
-        return np.array([kept.get(root, True) for root in channels.roots(numbers).tolist()], bool)
+        return np.array([staying.get(root, True) for root in channels.roots(numbers).tolist()], bool)
 
     copied = copy_layers(flavor, model)
     pairs: list[tuple[Any, Any, dict[int, Any]]] = []
@@ -172,33 +174,33 @@ def _smaller(layer: Layer, is_maker: bool, makes: np.ndarray, reads: np.ndarray)
 
 def _slices(layer: Layer, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[tuple[int, np.ndarray]]]:
     """By id of a layer's variable: what of which axis stays."""
-    found: dict[int, list[tuple[int, np.ndarray]]] = {}
+    slices: dict[int, list[tuple[int, np.ndarray]]] = {}
     for kernel in kernels_of(layer):
         if kernel.input_axes:
             inputs = np.repeat(reads, getattr(layer, "depth_multiplier", None) or 1)
-            found[id(masking.variable_of(layer, kernel))] = [
+            slices[id(masking.variable_of(layer, kernel))] = [
                 (kernel.input_axes[-1], inputs),
                 (kernel.channel_axes[-1], makes),
             ]
         else:  # depthwise: (..., channels, multiplier)
-            found[id(masking.variable_of(layer, kernel))] = [(kernel.channel_axes[0], reads)]
+            slices[id(masking.variable_of(layer, kernel))] = [(kernel.channel_axes[0], reads)]
     for name in ("bias", "gamma", "beta", "moving_mean", "moving_variance"):
         if getattr(layer, name, None) is not None:
-            found[id(getattr(layer, name))] = [(0, makes)]
+            slices[id(getattr(layer, name))] = [(0, makes)]
     for variable, axis, stays in _corrections(layer, makes, reads).values():
-        found[id(variable)] = [(axis, stays)]
-    return found
+        slices[id(variable)] = [(axis, stays)]
+    return slices
 
 
 def _corrections(layer: Any, makes: np.ndarray, reads: np.ndarray) -> dict[str, tuple[Any, int, np.ndarray]]:
     """A quantised layer's corrections: {name: (variable, axis of the channels, which of them stay)}."""
-    own, found = getattr(layer, "quantization", None), {}
+    own, corrections = getattr(layer, "quantization", None), {}
     if own is not None and own.shift:
-        found["shift"] = (layer.quantization_switch.shift, 0, makes)
+        corrections["shift"] = (layer.quantization_switch.shift, 0, makes)
     if own is not None and own.gain:
         kernel = kernel_of(layer, own.kernels[-1])
         axis, stays = (
             (kernel.channel_axes[-1], makes) if kernel.input_axes else (kernel.channel_axes[0], reads)
         )
-        found["gain"] = (layer.quantization_switch.gain, axis, stays)
-    return found
+        corrections["gain"] = (layer.quantization_switch.gain, axis, stays)
+    return corrections

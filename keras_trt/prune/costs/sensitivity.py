@@ -16,7 +16,7 @@ from keras_trt.data.measure import inputs_and_targets, loss_against
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import plan_channels, remove_channels
-from keras_trt.prune.costs.cache import Cache, data_parts, described, model_parts
+from keras_trt.prune.costs.cache import Cache, data_chunks, described, model_chunks
 from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
@@ -98,7 +98,7 @@ def sensitivity(
     choices = [tuple(c) if isinstance(c, (list, set)) else c for c in (only, skip)]
     choice = tuple(choices) if isinstance(shape, ChannelPattern) else ()  # decides what is tied
     options = (metric, watched.first, *vars(shape).items(), shape.name, choice)
-    known = Cache(cache, chain(model_parts(flavor, model), data_parts([x, y]), described(options)))
+    known = Cache(cache, chain(model_chunks(flavor, model), data_chunks([x, y]), described(options)))
     losses: dict[str, tuple[float, ...]] = {}
     for name, trial in _progress(trials, verbose):
         for level in levels:

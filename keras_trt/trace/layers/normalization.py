@@ -27,12 +27,12 @@ def plain_normalization(flavor: Flavor, model: Model) -> Iterator[None]:
     if flavor.name != "legacy":
         yield
         return
-    layers, found = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]
+    layers, every = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]
     fused = [
-        x for x in found if isinstance(x, layers.LayerNormalization) and private(x, "_fused", "tf_keras")
+        x for x in every if isinstance(x, layers.LayerNormalization) and private(x, "_fused", "tf_keras")
     ]
     kind = layers.GroupNormalization
-    grouped = [x for x in found if getattr(type(x), "call", None) is kind.call]
+    grouped = [x for x in every if getattr(type(x), "call", None) is kind.call]
     with attributes_replaced() as replace:
         for layer in fused:
             replace(layer, "_fused", False)

@@ -20,8 +20,8 @@ def open_sizes(flavor: Flavor, model: Model) -> Iterator[None]:
     """While open, `UpSampling2D` layers read the size of their images at run time where it is open."""
     kind = flavor.keras.layers.UpSampling2D
     name = "_resize_images"  # of Keras 3; a release without it resizes in another way
-    found = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
-    layers = [layer for layer in found if hasattr(layer, name)]
+    instances = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
+    layers = [layer for layer in instances if hasattr(layer, name)]
     with attributes_replaced() as replace:
         for layer in layers:
             replace(layer, name, _resize(flavor.tf, getattr(layer, name)))

@@ -50,7 +50,7 @@ def _mode(flavor: Flavor, layer: Layer, method: str, kinds: Sequence[str]) -> st
     kind = next((name for name in kinds if isinstance(cell, getattr(layers, f"{name}Cell"))), None)
     if kind is None or not _is_stock(layer, method) or not _is_stock(cell, "call"):
         return None
-    if any(getattr(part, "input_quantizers", None) for part in (layer, cell)):
+    if any(getattr(owner, "input_quantizers", None) for owner in (layer, cell)):
         return None  # the operator's inputs have no place for them
     activation = _name(flavor, cell.activation)
     if kind == "SimpleRNN":

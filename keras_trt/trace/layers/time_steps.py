@@ -24,8 +24,8 @@ def steps_at_once(flavor: Flavor, model: Model) -> Iterator[None]:
     A class with a `call` of its own and a wrapped layer that keeps a state between calls are left alone.
     """
     kind = flavor.keras.layers.TimeDistributed
-    found = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
-    wrappers = [w for w in found if _float_class(w).call is kind.call and not _is_stateful(flavor, w)]
+    instances = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
+    wrappers = [w for w in instances if _float_class(w).call is kind.call and not _is_stateful(flavor, w)]
     with attributes_replaced() as replace:
         for wrapper in wrappers:
             replace(wrapper, "call", _call(flavor, wrapper))

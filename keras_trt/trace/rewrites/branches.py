@@ -36,11 +36,11 @@ def fill_in_sizes(graph_def: Any) -> bool:
         for node in graph_def.node:
             if node.op == "StridedSlice":
                 sizes[node.name] = _size(tf, graph.get_operation_by_name(node.name))
-    found = {name: size for name, size in sizes.items() if size is not None}
+    known = {name: size for name, size in sizes.items() if size is not None}
     for node in graph_def.node:
-        if node.name in found:
-            make_constant(node, found[node.name])
-    return bool(found)
+        if node.name in known:
+            make_constant(node, known[node.name])
+    return bool(known)
 
 
 def choose_branches(graph_def: Any, weights: Mapping[str, np.ndarray]) -> bool:

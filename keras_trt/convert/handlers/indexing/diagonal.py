@@ -14,11 +14,11 @@ from keras_trt.convert.tf2onnx_seam import numpy_type
 def diagonal(add: Nodes, x: str, axes: tuple[int, int], offset: int = 0) -> str:
     """The entries of `x` at the places (i, i + offset) of two axes, of which the later goes."""
     shape, dtype = add.ctx.get_shape(x), add.ctx.get_dtype(x)
-    kept = add("Where", _mask(add, x, axes, offset), x, zero(add, x), dtype=dtype)
-    add.ctx.set_shape(kept, shape)
-    found = add("ReduceSum", kept, add.const([axes[1]], np.int64), keepdims=0, dtype=dtype)
-    add.ctx.set_shape(found, [n for i, n in enumerate(shape) if i != axes[1]])
-    return found
+    masked = add("Where", _mask(add, x, axes, offset), x, zero(add, x), dtype=dtype)
+    add.ctx.set_shape(masked, shape)
+    summed = add("ReduceSum", masked, add.const([axes[1]], np.int64), keepdims=0, dtype=dtype)
+    add.ctx.set_shape(summed, [n for i, n in enumerate(shape) if i != axes[1]])
+    return summed
 
 
 def size_of(add: Nodes, x: str, axis: int) -> str:

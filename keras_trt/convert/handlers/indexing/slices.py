@@ -58,15 +58,15 @@ def sliced(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     dtype = ctx.get_dtype(x)
 
     def build(add: Nodes) -> str:
-        starts, found = add.cast(begin, INT64), x
+        starts, result = add.cast(begin, INT64), x
         asked = add.cast(size, INT64)
         for axis, length in enumerate(lengths):
             if length == sizes[axis]:
                 continue  # it can only begin at 0
             count = _count(add, _entry(add, asked, axis))
             places = add("Add", _entry(add, starts, axis), count, dtype=INT64)
-            found = add("Gather", found, places, axis=axis, dtype=dtype)
-        return found
+            result = add("Gather", result, places, axis=axis, dtype=dtype)
+        return result
 
     return replace(ctx, node, name, build)
 

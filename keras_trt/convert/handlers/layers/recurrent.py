@@ -74,5 +74,5 @@ def _weights(
         return rows.reshape(len(matrix), columns)
 
     w, r = (gates(m.reshape(n, columns)).T[None] for m, n in ((kernel, width), (recurrent, units)))
-    parts = [np.ascontiguousarray(part, np.float32) for part in (w, r, gates(biases).reshape(1, -1))]
-    return parts, bias.size == 2 * columns
+    arrays = [np.ascontiguousarray(array, np.float32) for array in (w, r, gates(biases).reshape(1, -1))]
+    return arrays, bias.size == 2 * columns

@@ -27,7 +27,7 @@ def sparse_product(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
 def sparse_dense_product(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     """A constant sparse matrix by a dense one."""
     indices, values, shape, dense = node.inputs[0], node.inputs[1], node.inputs[2], node.input[3]
-    if not all(part.is_const() for part in (indices, values, shape)):
+    if not all(tensor.is_const() for tensor in (indices, values, shape)):
         return
     kernel = np.zeros(shape.get_tensor_value(), np.float32)
     kernel[tuple(indices.get_tensor_value(as_list=False).T)] = values.get_tensor_value(as_list=False)
