@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.derived import renew_derived
+from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
 from keras_trt.errors import InputError
 from keras_trt.prune.pruner import Pruner

@@ -32,7 +32,7 @@ from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.correction import NAMES, correct, corrected, places
-from keras_trt.quantize.expectation import check_sqnr, expect
+from keras_trt.quantize.costs.expectation import check_sqnr, expect
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.copying.copy_model import copy_layers
-from keras_trt._keras.derived import renew_derived
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
+from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import rewire
 from keras_trt._keras.types import Layer, Model, Variable

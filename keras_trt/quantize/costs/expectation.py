@@ -14,7 +14,7 @@ import numpy as np
 from keras_trt._arguments import wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt.quantize.noise import RoundingNoise
+from keras_trt.quantize.costs.noise import RoundingNoise
 
 GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
 _IN_VAIN = 3  # so many of the costliest layers that gain nothing: then the noise is that of all of them
