@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.quantize.test_noise import decibels
 
 from keras_trt.errors import InputError
 from keras_trt.exporting import export
 from keras_trt.models import load_model, report, save_model
 from keras_trt.quantize import quantize_model, sensitivity
 from keras_trt.quantize.inventory import inventory
+from tests.quantize.costs.test_noise import decibels
 
 X = np.random.default_rng(0).normal(size=(64, 12, 12, 3)).astype(np.float32)
 
