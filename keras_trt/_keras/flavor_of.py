@@ -25,7 +25,7 @@ def legacy() -> Flavor:
     return LegacyKeras()
 
 
-def flavor_of(obj: Any) -> Flavor:
+def flavor_of(obj: object) -> Flavor:
     """The flavour of a model, a layer or a layer class, read off its class.
 
     Raises:

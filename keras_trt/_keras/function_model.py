@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._names import unique
 from keras_trt._nests import Nest
 from keras_trt.errors import ModelError
@@ -15,7 +15,7 @@ from keras_trt.errors import ModelError
 
 def function_model(
     flavor: Flavor, model: Model, function: Callable[..., Any], inputs: dict[str, Nest], name: str
-) -> Any:
+) -> Model:
     """A functional model that computes `function(model, **inputs)`.
 
     Args:
@@ -33,7 +33,7 @@ def function_model(
         dtype = flavor.tf.as_dtype(spec.dtype).name
         return keras.Input(tuple(shape), batch_size=rows, dtype=dtype, name=unique(key, taken))
 
-    def output(tensor: Any, key: str) -> Any:
+    def output(tensor: Tensor, key: str) -> Any:
         return keras.layers.Activation("linear", autocast=False, name=unique(key, taken))(tensor)
 
     symbols = {key: _with_paths(symbol, nest, key) for key, nest in inputs.items()}
@@ -51,7 +51,7 @@ def _with_paths(function: Callable[[Any, str], Any], nest: Nest, path: str) -> N
     return function(nest, path or "output")
 
 
-def _join(path: str, key: Any) -> str:
+def _join(path: str, key: object) -> str:
     return f"{path}_{key}" if path else str(key)
 
 
@@ -60,12 +60,12 @@ def _layer_class(flavor: Flavor) -> Any:
     class FunctionOfModel(flavor.keras.layers.Layer):  # type: ignore[name-defined]
         """Computes a function of a model that it holds."""
 
-        def __init__(self, model: Model, function: Callable[..., Any], **options: Any) -> None:
+        def __init__(self, model: Model, function: Callable[..., Any], **options: object) -> None:
             super().__init__(autocast=False, **options)
             self.model = model
             self.function = function
 
-        def build(self, input_shape: Any) -> None:
+        def build(self, input_shape: object) -> None:
             """The model has its weights already."""
             self.built = True
 

@@ -83,10 +83,10 @@ class Keras3(Flavor):
             if locked:
                 tracker.lock()
 
-    def makers(self, layer_class: Any) -> list[str]:
+    def makers(self, layer_class: object) -> list[str]:
         return ["_post_build"]  # runs after `build`, whose own signature Keras inspects
 
-    def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
+    def forget_sublayers(self, layer: Any, sublayers: list[object]) -> None:
         layer._layers[:] = [other for other in layer._layers if all(other is not s for s in sublayers)]
 
     def add_state(
@@ -110,7 +110,7 @@ class Keras3(Flavor):
 
         return bool(getattr(global_state.get_global_attribute("current_call_ctx"), "training", None))
 
-    def checkpoint_with(self, layer: Any, name: str, child: Any) -> None:
+    def checkpoint_with(self, layer: Any, name: str, child: object) -> None:
         layer._track_trackable(child, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
 
     def raw(self, variable: Variable) -> Any:

@@ -68,7 +68,7 @@ class LegacyKeras(Flavor):
         late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
         return late if default else ["build", *late]
 
-    def forget_sublayers(self, layer: Layer, sublayers: list[Any]) -> None:
+    def forget_sublayers(self, layer: Layer, sublayers: list[object]) -> None:
         """Deleting the attribute is enough here."""
 
     def add_state(

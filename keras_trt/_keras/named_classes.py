@@ -31,7 +31,7 @@ _KINDS = (  # what a file may name by module and class: things that compute, not
 
 
 def find_layer_class(
-    flavor: Flavor, module: str, name: str, registered: str, custom: Mapping[str, Any]
+    flavor: Flavor, module: str, name: str, registered: str, custom: Mapping[str, object]
 ) -> type:
     """The layer class that a file describes.
 
@@ -57,7 +57,7 @@ def find_layer_class(
     return cls
 
 
-def check_names(flavor: Flavor, config: Any, custom: Mapping[str, Any], *, safe_mode: bool) -> None:
+def check_names(flavor: Flavor, config: object, custom: Mapping[str, object], *, safe_mode: bool) -> None:
     """Makes sure that Keras will find everything a config names, so that it looks nowhere else.
 
     Args:
@@ -84,7 +84,7 @@ def check_names(flavor: Flavor, config: Any, custom: Mapping[str, Any], *, safe_
             raise _unknown(what, f"{module}.{name}", registered if isinstance(registered, str) else name)
 
 
-def entries(config: Any) -> Iterator[dict[str, Any]]:
+def entries(config: object) -> Iterator[dict[str, Any]]:
     """Every JSON object inside JSON data, itself included; nesting of any depth."""
     left = [config]
     while left:
@@ -113,7 +113,7 @@ def _known(flavor: Flavor, module: str, name: str, *, function: bool, safe_mode:
     return issubclass(defined, (*_kinds(flavor), flavor.tf.TypeSpec))
 
 
-def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, Any]) -> Any:
+def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, object]) -> Any:
     """What is in `custom` under one of the names, else what is registered under one."""
     texts = [name for name in names if isinstance(name, str)]
     for look_up in (custom.get, flavor.keras.saving.get_registered_object):

@@ -96,7 +96,7 @@ class _Rewiring:
     def _path(self, layer: Layer, prefix: str) -> str:
         return self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
 
-    def _layer(self, layer: Any, prefix: str) -> Any:
+    def _layer(self, layer: Any, prefix: str) -> Layer:
         if id(layer) not in self.made:
             path = self._path(layer, prefix)
             if self.flavor.is_model(layer) and self.flavor.is_functional(layer):

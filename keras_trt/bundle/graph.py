@@ -68,7 +68,7 @@ def check_graph(bundle: Bundle) -> None:
 
 
 def _compare(
-    path: Any, what: str, specs: tuple[TensorSpec, ...], declared: dict[str, tuple[int, Axes]]
+    path: object, what: str, specs: tuple[TensorSpec, ...], declared: dict[str, tuple[int, Axes]]
 ) -> None:
     if {spec.name for spec in specs} != set(declared):
         raise BundleError(
@@ -121,7 +121,7 @@ def read_graph(data: Any) -> Graph:
     return graph
 
 
-def _tensor(data: Any, span: Span, graph: Graph) -> str:
+def _tensor(data: object, span: Span, graph: Graph) -> str:
     name = ""
     for number, value in _fields(data, *span):
         if number == _TENSOR_NAME:
@@ -133,7 +133,7 @@ def _tensor(data: Any, span: Span, graph: Graph) -> str:
     return name
 
 
-def _value(data: Any, span: Span) -> tuple[str, tuple[int, Axes]]:
+def _value(data: object, span: Span) -> tuple[str, tuple[int, Axes]]:
     """Name, element type and axes of a ValueInfo; an axis of unknown size is an empty text."""
     name, kind, axes = "", 0, []
     for number, value in _fields(data, *span):
@@ -148,14 +148,14 @@ def _value(data: Any, span: Span) -> tuple[str, tuple[int, Axes]]:
     return name, (kind, axes)
 
 
-def _axis(data: Any, span: Span) -> int | str:
+def _axis(data: object, span: Span) -> int | str:
     size: int | str = ""
     for number, value in _fields(data, *span):
         size = value if number == 1 else _text(data, value) if number == 2 else size
     return size
 
 
-def _of(data: Any, span: Span, wanted: int) -> Iterator[tuple[int, Any]]:
+def _of(data: object, span: Span, wanted: int) -> Iterator[tuple[int, Any]]:
     return ((number, value) for number, value in _fields(data, *span) if number == wanted)
 
 
@@ -163,7 +163,7 @@ def _text(data: Any, span: Span) -> str:
     return bytes(data[span[0] : span[1]]).decode()
 
 
-def _fields(data: Any, at: int, stop: int) -> Iterator[tuple[int, Any]]:
+def _fields(data: object, at: int, stop: int) -> Iterator[tuple[int, Any]]:
     """(field number, value) of a message: a number, or where its bytes lie."""
     while at < stop:
         key, at = _varint(data, at)

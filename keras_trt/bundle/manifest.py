@@ -244,13 +244,13 @@ def _check_format(data: dict[str, Any]) -> None:
         )
 
 
-def _tensor(data: Any, where: str) -> TensorSpec:
+def _tensor(data: object, where: str) -> TensorSpec:
     values = fields.pick(fields.mapping(data, where), TensorSpec, where)
     values["shape"] = tuple(fields.sequence(values["shape"], f"{where}.shape"))
     return TensorSpec(**values)
 
 
-def _plan(data: Any, where: str) -> PlanStamp:
+def _plan(data: object, where: str) -> PlanStamp:
     values = fields.pick(fields.mapping(data, where), PlanStamp, where)
     name = f"{where}.compute_capabilities"
     capabilities = fields.sequence(values["compute_capabilities"], name)

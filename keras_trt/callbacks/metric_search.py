@@ -102,7 +102,7 @@ class MetricSearch:
             self.verdict = "accept"  # of these; the next training goes on with the next level
             self._store()
 
-    def _tell(self, metric: Any) -> None:
+    def _tell(self, metric: object) -> None:
         if self._told or self.search.done:
             return
         self._told = True

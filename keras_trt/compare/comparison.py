@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -49,7 +49,7 @@ class Comparison:
 
 
 def compare_with_keras(
-    model: Model, traced: Trace, bundle: Bundle, tensors: Sequence[QuantizedTensor] = (), data: Any = None
+    model: Model, traced: Trace, bundle: Bundle, tensors: Sequence[QuantizedTensor] = (), data: object = None
 ) -> Comparison:
     """Runs Keras and the ONNX file on a probe batch, on the runners in the order in which `load` tries them.
 

@@ -55,7 +55,7 @@ class OutputComparison:
         self.rows = 0
         self.probe: Feeds = {}
 
-    def add(self, x: Any, y: Any) -> None:
+    def add(self, x: object, y: object) -> None:
         """Runs one batch everywhere."""
         feeds = name_arrays(x, self.manifest.input_structure, self.inputs)
         results = {

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -40,7 +39,7 @@ _SHOWING_LAYERS = ("onnxruntime", "openvino")
 def verify(
     model: Model,
     path: str | Path,
-    data: Any,
+    data: object,
     *,
     metric: Metric | None = None,
     batch_size: int = 32,

@@ -43,5 +43,5 @@ def check_entries(data: dict[Any, Any], name: str) -> None:
             )
 
 
-def _holds_arrays(value: Any) -> bool:
+def _holds_arrays(value: object) -> bool:
     return isinstance(value, list | tuple) and any(hasattr(item, "shape") for item in value)

@@ -44,11 +44,11 @@ def export(
     *,
     precision: str | None = None,
     batch: int | Sequence[int] = (1, 8, 32),
-    input_shapes: Any = None,
+    input_shapes: object = None,
     route: str | TFTRTOptions = "onnx",
     engine: str | None = "auto",
     compute_capabilities: Sequence[str] | None = None,
-    calibration_data: Any = None,
+    calibration_data: object = None,
     overwrite: bool = False,
     opset: int | None = None,
     external_data: bool | None = None,
@@ -191,12 +191,12 @@ def _check_arguments(
         raise wrong_argument("compute_capabilities", "a list such as ['SM86', 'SM89']", capabilities)
 
 
-def _repeatable(data: Any) -> Any:
+def _repeatable(data: object) -> Any:
     """The data, which is read more than once; the batches of an iterator are held."""
     return deque(data) if isinstance(data, Iterator) else data
 
 
-def _quantized(model: Model, precision: str | None, data: Any, stages: Stages) -> Any:
+def _quantized(model: Model, precision: str | None, data: object, stages: Stages) -> Any:
     """The model, or a quantised and calibrated copy when that was asked for."""
     from keras_trt.quantize import calibrate, quantize_model
 

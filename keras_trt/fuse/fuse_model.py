@@ -49,7 +49,7 @@ def fuse_model(model: M) -> M:
     copied = copy_layers(flavor, model)
     folded: list[tuple[str, Any, Any]] = []
 
-    def make(path: str, layer: Layer) -> Any:
+    def make(path: str, layer: Layer) -> Layer:
         if path not in folds:
             return copied(layer)
         folded.append((path, layer, copy_layer(layer, use_bias=True)))

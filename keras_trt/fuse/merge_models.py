@@ -9,7 +9,7 @@ from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
-from keras_trt._keras.types import M, Model
+from keras_trt._keras.types import M, Model, Tensor
 from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError
 from keras_trt.tfmot.accept import accept
@@ -93,17 +93,17 @@ def _check_same_inputs(flavor: Flavor, models: list[Any]) -> None:
         )
 
 
-def _dtype(tensor: Any) -> str:
+def _dtype(tensor: Tensor) -> str:
     return str(getattr(tensor.dtype, "name", tensor.dtype))
 
 
-def _repack(flavor: Flavor, inputs: Any, model: Model) -> Any:
+def _repack(flavor: Flavor, inputs: object, model: Model) -> Any:
     """The shared inputs in the nest that a model is called with."""
     nest = flavor.tf.nest
     return nest.pack_sequence_as(flavor.input_nest(model), nest.flatten(inputs))
 
 
-def _named(model: str, outputs: Any) -> dict[str, Any]:
+def _named(model: str, outputs: object) -> dict[str, Any]:
     """A model's outputs by name, flat."""
     if isinstance(outputs, dict):
         return {n: t for key, value in outputs.items() for n, t in _named(f"{model}_{key}", value).items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -97,7 +96,7 @@ class Block:
 Pattern = Unstructured | NofM | Block
 
 
-def parse_pattern(pattern: Any, pooling: str = "avg") -> Pattern:
+def parse_pattern(pattern: object, pooling: str = "avg") -> Pattern:
     """The pattern object for what a user wrote.
 
     Args:

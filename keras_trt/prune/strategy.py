@@ -15,7 +15,7 @@ from keras_trt.prune.pattern import NofM, Pattern
 _ACCEPTED = '"uniform", "global", "lamp", or the result of keras_trt.prune.sensitivity(model, data)'
 
 
-def parse_strategy(strategy: Any, pattern: Pattern) -> Any:
+def parse_strategy(strategy: object, pattern: Pattern) -> Any:
     """The strategy, checked.
 
     Raises:
@@ -32,7 +32,7 @@ def parse_strategy(strategy: Any, pattern: Pattern) -> Any:
 
 
 def share_out(
-    strategy: Any, sparsity: float, names: Sequence[str], weights: Sequence[np.ndarray]
+    strategy: object, sparsity: float, names: Sequence[str], weights: Sequence[np.ndarray]
 ) -> list[float]:
     """The sparsity of each variable, so that all together reach `sparsity`.
 

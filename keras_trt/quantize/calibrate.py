@@ -13,7 +13,7 @@ from keras_trt._arguments import check_verbose
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
-from keras_trt._keras.types import M, Model
+from keras_trt._keras.types import M, Model, Tensor
 from keras_trt.data.batches import FirstBatches, batches, check_data, length
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
@@ -28,8 +28,8 @@ _NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for
 
 def calibrate(
     model: M,
-    data: Any,
-    method: Any = "max",
+    data: object,
+    method: object = "max",
     *,
     batch_size: int = 32,
     steps: int | None = None,
@@ -76,8 +76,8 @@ def calibrate(
 
 def calibrate_keeping(
     model: Model,
-    data: Any,
-    method: Any = "max",
+    data: object,
+    method: object = "max",
     *,
     batch_size: int = 32,
     steps: int | None = None,
@@ -121,11 +121,11 @@ def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
     tf = flavor.tf
 
-    def observe(quantizer: Any, tensor: Any) -> None:
+    def observe(quantizer: Any, tensor: Tensor) -> None:
         give(numbers[id(quantizer)], tensor)
 
     @tf.function(reduce_retracing=True)
-    def run(batch: Any) -> None:
+    def run(batch: object) -> None:
         with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
             model(batch, training=False)
 

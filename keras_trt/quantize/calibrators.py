@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -181,7 +181,7 @@ METHODS: dict[str, Calibrator] = {
 }
 
 
-def calibrator(method: Any) -> Calibrator:
+def calibrator(method: object) -> Calibrator:
     """The calibrator a name stands for; a calibrator object is returned as it is.
 
     Raises:

@@ -20,7 +20,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
-from keras_trt._keras.types import Layer, M, Model
+from keras_trt._keras.types import Choices, Layer, M, Model
 from keras_trt._say import say
 from keras_trt.data.batches import check_data
 from keras_trt.data.source import is_arrays
@@ -61,16 +61,16 @@ EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float 
 
 def quantize_model(
     model: M,
-    scheme: Any = "int8",
+    scheme: object = "int8",
     *,
-    calibration_data: Any = None,
-    method: Any = "max",
-    only: Any = None,
-    skip: Any = (),
+    calibration_data: object = None,
+    method: object = "max",
+    only: Choices | None = None,
+    skip: Choices = (),
     ranges: Mapping[str, float] | None = None,
     copy: bool = True,
     min_sqnr: float | None = 25.0,
-    recover: Any = "auto",
+    recover: object = "auto",
     verbose: int = 1,
 ) -> M:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
@@ -150,7 +150,9 @@ def quantize_model(
     return new
 
 
-def plan_quantization(model: Model, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
+def plan_quantization(
+    model: Model, scheme: object = "int8", *, only: Choices | None = None, skip: Choices = ()
+) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
     Args:
@@ -182,7 +184,7 @@ def decision_row(decision: Decision) -> dict[str, Any]:
 
 
 def decide(
-    flavor: Flavor, model: Model, scheme: Any = "int8", only: Any = None, skip: Any = ()
+    flavor: Flavor, model: Model, scheme: object = "int8", only: Choices | None = None, skip: Choices = ()
 ) -> dict[str, Decision]:
     """The decision for every layer of a model, by path."""
     layers = list(flavor.walk(model))
@@ -226,9 +228,9 @@ def decide(
 def convert(
     flavor: Flavor,
     model: Model,
-    scheme: Any = "int8",
-    only: Any = None,
-    skip: Any = (),
+    scheme: object = "int8",
+    only: Choices | None = None,
+    skip: Choices = (),
     recover: Sequence[str] = (),
 ) -> dict[str, Decision]:
     """Swaps the layers of a model for their twins, in place; layers that are twins already stay.
@@ -286,7 +288,7 @@ def set_from_data(
     return batches
 
 
-def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: Any, skip: Any) -> None:
+def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: object, skip: Choices) -> None:
     """Leaves quantised layers in float, in place, and with them those that only served them.
 
     Args:

@@ -121,7 +121,7 @@ def _width() -> int:
     return max(Console().width, _NARROWEST)
 
 
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     """A cell's text."""
     if value is None:
         return ""

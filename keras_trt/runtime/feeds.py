@@ -16,7 +16,7 @@ from keras_trt.errors import InputError
 Feeds = dict[str, np.ndarray]
 
 
-def name_arrays(x: Any, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
+def name_arrays(x: object, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
     """Gives every array of `x` its input's name and checks it, without copying or casting.
 
     Args:
@@ -73,7 +73,7 @@ def batch_of(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> in
     return rows[0] if rows else 1
 
 
-def pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
+def pair(x: object, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
     """(tensor name, value) pairs of a structure; values may be anything.
 
     Raises:
@@ -100,7 +100,7 @@ def pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
             yield from pair(item, inner, f"{where}[{i}]")
 
 
-def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
+def _pair_mapping(x: Mapping[str, object], structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
     by_name: dict[str, Nest] = {name: name for name in names_in(structure)}
     entries = structure if isinstance(structure, dict) and set(x) != set(by_name) else by_name
     missing, unknown = [k for k in entries if k not in x], [k for k in x if k not in entries]
@@ -111,7 +111,7 @@ def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator
         yield from pair(x[key], inner, f"{where}[{key!r}]")
 
 
-def _single(x: Any, name: str, where: str) -> Any:
+def _single(x: object, name: str, where: str) -> Any:
     if isinstance(x, Mapping):
         if set(x) == {name}:
             return x[name]
@@ -123,7 +123,7 @@ def _single(x: Any, name: str, where: str) -> Any:
     return x
 
 
-def _checked(value: Any, spec: TensorSpec) -> np.ndarray:
+def _checked(value: object, spec: TensorSpec) -> np.ndarray:
     array = _array(value, spec)
     target = dtype_of(spec.dtype)
     if not _castable(array.dtype, target):
@@ -147,7 +147,7 @@ def _checked(value: Any, spec: TensorSpec) -> np.ndarray:
     return array
 
 
-def _array(value: Any, spec: TensorSpec) -> np.ndarray:
+def _array(value: object, spec: TensorSpec) -> np.ndarray:
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as e:
@@ -163,7 +163,7 @@ def _castable(given: np.dtype, target: np.dtype) -> bool:
     return given.kind in "biuf" or given.name.startswith(("bfloat16", "float8"))
 
 
-def _kind(x: Any) -> str:
+def _kind(x: object) -> str:
     if isinstance(x, Mapping):
         return f"a dict with the keys {sorted(map(str, x))}"
     if isinstance(x, list | tuple):

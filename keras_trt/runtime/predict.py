@@ -81,7 +81,7 @@ def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
     return tuple(filled) if isinstance(structure, tuple) else filled
 
 
-def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Generator[Any, None, None]:
+def progress(items: Iterable[object], count: int | None, verbose: int | str) -> Generator[Any, None, None]:
     """Passes the batches on and draws a bar, as Keras does; `verbose=0` draws none.
 
     A single batch gets none, which would take longer than the batch, nor does a thread beside one that draws.
@@ -98,7 +98,7 @@ def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Gen
             _DRAWING.release()
 
 
-def _counted(items: Iterable[Any]) -> Iterator[Any]:
+def _counted(items: Iterable[object]) -> Iterator[Any]:
     done = 0
     for item in items:
         yield item
@@ -106,7 +106,7 @@ def _counted(items: Iterable[Any]) -> Iterator[Any]:
     say(f"{done}/{done}", verbose=2)
 
 
-def _drawn(items: Iterable[Any], count: int | None) -> Iterator[Any]:
+def _drawn(items: Iterable[object], count: int | None) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
@@ -124,7 +124,7 @@ def _drawn(items: Iterable[Any], count: int | None) -> Iterator[Any]:
 class PredictCallbacks:
     """Calls Keras callbacks at the points where `Model.predict` calls them."""
 
-    def __init__(self, callbacks: Any, model: Any, count: int | None, verbose: int | str) -> None:
+    def __init__(self, callbacks: Any, model: object, count: int | None, verbose: int | str) -> None:
         flat = getattr(callbacks, "callbacks", callbacks)  # a CallbackList holds them so
         self._all = list(flat) if isinstance(flat, list | tuple) else [] if flat is None else [flat]
         if not all(hasattr(callback, "on_predict_begin") for callback in self._all):
@@ -133,7 +133,7 @@ class PredictCallbacks:
             callback.set_params({"verbose": verbose, "epochs": 1, "steps": count})
             callback.set_model(model)
 
-    def __call__(self, event: str, *arguments: Any) -> None:
+    def __call__(self, event: str, *arguments: object) -> None:
         """Tells every callback, e.g. `"batch_end"` with the step and the logs."""
         for callback in self._all:
             hook: Callable[..., None] = getattr(callback, f"on_predict_{event}")

@@ -19,7 +19,7 @@ _WORTH_SAYING = 1.001
 
 
 def range_report(
-    model: Model, data: Any = None, *, metric: Metric | None = None, batch_size: int = 32
+    model: Model, data: object = None, *, metric: Metric | None = None, batch_size: int = 32
 ) -> Report:
     """How much coarser each activation's grid gets when a TF-MOT model is made symmetric for TensorRT.
 
@@ -95,7 +95,7 @@ def made_symmetric(model: Model, data: Any = None) -> tuple[Any, list[str]]:
 
 
 def accuracy_note(
-    before: Any, after: Any, data: Any, metric: Metric | None = None, batch_size: int = 32
+    before: object, after: object, data: object, metric: Metric | None = None, batch_size: int = 32
 ) -> str:
     """The metric of both models on labelled data, as a sentence."""
     targets, (old, new) = _predictions((before, after), data, batch_size)
@@ -104,7 +104,7 @@ def accuracy_note(
     return f"{name} on {len(targets)} samples: {values[0]:.4f} before, {values[1]:.4f} after."
 
 
-def accuracy(targets: Any, predictions: Any) -> float:
+def accuracy(targets: object, predictions: Any) -> float:
     """The share of right answers, chosen as Keras does: by class index, one-hot row or threshold 0.5.
 
     Raises:
@@ -150,7 +150,7 @@ def _loss(tensor: QuantizedInput) -> float:
     return tensor.learned.loss if tensor.learned is not None else 0.0
 
 
-def _predictions(models: tuple[Any, Any], data: Any, batch_size: int) -> tuple[Any, list[Any]]:
+def _predictions(models: tuple[Any, Any], data: object, batch_size: int) -> tuple[Any, list[Any]]:
     """All targets, and all predictions of both models; structures of several outputs stay."""
     tf = flavor_of(models[0]).tf
     targets: list[Any] = []

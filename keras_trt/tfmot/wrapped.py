@@ -109,7 +109,7 @@ def unwrap(flavor: Flavor, model: Model) -> Unwrapped:
     copied = copy_layers(flavor, model)
     made: list[tuple[Any, Any]] = []
 
-    def make(path: str, layer: Layer) -> Any:
+    def make(path: str, layer: Layer) -> Layer:
         if not _is_tfmot(layer):
             return copied(layer)
         made.append((layer, _plain_layer(layer)))
@@ -152,7 +152,7 @@ def _wrappers(layer: Any) -> Iterator[Any]:
         layer = layer.layer
 
 
-def _held(wrapper: Any, name: str) -> Any:
+def _held(wrapper: Layer, name: str) -> Any:
     """What a quantising wrapper holds under a private name; another wrapper has nothing there."""
     return private(wrapper, name, _PACKAGE) if _is(wrapper, "QuantizeWrapper") else ()
 

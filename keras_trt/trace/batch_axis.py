@@ -7,6 +7,7 @@ are left over, of the elements that are not zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
@@ -44,7 +45,7 @@ def rows_are_the_batch(
 
 
 def inferred_shapes(
-    tf: Any, graph_def: Any, input_tensors: Sequence[str], output_tensors: Sequence[str]
+    tf: ModuleType, graph_def: Any, input_tensors: Sequence[str], output_tensors: Sequence[str]
 ) -> Callable[[Sequence[TensorSpec]], Shapes]:
     """What TensorFlow's shape inference says of a frozen graph; it does not look into loops."""
 

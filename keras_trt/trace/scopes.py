@@ -37,7 +37,7 @@ def layer_scopes(flavor: Flavor, model: Model) -> Iterator[tuple[str, ...]]:
         if isinstance(call, flavor.tf.types.experimental.PolymorphicFunction):
             call = flavor.tf.function(call.python_function)  # a trace from elsewhere has no such scopes
 
-        def enter(*args: Any, **kwargs: Any) -> Any:
+        def enter(*args: object, **kwargs: object) -> Any:
             graph = flavor.tf.compat.v1.get_default_graph()
             inner = bool(getattr(getattr(graph, "outer_graph", None), "building_function", False))
             # The body of a loop needs other names than the graph around it: ONNX tells tensors by them.

@@ -87,7 +87,7 @@ class Trace:
 
 
 def trace(
-    model: Model, input_shapes: Any = None, data: Any = None, *, recurrent: Sequence[str] = RECURRENT
+    model: Model, input_shapes: object = None, data: object = None, *, recurrent: Sequence[str] = RECURRENT
 ) -> Trace:
     """Traces `model(inputs, training=False)`.
 
@@ -173,7 +173,7 @@ class Endpoints(Protocol):
 
 
 def run(
-    model: Model, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: bool = False
+    model: Model, trace: Endpoints, feeds: Mapping[str, object], *, compiled: bool = False
 ) -> dict[str, Any]:
     """What Keras itself computes at inference, in float32 as in the trace.
 
@@ -191,7 +191,7 @@ def run(
     tensors = {info.name: flavor.tf.convert_to_tensor(feeds[info.name]) for info in trace.inputs}
     inputs = map_nest(lambda name, _: tensors[name], trace.input_structure)
 
-    def call(inputs: Any) -> Any:
+    def call(inputs: object) -> Any:
         return model(inputs, **_training(flavor, model))
 
     with in_float32(flavor, model):
@@ -259,7 +259,7 @@ def _named(outputs: Nest, taken: Any) -> Nest:
     """A nest of fresh names for the outputs of a model without a layer graph."""
     names: list[str] = []
 
-    def name(_: Any, key: str | None) -> str:
+    def name(_: object, key: str | None) -> str:
         names.append(unique(key or f"output_{len(names) + 1}", {*taken, *names}))
         return names[-1]
 

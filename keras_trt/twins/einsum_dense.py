@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Tensor
 
 
 def is_product(equation: str) -> bool:
@@ -49,7 +51,7 @@ def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
     return result if layer.activation is None else layer.activation(result)
 
 
-def _rows(tf: Any, x: Any, count: int) -> list[Any]:
+def _rows(tf: ModuleType, x: Tensor, count: int) -> list[Any]:
     """The sizes of the first axes, for `tf.reshape`; several open ones are read off the tensor."""
     static = list(x.shape[:count])
     if static.count(None) < 2:
@@ -67,7 +69,7 @@ def _letters(equation: str, rank: int | None = None) -> tuple[str, str, str]:
     return inputs.replace("...", ellipsis), weight, output.replace("...", ellipsis)
 
 
-def _in_order(tf: Any, x: Any, axes: Sequence[str], wanted: Sequence[str]) -> Any:
+def _in_order(tf: ModuleType, x: Tensor, axes: Sequence[str], wanted: Sequence[str]) -> Tensor:
     """The tensor with its axes, named by letters, in another order."""
     order = [axes.index(letter) for letter in wanted]
     return x if order == sorted(order) else tf.transpose(x, order)

@@ -47,10 +47,10 @@ class Cell(Kind):
         except ValueError:  # not set yet
             return
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         return types.CellType()
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: Any, copy: Copier) -> None:
         for contents in self.children(old):
             new.cell_contents = copy(contents)
 
@@ -110,7 +110,7 @@ class Anew(Kind):
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         return self.make()
 
 

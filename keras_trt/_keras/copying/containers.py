@@ -41,7 +41,7 @@ class Deque(Kind):
 class _Hashing(Instance):
     """A container that asks what it holds for a hash, so it is filled when that is complete."""
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         super().fill(old, new, copy)
         for child in self.children(old):
             copy(child)
@@ -50,10 +50,10 @@ class _Hashing(Instance):
 class Dict(_Hashing):
     """A dictionary, also an ordered one, one with defaults, one with attributes."""
 
-    def _class(self, obj: Any) -> Any:
+    def _class(self, obj: object) -> Any:
         return collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
 
-    def children(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: object) -> Iterator[Any]:
         for key, value in self._class(obj).items(obj):
             yield key
             yield value
@@ -109,24 +109,24 @@ class WeakContainer(Kind):
 
     follows = True
 
-    def _added(self, obj: Any) -> dict[str, Any]:
+    def _added(self, obj: object) -> dict[str, Any]:
         """The attributes of a subclass."""
         usual = vars(self._base(obj)())
         return {name: value for name, value in vars(obj).items() if name not in usual}
 
-    def _base(self, obj: Any) -> Any:
+    def _base(self, obj: object) -> Any:
         bases = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
         return next(base for base in bases if isinstance(obj, base))
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: object) -> Iterable[Any]:
         return self._added(obj).values()
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         new = object.__new__(type(obj))
         self._base(obj).__init__(new)
         return new
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         vars(new).update((name, copy(value)) for name, value in self._added(old).items())
 
     def finish(self, old: Any, new: Any, copy: Copier) -> None:

@@ -34,7 +34,7 @@ class Restored(Kind):
         graphs = [copy(function) for function in obj.concrete_functions]
         return type(obj)(copy(obj.python_function), obj._name, known, graphs)
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         for name, value in vars(old).items():
             vars(new).setdefault(name, copy(value))
 
@@ -70,7 +70,7 @@ def _rebound(base: Any) -> Any:
         def variables(self) -> Any:
             return self._copied_variables
 
-        def _call_flat(self, *args: Any, **kwargs: Any) -> Any:
+        def _call_flat(self, *args: object, **kwargs: object) -> Any:
             for variable in self._copied_variables:
                 variable_accessed(variable)  # a tape watches what it is told of
             return super()._call_flat(*args, **kwargs)

@@ -17,7 +17,7 @@ class Variable(Kind):
 
     own = True
 
-    def children(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: object) -> Iterator[Any]:
         yield getattr(obj, "_constraint", None)
         yield from _added(obj).values()
 
@@ -74,7 +74,7 @@ class WrappedDict(Dict):
         wrapt.ObjectProxy.__init__(new, copy(obj.__wrapped__))
         return new
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         """The dictionary inside is copied as every dictionary is."""
 
 
@@ -93,16 +93,16 @@ class Reference(Kind):
 class Checkpoint(Instance):
     """The checkpoint of itself that a tf_keras model holds."""
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: object) -> Iterable[Any]:
         return ()
 
-    def pointed_at(self, obj: Any) -> Iterator[Any]:
+    def pointed_at(self, obj: object) -> Iterator[Any]:
         root = getattr(obj, "root", None)
         target = root() if callable(root) else root
         if target is not None:
             yield target
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         import weakref
 
         import tensorflow as tf
@@ -110,7 +110,7 @@ class Checkpoint(Instance):
         target = next(self.pointed_at(obj))
         return tf.train.Checkpoint(root=weakref.ref(copy(target)))
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         """It is complete."""
 
 

@@ -20,22 +20,22 @@ class Kind:
     own = False
     follows = False
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: object) -> Iterable[Any]:
         """What the object holds."""
         return ()
 
-    def pointed_at(self, obj: Any) -> Iterable[Any]:
+    def pointed_at(self, obj: object) -> Iterable[Any]:
         """What it refers to without holding it: a weak reference keeps nothing alive."""
         return ()
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         """The new object; a mutable one is still empty, for what it holds may lead back to it."""
         raise NotImplementedError
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         """Gives a new mutable object what it holds."""
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         """Mends what can be known only when everything has been copied (ids, numbers of nodes)."""
 
 
@@ -56,7 +56,7 @@ class Copier:
         self._made: dict[int, Any] = {}
         self._empty: list[int] = []
 
-    def copy(self, root: Any) -> Any:
+    def copy(self, root: object) -> Any:
         """The copy of `root` and of all that belongs to it.
 
         Raises:
@@ -76,7 +76,7 @@ class Copier:
             self._careful(old, kind.finish, old, self._made[key], self)
         return new
 
-    def __call__(self, obj: Any) -> Any:
+    def __call__(self, obj: object) -> Any:
         key = id(obj)
         if key not in self._needed:
             return obj
@@ -86,7 +86,7 @@ class Copier:
             self._empty.append(key)
         return self._made[key]
 
-    def made(self, obj: Any) -> Any:
+    def made(self, obj: object) -> Any:
         """The copy of an object if one has been made, else None."""
         return self._made.get(id(obj))
 
@@ -98,7 +98,7 @@ class Copier:
         """The `id` of the copy of the object with this `id`."""
         return id(self(self._reached[old_id][0])) if old_id in self._reached else old_id
 
-    def _scan(self, root: Any) -> None:
+    def _scan(self, root: object) -> None:
         """Finds everything that can be reached, and who holds it."""
         kind_of, instances_of, holders = self._kind_of, self._reached, self._holders
         kind = kind_of(root)
@@ -137,7 +137,7 @@ class Copier:
                     self._needed.add(key)
                     stack.append(key)
 
-    def _careful(self, obj: Any, action: Callable[..., Any], *args: Any) -> Any:
+    def _careful(self, obj: object, action: Callable[..., Any], *args: object) -> Any:
         try:
             return action(*args)
         except ModelError:
@@ -145,7 +145,7 @@ class Copier:
         except Exception as e:  # whatever a class of the user's does when it is made without its constructor
             raise ModelError(f"{self.place(obj)} cannot be copied: {type(e).__name__}: {e}.") from e
 
-    def place(self, obj: Any) -> str:
+    def place(self, obj: object) -> str:
         """Where an object is held, in words: the nearest layer and its attribute."""
         what, key, seen = f"an object of type {type(obj).__name__}", id(obj), set()
         while key not in seen:

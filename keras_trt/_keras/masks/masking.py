@@ -24,7 +24,7 @@ from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
 from keras_trt._keras.masks.values import pruned
-from keras_trt._keras.types import Layer, M, Model, Variable
+from keras_trt._keras.types import Layer, M, Model, Tensor, Variable
 from keras_trt.errors import ModelError
 
 
@@ -53,7 +53,7 @@ def mask_class(keras: ModuleType) -> type:
             """Whether the user constrains the weights: then Keras's `enable_lora` refuses the layer."""
             return self.inner is not None
 
-        def __call__(self, w: Any) -> Any:
+        def __call__(self, w: Any) -> Tensor:
             mask = self.mask_for(w)
             if mask is None:
                 mask = self._bind_while_tracing(w)
@@ -71,7 +71,7 @@ def mask_class(keras: ModuleType) -> type:
             else:
                 bound.assign(mask)
 
-        def _bind_while_tracing(self, variable: Variable) -> Any:
+        def _bind_while_tracing(self, variable: Variable) -> Variable:
             if tf.executing_eagerly():
                 raise ModelError(
                     f"The pruning mask of {variable.name!r} is not bound to its weights, and an eager "
@@ -225,7 +225,7 @@ def restore_masks(model: Model, infos: list[dict[str, Any] | None]) -> None:
             set_mask(flavor, layer, kernel, value_of(variable) != 0, info)
 
 
-def clone(flavor: Flavor, model: Model) -> Any:
+def clone(flavor: Flavor, model: M) -> M:
     """A copy of a model whose masks are where its weights are zero."""
     return rebind(flavor.clone(model))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from keras_trt._keras.types import Model
@@ -60,7 +61,7 @@ class TFTRTReport(Findings):
         yield Table(f"{self.name} -> {self.path / FOLDER}: {self.precision_mode}, {engines}", (), ())
 
 
-def check_usable(options: TFTRTOptions, **given: Any) -> None:
+def check_usable(options: TFTRTOptions, **given: object) -> None:
     """Tells before any work whether TF-TRT can be used.
 
     Args:
@@ -107,7 +108,7 @@ def open_converter(options: TFTRTOptions, mode: str = "FP32", folder: Path | Non
     return converter
 
 
-def _needs(tf: Any, reason: str) -> str:
+def _needs(tf: ModuleType, reason: str) -> str:
     has = "with" if tf.sysconfig.get_build_info().get("is_tensorrt_build") else "without"
     return (
         f'route="tf-trt" cannot be used here: {reason}. Installed: TensorFlow {tf.__version__}, built {has} '

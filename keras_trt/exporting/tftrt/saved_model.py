@@ -59,7 +59,7 @@ def write_saved_model(traced: Trace, tensors: list[QuantizedTensor], folder: Pat
             'one below 2 GB. Export it with route="onnx".'
         )
 
-    def serve(*inputs: Any) -> dict[str, Any]:
+    def serve(*inputs: object) -> dict[str, Any]:
         outputs = tf.graph_util.import_graph_def(
             graph_def,
             input_map=dict(zip(traced.input_tensors, inputs, strict=True)),

@@ -14,7 +14,7 @@ from keras_trt._keras.kernels import kernel_of, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Choices, Layer, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.choose import Group, choose
 from keras_trt.prune.channels.dependencies import Channels
@@ -30,9 +30,9 @@ def remove_channels(
     model: Model,
     sparsity: float,
     pattern: ChannelPattern,
-    strategy: Any = "uniform",
-    only: Any = None,
-    skip: Any = (),
+    strategy: object = "uniform",
+    only: Choices | None = None,
+    skip: Choices = (),
 ) -> Any:
     """A smaller copy of a model, without its least important channels.
 
@@ -64,7 +64,7 @@ def remove_channels(
     copied = copy_layers(flavor, model)
     pairs: list[tuple[Any, Any, dict[int, Any]]] = []
 
-    def make(path: str, layer: Layer) -> Any:
+    def make(path: str, layer: Layer) -> Layer:
         if path not in channels.makes:
             return copied(layer)
         reads, makes = stays(channels.reads[path]), stays(channels.makes[path])
@@ -90,9 +90,9 @@ def channel_report(
     sparsity: float,
     *,
     pattern: ChannelPattern | None = None,
-    strategy: Any = "uniform",
-    only: Any = None,
-    skip: Any = (),
+    strategy: object = "uniform",
+    only: Choices | None = None,
+    skip: Choices = (),
 ) -> Report:
     """What `prune_model(pattern="channel")` would remove, and what must stay and why.
 
@@ -122,7 +122,12 @@ def channel_report(
 
 
 def plan_channels(
-    model: Model, sparsity: float, pattern: ChannelPattern, strategy: Any, only: Any, skip: Any
+    model: Model,
+    sparsity: float,
+    pattern: ChannelPattern,
+    strategy: object,
+    only: Choices | None,
+    skip: Choices,
 ) -> tuple[Channels, list[Group]]:
     """The channels of a model, and its groups of tied layers with what stays at a sparsity."""
     flavor = check_model(model)

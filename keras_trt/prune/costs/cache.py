@@ -61,7 +61,7 @@ def model_chunks(flavor: Flavor, model: Any) -> Iterator[bytes]:
     yield from data_chunks(model.get_weights())
 
 
-def data_chunks(data: Any) -> Iterator[bytes]:
+def data_chunks(data: object) -> Iterator[bytes]:
     """The arrays of a nest, with their places in it, dtypes and shapes.
 
     Raises:
@@ -83,7 +83,7 @@ def data_chunks(data: Any) -> Iterator[bytes]:
     yield b"" if data is None else np.ascontiguousarray(array).tobytes()
 
 
-def described(value: Any, seen: frozenset[int] = frozenset()) -> Iterator[bytes]:
+def described(value: object, seen: frozenset[int] = frozenset()) -> Iterator[bytes]:
     """An option or a function by what it does rather than by its name.
 
     A function is its code, its defaults, and the numbers, texts, arrays and functions that it takes from

@@ -56,7 +56,7 @@ def check_sqnr(min_sqnr: Any) -> None:
         raise wrong_argument("min_sqnr", "a number of decibels, or None", min_sqnr)
 
 
-def expect(flavor: Flavor, model: Model, batch: Any, floor: float | None, shown: int = 3) -> Expectation:
+def expect(flavor: Flavor, model: Model, batch: object, floor: float | None, shown: int = 3) -> Expectation:
     """Measures what rounding costs, and finds the layers to leave in float.
 
     While the outputs keep less than `floor`, the costliest layer is left in float, if that gains 1 dB. Of
@@ -117,7 +117,7 @@ def _without(noise: RoundingNoise, left: Iterable[str]) -> list[str]:
     return [path for path in noise.layers if path not in left]
 
 
-def _few(flavor: Flavor, model: Model, batch: Any) -> tuple[Any, int]:
+def _few(flavor: Flavor, model: Model, batch: object) -> tuple[Any, int]:
     """The first rows of a batch, few where they are large; all where the model takes one number of rows."""
     tf = flavor.tf
     leaves = tf.nest.flatten(batch)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.twins.quantizer import observing, rounded_in_range
 
@@ -101,10 +101,10 @@ def _traced(flavor: Flavor, model: Model, layers: Sequence[Any]) -> Any:
 
     @tf.function(reduce_retracing=True)
     def run(rows: Any, on: Any) -> list[Any]:
-        def activation(quantizer: Any, x: Any) -> Any:
+        def activation(quantizer: Any, x: Tensor) -> Tensor:
             return rounded_in_range(flavor, quantizer, x, on[position[id(quantizer)]])
 
-        def weight(layer: Layer, floats: Any, quantized: Any) -> Any:
+        def weight(layer: Layer, floats: Tensor, quantized: Tensor) -> Tensor:
             return tf.where(on[position[id(layer)]], quantized, floats)
 
         with observing(activation, weight, weight):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._private import private
 from keras_trt._process import attributes_replaced
 from keras_trt.trace.layers.time_steps import sizes
@@ -45,13 +45,13 @@ def _grouped_call(tf: Any, layer: Any) -> Callable[..., Any]:
     """What stands in for `GroupNormalization.call`, which is kept for inputs with a mask."""
     masked = layer.call
 
-    def call(inputs: Any, mask: Any = None) -> Any:
+    def call(inputs: Any, mask: object = None) -> Any:
         if mask is not None:
             return masked(inputs, mask=mask)
         shape, axis = [-1, *sizes(tf, inputs)[1:]], layer.axis % inputs.shape.rank
         groups = [layer.groups, inputs.shape[axis] // layer.groups]
 
-        def parted(x: Any, sizes: list[Any]) -> Any:
+        def parted(x: Tensor, sizes: list[Any]) -> Any:
             return tf.reshape(x, [*sizes[:axis], *groups, *sizes[axis + 1 :]])
 
         ones = [1] * len(shape)

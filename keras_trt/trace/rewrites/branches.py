@@ -7,6 +7,7 @@ resizing with it. In a model with a fixed input there is nothing to choose.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def choose_branches(graph_def: Any, weights: Mapping[str, np.ndarray]) -> bool:
     return chosen
 
 
-def _size(tf: Any, operation: Any) -> np.ndarray | None:
+def _size(tf: ModuleType, operation: Any) -> np.ndarray | None:
     """What a slice of a shape holds, if it is fixed."""
     source, *bounds = operation.inputs
     if source.op.type != "Shape" or source.op.inputs[0].shape.rank is None:

@@ -11,7 +11,7 @@ from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.weights import make_constant
 
 
-def inline_tables(graph_def: Any, tables: Mapping[str, Any]) -> None:
+def inline_tables(graph_def: Any, tables: Mapping[str, object]) -> None:
     """Replaces look-ups by `default + sum((x == keys) * (values - default))`, in place.
 
     Tables of strings stay: no later step can convert them, whatever their form.

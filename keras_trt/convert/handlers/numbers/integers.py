@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import INT32, INT64, Nodes, replace
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 _SIGNED = {3: np.int8, 5: np.int16, INT32: np.int32, INT64: np.int64}
 # Sizes of tensors are the common case: what is made of them is not negative. Of the second kind only the
@@ -20,7 +21,7 @@ _VIEWS = (
 _SUMS = ("Concat", "Pack", "Mul", "Add", "AddV2", "Div", "FloorDiv", "Max", "Maximum", "Min", "Minimum")
 
 
-def floor_divide(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def floor_divide(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`x // y`: the quotient, one less where the signs differ and something is left over."""
     if _is_plain(ctx, node):
         return stock("FloorDiv", ctx, node)
@@ -34,7 +35,7 @@ def floor_divide(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def floor_modulo(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def floor_modulo(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`x % y`, with the sign of `y`: what is left over, and once more `y` where its sign is another."""
     if _is_plain(ctx, node):
         return stock("FloorMod", ctx, node)
@@ -49,14 +50,14 @@ def floor_modulo(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def _is_plain(ctx: Any, node: Any) -> bool:
+def _is_plain(ctx: Graph, node: Node) -> bool:
     """Whether cutting is rounding down: floats are rounded by tf2onnx, and signs that cannot differ."""
     if ctx.get_dtype(node.input[0]) not in _SIGNED:
         return True
     return all(is_nonnegative(maker) for maker in node.inputs)
 
 
-def is_nonnegative(node: Any, depth: int = 8) -> bool:
+def is_nonnegative(node: Node, depth: int = 8) -> bool:
     """Whether nothing in the output of a node can be negative, as far as the nodes before it tell."""
     if node is None or depth == 0:
         return False

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 COMPLEX64 = 14  # onnx.TensorProto
 Complex = tuple[str, str | None]
@@ -21,11 +22,11 @@ TRANSFORMS = {"FFT": (1, False), "FFT2D": (2, False), "IFFT": (1, True), "IFFT2D
 """By operator over how many of the last axes it goes, and whether it is the inverse."""
 
 
-def complex_numbers(ctx: Any, node: Any, name: str, _: list[Any]) -> None:
+def complex_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Leaves what makes complex numbers to what reads them."""
 
 
-def real_numbers(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """A real reader of complex numbers; it stays when something behind it is not known."""
     add = Nodes(ctx, name)
     pair = _complex(add, node.input[0])
@@ -71,7 +72,7 @@ def _complex(add: Nodes, value: str) -> Complex | None:
     return pair
 
 
-def _is_zero(ctx: Any, value: str) -> bool:
+def _is_zero(ctx: Graph, value: str) -> bool:
     maker = ctx.get_node_by_output(value)
     if maker.type == "ConstantOfShape":
         return "value" not in maker.attr or not np.any(maker.get_attr_value("value").raw_data)
@@ -127,7 +128,7 @@ def _angles(rows: int, columns: int, length: int) -> np.ndarray:
     return 2 * np.pi / length * (np.outer(np.arange(rows), np.arange(columns)) % length)
 
 
-def _length(ctx: Any, node: Any, x: str) -> tuple[int, int] | None:
+def _length(ctx: Graph, node: Node, x: str) -> tuple[int, int] | None:
     """How long the last axis of `x` is and the length of the transform, where both are fixed."""
     shape, length = ctx.get_shape(x), node.inputs[1]
     if not shape or shape[-1] < 1 or not length.is_const():
@@ -135,7 +136,7 @@ def _length(ctx: Any, node: Any, x: str) -> tuple[int, int] | None:
     return shape[-1], int(np.ravel(length.get_tensor_value(as_list=False))[0])
 
 
-def _halves(ctx: Any, node: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def _halves(ctx: Graph, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
     """For `RFFT`: the samples are cut or filled up with zeros to the length."""
     sizes = _length(ctx, node, node.input[0])
     if sizes is None:
@@ -145,7 +146,7 @@ def _halves(ctx: Any, node: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return (np.cos(angles) * inside).astype(np.float32), (-np.sin(angles) * inside).astype(np.float32)
 
 
-def _backwards(ctx: Any, node: Any, real: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _backwards(ctx: Graph, node: Node, real: str) -> tuple[np.ndarray, np.ndarray] | None:
     """For `IRFFT`: each frequency stands for itself and its mirror image, but the first and middle one."""
     sizes = _length(ctx, node, real)
     if sizes is None:
