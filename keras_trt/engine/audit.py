@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._keras.types import Tensor
 from keras_trt.engine._trt import dtype_name
 
 WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_INPUT")
@@ -73,7 +72,7 @@ def _record(layer: Any, makers: dict[str, Any]) -> LayerRecord:
     return LayerRecord(layer.name, layer.type.name, tuple(_dtype(t) for t in inputs), types, computes)
 
 
-def _quantised_as(tensor: Tensor, makers: dict[str, Any]) -> str | None:
+def _quantised_as(tensor: Any, makers: dict[str, Any]) -> str | None:
     """The quantized type a tensor was dequantized from, looking through layers that only move data."""
     maker = makers.get(_name(tensor))
     while maker is not None and maker.type.name in _MOVES_DATA:
@@ -97,5 +96,5 @@ def _name(tensor: Any) -> str:
     return str(tensor.name)
 
 
-def _dtype(tensor: Tensor) -> str:
+def _dtype(tensor: Any) -> str:
     return dtype_name(tensor.dtype)

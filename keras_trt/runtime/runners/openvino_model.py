@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.types import Model
-
 _PRODUCTS = (
     "Convolution",
     "GroupConvolution",
@@ -24,7 +22,7 @@ _TINY = np.finfo(np.float32).tiny
 """A bias that no sum notices, and that OpenVINO does not drop as it drops a zero."""
 
 
-def repair(model: Model, openvino: ModuleType) -> None:
+def repair(model: Any, openvino: ModuleType) -> None:
     """Makes OpenVINO compute what the file says, in place; call it before `compile_model`.
 
     Args:
