@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt._formats import float_type, is_quantized
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
 from keras_trt.bundle import check_target
@@ -109,13 +110,12 @@ def export(
         >>> report.int8_mac_share  # doctest: +SKIP
         0.998
     """
-    _check_arguments(engine, opset, external_data, compute_capabilities)
-    for name, value in (("overwrite", overwrite), ("strict", strict), ("verify", verify), ("probe", probe)):
-        check_boolean(value, name)
+    switches = {"overwrite": overwrite, "strict": strict, "verify": verify, "probe": probe}
+    _check_arguments(engine, opset, external_data, compute_capabilities, switches)
     check_verbose(verbose)
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
-    sizes = sizes_of(batch, "batch")
+    common: dict[str, Any] = {"batch": sizes_of(batch, "batch"), "verify": verify, "overwrite": overwrite}
     tftrt = options_of(route)
     if tftrt is not None:
         check_usable(
@@ -136,24 +136,9 @@ def export(
     tensors, idle = computed(tensors, traced.computing)
     check_ranges(tensors)
     notes = [*accepting, *idle]
-    common: dict[str, Any] = {"batch": sizes, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
-        built = engine is not None
-        return export_tftrt(
-            model,
-            traced,
-            tensors,
-            target,
-            options=tftrt,
-            build=built,
-            notes=notes,
-            precision=resolved,
-            **common,
-        )
-    silent = silent_layers(flavor, model)
-    if silent:
-        notes = [*notes, f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
-    notes = [*notes, *traced.notes]
+        common |= {"options": tftrt, "build": engine is not None, "precision": resolved}
+        return export_tftrt(model, traced, tensors, target, notes=notes, **common)
     request = ExportRequest(
         model,
         traced,
@@ -170,11 +155,15 @@ def export(
         verbose=verbose,
         **common,
     )
-    return export_onnx(request, stages, notes)
+    return export_onnx(request, stages, [*notes, *_switched_off(flavor, model), *traced.notes])
 
 
 def _check_arguments(
-    engine: str | None, opset: int | None, external_data: bool | None, capabilities: Sequence[str] | None
+    engine: str | None,
+    opset: int | None,
+    external_data: bool | None,
+    capabilities: Sequence[str] | None,
+    switches: dict[str, bool],
 ) -> None:
     if not any(engine is kind or (isinstance(engine, str) and engine == kind) for kind in _ENGINES):
         raise InputError(f"`engine` must be one of {list(_ENGINES)}. Received: engine={engine!r}")
@@ -189,6 +178,8 @@ def _check_arguments(
     listed = isinstance(capabilities, list | tuple) and all(isinstance(name, str) for name in capabilities)
     if capabilities is not None and not listed:
         raise wrong_argument("compute_capabilities", "a list such as ['SM86', 'SM89']", capabilities)
+    for name, value in switches.items():
+        check_boolean(value, name)
 
 
 def _repeatable(data: object) -> Any:
@@ -213,6 +204,15 @@ def _quantized(model: Model, precision: str | None, data: object, stages: Stages
         with stages("calibrate"):
             return calibrate(check_model(model).clone(model), data, verbose=0)
     return model
+
+
+def _switched_off(flavor: Flavor, model: Model) -> list[str]:
+    silent = silent_layers(flavor, model)
+    return (
+        [f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
+        if silent
+        else []
+    )
 
 
 def _chosen_engine(engine: str | None) -> str | None:
