@@ -138,9 +138,21 @@ class Flavor:
         raise NotImplementedError
 
     def add_state(
-        self, layer: Layer, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
     ) -> Any:
         """A float32 weight, of one value at first, that agrees across replicas of a strategy."""
+        initializer = self.keras.initializers.Constant(value)
+        return layer.add_weight(
+            name=name,
+            shape=shape,
+            dtype="float32",
+            initializer=initializer,
+            trainable=trainable,
+            **self.state_options(),
+        )
+
+    def state_options(self) -> dict[str, Any]:
+        """What `add_weight` is told for a weight that is never cast and agrees across replicas."""
         raise NotImplementedError
 
     def raw(self, variable: Variable) -> Any:

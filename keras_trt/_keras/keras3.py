@@ -89,21 +89,9 @@ class Keras3(Flavor):
     def forget_sublayers(self, layer: Any, sublayers: list[object]) -> None:
         layer._layers[:] = [other for other in layer._layers if all(other is not s for s in sublayers)]
 
-    def add_state(
-        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
-    ) -> Any:
-        options: dict[str, Any] = {}
-        if "aggregation" in inspect.signature(self.keras.layers.Layer.add_weight).parameters:
-            options["aggregation"] = "mean"
-        return layer.add_weight(
-            name=name,
-            shape=shape,
-            dtype="float32",
-            initializer=self.keras.initializers.Constant(value),
-            trainable=trainable,
-            autocast=False,
-            **options,
-        )
+    def state_options(self) -> dict[str, Any]:
+        takes = inspect.signature(self.keras.layers.Layer.add_weight).parameters
+        return {"autocast": False, **({"aggregation": "mean"} if "aggregation" in takes else {})}
 
     def is_training(self) -> bool:
         from keras.src.backend.common import global_state

@@ -28,9 +28,8 @@ def floor_divide(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     (x, y), dtype = node.input, ctx.get_dtype(node.input[0])
 
     def build(add: Nodes) -> str:
-        quotient = add("Div", x, y, dtype=dtype)
-        rest = add("Sub", x, add("Mul", quotient, y, dtype=dtype), dtype=dtype)
-        return add("Sub", quotient, add("Cast", _is_below(add, rest, y, dtype), to=dtype), dtype=dtype)
+        quotient, _rest, below = _divided(add, x, y, dtype)
+        return add("Sub", quotient, below, dtype=dtype)
 
     return replace(ctx, node, name, build)
 
@@ -42,9 +41,7 @@ def floor_modulo(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     (x, y), dtype = node.input, ctx.get_dtype(node.input[0])
 
     def build(add: Nodes) -> str:
-        quotient = add("Div", x, y, dtype=dtype)
-        rest = add("Sub", x, add("Mul", quotient, y, dtype=dtype), dtype=dtype)
-        below = add("Cast", _is_below(add, rest, y, dtype), to=dtype)
+        _quotient, rest, below = _divided(add, x, y, dtype)
         return add("Add", rest, add("Mul", below, y, dtype=dtype), dtype=dtype)
 
     return replace(ctx, node, name, build)
@@ -70,8 +67,11 @@ def is_nonnegative(node: Node, depth: int = 8) -> bool:
     return node.type in _SUMS and all(is_nonnegative(maker, depth - 1) for maker in node.inputs)
 
 
-def _is_below(add: Nodes, rest: str, y: str, dtype: int) -> str:
-    """Whether something is left over, of another sign than `y`."""
+def _divided(add: Nodes, x: str, y: str, dtype: int) -> tuple[str, str, str]:
+    """ONNX's quotient, what is left over, and 1 where that is of another sign than `y`."""
+    quotient = add("Div", x, y, dtype=dtype)
+    rest = add("Sub", x, add("Mul", quotient, y, dtype=dtype), dtype=dtype)
     zero = add.const(0, _SIGNED[dtype])
     is_left = add("Not", add("Equal", rest, zero))
-    return add("And", is_left, add("Xor", add("Less", rest, zero), add("Less", y, zero)))
+    below = add("And", is_left, add("Xor", add("Less", rest, zero), add("Less", y, zero)))
+    return quotient, rest, add("Cast", below, to=dtype)
