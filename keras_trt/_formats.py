@@ -56,8 +56,8 @@ def float_type(precision: str) -> str:
         >>> float_type("int8+fp16"), float_type("fp8")
         ('fp16', 'float32')
     """
-    part = precision.rsplit("+", maxsplit=1)[-1]
-    return part if part in FLOATS else "float32"
+    float_name = precision.rsplit("+", maxsplit=1)[-1]
+    return float_name if float_name in FLOATS else "float32"
 
 
 def is_quantized(precision: str) -> bool:

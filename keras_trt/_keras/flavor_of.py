@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from keras_trt import _deps
+from keras_trt._deps import require
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import ModelError
 
@@ -36,7 +36,7 @@ def legacy() -> Flavor:
     return LegacyKeras()
 
 
-def flavor_of(obj: Any) -> Flavor:
+def flavor_of(obj: object) -> Flavor:
     """The flavour of a model, a layer or a layer class, read off its class.
 
     Raises:
@@ -93,4 +93,4 @@ def check_model(model: Any) -> Flavor:
 
 def _require(keras: str) -> None:
     for package in ("tensorflow", keras):
-        _deps.require(package, install="keras-trt[keras]", why="Keras models and layers")
+        require(package, install="keras-trt[keras]", why="Keras models and layers")

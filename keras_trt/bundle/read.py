@@ -135,9 +135,9 @@ def _check_digests(bundle: Bundle) -> None:
     digests = {manifest.onnx_file: manifest.onnx_sha256, **manifest.external_data}
     digests |= {stamp.file: stamp.sha256 for stamp in manifest.plans if stamp.sha256 is not None}
     for name, expected in digests.items():
-        found = sha256_of(bundle.path / name)
-        if found != expected:
+        digest = sha256_of(bundle.path / name)
+        if digest != expected:
             raise BundleError(
                 f"The bundle `{bundle.path}` is damaged: `{name}` is not the file that was exported. "
-                f"Received: SHA-256 {found}, the manifest says {expected}."
+                f"Received: SHA-256 {digest}, the manifest says {expected}."
             )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -56,7 +56,7 @@ class Comparison:
 
 
 def compare_with_keras(
-    model: Model, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor] = (), data: Any = None
+    model: Model, traced: Trace, bundle: Bundle, tensors: Sequence[QuantizedTensor] = (), data: object = None
 ) -> Comparison:
     """Runs Keras and the ONNX file on a probe batch, on the runners in the order in which `load` tries them.
 
@@ -66,7 +66,7 @@ def compare_with_keras(
         model: The model that was traced.
         traced: Its trace.
         bundle: The bundle that is being written.
-        found: What is quantised in the model.
+        tensors: What is quantised in the model.
         data: Rows like those of use, or None.
 
     Raises:
@@ -99,7 +99,7 @@ def compare_with_keras(
             answers = compiled
             notes.append("Keras computes another result eagerly; compared with what its `predict` computes.")
         if is_quantized(precision):
-            _check_unrounded(model, traced, bundle, found, answers.feeds)
+            _check_unrounded(model, traced, bundle, tensors, answers.feeds)
     notes += tried.asides(agreed)
     probe = Probe(answers.feeds, expect(answers.expected, answers.allowed))
     return Comparison(tuple(tried.differences[agreed]), agreed, tuple(notes), probe)
@@ -184,7 +184,7 @@ class _Tried:
 
 
 def _check_unrounded(
-    model: Model, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor], feeds: Feeds
+    model: Model, traced: Trace, bundle: Bundle, tensors: Sequence[QuantizedTensor], feeds: Feeds
 ) -> None:
     """Compares with the activations in float on both sides, to float precision: rounding hides small errors.
 
@@ -192,7 +192,7 @@ def _check_unrounded(
         ExportError: No runner agrees with Keras, or a scale is not the model's.
     """
     graph = onnx.load(bundle.onnx_path, load_external_data=False)
-    check_scales(graph, traced.layers, found)
+    check_scales(graph, traced.layers, tensors)
     flavor = flavor_of(model)
     idle = {id(q) for path, q in activation_quantizers(flavor, model) if path not in traced.computing}
     # The file holds constants as the quantisers before them have rounded them.

@@ -41,7 +41,7 @@ class Difference:
 
 
 def compare(
-    expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], allowed: Mapping[str, float]
+    expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray], allowed: Mapping[str, float]
 ) -> list[Difference]:
     """The difference of every output, the one farthest beyond what is allowed first.
 
@@ -50,7 +50,7 @@ def compare(
     """
     differences = []
     for name, reference in expected.items():
-        output = np.asarray(found[name])
+        output = np.asarray(actual[name])
         if output.shape != reference.shape:
             raise ExportError(
                 f"Output {name!r} of the exported model has shape {output.shape}, in Keras {reference.shape}."

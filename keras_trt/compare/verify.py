@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -40,7 +39,7 @@ _SHOWING_LAYERS = ("onnxruntime", "openvino")
 def verify(
     model: Model,
     path: str | Path,
-    data: Any,
+    data: object,
     *,
     metric: Metric | None = None,
     batch_size: int = 32,
@@ -182,13 +181,13 @@ def _layers(
         try:
             # OpenVINO moves scales through an int8 graph, and shows tensors as they are in between.
             rounded = name != "openvino"
-            found, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
+            divergences, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
         except RunnerError as e:
             notes.append(f"Layers were not compared on {name}: {_first_line(e)}")
             continue
         if not rounded and is_quantized(bundle.manifest.precision):
             notes.append("Layers were compared with the rounding of activations taken out on both sides.")
-        return found, first, notes
+        return divergences, first, notes
     return [], None, notes
 
 

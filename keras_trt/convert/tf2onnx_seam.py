@@ -13,6 +13,7 @@ from typing import Any
 
 from keras_trt._private import private
 from keras_trt._process import alone
+from keras_trt.convert.types import Graph, Node
 
 HIGHEST_OPSET = 18
 """The highest opset tf2onnx writes; `passes.opset` raises it afterwards."""
@@ -38,7 +39,7 @@ STOCK = {
 _LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
 
 
-def stock(operator: str, ctx: Any, node: Any) -> Any:
+def stock(operator: str, ctx: Graph, node: Node) -> Any:
     """Converts a node as tf2onnx does by itself."""
     from importlib import import_module
 
@@ -176,7 +177,7 @@ def _optimizers(origins: dict[str, str]) -> list[Any]:
                 moved = True
             return moved
 
-        def _mul_handler(self, trans: Any, node: Any) -> Any:
+        def _mul_handler(self, trans: Any, node: Node) -> Any:
             """The base class leaves a square its old shape, and makes a wrong Reshape of it later."""
             square, shape = node.input[0] == node.input[1], self._g.get_shape(node.output[0])
             handled = super()._mul_handler(trans, node)
@@ -185,7 +186,7 @@ def _optimizers(origins: dict[str, str]) -> list[Any]:
                 self._g.set_shape(node.output[0], [shape[i] for i in transpose_optimizer.invert_perm(perm)])
             return handled
 
-        def _add_handler(self, trans: Any, node: Any) -> Any:
+        def _add_handler(self, trans: Any, node: Node) -> Any:
             old = trans.inputs[0].name
             handled = super()._add_handler(trans, node)
             source = trans.inputs[0] if trans.graph is not None and trans.input else None

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from keras_trt._arguments import check_boolean, check_mapping
 from keras_trt._keras.flavor_of import keras3, legacy
 from keras_trt._keras.masks.masking import mask_class, rebind, restore_masks
 from keras_trt._keras.named_classes import check_names
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.models.keras_file import MASKS, keras_file
 from keras_trt.prune.search.state import search_state, searched
@@ -21,12 +23,12 @@ from keras_trt.twins.registry import deciding, register
 
 
 def load_model(
-    path: Any,
+    path: str | PathLike[str],
     *,
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
-) -> Any:
+) -> Model:
     """Loads a `.keras` file with the Keras that wrote it; quantisers and masks come back.
 
     A file may name Keras's own classes, registered ones, those in `custom_objects`, and layers (losses,

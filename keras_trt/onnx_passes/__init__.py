@@ -102,19 +102,19 @@ def _run(
     QuantizeWeightsPass(layers, formats.quantized, formats.weights)(model)
     if formats.activations:
         RetypeQuantizersPass(layers, formats.activations)(model)
-    used = [MIN_OPSET[floats], *(OPSETS[form.name] for form in formats.weights.values())]
+    used = [MIN_OPSET[floats], *(OPSETS[weight_format.name] for weight_format in formats.weights.values())]
     RaiseOpsetPass(max(opset, *used))(model)
-    kept: dict[str, str] = {}
+    in_float32: dict[str, str] = {}
     if floats != "float32":
         common.ShapeInferencePass()(model)  # every tensor's type must be known
         overflowing = find_overflow(model) if floats == "fp16" and find_overflow is not None else {}
         cast = CastFloatsPass(floats, layers, keep_float32, overflowing)
         cast(model)
-        kept = cast.kept
+        in_float32 = cast.in_float32
     _FINISH(model)
     SeparateOutputsPass(outputs)(model)
     _NAME(model)
-    return kept
+    return in_float32
 
 
 _REWRITE = ir.passes.PassManager(

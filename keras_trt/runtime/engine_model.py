@@ -102,11 +102,11 @@ class EngineModel:
 
     def predict(
         self,
-        x: Any,
+        x: object,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         steps: int | None = None,
-        callbacks: Any = None,
+        callbacks: object = None,
     ) -> Any:
         """Predicts batch by batch; arguments and result as `keras.Model.predict`.
 
@@ -130,19 +130,19 @@ class EngineModel:
         """
         items, count = self._batches(x, batch_size, steps)
         call = PredictCallbacks(callbacks, self, count, verbose)
-        parts: list[Feeds] = []
+        batches: list[Feeds] = []
         call("begin")
         with closing(progress(items, count, verbose)) as shown:  # an error below must take the bar down
             for step, feeds in enumerate(shown):
                 call("batch_begin", step)
-                parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
-                call("batch_end", step, {"outputs": self._filled(parts[-1])})
-        if not parts:
+                batches.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
+                call("batch_end", step, {"outputs": self._filled(batches[-1])})
+        if not batches:
             raise InputError("`x` holds no batch to predict. Received: an empty data set.")
         call("end")
-        return self._filled({s.name: join([p[s.name] for p in parts], s) for s in self.outputs})
+        return self._filled({s.name: join([p[s.name] for p in batches], s) for s in self.outputs})
 
-    def predict_on_batch(self, x: Any) -> Any:
+    def predict_on_batch(self, x: object) -> Any:
         """Predicts one batch of any size in one go.
 
         Args:
@@ -153,13 +153,13 @@ class EngineModel:
         """
         return self._filled(run_rows(self.runner, self._named(x), self.inputs, self.outputs))
 
-    def __call__(self, x: Any, training: bool = False) -> Any:
+    def __call__(self, x: object, training: bool = False) -> Any:
         """The same as `predict_on_batch`; an engine cannot train."""
         if training is not None and check_boolean(training, "training"):
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
 
-    def compile(self, optimizer: Any = None, loss: Any = None, *more: Any, **named: Any) -> None:
+    def compile(self, optimizer: object = None, loss: Any = None, *more: Any, **named: Any) -> None:
         """Sets what `evaluate` measures. Needs Keras.
 
         Arguments are those of `compile` in the Keras that the model came from, in its order: after `loss`,
@@ -181,7 +181,7 @@ class EngineModel:
         model.compile(jit_compile=False, **measured)
         self._keras_model = model
 
-    def evaluate(self, x: Any = None, y: Any = None, **options: Any) -> Any:
+    def evaluate(self, x: object = None, y: object = None, **options: object) -> Any:
         """Measures loss and metrics of the engine; arguments and result as `keras.Model.evaluate`.
 
         Args:
@@ -240,7 +240,7 @@ class EngineModel:
     def __repr__(self) -> str:
         return f"EngineModel(name={self.name!r}, runner={self.runner.name!r}, path={str(self.bundle.path)!r})"
 
-    def _batches(self, x: Any, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
+    def _batches(self, x: object, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
         for name, value in (("batch_size", batch_size), ("steps", steps)):
             check_count(value, name)
         if is_dataset(x):
@@ -253,7 +253,7 @@ class EngineModel:
         cuts = slices(rows, max(size, 1), steps)
         return (cut(feeds, self.inputs, rows) for rows in cuts), len(cuts)
 
-    def _named(self, x: Any) -> Feeds:
+    def _named(self, x: object) -> Feeds:
         return name_arrays(x, self.bundle.manifest.input_structure, self.inputs)
 
     def _filled(self, arrays: Feeds) -> Any:

@@ -86,7 +86,7 @@ def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
         return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
 
 
-def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, Any]:
+def compile_arguments(flavor: Flavor, *given: object, **named: Any) -> dict[str, Any]:
     """The arguments of `Model.compile` by name, as this Keras itself would read them.
 
     Raises:
@@ -112,7 +112,7 @@ def _layer_class(flavor: Flavor) -> type:
             self.engine = engine
             self.supports_jit = False  # XLA cannot call back into Python
 
-        def call(self, inputs: Any) -> Any:
+        def call(self, inputs: object) -> Any:
             engine = self.engine
             named = dict(pair(inputs, engine.bundle.manifest.input_structure, "inputs"))
             tensors = [tf.cast(named[spec.name], spec.dtype) for spec in engine.inputs]
@@ -127,8 +127,8 @@ def _layer_class(flavor: Flavor) -> type:
         def _run(self, *arrays: Any) -> list[Any]:
             engine = self.engine
             feeds = {spec.name: array for spec, array in zip(engine.inputs, arrays, strict=True)}
-            found = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
-            return [found[spec.name] for spec in engine.outputs]
+            results = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
+            return [results[spec.name] for spec in engine.outputs]
 
         def get_config(self) -> dict[str, Any]:
             raise InputError(

@@ -42,11 +42,11 @@ def probe_of(bundle: Bundle) -> Probe | None:
 def fault(runner: Runner, probe: Probe) -> str | None:
     """What a runner computes wrongly; None when all is right within what rounding explains."""
     try:
-        found = runner.run(probe.inputs)
+        outputs = runner.run(probe.inputs)
     except RunnerError as e:
         return f"it failed: {str(e).splitlines()[0]}"
     for name, held in (probe.expected or {}).items():
-        array = np.asarray(found[name])
+        array = np.asarray(outputs[name])
         if array.shape != held.shape:
             return f"output {name!r} has shape {array.shape} instead of {held.shape}"
         relative, _ = distance(held.sample, sample(array))

@@ -44,16 +44,17 @@ def carried(groups: Sequence[Group], order: Order) -> Order | None:
     """The output's order for that of the input; None where axes to be merged would lie apart."""
     owner = {axis: group for group in groups if group.after for axis in group.before}
     moved = [axis for axis in np.argsort(order).tolist() if axis in owner]
-    found: list[int] = []
+    new_order: list[int] = []
     while moved:
         group = owner[moved[0]]
         if tuple(moved[: len(group.before)]) != group.before:
             return None
         moved = moved[len(group.before) :]
-        found += group.after
+        new_order += group.after
     for axis in sorted(axis for group in groups if not group.before for axis in group.after):
-        found.insert(found.index(axis - 1) + 1 if axis else 0, axis)  # behind its neighbour, as it was
-    return tuple(np.argsort(found).tolist())
+        # Behind its neighbour, as it was.
+        new_order.insert(new_order.index(axis - 1) + 1 if axis else 0, axis)
+    return tuple(np.argsort(new_order).tolist())
 
 
 def reversed_groups(groups: Sequence[Group]) -> list[Group]:
@@ -101,10 +102,10 @@ def _reshaped(node: ir.Node) -> list[Group] | None:
     while left and right:
         here, there = [left.pop(0)], [right.pop(0)]
         while (a := _product(old, here)) != (b := _product(new, there)):
-            rest, part = (left, here) if a < b else (right, there)
+            rest, split = (left, here) if a < b else (right, there)
             if not rest:
                 return None
-            part.append(rest.pop(0))
+            split.append(rest.pop(0))
         groups.append(Group(tuple(here), tuple(there)))
     return None if left or right else groups + ones
 

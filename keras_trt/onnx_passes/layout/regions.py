@@ -26,7 +26,7 @@ class MoveRegionsPass(ir.passes.InPlacePass):
         """Looks at each region and order once, and moves those that save most; what they hold stays then."""
         moved: set[ir.Value] = set()
         regions = [(region.saved(), region) for region in _regions(model.graph)]
-        for saved, region in sorted(regions, key=lambda found: -found[0]):
+        for saved, region in sorted(regions, key=lambda scored: -scored[0]):
             if saved > 0 and moved.isdisjoint(region.orders):
                 moved.update(region.orders)
                 region.move()
@@ -131,13 +131,13 @@ def _grown(start: ir.Value, order: Order, place: dict[ir.Node, int]) -> _Region:
         for node in around:
             if node in region.nodes or node not in place:
                 continue
-            found = _orders_around(node, value, region.orders[value])
-            if any(region.orders.get(v, wanted) != wanted for v, wanted in found.items()):
+            orders = _orders_around(node, value, region.orders[value])
+            if any(region.orders.get(v, wanted) != wanted for v, wanted in orders.items()):
                 continue  # its tensors would need two orders
-            if found:
+            if orders:
                 region.nodes[node] = None
-            waiting += [v for v, o in found.items() if v not in region.orders and not _is_plain(o)]
-            region.orders.update(found)
+            waiting += [v for v, o in orders.items() if v not in region.orders and not _is_plain(o)]
+            region.orders.update(orders)
     return region
 
 
@@ -147,7 +147,7 @@ def _orders_around(node: ir.Node, value: ir.Value, order: Order) -> dict[ir.Valu
         return {}
     if can_be_moved(node, len(order)):
         tensors = (v for v in (*node.inputs, *node.outputs) if v is not None)
-        return {v: order for v in tensors if _is_part(v, len(order))}
+        return {v: order for v in tensors if _can_be_moved(v, len(order))}
     groups = groups_of(node)
     source, target = (node.inputs[0] if node.inputs else None), node.outputs[0]
     if groups is None or source is None or value not in (source, target):
@@ -158,7 +158,7 @@ def _orders_around(node: ir.Node, value: ir.Value, order: Order) -> dict[ir.Valu
     return {source: order, target: other} if value is source else {source: other, target: order}
 
 
-def _is_part(value: ir.Value, rank: int) -> bool:
+def _can_be_moved(value: ir.Value, rank: int) -> bool:
     return g.rank(value) == rank and g.constant_shape(value) is None
 
 

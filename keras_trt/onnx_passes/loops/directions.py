@@ -41,15 +41,15 @@ def _turn(node: ir.Node) -> bool:
 
 def _reversals(sequence: ir.Value) -> list[ir.Node] | None:
     """The reversals that read a recurrent operator's sequence, behind its Squeeze; None if others do too."""
-    found: list[ir.Node] = []
+    reversals: list[ir.Node] = []
     if sequence.is_graph_output():
         return None
     for squeeze, _ in sequence.uses():
         if squeeze.op_type != "Squeeze" or squeeze.outputs[0].is_graph_output():
             return None
-        found += [reader for reader, _ in squeeze.outputs[0].uses() if not _measures(reader)]
-    outputs_fit = len(found) == 1 or not any(n.outputs[0].is_graph_output() for n in found)
-    return found if outputs_fit and all(map(_is_whole, found)) else None
+        reversals += [reader for reader, _ in squeeze.outputs[0].uses() if not _measures(reader)]
+    outputs_fit = len(reversals) == 1 or not any(n.outputs[0].is_graph_output() for n in reversals)
+    return reversals if outputs_fit and all(map(_is_whole, reversals)) else None
 
 
 def _measures(node: ir.Node) -> bool:

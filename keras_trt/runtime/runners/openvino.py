@@ -64,8 +64,8 @@ class OpenVINORunner(Runner):
         try:
             request.infer(dict(feeds), share_inputs=True)
             # By position: OpenVINO merges equal nodes, and one of two outputs loses its name.
-            found = (np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
-            return dict(zip((spec.name for spec in self.outputs), found, strict=True))
+            arrays = (np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
+            return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
         except RuntimeError as e:
             shapes = {name: array.shape for name, array in feeds.items()}
             raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
