@@ -98,7 +98,7 @@ def _run(
     NameNodesPass(layers)(model)
     ExplicitPadsPass()(model)  # negative pads stop shape inference
     common.ShapeInferencePass()(model)
-    _REWRITE(model)
+    _rewrite(layers, formats)(model)
     QuantizeWeightsPass(layers, formats.quantized, formats.weights)(model)
     if formats.activations:
         RetypeQuantizersPass(layers, formats.activations)(model)
@@ -117,8 +117,9 @@ def _run(
     return in_float32
 
 
-_REWRITE = ir.passes.PassManager(
-    [
+def _rewrite(layers: tuple[str, ...], formats: _Formats) -> ir.passes.PassManager:
+    matrices = [path for path, form in formats.weights.items() if form.block is not None]
+    steps: list[ir.passes.PassBase] = [
         common.IdentityEliminationPass(),
         SimplifyPass(),
         LimitTripsPass(),
@@ -126,20 +127,20 @@ _REWRITE = ir.passes.PassManager(
         ExplicitPadsPass(),
         FoldAffinePass(),
         RepeatsToResizePass(),
-        MoveRegionsPass(),
+        MultiplyManyAxesPass(),
+        MoveRegionsPass(layers, matrices),
         SimplifyPass(),  # Transposes meet at the borders of what was moved
         RemoveTransposesPass(),
         HoistLayoutPass(),
-        MultiplyManyAxesPass(),
         DropRepeatedPairsPass(),
         FoldPadPass(),
         RepeatQuantizersPass(),
         ShareConstantsPass(),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
-    ],
-    steps=4,
-)
+    ]
+    return ir.passes.PassManager(steps, steps=4)
+
 
 _FINISH = ir.passes.Sequential(
     common.DeduplicateInitializersPass(size_limit=1024),
