@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from keras_trt import _deps
-from keras_trt._formats import FOR_CPUS, rounds_in_bfloat16
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.openvino_model import repair
@@ -28,12 +27,6 @@ class OpenVINORunner(Runner):
 
     def __init__(self, bundle: Bundle, *, low_precision: bool = True) -> None:
         super().__init__(bundle.manifest)
-        if rounds_in_bfloat16(bundle.manifest.precision):
-            # Seen with OpenVINO 2026.4: an int8 convolution with a bfloat16 bias gives garbage, no error.
-            raise RunnerError(
-                f"OpenVINO computes int8 with bfloat16 around it wrongly; it does not run `{bundle.path}`. "
-                f"{FOR_CPUS}"
-            )
         openvino = _deps.require("openvino", install="openvino>=2026.1", why="runner='openvino'")
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error
