@@ -10,6 +10,7 @@ from keras_trt import _deps
 from keras_trt._formats import is_quantized
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
+from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.onnxruntime_model import cpu_model
 from keras_trt.runtime.runners.runner import Runner
 
@@ -28,6 +29,7 @@ class ONNXRuntimeRunner(Runner):
     def __init__(self, bundle: Bundle, *, low_precision: bool = True, optimize: bool = True) -> None:
         super().__init__(bundle.manifest)
         ort = _deps.require("onnxruntime", install="keras-trt[onnxruntime]", why="runner='onnxruntime'")
+        check_process("onnxruntime")
         options = ort.SessionOptions()
         options.log_severity_level = 4  # its errors come as exceptions
         if not (
@@ -56,8 +58,17 @@ class ONNXRuntimeRunner(Runner):
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
         names = [spec.name for spec in self.outputs]
+        with self.lifetime.use():
+            return self._run(names, feeds)
+
+    def _run(self, names: list[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
         except Exception as e:
             shapes = {name: array.shape for name, array in feeds.items()}
             raise RunnerError(f"ONNX Runtime failed on inputs of shapes {shapes}: {e}") from e
+
+    def close(self) -> None:
+        """Frees the weights and the threads."""
+        if self.lifetime.end():
+            self._session = None
