@@ -71,9 +71,5 @@ def is_quantized(precision: str) -> bool:
 
 
 def rounds_in_bfloat16(precision: str) -> bool:
-    """Whether a graph mixes quantised numbers with bfloat16, which no CPU runner computes rightly."""
+    """Whether a graph mixes quantised numbers with bfloat16, which CPUs compute in float32."""
     return is_quantized(precision) and float_type(precision) == "bf16"
-
-
-FOR_CPUS = "Run it on a GPU, or export with precision='int8' or 'int8+fp16' for CPUs."
-"""What to do about such a graph where there is no GPU."""

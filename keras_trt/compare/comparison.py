@@ -83,9 +83,7 @@ def compare_with_keras(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
             bundle = replace(bundle, path=folder)
-            notes.append(
-                "Compared with Keras in float32 arithmetic: no CPU runner computes int8 with bfloat16."
-            )
+            notes.append("Compared with Keras in float32 arithmetic: CPU runners do not round to bfloat16.")
         tried = _Tried(bundle, answers.feeds)
         agreed = tried.first_right(answers)
         if agreed is None and not tried.outputs:

@@ -126,7 +126,7 @@ def _changed(bundle: Bundle) -> list[str]:
 
 
 def _for_cpu(bundle: Bundle, stack: ExitStack) -> tuple[Bundle, list[str]]:
-    """The bundle, or one with its graph in float32 when no CPU runner computes its types, which notes say."""
+    """The bundle, or one in float32 where the CPU runners would make that of it, which notes say."""
     if not rounds_in_bfloat16(bundle.manifest.precision):
         return bundle, []
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -134,7 +134,7 @@ def _for_cpu(bundle: Bundle, stack: ExitStack) -> tuple[Bundle, list[str]]:
     # Its constants stay rounded to bfloat16, so the tolerance is not that of float32.
     precision = bundle.manifest.precision.replace("bf16", "fp16")
     manifest = replace(bundle.manifest, precision=precision, probe_sha256=None)
-    note = "On the CPU in float32 arithmetic: no CPU runner computes int8 with bfloat16."
+    note = "On the CPU in float32 arithmetic: CPU runners do not round to bfloat16."
     return replace(bundle, path=folder, manifest=manifest), [note]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,7 @@ from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
-from keras_trt.errors import InputError
+from keras_trt.errors import BundleError, InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
@@ -76,7 +77,32 @@ def load(
     options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
     made = select_runner(bundle, runner, check=check, verbose=verbose, options=options)
     say(f"{bundle.manifest.name} runs on {made.name}: {made.reason}", verbose)
-    return EngineModel(bundle, made)
+    model = EngineModel(bundle, made)
+    model.asked = {"runner": runner, "check": check, **asdict(options)}
+    return model
+
+
+def reopen(path: str, onnx_sha256: str, asked: Mapping[str, Any]) -> EngineModel:
+    """Loads a bundle again as it was loaded once, e.g. in another process.
+
+    Args:
+        path: The bundle's folder.
+        onnx_sha256: Of its graph, as it was then.
+        asked: The arguments of `load`.
+
+    Raises:
+        BundleError: No whole bundle is there, or it is another one by now.
+    """
+    model = load(path, verbose=0, **asked)
+    found = model.bundle.manifest.onnx_sha256
+    if found != onnx_sha256:
+        model.close()
+        raise BundleError(
+            f"The bundle `{path}` is not the one that was loaded before. "
+            f"Received: a graph with SHA-256 {found}, expected: {onnx_sha256}. "
+            f"Put the old bundle back, or load the new one: keras_trt.load({path!r})"
+        )
+    return model
 
 
 class EngineModel:
@@ -88,7 +114,13 @@ class EngineModel:
         name: The Keras model's name.
         inputs: The inputs' names, shapes and dtypes.
         outputs: The outputs' names, shapes and dtypes, as `predict` returns them.
+        asked: The arguments of the `load` that made it; None for one that was made of a runner.
+
+    It is pickled as its bundle's path and hash, and loaded again where it is unpickled. A forked process
+    cannot use it.
     """
+
+    asked: Mapping[str, Any] | None = None
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
         manifest = bundle.manifest
@@ -128,6 +160,12 @@ class EngineModel:
             InputError: No data, or a wrong shape, dtype or name; names the input.
             RunnerError: The engine failed.
         """
+        with self.runner.lifetime.use():
+            return self._predicted(x, batch_size, verbose, steps, callbacks)
+
+    def _predicted(
+        self, x: Any, batch_size: int | None, verbose: int | str, steps: int | None, callbacks: Any
+    ) -> Any:
         items, count = self._batches(x, batch_size, steps)
         call = PredictCallbacks(callbacks, self, count, verbose)
         batches: list[Feeds] = []
@@ -151,7 +189,8 @@ class EngineModel:
         Returns:
             Arrays in the structure of the model's outputs.
         """
-        return self._filled(run_rows(self.runner, self._named(x), self.inputs, self.outputs))
+        with self.runner.lifetime.use():
+            return self._filled(run_rows(self.runner, self._named(x), self.inputs, self.outputs))
 
     def __call__(self, x: object, training: bool = False) -> Any:
         """The same as `predict_on_batch`; an engine cannot train."""
@@ -202,7 +241,8 @@ class EngineModel:
     def as_layer(self, name: str | None = None, keras: str | None = None) -> Any:
         """The engine as a layer for Keras models, e.g. a frozen backbone. Needs Keras.
 
-        It has no weights and no gradient, and it is not saved with the model: keep the bundle.
+        It has no weights and no gradient. A model is saved with the bundle's path and hash in its place: keep
+        the bundle, and load the model with `keras_trt.load_model`.
 
         Args:
             name: The layer's name; the model's name by default.
@@ -228,8 +268,19 @@ class EngineModel:
         (print_fn or print)("\n".join(lines))
 
     def close(self) -> None:
-        """Frees what the runner holds."""
+        """Waits for predictions under way in other threads, then frees what the runner holds.
+
+        Raises:
+            RunnerError: Called from inside a prediction of this engine, e.g. by a callback.
+        """
         self.runner.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.asked is None:
+            raise InputError(
+                f"{self!r} was made of a runner, so it cannot be pickled. Make it with keras_trt.load(path)."
+            )
+        return reopen, (str(self.bundle.path.resolve()), self.bundle.manifest.onnx_sha256, dict(self.asked))
 
     def __enter__(self) -> EngineModel:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_trt._names import unique
@@ -28,6 +29,7 @@ class Engine(Protocol):
 
     bundle: Bundle
     runner: Runner
+    asked: Mapping[str, Any] | None
 
     @property
     def name(self) -> str:
@@ -58,7 +60,7 @@ def flavor_named(name: str) -> Flavor:
 
 def engine_layer(engine: Engine, flavor: Flavor, name: str | None = None) -> Any:
     """A Keras layer without weights that runs the engine; no gradient flows through it."""
-    return _layer_class(flavor)(engine, name=name or engine.name.replace("/", "_"))
+    return layer_class(flavor)(engine, name=name or engine.name.replace("/", "_"))
 
 
 def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
@@ -101,7 +103,8 @@ def compile_arguments(flavor: Flavor, *given: object, **named: Any) -> dict[str,
 
 
 @functools.cache
-def _layer_class(flavor: Flavor) -> type:
+def layer_class(flavor: Flavor) -> type:
+    """The class of layers that run an engine; known to Keras's files once it has been made."""
     tf = flavor.tf
 
     class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined, misc]
@@ -127,16 +130,28 @@ def _layer_class(flavor: Flavor) -> type:
         def _run(self, *arrays: Any) -> list[Any]:
             engine = self.engine
             feeds = {spec.name: array for spec, array in zip(engine.inputs, arrays, strict=True)}
-            results = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
+            with engine.runner.lifetime.use():
+                results = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
             return [results[spec.name] for spec in engine.outputs]
 
         def get_config(self) -> dict[str, Any]:
-            raise InputError(
-                f"Layer '{self.name}' runs an engine and cannot be saved inside a Keras model: loading the "
-                f"file would run foreign code. Keep the bundle `{self.engine.bundle.path}` beside the model "
-                "and make the layer again with: keras_trt.load(path).as_layer()"
-            )
+            bundle, asked = self.engine.bundle, self.engine.asked
+            if asked is None:
+                raise InputError(
+                    f"Layer '{self.name}' runs an engine that was made of a runner, and cannot be saved. "
+                    "Make the engine with keras_trt.load(path)."
+                )
+            where = {"path": str(bundle.path.resolve()), "onnx_sha256": bundle.manifest.onnx_sha256}
+            # A file must not be able to let a plan run code.
+            return {"name": self.name, **where, "asked": {**asked, "allow_host_code": False}}
 
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            from keras_trt.runtime.engine_model import reopen
+
+            return cls(reopen(config["path"], config["onnx_sha256"], config["asked"]), config["name"])
+
+    flavor.keras.saving.register_keras_serializable(package="keras_trt")(EngineLayer)
     return EngineLayer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -107,14 +108,20 @@ def _counted(items: Iterable[object]) -> Iterator[Any]:
 
 
 def _drawn(items: Iterable[object], count: int | None) -> Iterator[Any]:
+    items = iter(items)
+    held = list(islice(items, 1))
+    yield from held
+    held += islice(items, 1)
+    if len(held) < 2:
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
     # A console of its own: the shared one may show something of the user's, and takes one display at a time.
     with Progress(MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), console=Console()) as bar:
         task = bar.add_task("predict", total=count)
-        done = 0
-        for item in items:
+        done = 1
+        for item in chain(held[1:], items):
             yield item
             done += 1
             bar.update(task, completed=done)

@@ -37,22 +37,22 @@ def repair(model: Any, openvino: ModuleType) -> None:
 
 
 def widen_floats(model: Any, openvino: ModuleType) -> None:
-    """Makes float32 of float16 inputs, constants and casts; the CPU plugin computes in float32 anyway.
+    """Makes float32 of narrow floats: inputs, constants, casts. The CPU plugin computes in float32 anyway.
 
-    An input is cast behind itself. Between float16 and the float32 of the quantisers' own nodes, pairs could
-    not be joined.
+    An input is cast behind itself. Between narrow floats and the float32 of the quantisers' own nodes, pairs
+    could not be joined; and an int8 convolution with a bfloat16 bias gives garbage.
     """
-    half, single = openvino.Type.f16, openvino.Type.f32
+    narrow, single = (openvino.Type.f16, openvino.Type.bf16), openvino.Type.f32
     opset, changed = openvino.opset13, False
     for parameter in model.get_parameters():
-        if parameter.get_element_type() == half:
+        if parameter.get_element_type() in narrow:
             _insert_behind(parameter.output(0), lambda x: opset.convert(x, single))
             changed = True
     for node in model.get_ordered_ops():
-        if node.get_output_size() != 1 or node.get_output_element_type(0) != half:
+        if node.get_output_size() != 1 or node.get_output_element_type(0) not in narrow:
             continue
         if node.get_type_name() == "Constant":
-            wide = opset.constant(node.get_data().astype(np.float32))
+            wide = opset.constant(node.get_data(dtype=np.float32))
         elif node.get_type_name() == "Convert":
             wide = opset.convert(node.input_value(0), single)
         else:

@@ -15,6 +15,7 @@ from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners._cuda import Buffer, Device, Graph, Stream
+from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.runner import Runner
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -60,6 +61,7 @@ class TensorRTRunner(Runner):
         """
         super().__init__(manifest)
         trt = _trt.load(module, why=f"runner={module!r}")
+        check_process(module)
         self.name = module
         self._device = Device()
         self._lock = threading.Lock()  # one context, one set of buffers
@@ -95,7 +97,7 @@ class TensorRTRunner(Runner):
             )
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
-        with self._lock, self._device:
+        with self.lifetime.use(), self._lock, self._device:
             shapes = tuple((spec.name, feeds[spec.name].shape) for spec in self.inputs)
             arrays = {n: np.ascontiguousarray(feeds[n], dtype=self._dtypes[n]) for n, _ in shapes}
             if shapes != self._shapes:
@@ -174,6 +176,8 @@ class TensorRTRunner(Runner):
 
     def close(self) -> None:
         """Frees the engine's memory on the GPU."""
+        if not self.lifetime.end():
+            return
         with self._lock:
             if self._closed:
                 return
