@@ -11,11 +11,11 @@ from pathlib import PurePosixPath
 from keras_trt._lock import locked
 from keras_trt._swap import replaced_file
 from keras_trt.bundle.checksum import sha256_of
-from keras_trt.bundle.manifest import MANIFEST_FILE, PLANS_FOLDER, PlanStamp
+from keras_trt.bundle.manifest import MANIFEST_FILE, PLANS_FOLDER, Manifest, PlanStamp
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.engine import Plan
 from keras_trt.errors import BundleError
-from keras_trt.plans.key import plan_key
+from keras_trt.plans.key import graph_key, plan_key
 
 _LOCK = ".lock"
 
@@ -61,19 +61,18 @@ def add_plan(bundle: Bundle, plan: Plan) -> tuple[PlanStamp, list[str]]:
         BundleError: The bundle holds another model by now.
         OSError: It cannot be written; the bundle is as it was.
     """
+    folder = bundle.path / PLANS_FOLDER
+    folder.mkdir(exist_ok=True)
+    damaged = [old for old in _now(bundle).plans if not intact(bundle, old)]
     stamp = replace(plan.stamp, file=_free_name(bundle, plan.stamp))
     with replaced_file(bundle.plan_path(stamp)) as beside:
         beside.write_bytes(plan.data)
-    # The folder in which the manifest is written lies in the bundle before that is read: where an exporter
-    # puts another bundle in its place afterwards, there is no such folder any more, and this fails.
-    with replaced_file(bundle.path / MANIFEST_FILE) as beside:
-        now = read_bundle(bundle.path, verify=False, plans=False)
-        if now.manifest.onnx_sha256 != stamp.onnx_sha256:
-            raise BundleError(f"The bundle `{bundle.path}` was replaced by another model's during the build.")
-        damaged = [old for old in now.manifest.plans if not intact(now, old)]
-        gone = [old for old in now.manifest.plans if old in damaged or plan_key(old) == plan_key(stamp)]
-        plans = (stamp, *(old for old in now.manifest.plans if old not in gone))
-        beside.write_text(replace(now.manifest, plans=plans).to_json(), encoding="utf-8")
+    try:
+        gone = _listed(bundle, stamp, damaged)
+    except BaseException:
+        with suppress(OSError):
+            bundle.plan_path(stamp).unlink()
+        raise
     for old in gone:
         if old.file != stamp.file:
             with suppress(OSError):
@@ -81,14 +80,34 @@ def add_plan(bundle: Bundle, plan: Plan) -> tuple[PlanStamp, list[str]]:
     return stamp, [f"`{old.file}` was damaged and is out of the bundle." for old in damaged]
 
 
+def _listed(bundle: Bundle, stamp: PlanStamp, damaged: list[PlanStamp]) -> list[PlanStamp]:
+    """Writes the manifest with a plan, and returns those that have left it."""
+    # The folder in which the manifest is written lies in the bundle before that is read: where an exporter
+    # puts another bundle in its place afterwards, there is no such folder any more, and this fails.
+    with replaced_file(bundle.path / MANIFEST_FILE) as beside:
+        now = _now(bundle)
+        gone = [old for old in now.plans if old in damaged or plan_key(old) == plan_key(stamp)]
+        plans = (stamp, *(old for old in now.plans if old not in gone))
+        beside.write_text(replace(now, plans=plans).to_json(), encoding="utf-8")
+    return gone
+
+
+def _now(bundle: Bundle) -> Manifest:
+    """The manifest on disk, of the same graph and weights."""
+    now = read_bundle(bundle.path, verify=False, plans=False).manifest
+    if graph_key(now) != graph_key(bundle.manifest):
+        raise BundleError(f"The bundle `{bundle.path}` was replaced by another model's during the build.")
+    return now
+
+
 def prefer_plan(bundle: Bundle, stamp: PlanStamp) -> None:
     """Makes a plan the first of its bundle, which `load` tries first; to be called inside `adding`."""
     if bundle.manifest.plans[0] == stamp:
         return
     with replaced_file(bundle.path / MANIFEST_FILE) as beside:
-        now = read_bundle(bundle.path, verify=False, plans=False)
-        plans = (stamp, *(other for other in now.manifest.plans if other != stamp))
-        beside.write_text(replace(now.manifest, plans=plans).to_json(), encoding="utf-8")
+        now = _now(bundle)
+        plans = (stamp, *(other for other in now.plans if other != stamp))
+        beside.write_text(replace(now, plans=plans).to_json(), encoding="utf-8")
 
 
 def _free_name(bundle: Bundle, stamp: PlanStamp) -> str:
