@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
     from keras_trt.compare.verify import verify as verify
+    from keras_trt.engine import EngineConfig as EngineConfig
     from keras_trt.exporting import TFTRTOptions as TFTRTOptions
     from keras_trt.exporting.export import export as export
     from keras_trt.exporting.plan import plan as plan
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from keras_trt.models.report import report as report
     from keras_trt.models.save_model import save_model as save_model
     from keras_trt.models.strip import strip as strip
+    from keras_trt.plans.build import build as build
     from keras_trt.prune import prune_model as prune_model
     from keras_trt.quantize import calibrate as calibrate
     from keras_trt.quantize import quantize_model as quantize_model
@@ -64,6 +66,8 @@ __all__ = [
     "load_model",
     # To an engine and back
     "export",
+    "build",
+    "EngineConfig",
     "TFTRTOptions",
     "verify",
     "load",
@@ -93,6 +97,8 @@ _HOMES = {
     "save_model": "keras_trt.models.save_model",
     "load_model": "keras_trt.models.load_model",
     "export": "keras_trt.exporting.export",
+    "build": "keras_trt.plans.build",
+    "EngineConfig": "keras_trt.engine",
     "plan": "keras_trt.exporting.plan",
     "TFTRTOptions": "keras_trt.exporting",
     "verify": "keras_trt.compare.verify",

@@ -8,9 +8,9 @@ LOGGER = logging.getLogger("keras_trt")
 LOGGER.addHandler(logging.NullHandler())
 
 
-def say(text: object, verbose: int | bool | str) -> None:
-    """Logs a text as INFO of the logger `keras_trt`, and prints it unless `verbose` is 0, as Keras does."""
-    LOGGER.info("%s", text)
+def say(text: object, verbose: int | bool | str, level: int = logging.INFO) -> None:
+    """Logs a text with the logger `keras_trt`, and prints it unless `verbose` is 0, as Keras does."""
+    LOGGER.log(level, "%s", text)
     if verbose:
         print(text, flush=True)
 

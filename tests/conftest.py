@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import uuid
 from types import ModuleType
 
 import numpy as np
@@ -16,6 +17,14 @@ def k(request):
     keras = importlib.import_module("keras" if request.param == "keras3" else "tf_keras")
     keras.utils.set_random_seed(0)
     return keras
+
+
+@pytest.fixture(autouse=True)
+def plan_cache(tmp_path_factory, monkeypatch):
+    """A plan cache of a test's own, at a path where nothing is yet: the user's stays as it is."""
+    folder = tmp_path_factory.getbasetemp() / "caches" / str(uuid.uuid4())
+    monkeypatch.setenv("KERAS_TRT_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common
 import onnxruntime
 
-from keras_trt.engine import build_plan
+from keras_trt.engine import EngineConfig, build_plan
 
 
 def run(model, **feeds):
@@ -32,8 +32,10 @@ def ops(model):
 
 def build(path, targets=("SM89",), **options):
     """A plan from the real TensorRT-RTX parser and builder."""
-    options = {"batch": (1, 2, 4), **options}
-    return build_plan(path, kind="tensorrt_rtx", compute_capabilities=targets, verbose=0, **options)
+    config = EngineConfig(compute_capabilities=targets)
+    return build_plan(
+        path, kind="tensorrt_rtx", verbose=0, **{"batch": (1, 2, 4), "config": config, **options}
+    )
 
 
 def build_ir(model, tmp_path, **options):

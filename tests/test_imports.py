@@ -28,6 +28,7 @@ _BASE = {
     "_arguments",
     "_disk",
     "_formats",
+    "_lock",
     "_memory",
     "_names",
     "_nests",
@@ -40,7 +41,7 @@ _BASE = {
 _SEAM = _BASE | {"reports", "_keras", "data"}
 _QUANTIZED = _SEAM | {"placement", "twins", "tfmot"}
 _MODELS = _QUANTIZED | {"quantize", "prune", "fuse", "models"}
-_RUN = _BASE | {"bundle", "engine", "runtime"}
+_RUN = _BASE | {"bundle", "engine", "plans", "runtime"}
 _GRAPHS = _SEAM | {"trace", "onnx_passes"}
 MAY_IMPORT = {
     "errors": set(),
@@ -48,6 +49,7 @@ MAY_IMPORT = {
     "_arguments": {"errors"},
     "_disk": set(),
     "_formats": set(),
+    "_lock": set(),
     "_memory": set(),
     "_names": set(),
     "_nests": set(),
@@ -72,7 +74,8 @@ MAY_IMPORT = {
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},
-    "runtime": _BASE | {"bundle", "engine", "data"},
+    "plans": _BASE | {"bundle", "engine", "reports"},
+    "runtime": _BASE | {"bundle", "engine", "plans", "data"},
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
     "trace": _SEAM,
     "onnx_passes": _BASE | {"trace"},
@@ -205,7 +208,7 @@ def test_importing_keras_trt_loads_nothing_heavy_and_takes_under_a_fifth_of_a_se
 
 
 RUNTIME_MODULES = [
-    name_of(path) for path in MODULES if room_of(name_of(path)) in {"bundle", "engine", "runtime"}
+    name_of(path) for path in MODULES if room_of(name_of(path)) in {"bundle", "engine", "plans", "runtime"}
 ]
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from keras_trt.bundle.manifest import MANIFEST_FILE, ONNX_FILE, PROBE_FILE
 
 # What any version of this library has written into a bundle; the manifest lists the rest.
-_WRITTEN = (MANIFEST_FILE, ONNX_FILE, f"{ONNX_FILE}.data", PROBE_FILE, "plans/tensorrt*.plan")
+_WRITTEN = (MANIFEST_FILE, ONNX_FILE, f"{ONNX_FILE}.data", PROBE_FILE, "plans/tensorrt*.plan", "plans/.lock")
+# What a process leaves behind that is killed while it adds a plan.
+_UNFINISHED = (f".{MANIFEST_FILE}.new-*/*", "plans/.*.plan.new-*/*")
 _TFTRT = (
     MANIFEST_FILE,
     "saved_model/saved_model.pb",
@@ -72,7 +74,7 @@ def _written(manifest: Path) -> tuple[str, ...]:
     listed += (
         [plan.get("file") for plan in plans if isinstance(plan, dict)] if isinstance(plans, list) else []
     )
-    return (*_WRITTEN, *(_literal(name) for name in listed if isinstance(name, str)))
+    return (*_WRITTEN, *_UNFINISHED, *(_literal(name) for name in listed if isinstance(name, str)))
 
 
 def _literal(name: str) -> str:

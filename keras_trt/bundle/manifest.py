@@ -41,6 +41,7 @@ class PlanStamp:
         version_compatible: Later versions of TensorRT may run it too; such a plan carries code.
         sha256: Its SHA-256, compared before TensorRT sees it; None in bundles written without it, whose plans
             are compared by size only.
+        config: The builder's options that were not the default, by name.
     """
 
     file: str
@@ -52,6 +53,7 @@ class PlanStamp:
     bytes: int
     version_compatible: bool = False
     sha256: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         fields.relative_file(self.file, "plan file")
@@ -63,6 +65,7 @@ class PlanStamp:
         fields.choice(self.version_compatible, (True, False), f"plan `{self.file}` version_compatible")
         if self.sha256 is not None:
             fields.sha256(self.sha256, f"plan `{self.file}` sha256")
+        fields.mapping(self.config, f"plan `{self.file}` config")
         if not self.compute_capabilities or not all(c.startswith("SM") for c in self.compute_capabilities):
             raise fields.wrong(
                 f"plan `{self.file}` compute_capabilities", "names such as 'SM86'", self.compute_capabilities
@@ -168,7 +171,7 @@ class Manifest:
             values[name] = tuple(_tensor(d, f"{name}[{i}]") for i, d in enumerate(specs))
         values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
         plans = fields.sequence(values.get("plans", ()), "plans")
-        values["plans"] = tuple(_plan(d, f"plans[{i}]") for i, d in enumerate(plans))
+        values["plans"] = tuple(plan_stamp(d, f"plans[{i}]") for i, d in enumerate(plans))
         for name in ("external_data", "axis_sizes", "quantization", "sparsity", "predicted_dtypes"):
             values[name] = fields.mapping(values.get(name, {}), name)
         sizes = values["axis_sizes"].items()
@@ -250,7 +253,12 @@ def _tensor(data: object, where: str) -> TensorSpec:
     return TensorSpec(**values)
 
 
-def _plan(data: object, where: str) -> PlanStamp:
+def plan_stamp(data: object, where: str) -> PlanStamp:
+    """Reads the JSON of a stamp; fields of later versions are left out.
+
+    Raises:
+        BundleError: A field is missing or wrong; names it.
+    """
     values = fields.pick(fields.mapping(data, where), PlanStamp, where)
     name = f"{where}.compute_capabilities"
     capabilities = fields.sequence(values["compute_capabilities"], name)

@@ -57,12 +57,13 @@ class Bundle:
         return data
 
 
-def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
+def read_bundle(path: str | Path, *, verify: bool = True, plans: bool = True) -> Bundle:
     """Reads the bundle at `path`.
 
     Args:
         path: The folder that `export` wrote.
         verify: Compare the SHA-256 of the ONNX file and the plans with the manifest's (about 1 s per 2 GB).
+        plans: Whether plans that are missing or damaged are errors, too.
 
     Raises:
         BundleError: No bundle there, the manifest is damaged, or a file is missing, truncated or changed.
@@ -72,24 +73,24 @@ def read_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
     """
     folder = check_path(path).expanduser()
     try:
-        return _read_settled(folder, verify)
+        return _read_settled(folder, verify, plans)
     except OSError as e:
         raise BundleError(f"The bundle `{folder}` cannot be read: {e}") from e
 
 
-def _read_settled(folder: Path, verify: bool) -> Bundle:
+def _read_settled(folder: Path, verify: bool, plans: bool) -> Bundle:
     """Reads again when another folder has taken the place of the one that was being read."""
     for _ in range(_TRIES - 1):
         seen = identity(folder)
         try:
-            return _read(folder, verify)
+            return _read(folder, verify, plans)
         except (BundleError, FileNotFoundError):
             if identity(folder) == seen:
                 break
-    return _read(folder, verify)
+    return _read(folder, verify, plans)
 
 
-def _read(folder: Path, verify: bool) -> Bundle:
+def _read(folder: Path, verify: bool, plans: bool) -> Bundle:
     recover(folder)
     if not folder.is_dir():
         what = "is a file, not a bundle folder" if folder.exists() else "does not exist"
@@ -107,37 +108,43 @@ def _read(folder: Path, verify: bool) -> Bundle:
     except BundleError as e:
         raise BundleError(f"`{manifest_path}`: {e}") from e
     bundle = Bundle(folder, manifest)
-    _check_files(bundle)
+    _check_files(bundle, plans)
     if verify:
-        _check_digests(bundle)
+        _check_digests(bundle, plans)
     return bundle
 
 
-def _check_files(bundle: Bundle) -> None:
+def _check_files(bundle: Bundle, plans: bool) -> None:
     manifest = bundle.manifest
-    needed = [manifest.onnx_file, *manifest.external_data, *(p.file for p in manifest.plans)]
+    stamps = manifest.plans if plans else ()
+    graph = [manifest.onnx_file, *manifest.external_data]
+    needed = [*graph, *(stamp.file for stamp in stamps)]
     missing = [name for name in needed if not (bundle.path / name).is_file()]
     if missing:
-        raise BundleError(
-            f"The bundle `{bundle.path}` is not whole. Missing: {missing}. Export the model again."
-        )
-    for stamp in manifest.plans:
+        way_out = "Export the model again." if set(missing) & set(graph) else _again(bundle)
+        raise BundleError(f"The bundle `{bundle.path}` is not whole. Missing: {missing}. {way_out}")
+    for stamp in stamps:
         size = bundle.plan_path(stamp).stat().st_size
         if size != stamp.bytes:
             raise BundleError(
                 f"The bundle `{bundle.path}` is damaged: `{stamp.file}` has {size} bytes, "
-                f"its stamp says {stamp.bytes}. Export the model again."
+                f"its stamp says {stamp.bytes}. {_again(bundle)}"
             )
 
 
-def _check_digests(bundle: Bundle) -> None:
+def _again(bundle: Bundle) -> str:
+    return f"Build it again with: keras_trt.build({str(bundle.path)!r})"
+
+
+def _check_digests(bundle: Bundle, plans: bool) -> None:
     manifest = bundle.manifest
     digests = {manifest.onnx_file: manifest.onnx_sha256, **manifest.external_data}
-    digests |= {stamp.file: stamp.sha256 for stamp in manifest.plans if stamp.sha256 is not None}
-    for name, expected in digests.items():
+    stamps = {s.file: s.sha256 for s in manifest.plans if plans and s.sha256 is not None}
+    for name, expected in (digests | stamps).items():
         digest = sha256_of(bundle.path / name)
         if digest != expected:
+            way_out = f" {_again(bundle)}" if name in stamps else ""
             raise BundleError(
                 f"The bundle `{bundle.path}` is damaged: `{name}` is not the file that was exported. "
-                f"Received: SHA-256 {digest}, the manifest says {expected}."
+                f"Received: SHA-256 {digest}, the manifest says {expected}.{way_out}"
             )

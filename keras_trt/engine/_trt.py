@@ -138,37 +138,64 @@ def set_compute_capabilities(trt: ModuleType, config: Any, names: tuple[str, ...
         config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
 
 
-def set_flag(trt: ModuleType, config: Any, name: str) -> None:
-    """Sets a `BuilderFlag` by name.
+def set_flag(trt: ModuleType, config: Any, name: str, *, on: bool = True) -> None:
+    """Sets or clears a `BuilderFlag` by name.
 
     Raises:
         EngineError: This TensorRT has no such flag.
     """
-    flag = getattr(trt.BuilderFlag, name, None)
-    if flag is None:
-        known = sorted(trt.BuilderFlag.__members__)
-        raise EngineError(f"{trt.__name__} {version(trt)} has no BuilderFlag.{name}. It has: {known}")
-    config.set_flag(flag)
+    flag = member(trt, "BuilderFlag", name)
+    (config.set_flag if on else config.clear_flag)(flag)
 
 
-def load_timing_cache(config: Any, path: Path | None) -> None:
-    """Starts from the tactics timed by an earlier build; a cache of another GPU or version is put aside."""
-    if path is None:
-        return
-    data = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(data)
-    if cache is None or not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+def member(trt: ModuleType, enum: str, name: str) -> Any:
+    """A member of one of TensorRT's enumerations, by name.
+
+    Raises:
+        EngineError: This TensorRT has no such enumeration or member.
+    """
+    if not hasattr(trt, enum):
+        raise EngineError(f"{trt.__name__} {version(trt)} has no {enum}")
+    found = getattr(trt, enum).__members__
+    if name not in found:
+        raise EngineError(f"{trt.__name__} {version(trt)} has no {enum}.{name}. It has: {sorted(found)}")
+    return found[name]
 
 
-def save_timing_cache(config: Any, path: Path | None) -> None:
-    """Writes the tactics timed so far; the file is replaced in one step."""
-    cache = config.get_timing_cache() if path is not None else None
-    if path is None or cache is None:
-        return
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(bytes(memoryview(cache.serialize())))
-    fresh.replace(path)
+def set_option(trt: ModuleType, config: Any, name: str, value: Any) -> None:
+    """Sets an attribute of a builder's config and sees that it holds: TensorRT may drop it without an error.
+
+    Raises:
+        EngineError: This TensorRT has no such attribute, or does not take the value.
+    """
+    if not hasattr(config, name):
+        raise EngineError(f"{trt.__name__} {version(trt)} has no IBuilderConfig.{name}")
+    setattr(config, name, value)
+    kept = getattr(config, name)
+    if kept != value:
+        raise EngineError(
+            f"{trt.__name__} {version(trt)} does not take IBuilderConfig.{name} = {value}; it stays {kept}"
+        )
+
+
+def refit(trt: ModuleType, engine: Any, onnx_path: Path) -> bytes:
+    """The plan of an engine with the weights of an ONNX file put in.
+
+    Raises:
+        EngineError: The weights are not those that the engine lacks.
+    """
+    with captured_log() as messages:
+        refitter = trt.Refitter(engine, logger(trt))
+        parser_refitter = trt.OnnxParserRefitter(refitter, logger(trt))
+        done = parser_refitter.refit_from_file(str(onnx_path)) and refitter.refit_cuda_engine()
+        if done:
+            serialization = engine.create_serialization_config()
+            serialization.clear_flag(trt.SerializationFlag.EXCLUDE_WEIGHTS)
+            return bytes(memoryview(engine.serialize_with_config(serialization)))
+    raise EngineError(
+        f"{trt.__name__} {version(trt)} cannot put the weights of `{onnx_path}` into the plan:"
+        f"{errors(messages)}"
+    )
 
 
 def create_builder(trt: ModuleType) -> Any:

@@ -12,17 +12,18 @@ from typing import Any
 from keras_trt import _deps
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import PlanStamp, plan_file
+from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt
+from keras_trt.engine.apply import apply_config
 from keras_trt.engine.audit import Audit, audit_network
+from keras_trt.engine.cache_folder import plan_cache_folder
+from keras_trt.engine.config import EngineConfig
 from keras_trt.engine.gpu import gpus
-from keras_trt.engine.profile import add_profile
+from keras_trt.engine.profile import add_profiles
 from keras_trt.engine.progress import build_progress
+from keras_trt.engine.targets import targets_of, that_compute
+from keras_trt.engine.timing_cache import load_timing_cache, save_timing_cache, timing_file
 from keras_trt.errors import EngineError, InputError, MissingDependencyError
-
-AHEAD_OF_TIME = ("SM86", "SM89", "SM120")
-"""GPU classes that TensorRT-RTX builds for on a machine without a GPU: Ampere, Ada and Blackwell cards."""
-
-FIRST_WITH_FP8 = 89
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,8 @@ def build_plan(
     kind: str = "auto",
     batch: int | Sequence[int] = (1, 8, 32),
     input_shapes: Mapping[str, Any] | None = None,
-    compute_capabilities: Sequence[str] | None = None,
-    sparse_weights: bool = False,
-    version_compatible: bool = False,
-    timing_cache: str | Path | None = None,
+    config: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
+    device: int = 0,
     verbose: int = 1,
 ) -> Plan:
     """Builds a plan. The precision is what the ONNX graph says: strongly typed, always.
@@ -69,12 +68,8 @@ def build_plan(
         batch: Size of the axis named `"batch"`: a number or (min, opt, max).
         input_shapes: Sizes of other dynamic axes, by axis (`{"time": (1, 64, 256)}`) or by input
             (`{"image": (None, 224, 224, 3)}`).
-        compute_capabilities: RTX only: the GPU classes to build for, e.g. `["SM89"]`. None means this
-            machine's GPU if RTX knows it, else SM86, SM89 and SM120.
-        sparse_weights: Let TensorRT use 2:4 sparse kernels where the weights have that pattern.
-        version_compatible: TensorRT only: a plan that later versions and the lean runtime can run. It carries
-            code, so running it needs the user's explicit leave.
-        timing_cache: TensorRT only: a file that keeps measured kernel times between builds.
+        config: The builder's options. What its profiles leave out, `batch` and `input_shapes` say.
+        device: The number of the GPU that is CUDA's current one.
         verbose: 0 is quiet, 1 draws a progress bar.
 
     Raises:
@@ -92,39 +87,72 @@ def build_plan(
         raise InputError(
             f"`onnx_path` must be an ONNX file. Received: {str(onnx_path)!r}, which does not exist."
         )
-    kind = _choose_kind(kind)
-    if version_compatible and kind != "tensorrt":
+    kind = choose_kind(kind)
+    if config.version_compatible and kind != "tensorrt":
         raise InputError(
             f"`version_compatible` plans exist with kind='tensorrt' only. Received: kind={kind!r}"
         )
     trt = _trt.load(kind, why=f"engine={kind!r}")
-    targets = _targets(trt, kind, compute_capabilities)
-    cache = Path(timing_cache) if timing_cache is not None and kind == "tensorrt" else None
-    flags = {"SPARSE_WEIGHTS": sparse_weights, "VERSION_COMPATIBLE": version_compatible}
+    targets = targets_of(trt, kind, config.compute_capabilities, device)
+    times = _times(trt, kind, config, device)
     with _trt.captured_log() as messages:
         builder = _trt.create_builder(trt)
         network = _trt.create_network(trt, builder)
         _trt.parse(trt, network, path)
         audit = audit_network(network)
-        targets, left_out = _that_compute(audit, targets, asked=compute_capabilities is not None)
-        config = builder.create_builder_config()
-        add_profile(builder, network, config, batch=batch, input_shapes=input_shapes)
-        _trt.set_compute_capabilities(trt, config, targets)
-        for flag in (name for name, wanted in flags.items() if wanted):
-            _trt.set_flag(trt, config, flag)
-        _trt.load_timing_cache(config, cache)
-        with build_progress(trt, config, f"Building {kind} engine", verbose):
-            serialized = builder.build_serialized_network(network, config)
+        targets, left_out = that_compute(audit, targets, asked=config.compute_capabilities is not None)
+        builder_config = builder.create_builder_config()
+        add_profiles(builder, network, builder_config, batch, input_shapes, config.profiles)
+        _trt.set_compute_capabilities(trt, builder_config, targets)
+        apply_config(trt, builder, builder_config, config)
+        load_timing_cache(builder_config, times)
+        with build_progress(trt, builder_config, f"Building {kind} engine", verbose):
+            serialized = builder.build_serialized_network(network, builder_config)
     if serialized is None:
-        raise EngineError(_build_failed(trt, kind, path, messages))
-    _trt.save_timing_cache(config, cache)
+        raise EngineError(_build_failed(trt, kind, path, messages, config))
+    save_timing_cache(builder_config, times)
     data = bytes(memoryview(serialized))
-    stamp = _stamp(trt, kind, targets, path, data)
-    stamp = replace(stamp, version_compatible=version_compatible)
+    stamp = _stamp(trt, kind, targets, path, data, config)
     return Plan(data, stamp, audit, (*left_out, *_trt.with_severity(messages, "WARNING")))
 
 
-def _stamp(trt: ModuleType, kind: str, targets: tuple[str, ...], path: Path, data: bytes) -> PlanStamp:
+def plan_for(bundle: Bundle, kind: str, config: EngineConfig, verbose: int = 0, *, device: int = 0) -> Plan:
+    """Builds a plan of a bundle's graph for the sizes that its manifest promises.
+
+    Raises:
+        InputError: An option that does not go with the bundle.
+        EngineError: As of `build_plan`.
+    """
+    manifest = bundle.manifest
+    sparse = bool(manifest.sparsity.get("2:4"))
+    if config.sparse_weights and not sparse:
+        raise InputError(
+            "`sparse_weights` needs weights in the 2:4 pattern, and no layer of the bundle has it. Received: "
+            "EngineConfig(sparse_weights=True). Prune with: keras_trt.prune_model(model, pattern='2:4')"
+        )
+    plan = build_plan(
+        bundle.onnx_path,
+        kind=kind,
+        batch=manifest.batch,
+        input_shapes=manifest.axis_sizes,
+        config=replace(config, sparse_weights=sparse) if config.sparse_weights is None and sparse else config,
+        device=device,
+        verbose=verbose,
+    )
+    return replace(plan, stamp=replace(plan.stamp, config=config.stamped()))
+
+
+def _times(trt: ModuleType, kind: str, config: EngineConfig, device: int) -> Path | None:
+    """The file of measured times; TensorRT-RTX, which chooses kernels where they run, has none."""
+    if not config.timing_cache or kind != "tensorrt":
+        return None
+    folder = plan_cache_folder() / "timing" if config.timing_cache is True else Path(config.timing_cache)
+    return timing_file(folder, kind, _trt.version(trt), gpus()[device])
+
+
+def _stamp(
+    trt: ModuleType, kind: str, targets: tuple[str, ...], path: Path, data: bytes, config: EngineConfig
+) -> PlanStamp:
     return PlanStamp(
         file=plan_file(kind, *targets),
         kind=kind,
@@ -133,11 +161,20 @@ def _stamp(trt: ModuleType, kind: str, targets: tuple[str, ...], path: Path, dat
         compute_capabilities=targets,
         onnx_sha256=sha256_of(path),
         bytes=len(data),
+        version_compatible=config.version_compatible,
         sha256=hashlib.sha256(data).hexdigest(),
+        config=config.stamped(),
     )
 
 
-def _choose_kind(kind: str) -> str:
+def choose_kind(kind: str) -> str:
+    """The builder to use for `kind`, which may be `"auto"`.
+
+    Raises:
+        InputError: An unknown kind.
+        MissingDependencyError: No builder is installed.
+        EngineError: TensorRT without a GPU.
+    """
     if kind not in ("auto", *_trt.KINDS):
         raise InputError(f"`kind` must be one of {['auto', *_trt.KINDS]}. Received: {kind!r}")
     usable = available_builders()
@@ -154,49 +191,12 @@ def _choose_kind(kind: str) -> str:
     return kind
 
 
-def _targets(trt: ModuleType, kind: str, asked: Sequence[str] | None) -> tuple[str, ...]:
-    """The GPU classes the plan will run on."""
-    known = _trt.compute_capabilities(trt)
-    here = tuple(dict.fromkeys(g.compute_capability for g in gpus()[:1]))
-    if not known:  # this builder knows its own GPU only
-        if asked is not None and tuple(asked) != here:
-            raise InputError(
-                f"`compute_capabilities` cannot be chosen with kind={kind!r}, which builds for the GPU of "
-                f"this machine, {list(here)}. Received: {list(asked)}. Use kind='tensorrt_rtx'."
-            )
-        return here
-    if asked is None:
-        return here if here and here[0] in known else AHEAD_OF_TIME
-    if isinstance(asked, str):
-        asked = (asked,)
-    wrong = [c for c in asked if c not in known]
-    if wrong or not asked:
-        raise InputError(
-            f"`compute_capabilities` must be GPU classes that {kind} {_trt.version(trt)} knows: "
-            f"{list(known)}. Received: {list(asked)}"
-        )
-    return tuple(dict.fromkeys(asked))
-
-
-def _that_compute(
-    audit: Audit, targets: tuple[str, ...], *, asked: bool
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The targets that have what the network needs, and a warning when that leaves out some."""
-    types = {dtype for record in audit.layers for dtype in (*record.inputs, *record.outputs)}
-    older = [name for name in targets if int(name.removeprefix("SM")) < FIRST_WITH_FP8]
-    if not older or not any(dtype.startswith("float8") for dtype in types):
-        return targets, ()
-    left = tuple(name for name in targets if name not in older)
-    if asked or not left:
-        raise InputError(
-            f"fp8 needs GPUs of class SM{FIRST_WITH_FP8} or newer. Received: a network in fp8 for "
-            f"{', '.join(older)}. Leave these out of `compute_capabilities`, or quantise to int8."
-        )
-    return left, (f"Built for {', '.join(left)} only: fp8 needs SM{FIRST_WITH_FP8} or newer.",)
-
-
-def _build_failed(trt: ModuleType, kind: str, path: Path, messages: list[tuple[str, str]]) -> str:
+def _build_failed(
+    trt: ModuleType, kind: str, path: Path, messages: list[tuple[str, str]], config: EngineConfig
+) -> str:
     text = f"{kind} {_trt.version(trt)} could not build an engine from `{path}`:{_trt.errors(messages)}"
+    if options := config.stamped():
+        text += f"\nIt was asked for with {options}; without these it may build."
     if "memory" in text.lower() and gpus():
         text += (
             "\nTensorFlow takes all GPU memory by default; leave some to the builder with: "

@@ -1,4 +1,4 @@
-"""The range of shapes an engine accepts: one optimization profile from the graph's named dynamic axes."""
+"""The range of shapes an engine accepts: optimization profiles from the graph's named dynamic axes."""
 
 from __future__ import annotations
 
@@ -86,19 +86,42 @@ def _by_axis(name: str, axes: Axes, shape: object) -> dict[str, Sizes]:
     return sizes
 
 
-def add_profile(
-    builder: Any, network: Any, config: Any, *, batch: object, input_shapes: Mapping[str, Any] | None
+def add_profiles(
+    builder: Any,
+    network: Any,
+    config: Any,
+    batch: object,
+    input_shapes: Mapping[str, Any] | None,
+    profiles: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Adds the profile for every input of `network`; a static network needs none.
+    """Adds a profile with every input of `network`, or each of several; a static network needs none.
+
+    Args:
+        builder: Makes the profiles.
+        network: The parsed network.
+        config: The builder's config that takes them.
+        batch: Size of the axis `"batch"` where a profile does not say it.
+        input_shapes: Sizes of other dynamic axes where a profile does not say them.
+        profiles: See `EngineConfig`.
 
     Raises:
-        InputError: See `axis_sizes`.
+        InputError: See `axis_sizes`; or a profile names an axis that is fixed.
         EngineError: TensorRT refused the profile.
     """
     inputs = {t.name: _axes(t) for t in (network.get_input(i) for i in range(network.num_inputs))}
-    sizes = axis_sizes(inputs, batch, input_shapes)
-    if all(isinstance(a, int) for axes in inputs.values() for a in axes):
-        return
+    dynamic = {a for axes in inputs.values() for a in axes if isinstance(a, str)}
+    for one in profiles or ({},):
+        if BATCH_AXIS in one and BATCH_AXIS not in {*dynamic, *inputs}:
+            raise InputError(
+                f"`profiles`: no input has a batch of open size. Received: {dict(one)}, inputs: {inputs}"
+            )
+        others = {name: sizes for name, sizes in one.items() if name != BATCH_AXIS}
+        sizes = axis_sizes(inputs, one.get(BATCH_AXIS, batch), {**(input_shapes or {}), **others})
+        if dynamic:
+            _add(builder, config, inputs, sizes)
+
+
+def _add(builder: Any, config: Any, inputs: dict[str, Axes], sizes: dict[str, Sizes]) -> None:
     profile = builder.create_optimization_profile()
     for name, axes in inputs.items():
         low, usual, high = (tuple(a if isinstance(a, int) else sizes[a][i] for a in axes) for i in range(3))

@@ -16,7 +16,7 @@ from keras_trt._keras.types import Model
 from keras_trt._memory import give_back
 from keras_trt.bundle import check_target
 from keras_trt.data.batches import check_data
-from keras_trt.engine import available_builders
+from keras_trt.engine import EngineConfig, available_builders, check_config
 from keras_trt.engine.profile import sizes_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.exporting.check_model import (
@@ -50,6 +50,7 @@ def export(
     route: str | TFTRTOptions = "onnx",
     engine: str | None = "auto",
     compute_capabilities: Sequence[str] | None = None,
+    config: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     calibration_data: object = None,
     overwrite: bool = False,
     opset: int | None = None,
@@ -80,6 +81,7 @@ def export(
         engine: `"auto"` builds a plan with what is installed, `"tensorrt"` and `"tensorrt_rtx"` with that,
             None writes ONNX only.
         compute_capabilities: GPU classes of a TensorRT-RTX plan, e.g. `["SM86", "SM89"]`.
+        config: Options of the builder, see `EngineConfig`.
         calibration_data: Data to calibrate activation ranges from, when the model has none yet. With a
             float16 part, layers whose values on it go beyond half of float16's range stay in float32. As
             for `calibrate`; an iterator is read to its end.
@@ -113,6 +115,7 @@ def export(
     """
     switches = {"overwrite": overwrite, "strict": strict, "verify": verify, "probe": probe}
     _check_arguments(engine, opset, external_data, compute_capabilities, switches)
+    config = _engine_config(config, engine, compute_capabilities)
     check_verbose(verbose)
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
@@ -120,7 +123,11 @@ def export(
     tftrt = options_of(route)
     if tftrt is not None:
         check_usable(
-            tftrt, opset=opset, compute_capabilities=compute_capabilities, external_data=external_data
+            tftrt,
+            opset=opset,
+            compute_capabilities=compute_capabilities,
+            external_data=external_data,
+            config=config.differences() or None,
         )
     target = check_target(path, overwrite)
     data = _repeatable(calibration_data)
@@ -150,7 +157,7 @@ def export(
         external_data=external_data,
         data=data,
         engine=_chosen_engine(engine),
-        compute_capabilities=compute_capabilities,
+        config=config,
         strict=strict,
         probe=probe,
         verbose=verbose,
@@ -183,6 +190,25 @@ def _check_arguments(
         raise wrong_argument("compute_capabilities", "a list such as ['SM86', 'SM89']", capabilities)
     for name, value in switches.items():
         check_boolean(value, name)
+
+
+def _engine_config(
+    config: EngineConfig, engine: str | None, compute_capabilities: Sequence[str] | None
+) -> EngineConfig:
+    """The builder's options, with the GPU classes that `export` takes by themselves."""
+    check_config(config)
+    if config.differences() and engine is None:
+        raise InputError(
+            f"`config` is for a plan, and engine=None builds none. Received: {config.differences()}"
+        )
+    if compute_capabilities is None:
+        return config
+    if config.compute_capabilities not in (None, tuple(compute_capabilities)):
+        raise InputError(
+            "`compute_capabilities` and `config` name different GPU classes. Received: "
+            f"{list(compute_capabilities)} and {list(config.compute_capabilities)}"
+        )
+    return config.with_targets(compute_capabilities)
 
 
 def _repeatable(data: object) -> Any:

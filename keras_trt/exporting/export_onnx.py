@@ -21,7 +21,7 @@ from keras_trt.compare.overflow import find_overflow
 from keras_trt.compare.probes.probe import made_up, rows_of
 from keras_trt.convert.convert import convert
 from keras_trt.data.batches import batches
-from keras_trt.engine import Plan, available_builders, build_plan
+from keras_trt.engine import EngineConfig, Plan, available_builders, plan_for
 from keras_trt.errors import ExportError, InputError, RunnerError
 from keras_trt.exporting.report import ExportReport
 from keras_trt.exporting.stages import Stages
@@ -63,7 +63,7 @@ class ExportRequest:
         external_data: Whether weights go beside the ONNX file; None: only if they have to.
         data: Data to look for overflow with, or None.
         engine: What builds a plan, or None.
-        compute_capabilities: GPU classes of the plan.
+        config: The builder's options.
         strict: Whether a precision that TensorRT would not reach is an error.
         verify: Whether to compare with Keras.
         probe: Whether rows of `data` may be kept in the bundle.
@@ -81,7 +81,7 @@ class ExportRequest:
     external_data: bool | None
     data: Any
     engine: str | None
-    compute_capabilities: Sequence[str] | None
+    config: EngineConfig
     strict: bool
     verify: bool
     probe: bool
@@ -216,15 +216,7 @@ def _build(
     bundle: Bundle, request: ExportRequest, weighted: list[Product], in_float32: dict[str, str]
 ) -> tuple[Plan, list[str]]:
     """Builds a plan, makes sure it computes what the graph says, and writes it."""
-    plan = build_plan(
-        bundle.onnx_path,
-        kind=request.engine or "auto",
-        batch=bundle.manifest.batch,
-        input_shapes=bundle.manifest.axis_sizes,
-        compute_capabilities=request.compute_capabilities,
-        sparse_weights=any(p.two_of_four for p in weighted),
-        verbose=request.verbose,
-    )
+    plan = plan_for(bundle, request.engine or "auto", request.config, request.verbose)
     computes = {record.name: record.computes for record in plan.audit.weighted}
     wrong = unreached(weighted, computes, request.precision, in_float32)
     if wrong and request.strict:

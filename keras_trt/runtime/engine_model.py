@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -16,6 +17,7 @@ from keras_trt._arguments import (
     check_one_of,
     check_text,
     check_verbose,
+    wrong_argument,
 )
 from keras_trt._say import say
 from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
@@ -23,7 +25,9 @@ from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
+from keras_trt.engine import gpus
 from keras_trt.errors import BundleError, InputError
+from keras_trt.plans import cache_of
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
@@ -37,6 +41,8 @@ def load(
     path: str | Path,
     runner: str = "auto",
     *,
+    device: int = 0,
+    cache: bool | str | Path | None = None,
     check: bool = True,
     verbose: int = 1,
     cuda_graph: bool = False,
@@ -49,6 +55,9 @@ def load(
         runner: `"auto"`: a TensorRT plan on the GPU when one fits or can be built, else the ONNX file on the
             CPU with OpenVINO or ONNX Runtime. Or the name of one: `"tensorrt"`, `"tensorrt_rtx"`,
             `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+        device: The number of the GPU, as CUDA counts them.
+        cache: Where a plan that is built here is kept for the next `load`: a folder, None for the one that
+            `KERAS_TRT_CACHE` names or else the user's cache folder, or False for nowhere.
         check: On a CPU, try the runner on the few rows that the bundle carries and take its fastest setting,
             else the next runner, that computes them right. False takes the first one that loads.
         verbose: 1 prints what was chosen and why; 0 is quiet.
@@ -57,7 +66,7 @@ def load(
 
     Raises:
         BundleError: No whole bundle at `path`.
-        InputError: An unknown runner.
+        InputError: An unknown runner or GPU, or a wrong argument.
         MissingDependencyError: The runner is not installed.
         EngineError: The runner asked for cannot run the bundle here.
         RunnerError: No runner on the CPU can run the bundle, or none computes it right.
@@ -72,13 +81,19 @@ def load(
     booleans = {"check": check, "cuda_graph": cuda_graph, "allow_host_code": allow_host_code}
     for name, value in booleans.items():
         check_boolean(value, name)
+    if not isinstance(device, int) or isinstance(device, bool) or device < 0:
+        raise wrong_argument("device", "the number of a GPU, from 0", device)
+    plans = cache_of(cache)
     bundle = read_bundle(path)
     check_graph(bundle)
-    options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code)
-    made = select_runner(bundle, runner, check=check, verbose=verbose, options=options)
-    say(f"{bundle.manifest.name} runs on {made.name}: {made.reason}", verbose)
+    options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code, device=device)
+    made = select_runner(bundle, runner, check=check, verbose=verbose, options=options, cache=plans)
+    fell_back = runner == "auto" and made.name in CPU_RUNNERS and bool(gpus())
+    text = f"{bundle.manifest.name} runs on {made.name}: {' '.join(made.reason.split())}"
+    say(text, verbose, logging.WARNING if fell_back else logging.INFO)
     model = EngineModel(bundle, made)
-    model.asked = {"runner": runner, "check": check, **asdict(options)}
+    where = str(cache) if isinstance(cache, Path) else cache
+    model.asked = {"runner": runner, "check": check, "cache": where, **asdict(options)}
     return model
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from keras_trt import _deps
-from keras_trt.bundle.manifest import PlanStamp
 from keras_trt.bundle.read import Bundle
-from keras_trt.engine import _trt, available_builders, build_plan, gpus
+from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
+from keras_trt.plans import PlanCache
+from keras_trt.runtime.on_gpu import GpuRunners
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, settings
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.runners.tensorrt import TensorRTOptions
 from keras_trt.runtime.trial import fault, probe_of
 
 GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
@@ -22,6 +23,7 @@ def select_runner(
     check: bool = True,
     verbose: int = 1,
     options: TensorRTOptions = TensorRTOptions(),  # noqa: B008 - frozen
+    cache: PlanCache | None = None,
 ) -> Runner:
     """Makes the runner for a bundle; `runner.reason` says why it was chosen.
 
@@ -31,10 +33,11 @@ def select_runner(
             Or one of `"tensorrt"`, `"tensorrt_rtx"`, `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
         check: Try a runner on the CPU on the bundle's probe, and take its fastest setting that is right.
         verbose: 1 shows the progress of a rebuild.
-        options: How an engine is run on the GPU.
+        options: How an engine is run on the GPU, and on which.
+        cache: Where plans that are built here are kept; None keeps none.
 
     Raises:
-        InputError: An unknown runner.
+        InputError: An unknown runner or GPU.
         MissingDependencyError: The runner asked for is not installed, or none is.
         EngineError: The runner asked for cannot run the bundle here; says why for each plan.
         RunnerError: No runner on the CPU can run the bundle, or none computes it right.
@@ -51,122 +54,22 @@ def select_runner(
     modules = GPU_RUNNERS if runner == "auto" else (runner,)
     notes = ["no NVIDIA GPU or driver here"]
     if gpus():
-        made, notes = _on_gpu(bundle, modules, options, verbose)
-        if made is not None:
+        _check_device(options.device)
+        runners = GpuRunners(bundle, modules, options, cache, verbose)
+        for made in runners:
             return made
+        notes = runners.notes
     if runner != "auto":
         raise EngineError(f"runner={runner!r} cannot run `{bundle.path}`: {'; '.join(notes)}")
     return _on_cpu(bundle, tuple(CPU_RUNNERS), notes, check)
 
 
-def misfit(
-    stamp: PlanStamp,
-    *,
-    version: str,
-    os: str,
-    compute_capability: str,
-    onnx_sha256: str,
-    allow_host_code: bool,
-) -> str | None:
-    """Why a plan cannot run here; None when it fits.
-
-    Args:
-        stamp: The plan's.
-        version: Of the TensorRT that would run it.
-        os: Of this machine.
-        compute_capability: Of this machine's GPU, e.g. `"SM89"`.
-        onnx_sha256: Of the bundle's ONNX file.
-        allow_host_code: Whether plans that carry code may run.
-    """
-    if stamp.onnx_sha256 != onnx_sha256:
-        return "it was built from another ONNX file"
-    if stamp.os != os:
-        return f"it was built for {stamp.os}, this is {os}"
-    if compute_capability not in stamp.compute_capabilities:
-        return f"it was built for {'/'.join(stamp.compute_capabilities)}, this GPU is {compute_capability}"
-    if stamp.version_compatible and not allow_host_code:
-        return "it carries code (version compatible), which runs only with allow_host_code=True"
-    if stamp.version != version and not stamp.version_compatible:
-        return f"it was built by version {stamp.version}, installed is {version}"
-    return None
-
-
-def _on_gpu(
-    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, verbose: int
-) -> tuple[Runner | None, list[str]]:
-    """A runner of a plan that fits or is built now; and why there is none."""
-    made, unfit = _from_plans(bundle, modules, options)
-    if made is not None:
-        return made, []
-    made, unbuilt = _rebuilt(bundle, modules, options, verbose)
-    notes = [*unfit, *unbuilt]
-    if made is None:
-        return None, notes
-    return _explained(made, "; ".join([*notes, f"built anew for {gpus()[0].compute_capability}"])), []
-
-
-def _from_plans(
-    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions
-) -> tuple[Runner | None, list[str]]:
-    if not bundle.manifest.plans:
-        return None, ["the bundle holds no plan"]
-    notes: list[str] = []
-    for stamp in bundle.manifest.plans:
-        for module in modules:
-            if not _can_load(module, stamp):
-                continue
-            problem = misfit(
-                stamp,
-                version=_trt.version(_trt.load(module, why=f"plan {stamp.file}")),
-                os=_trt.system(),
-                compute_capability=gpus()[0].compute_capability,
-                onnx_sha256=bundle.manifest.onnx_sha256,
-                allow_host_code=options.allow_host_code,
-            )
-            if problem is None:
-                try:
-                    made = TensorRTRunner(
-                        bundle.read_plan(stamp), bundle.manifest, module=module, options=options
-                    )
-                except KerasTRTError as e:
-                    problem = str(e)
-                else:
-                    return _explained(made, f"plan {stamp.file} fits this machine"), []
-            notes.append(f"plan {stamp.file}: {problem}")
-    return None, notes
-
-
-def _can_load(module: str, stamp: PlanStamp) -> bool:
-    if not _deps.available(module):
-        return False
-    if module == "tensorrt_lean":
-        return stamp.kind == "tensorrt" and stamp.version_compatible
-    return module == stamp.kind
-
-
-def _rebuilt(
-    bundle: Bundle, modules: tuple[str, ...], options: TensorRTOptions, verbose: int
-) -> tuple[Runner | None, list[str]]:
-    manifest = bundle.manifest
-    notes: list[str] = []
-    builders = [kind for kind in available_builders() if kind in modules]
-    if not builders:
-        return None, ["no TensorRT builder is installed"]
-    for kind in builders:
-        try:
-            plan = build_plan(
-                bundle.onnx_path,
-                kind=kind,
-                batch=manifest.batch,
-                input_shapes=manifest.axis_sizes,
-                compute_capabilities=[gpus()[0].compute_capability],
-                sparse_weights=bool(manifest.sparsity.get("2:4")),
-                verbose=verbose,
-            )
-            return TensorRTRunner(plan.data, manifest, module=kind, options=options), notes
-        except KerasTRTError as e:
-            notes.append(f"building with {kind}: {e}")
-    return None, notes
+def _check_device(device: int) -> None:
+    if device >= len(gpus()):
+        known = ", ".join(f"{gpu.index}: {gpu.name}" for gpu in gpus())
+        raise InputError(
+            f"`device` must be the number of a GPU of this machine ({known}). Received: {device}"
+        )
 
 
 def _on_cpu(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bool) -> Runner:

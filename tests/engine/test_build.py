@@ -5,7 +5,7 @@ import pytest
 
 from keras_trt import _deps
 from keras_trt.bundle import sha256_of
-from keras_trt.engine import available_builders, build, build_plan
+from keras_trt.engine import EngineConfig, available_builders, build_plan, targets
 from keras_trt.engine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError
 from tests.small_onnx import conv_model, sequence_model, two_in_two_out
@@ -28,7 +28,9 @@ def save(tmp_path):
 @pytest.mark.parametrize("int8", [True, False])
 def test_a_plan_is_built_for_each_gpu_without_one(save, target, int8):
     path = save(conv_model(int8=int8))
-    plan = build_plan(path, kind="tensorrt_rtx", compute_capabilities=[target], verbose=0)
+    plan = build_plan(
+        path, kind="tensorrt_rtx", config=EngineConfig(compute_capabilities=[target]), verbose=0
+    )
     assert len(plan.data) == plan.stamp.bytes > 10_000
     assert plan.stamp.kind == "tensorrt_rtx"
     assert plan.stamp.file == f"plans/tensorrt_rtx-{target}.plan"
@@ -48,13 +50,15 @@ def test_without_a_gpu_auto_builds_for_three_kinds_of_card(save):
 
 @rtx
 def test_a_single_target_may_be_plain_text(save):
-    plan = build_plan(save(conv_model()), kind="tensorrt_rtx", compute_capabilities="SM89", verbose=0)
+    plan = build_plan(
+        save(conv_model()), kind="tensorrt_rtx", config=EngineConfig(compute_capabilities="SM89"), verbose=0
+    )
     assert plan.stamp.compute_capabilities == ("SM89",)
 
 
 @rtx
 def test_a_gpu_that_rtx_knows_is_the_only_target(save, monkeypatch):
-    monkeypatch.setattr(build, "gpus", lambda: (Gpu(0, "a card", "SM89", 1),))
+    monkeypatch.setattr(targets, "gpus", lambda: (Gpu(0, "a card", "SM89", 1),))
     assert build_plan(save(conv_model()), kind="tensorrt_rtx", verbose=0).stamp.compute_capabilities == (
         "SM89",
     )
@@ -62,9 +66,9 @@ def test_a_gpu_that_rtx_knows_is_the_only_target(save, monkeypatch):
 
 @rtx
 def test_a_gpu_that_rtx_does_not_know_gives_plans_for_others(save, monkeypatch):
-    monkeypatch.setattr(build, "gpus", lambda: (Gpu(0, "a card", "SM90", 1),))
+    monkeypatch.setattr(targets, "gpus", lambda: (Gpu(0, "a card", "SM90", 1),))
     plan = build_plan(save(conv_model()), kind="tensorrt_rtx", verbose=0)
-    assert plan.stamp.compute_capabilities == build.AHEAD_OF_TIME
+    assert plan.stamp.compute_capabilities == targets.AHEAD_OF_TIME
 
 
 @rtx
@@ -133,7 +137,7 @@ def test_a_second_dynamic_axis_needs_sizes(save):
 
 @rtx
 def test_sparse_weights_are_allowed_by_flag(save):
-    assert build_plan(save(conv_model()), sparse_weights=True, verbose=0).data
+    assert build_plan(save(conv_model()), config=EngineConfig(sparse_weights=True), verbose=0).data
 
 
 @rtx
@@ -153,12 +157,11 @@ def test_progress_is_shown_and_can_be_quieted(save, capsys):
         ({"batch": 0}, "`batch` must be a whole number"),
         ({"batch": (8, 1, 32)}, "1 <= min <= opt <= max"),
         ({"batch": (1, 2)}, r"Received: \(1, 2\)"),
-        ({"compute_capabilities": ["SM90"]}, r"knows: \['SM75', .*Received: \['SM90'\]"),
-        ({"compute_capabilities": []}, r"Received: \[\]"),
+        ({"config": EngineConfig(compute_capabilities=["SM90"])}, r"knows: \['SM75', .*Received: \['SM90'\]"),
         ({"input_shapes": {"z": 3}}, "Received: 'z'"),
         ({"input_shapes": {"x": (None, 4, 8)}}, "must have 4 axes"),
         ({"input_shapes": {"x": (None, 4, 8, 9)}}, "cannot change a fixed axis"),
-        ({"version_compatible": True}, "kind='tensorrt' only"),
+        ({"config": EngineConfig(version_compatible=True)}, "kind='tensorrt' only"),
     ],
 )
 def test_a_wrong_argument_is_named(save, arguments, text):
@@ -224,4 +227,9 @@ def test_fp8_is_built_for_the_classes_that_have_it(save):
 @rtx
 def test_fp8_for_an_older_class_is_refused_before_the_build(save):
     with pytest.raises(InputError, match="fp8 needs GPUs of class SM89 or newer"):
-        build_plan(save(fp8_model()), kind="tensorrt_rtx", compute_capabilities=["SM86", "SM89"], verbose=0)
+        build_plan(
+            save(fp8_model()),
+            kind="tensorrt_rtx",
+            config=EngineConfig(compute_capabilities=["SM86", "SM89"]),
+            verbose=0,
+        )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_trt.engine import _trt, audit, build, gpus, profile, progress
+from keras_trt.engine import EngineConfig, _trt, apply, audit, build, gpus, profile, progress, timing_cache
+from keras_trt.engine import config as configs
 from keras_trt.errors import EngineError
 from keras_trt.runtime.runners import tensorrt as runtime
 
@@ -22,6 +23,7 @@ FULL = [v for v in API if not v.startswith("tensorrt_lean")]
 CLASS_OF = {
     "builder": "Builder",
     "cache": "ITimingCache",
+    "builder_config": "IBuilderConfig",
     "config": "IBuilderConfig",
     "context": "IExecutionContext",
     "_context": "IExecutionContext",
@@ -32,6 +34,9 @@ CLASS_OF = {
     "maker": "ILayer",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
+    "parser_refitter": "OnnxParserRefitter",
+    "refitter": "Refitter",
+    "serialization": "ISerializationConfig",
     "profile": "IOptimizationProfile",
     "runtime": "Runtime",
     "runtime_config": "IRuntimeConfig",
@@ -47,6 +52,10 @@ GUARDED = {
     "ICudaEngine.create_runtime_config",
     "IRuntimeConfig.cuda_graph_strategy",
 }
+# Our files that touch TensorRT.
+OURS = (_trt, apply, audit, build, profile, progress, timing_cache)
+# `config` is also what an `EngineConfig` is called.
+OPTIONS = {name for name in dir(EngineConfig) if not name.startswith("_")}
 # What Python adds to modules and enums.
 PYTHONS = {"__name__", "__version__", "__members__", "name"}
 # Functions of `_trt` that the lean runtime, which has no builder, must be able to run.
@@ -113,12 +122,13 @@ def tree_of(thing):
 
 
 def ours(*things):
-    return sorted({use for thing in things for use in uses(tree_of(thing))}, key=str)
+    found = {use for thing in things for use in uses(tree_of(thing))}
+    return sorted((use for use in found if use[0].removeprefix("IBuilderConfig.") not in OPTIONS), key=str)
 
 
 @pytest.mark.parametrize("version", FULL)
 def test_every_name_we_use_exists_in(version):
-    found = ours(_trt, audit, build, profile, progress, runtime)
+    found = ours(*OURS, runtime)
     assert len(found) > 40, "the walk lost the code"
     assert problems(API[version], found) == []
 
@@ -132,7 +142,7 @@ def test_the_lean_runtime_has_all_that_running_needs():
 
 
 def test_guarded_names_exist_somewhere_and_need_their_guard():
-    used = dict(ours(_trt, audit, build, profile, progress, runtime))
+    used = dict(ours(*OURS, runtime))
     assert set(used) >= GUARDED, "a guard for nothing"
     for name in GUARDED:
         results = [problem(API[v], name, used[name]) for v in API]
@@ -161,14 +171,37 @@ def test_names_we_hold_as_text_exist_in(version):
     api = API[version]
     assert {"SPARSE_WEIGHTS", "VERSION_COMPATIBLE"} <= set(api["BuilderFlag"])
     assert "STRONGLY_TYPED" in api["NetworkDefinitionCreationFlag"]
+    assert {apply.FLAGS[name] for name in apply.FLAGS} | {"TF32"} <= set(api["BuilderFlag"])
+    assert set(apply.ATTRIBUTES.values()) | {"default_device_type", "DLA_core"} <= set(api["IBuilderConfig"])
+    assert "DLA" in api["DeviceType"]
+    assert "WORKSPACE" in api["MemoryPoolType"]
     later = {"ATTENTION_INPUT"}
     assert {*audit.WEIGHTED, *audit._MOVES_DATA, "DEQUANTIZE", "CONSTANT"} - later <= set(api["LayerType"])
     assert {"FLOAT", "HALF", "BF16", "FP8", "INT8"} <= set(api["DataType"])
 
 
+VALUES = {
+    "tiling": configs.TILINGS,
+    "hardware_compatibility": configs.HARDWARE,
+    "profiling_verbosity": configs.VERBOSITIES,
+}
+
+
+@pytest.mark.parametrize("version", FULL)
+def test_only_these_choices_came_later(version):
+    api = API[version]
+    missing = set()
+    for option, (attribute, enum) in apply.CHOICES.items():
+        held = api.get(enum, {}) if attribute in api["IBuilderConfig"] else {}
+        missing |= {(option, value) for value in VALUES[option] if value.upper() not in held}
+    came_later = {("tiling", value) for value in configs.TILINGS}
+    came_later |= {("hardware_compatibility", "same_compute_capability")}
+    assert missing == (came_later if version == "tensorrt-10.0.1" else set())
+
+
 def test_no_other_file_touches_tensorrt():
     """One private file knows how the versions differ; nobody else may ask `hasattr` of TensorRT."""
-    for module in (audit, build, profile, progress, runtime):
+    for module in (*OURS[1:], runtime):
         assert "hasattr(" not in inspect.getsource(module)
 
 

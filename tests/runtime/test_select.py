@@ -1,16 +1,19 @@
 import dataclasses
+import hashlib
 from types import SimpleNamespace
 
 import pytest
 
 from keras_trt import _deps
-from keras_trt.bundle import PlanStamp, read_bundle
+from keras_trt.bundle import PlanStamp, read_bundle, sha256_of
+from keras_trt.engine import Audit, Plan, build
 from keras_trt.engine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, MissingDependencyError
-from keras_trt.runtime import select
+from keras_trt.runtime import on_gpu, select
+from keras_trt.runtime.on_gpu import misfit
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
-from keras_trt.runtime.select import misfit, select_runner
+from keras_trt.runtime.select import select_runner
 from tests.small_onnx import conv_model, save_bundle
 
 DIGEST = "0" * 64
@@ -35,6 +38,10 @@ HERE = {
         ({}, {"onnx_sha256": "1" * 64}, "it was built from another ONNX file"),
         ({"version_compatible": True}, {"version": "1.8"}, "it carries code"),
         ({"version_compatible": True}, {"version": "1.8", "allow_host_code": True}, None),
+        ({"version_compatible": True}, {"version": "1.6", "allow_host_code": True}, "installed is 1.6"),
+        ({"config": {"hardware_compatibility": "ampere_plus"}}, {"compute_capability": "SM90"}, None),
+        ({"config": {"hardware_compatibility": "ampere_plus"}}, {"compute_capability": "SM75"}, "is SM75"),
+        ({"config": {"an_option_of_later": 1}}, {}, None),
     ],
 )
 def test_a_plan_runs_only_where_its_stamp_fits(stamp, here, why):
@@ -71,19 +78,27 @@ def with_plans(bundle, *stamps, data=b"plan"):
 @pytest.fixture
 def gpu(monkeypatch):
     """A machine with an Ada card, TensorRT-RTX 1.7.1 and no other TensorRT."""
-    monkeypatch.setattr(select, "gpus", lambda: (Gpu(0, "a card", "SM89", 1),))
+    for module in (select, on_gpu):
+        monkeypatch.setattr(module, "gpus", lambda: (Gpu(0, "a card", "SM89", 1),))
     monkeypatch.setattr(select._deps, "available", lambda module: module in ("tensorrt_rtx", "openvino"))
     monkeypatch.setattr(select._trt, "load", lambda module, why: SimpleNamespace(__version__="1.7.1"))
     monkeypatch.setattr(select._trt, "system", lambda: "linux")
-    monkeypatch.setattr(select, "available_builders", lambda: ("tensorrt_rtx",))
-    monkeypatch.setattr(select, "TensorRTRunner", FakeEngine)
+    monkeypatch.setattr(on_gpu, "available_builders", lambda: ("tensorrt_rtx",))
+    monkeypatch.setattr(on_gpu, "TensorRTRunner", FakeEngine)
     built = SimpleNamespace(calls=[])
 
     def build_plan(path, **options):
         built.calls.append(options)
-        return SimpleNamespace(data=b"anew")
+        digest = hashlib.sha256(b"anew").hexdigest()
+        stamp = dataclasses.replace(
+            STAMP,
+            compute_capabilities=options["config"].compute_capabilities,
+            onnx_sha256=sha256_of(path),
+            sha256=digest,
+        )
+        return Plan(b"anew", stamp, Audit(()), ())
 
-    monkeypatch.setattr(select, "build_plan", build_plan)
+    monkeypatch.setattr(build, "build_plan", build_plan)
     return built
 
 
@@ -109,26 +124,26 @@ def test_a_plan_that_does_not_fit_is_built_anew(bundle, gpu, stamp, data, why):
     assert runner.plan == b"anew"
     assert why in runner.reason
     assert "built anew for SM89" in runner.reason
-    assert gpu.calls[0]["compute_capabilities"] == ["SM89"]
+    assert gpu.calls[0]["config"].compute_capabilities == ("SM89",)
     assert gpu.calls[0]["batch"] == (1, 8, 32)
 
 
 def test_a_bundle_without_plans_is_built_here(bundle, gpu):
     assert "the bundle holds no plan" in select_runner(bundle).reason
-    assert gpu.calls[0]["sparse_weights"] is False
+    assert not gpu.calls[0]["config"].sparse_weights
 
 
 def test_two_to_four_sparsity_reaches_the_builder(bundle, gpu):
     manifest = dataclasses.replace(bundle.manifest, sparsity={"2:4": ["conv1"]})
     select_runner(dataclasses.replace(bundle, manifest=manifest))
-    assert gpu.calls[0]["sparse_weights"] is True
+    assert gpu.calls[0]["config"].sparse_weights is True
 
 
 def test_a_build_that_fails_falls_back_to_the_cpu(bundle, gpu, monkeypatch):
     def build_plan(path, **options):
         raise EngineError("too little memory")
 
-    monkeypatch.setattr(select, "build_plan", build_plan)
+    monkeypatch.setattr(build, "build_plan", build_plan)
     runner = select_runner(bundle)
     assert runner.name == "openvino"
     assert "building with tensorrt_rtx: too little memory" in runner.reason
@@ -137,7 +152,7 @@ def test_a_build_that_fails_falls_back_to_the_cpu(bundle, gpu, monkeypatch):
 
 
 def test_no_builder_falls_back_to_the_cpu(bundle, gpu, monkeypatch):
-    monkeypatch.setattr(select, "available_builders", lambda: ())
+    monkeypatch.setattr(on_gpu, "available_builders", lambda: ())
     runner = select_runner(with_plans(bundle, dataclasses.replace(STAMP, compute_capabilities=("SM86",))))
     assert runner.name == "openvino"
     assert "this GPU is SM89; no TensorRT builder is installed" in runner.reason

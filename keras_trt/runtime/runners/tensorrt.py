@@ -29,10 +29,12 @@ class TensorRTOptions:
         cuda_graph: Record the launches of each new input shape once and replay them: less latency for small
             batches, some memory per shape.
         allow_host_code: Let a version-compatible plan run the code it carries. Only for plans you trust.
+        device: The number of the GPU, as CUDA counts them.
     """
 
     cuda_graph: bool = False
     allow_host_code: bool = False
+    device: int = 0
 
 
 class TensorRTRunner(Runner):
@@ -63,7 +65,7 @@ class TensorRTRunner(Runner):
         trt = _trt.load(module, why=f"runner={module!r}")
         check_process(module)
         self.name = module
-        self._device = Device()
+        self._device = Device(options.device)
         self._lock = threading.Lock()  # one context, one set of buffers
         self._buffers: dict[str, Buffer] = {}
         self._graphs: dict[Shapes, Graph] = {}

@@ -1,0 +1,190 @@
+"""Builds plans of a bundle on the machine that will run them, and keeps them; no Keras is needed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_trt import _deps
+from keras_trt._arguments import check_one_of, check_verbose
+from keras_trt._disk import full_disk
+from keras_trt._say import say
+from keras_trt.bundle.manifest import PlanStamp
+from keras_trt.bundle.read import Bundle, read_bundle
+from keras_trt.engine import (
+    EngineConfig,
+    Plan,
+    _trt,
+    available_builders,
+    check_config,
+    choose_kind,
+    plan_cache_folder,
+    plan_for,
+)
+from keras_trt.engine.targets import targets_of
+from keras_trt.errors import BundleError, EngineError
+from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan
+from keras_trt.plans.cache import PlanCache, cache_folder
+from keras_trt.plans.key import same_build
+from keras_trt.plans.report import BuildReport, BuiltPlan, built_plan
+
+
+def build(
+    bundle: str | Path,
+    engine: str = "auto",
+    *,
+    config: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
+    into: str | Path | None = None,
+    verbose: int = 1,
+) -> BuildReport:
+    """Builds a plan of a bundle, for this machine's GPU or ahead of time, and keeps it. Needs no Keras.
+
+    The plan goes into the bundle; where that cannot be written, into the plan cache, where `load` finds it.
+    A plan that is there already, whole and built alike, is not built again. Several processes build one after
+    another.
+
+    Args:
+        bundle: The folder that `export` wrote.
+        engine: `"tensorrt"` builds for this machine's GPU, `"tensorrt_rtx"` also for others, without one.
+            `"auto"` takes the first that is installed and can build here.
+        config: Options of the builder.
+        into: A folder to keep the plan in instead, e.g. for `load(bundle, cache=into)`.
+        verbose: 1 shows the progress and the result, 0 nothing.
+
+    Returns:
+        What was built, reused, or not built and why, printable as a table.
+
+    Raises:
+        BundleError: No whole bundle at `bundle`, or the plan can be written nowhere.
+        InputError: A wrong argument, or an option that does not go with the bundle.
+        MissingDependencyError: The builder is not installed.
+        EngineError: TensorRT refused the graph or the options, or there is no GPU to build for.
+
+    Example:
+        >>> build("digits.bundle", config=EngineConfig(optimization_level=5))  # doctest: +SKIP
+        >>> load("digits.bundle", runner="tensorrt").predict(x)  # doctest: +SKIP
+    """
+    check_one_of(engine, ("auto", *_trt.KINDS), "engine")
+    check_config(config)
+    check_verbose(verbose)
+    target = None if into is None else PlanCache(cache_folder(into, "into"))
+    found = read_bundle(bundle, plans=False)
+    kinds = _kinds(engine)
+    not_built = {
+        kind: why for kind in _trt.KINDS if kind not in kinds and (why := _unbuildable(kind, engine))
+    }
+    for last, kind in enumerate(kinds, 1):
+        try:
+            plan, notes = _kept(_Request(found, kind, config, int(bool(verbose))), target)
+        except EngineError as e:
+            if last == len(kinds):
+                raise
+            not_built[kind] = str(e)
+            continue
+        report = BuildReport(found.path, found.manifest.name, (plan,), not_built, tuple(notes))
+        say(report, verbose)
+        return report
+    raise AssertionError("there is always a kind")
+
+
+@dataclass(frozen=True)
+class _Request:
+    bundle: Bundle
+    kind: str
+    config: EngineConfig
+    verbose: int
+
+    def version(self) -> str:
+        return _trt.version(_trt.load(self.kind, why=f"engine={self.kind!r}"))
+
+    def found_in(self, stamps: Any) -> list[PlanStamp]:
+        """The stamps that a build would make anew."""
+        trt = _trt.load(self.kind, why=f"engine={self.kind!r}")
+        targets = set(targets_of(trt, self.kind, self.config.compute_capabilities))
+        return [
+            stamp
+            for stamp in stamps
+            if targets <= set(stamp.compute_capabilities)
+            and same_build(stamp, self.bundle.manifest, self.kind, self.version(), _trt.system(), self.config)
+        ]
+
+    def built(self) -> tuple[Plan, float]:
+        start = time.perf_counter()
+        return plan_for(self.bundle, self.kind, self.config, self.verbose), time.perf_counter() - start
+
+
+def _kinds(engine: str) -> tuple[str, ...]:
+    return (choose_kind(engine),) if engine != "auto" else available_builders() or (choose_kind(engine),)
+
+
+def _unbuildable(kind: str, engine: str) -> str | None:
+    if engine != "auto":
+        return None
+    if not _deps.available(kind):
+        return f"it is not installed: {_trt.install_line(kind)}"
+    return "it builds for this machine's GPU, and there is none" if kind == "tensorrt" else None
+
+
+def _kept(request: _Request, target: PlanCache | None) -> tuple[BuiltPlan, list[str]]:
+    """The plan, reused or built, and notes."""
+    if target is not None:
+        return _in_cache(request, target, [])
+    why = can_add(request.bundle)
+    if why is None:
+        return _in_bundle(request)
+    return _in_cache(request, PlanCache(plan_cache_folder()), [f"The plan is kept in the plan cache: {why}."])
+
+
+def _in_bundle(request: _Request) -> tuple[BuiltPlan, list[str]]:
+    with adding(request.bundle):
+        now = read_bundle(request.bundle.path, plans=False)  # another process may have built meanwhile
+        stamp = next((s for s in request.found_in(now.manifest.plans) if intact(now, s)), None)
+        if stamp is not None:
+            prefer_plan(now, stamp)
+            return built_plan(stamp, now.plan_path(stamp)), []
+        plan, seconds = request.built()
+        try:
+            stamp, notes = add_plan(request.bundle, plan)
+        except OSError as e:
+            stamp, file, notes = _saved_elsewhere(request, plan, e)
+        else:
+            file = request.bundle.plan_path(stamp)
+    row = built_plan(stamp, file, seconds=seconds, computes=plan.audit.precisions)
+    return row, [*notes, *plan.warnings]
+
+
+def _saved_elsewhere(request: _Request, plan: Plan, error: OSError) -> tuple[PlanStamp, Path, list[str]]:
+    """A plan that took long to build and that its bundle cannot take is not thrown away."""
+    cache = PlanCache(plan_cache_folder())
+    stamp = _store(request, cache, plan)
+    note = f"The plan is kept in the plan cache: the bundle could not be written ({error})."
+    return stamp, cache.path_of(request.bundle.manifest, stamp), [note]
+
+
+def _in_cache(request: _Request, cache: PlanCache, notes: list[str]) -> tuple[BuiltPlan, list[str]]:
+    manifest = request.bundle.manifest
+    with cache.building(manifest, request.kind):
+        for stamp in request.found_in(cache.entries(manifest)):
+            if cache.read(manifest, stamp) is not None:
+                with suppress(OSError):
+                    cache.prefer(manifest, stamp)
+                return built_plan(stamp, cache.path_of(manifest, stamp)), notes
+        plan, seconds = request.built()
+        stamp = _store(request, cache, plan)
+    row = built_plan(stamp, cache.path_of(manifest, stamp), seconds=seconds, computes=plan.audit.precisions)
+    return row, [*notes, *plan.warnings]
+
+
+def _store(request: _Request, cache: PlanCache, plan: Plan) -> PlanStamp:
+    try:
+        return cache.store(request.bundle.manifest, plan)
+    except OSError as e:
+        lost = f"the plan was built and could not be kept in `{cache.folder}`"
+        text = full_disk(e, cache.folder / "plans", lost) or (
+            f"The plan was built and could not be kept in `{cache.folder}`: {e}. Name a folder with `into`, "
+            "or for good with the environment variable KERAS_TRT_CACHE."
+        )
+        raise BundleError(text) from e

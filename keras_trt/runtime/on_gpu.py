@@ -1,0 +1,204 @@
+"""The runners that a bundle can have on a GPU: of a plan in it, of one in the cache, of one built now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from packaging.version import Version
+
+from keras_trt import _deps
+from keras_trt._say import LOGGER
+from keras_trt.bundle.manifest import PlanStamp
+from keras_trt.bundle.read import Bundle
+from keras_trt.engine import EngineConfig, _trt, available_builders, gpus, plan_for
+from keras_trt.engine.config import config_of
+from keras_trt.errors import InputError, KerasTRTError
+from keras_trt.plans import PlanCache, same_build
+from keras_trt.runtime.runners._cuda import Device
+from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+
+_FIRST_AMPERE = 80
+
+
+@dataclass
+class GpuRunners:
+    """Makes the runners of a bundle on a GPU, one after the other, as long as somebody asks for the next.
+
+    Attributes:
+        bundle: What to run.
+        modules: The TensorRTs that may run it.
+        options: How an engine is run, and on which GPU.
+        cache: Where plans are kept; None keeps none.
+        verbose: 1 shows the progress of a build.
+        notes: Why plans were not taken and none was built, as far as that is known yet.
+    """
+
+    bundle: Bundle
+    modules: tuple[str, ...]
+    options: TensorRTOptions
+    cache: PlanCache | None = None
+    verbose: int = 1
+    notes: list[str] = field(default_factory=list)
+    tried: set[str | None] = field(default_factory=set)
+
+    def __iter__(self) -> Iterator[Runner]:
+        manifest = self.bundle.manifest
+        if not manifest.plans:
+            self.notes.append("the bundle holds no plan")
+        for stamp in manifest.plans:
+            yield from self._of(stamp, f"plan {stamp.file}", self.bundle.read_plan)
+        if self.cache is not None:
+            for stamp in self.cache.entries(manifest):
+                yield from self._of(stamp, "the cached plan", self._cached)
+        yield from self._built()
+
+    def _of(self, stamp: PlanStamp, name: str, read: Any) -> Iterator[Runner]:
+        """The runner of a plan, where it fits and is whole."""
+        for module in self.modules:
+            if not _can_load(module, stamp):
+                continue
+            problem = self._misfit(stamp, module)
+            if problem is None:
+                self.tried.add(stamp.sha256)
+                try:
+                    made = self._runner(read(stamp), stamp, module)
+                except KerasTRTError as e:
+                    problem = str(e)
+                else:
+                    yield _explained(made, f"{name} fits this machine")
+                    return
+            self.notes.append(f"{name}: {problem}")
+
+    def _cached(self, stamp: PlanStamp) -> bytes:
+        data = None if self.cache is None else self.cache.read(self.bundle.manifest, stamp)
+        if data is None:
+            raise InputError("it is damaged")
+        return data
+
+    def _misfit(self, stamp: PlanStamp, module: str) -> str | None:
+        return misfit(
+            stamp,
+            version=_trt.version(_trt.load(module, why=f"plan {stamp.file}")),
+            os=_trt.system(),
+            compute_capability=gpus()[self.options.device].compute_capability,
+            onnx_sha256=self.bundle.manifest.onnx_sha256,
+            allow_host_code=self.options.allow_host_code,
+        )
+
+    def _runner(self, plan: bytes, stamp: PlanStamp, module: str) -> Runner:
+        if stamp.config.get("strip_weights"):
+            trt = _trt.load(module, why=f"plan {stamp.file}")
+            with self._on_device():
+                engine = _trt.deserialize(trt, plan, allow_host_code=self.options.allow_host_code)
+                plan = _trt.refit(trt, engine, self.bundle.onnx_path)
+        return TensorRTRunner(plan, self.bundle.manifest, module=module, options=self.options)
+
+    def _built(self) -> Iterator[Runner]:
+        builders = [kind for kind in available_builders() if kind in self.modules]
+        if not builders:
+            self.notes.append("no TensorRT builder is installed")
+        here = gpus()[self.options.device].compute_capability
+        for kind in builders:
+            try:
+                data, stamp, how = self._build_once(kind, here)
+                made = self._runner(data, stamp, kind)
+            except KerasTRTError as e:
+                self.notes.append(f"building with {kind}: {e}")
+            else:
+                yield _explained(made, "; ".join([*self.notes, f"{how} for {here}"]))
+
+    def _build_once(self, kind: str, here: str) -> tuple[bytes, PlanStamp, str]:
+        """A plan that another process has built meanwhile, or one that is built now and kept."""
+        config = _config(self.bundle, kind).with_targets([here])
+        if self.cache is None:
+            plan = self._plan(kind, config)
+            return plan.data, plan.stamp, "built anew"
+        manifest = self.bundle.manifest
+        with self.cache.building(manifest, kind):
+            for stamp in self.cache.entries(manifest):
+                if stamp.sha256 not in self.tried and self._as_built(stamp, kind, config, here):
+                    data = self.cache.read(manifest, stamp)
+                    if data is not None:
+                        return data, stamp, "built meanwhile by another process"
+            plan = self._plan(kind, config)
+            try:
+                self.cache.store(manifest, plan)
+            except OSError as e:
+                LOGGER.warning("The plan of %s is not kept in `%s`: %s", manifest.name, self.cache.folder, e)
+        return plan.data, plan.stamp, "built anew"
+
+    def _as_built(self, stamp: PlanStamp, kind: str, config: EngineConfig, here: str) -> bool:
+        version = _trt.version(_trt.load(kind, why=f"engine={kind!r}"))
+        alike = same_build(stamp, self.bundle.manifest, kind, version, _trt.system(), config)
+        return alike and here in stamp.compute_capabilities
+
+    def _plan(self, kind: str, config: EngineConfig) -> Any:
+        with self._on_device():
+            return plan_for(self.bundle, kind, config, self.verbose, device=self.options.device)
+
+    def _on_device(self) -> AbstractContextManager[Any]:
+        """CUDA uses its first GPU unless told otherwise."""
+        return Device(self.options.device) if self.options.device else nullcontext()
+
+
+def misfit(
+    stamp: PlanStamp,
+    *,
+    version: str,
+    os: str,
+    compute_capability: str,
+    onnx_sha256: str,
+    allow_host_code: bool,
+) -> str | None:
+    """Why a plan cannot run here; None when it fits.
+
+    Args:
+        stamp: The plan's.
+        version: Of the TensorRT that would run it.
+        os: Of this machine.
+        compute_capability: Of this machine's GPU, e.g. `"SM89"`.
+        onnx_sha256: Of the bundle's ONNX file.
+        allow_host_code: Whether plans that carry code may run.
+    """
+    if stamp.onnx_sha256 != onnx_sha256:
+        return "it was built from another ONNX file"
+    if stamp.os != os:
+        return f"it was built for {stamp.os}, this is {os}"
+    if not _runs_on(stamp, compute_capability):
+        return f"it was built for {'/'.join(stamp.compute_capabilities)}, this GPU is {compute_capability}"
+    if stamp.version_compatible and not allow_host_code:
+        return "it carries code (version compatible), which runs only with allow_host_code=True"
+    later = stamp.version_compatible and Version(version) > Version(stamp.version)
+    if stamp.version != version and not later:
+        return f"it was built by version {stamp.version}, installed is {version}"
+    return None
+
+
+def _runs_on(stamp: PlanStamp, compute_capability: str) -> bool:
+    if compute_capability in stamp.compute_capabilities:
+        return True
+    everywhere = stamp.config.get("hardware_compatibility") == "ampere_plus"
+    return everywhere and int(compute_capability.removeprefix("SM")) >= _FIRST_AMPERE
+
+
+def _config(bundle: Bundle, kind: str) -> EngineConfig:
+    """The options of the bundle's own plan of this kind: what is built for another GPU should be alike."""
+    stamp = next((stamp for stamp in bundle.manifest.plans if stamp.kind == kind), None)
+    return EngineConfig() if stamp is None else config_of(stamp.config)
+
+
+def _can_load(module: str, stamp: PlanStamp) -> bool:
+    if not _deps.available(module):
+        return False
+    if module == "tensorrt_lean":
+        return stamp.kind == "tensorrt" and stamp.version_compatible
+    return module == stamp.kind
+
+
+def _explained(runner: Runner, reason: str) -> Runner:
+    runner.reason = reason
+    return runner
