@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -239,7 +239,9 @@ def deserialize(trt: ModuleType, plan: bytes, *, allow_host_code: bool) -> Any:
 
 
 def create_context(trt: ModuleType, engine: Any, *, cuda_graph: bool) -> Any:
-    """An execution context; one that records CUDA graphs where TensorRT does that itself.
+    """An execution context without memory for activations of its own, where this TensorRT lets it be given.
+
+    It records CUDA graphs where TensorRT does that itself.
 
     Raises:
         EngineError: Usually too little GPU memory is free.
@@ -248,7 +250,13 @@ def create_context(trt: ModuleType, engine: Any, *, cuda_graph: bool) -> Any:
         if cuda_graph and records_graphs_itself(trt):
             runtime_config = engine.create_runtime_config()
             runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            if takes_memory(trt):
+                strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+                runtime_config.set_execution_context_allocation_strategy(strategy)
             context = engine.create_execution_context(runtime_config)
+        elif takes_memory(trt):
+            strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = engine.create_execution_context(strategy)
         else:
             context = engine.create_execution_context()
     if context is None:
@@ -256,6 +264,43 @@ def create_context(trt: ModuleType, engine: Any, *, cuda_graph: bool) -> Any:
             f"{trt.__name__} {version(trt)} cannot create an execution context:{errors(messages)}"
         )
     return context
+
+
+def takes_memory(trt: ModuleType) -> bool:
+    """Whether contexts can be given memory for activations, which they then share (not in 10.0)."""
+    return hasattr(trt.IExecutionContext, "set_device_memory")
+
+
+def activation_bytes(trt: ModuleType, engine: Any) -> int:
+    """The memory for activations that contexts of an engine must be given; 0 where they have their own."""
+    return int(engine.device_memory_size_v2) if takes_memory(trt) else 0
+
+
+@functools.cache
+def output_allocator(trt: ModuleType) -> Any:
+    """The class of objects that give memory to outputs whose size depends on the data.
+
+    They are made of two functions: `allocate(bytes)` returns an address, or 0 where there is no memory, and
+    `notify(shape)` is told the shape.
+    """
+
+    class OutputAllocator(trt.IOutputAllocator):  # type: ignore[name-defined, misc]
+        def __init__(self, allocate: Callable[[int], int], notify: Callable[[tuple[int, ...]], None]) -> None:
+            trt.IOutputAllocator.__init__(self)
+            self._allocate, self._notify = allocate, notify
+
+        def reallocate_output(self, tensor_name: str, memory: Any, size: int, alignment: int) -> int:
+            return self._allocate(size)
+
+        def reallocate_output_async(
+            self, tensor_name: str, memory: Any, size: int, alignment: int, stream: Any
+        ) -> int:
+            return self._allocate(size)
+
+        def notify_shape(self, tensor_name: str, shape: Any) -> None:
+            self._notify(tuple(shape))
+
+    return OutputAllocator
 
 
 def records_graphs_itself(trt: ModuleType) -> bool:
@@ -269,15 +314,12 @@ def tensor_dtypes(engine: Any) -> dict[str, str]:
     return {name: dtype_name(engine.get_tensor_dtype(name)) for name in names}
 
 
-def profile_shapes(engine: Any, name: str) -> tuple[tuple[int, ...], ...]:
-    """Smallest, usual and largest shape of an input."""
-    return tuple(tuple(shape) for shape in engine.get_tensor_profile_shape(name, 0))
-
-
-def batch_limits(engine: Any, name: str) -> tuple[int, int] | None:
-    """Smallest and largest size of an input's first axis; None when that axis is fixed."""
-    shape = tuple(engine.get_tensor_shape(name))
-    if not shape or shape[0] >= 0:
-        return None
-    low, _, high = profile_shapes(engine, name)
-    return low[0], high[0]
+def profiles(engine: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Smallest, usual and largest shape of every input, for each optimisation profile."""
+    return [
+        {
+            name: tuple(tuple(shape) for shape in engine.get_tensor_profile_shape(name, number))
+            for name in names
+        }
+        for number in range(engine.num_optimization_profiles)
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,7 +30,16 @@ from keras_trt.errors import BundleError, InputError
 from keras_trt.plans import cache_of
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
-from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
+from keras_trt.runtime.predict import (
+    PredictCallbacks,
+    cut,
+    fill,
+    join,
+    progress,
+    run_batches,
+    run_on_device,
+    run_rows,
+)
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
@@ -45,7 +54,7 @@ def load(
     cache: bool | str | Path | None = None,
     check: bool = True,
     verbose: int = 1,
-    cuda_graph: bool = False,
+    cuda_graph: bool = True,
     allow_host_code: bool = False,
 ) -> EngineModel:
     """Loads a bundle; TensorFlow is not needed.
@@ -61,7 +70,8 @@ def load(
         check: On a CPU, try the runner on the few rows that the bundle carries and take its fastest setting,
             else the next runner, that computes them right. False takes the first one that loads.
         verbose: 1 prints what was chosen and why; 0 is quiet.
-        cuda_graph: Replay recorded CUDA graphs: less latency for small batches on the GPU.
+        cuda_graph: On the GPU, replay input shapes that come again as CUDA graphs: less latency for small
+            batches.
         allow_host_code: Let a version-compatible plan run the code it carries. Only for bundles you trust.
 
     Raises:
@@ -185,26 +195,47 @@ class EngineModel:
         call = PredictCallbacks(callbacks, self, count, verbose)
         batches: list[Feeds] = []
         call("begin")
-        with closing(progress(items, count, verbose)) as shown:  # an error below must take the bar down
-            for step, feeds in enumerate(shown):
-                call("batch_begin", step)
-                batches.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
-                call("batch_end", step, {"outputs": self._filled(batches[-1])})
+        with (
+            closing(progress(items, count, verbose)) as shown,  # an error below must take the bar down
+            closing(self._results(shown, call)) as results,
+        ):
+            for step, result in enumerate(results):
+                batches.append(result)
+                call("batch_end", step, {"outputs": self._filled(result)})
         if not batches:
             raise InputError("`x` holds no batch to predict. Received: an empty data set.")
         call("end")
         return self._filled({s.name: join([p[s.name] for p in batches], s) for s in self.outputs})
 
-    def predict_on_batch(self, x: object) -> Any:
+    def _results(self, items: Iterable[Feeds], call: PredictCallbacks) -> Generator[Feeds, None, None]:
+        if call.any:  # one after the other, as callbacks are told
+            for step, feeds in enumerate(items):
+                call("batch_begin", step)
+                yield run_rows(self.runner, feeds, self.inputs, self.outputs)
+        else:
+            with closing(run_batches(self.runner, items, self.inputs, self.outputs)) as results:
+                yield from results
+
+    def predict_on_batch(self, x: object, *, on_device: bool = False) -> Any:
         """Predicts one batch of any size in one go.
 
         Args:
-            x: An array, or a list or dict of arrays.
+            x: An array, or a list or dict of arrays. A TensorRT runner takes contiguous arrays on its GPU (of
+                PyTorch, CuPy, JAX, TensorFlow) without a copy.
+            on_device: Leave the results of a TensorRT runner on the GPU, as arrays that `torch.from_dlpack`
+                and the like take over without a copy.
 
         Returns:
             Arrays in the structure of the model's outputs.
+
+        Raises:
+            InputError: A wrong shape, dtype or name; names the input.
+            RunnerError: The engine failed, or `on_device` with a runner on the CPU.
         """
+        check_boolean(on_device, "on_device")
         with self.runner.lifetime.use():
+            if on_device:
+                return self._filled(run_on_device(self.runner, self._named(x), self.inputs, self.outputs))
             return self._filled(run_rows(self.runner, self._named(x), self.inputs, self.outputs))
 
     def __call__(self, x: object, training: bool = False) -> Any:
@@ -320,7 +351,7 @@ class EngineModel:
         return (cut(feeds, self.inputs, rows) for rows in cuts), len(cuts)
 
     def _named(self, x: object) -> Feeds:
-        return name_arrays(x, self.bundle.manifest.input_structure, self.inputs)
+        return name_arrays(x, self.bundle.manifest.input_structure, self.inputs, self.runner.device_array)
 
     def _filled(self, arrays: Feeds) -> Any:
         return fill(self.bundle.manifest.output_structure, arrays)

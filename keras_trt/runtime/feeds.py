@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,23 @@ from keras_trt._nests import Nest
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import InputError
+from keras_trt.runtime.runners.device_array import DeviceArray
 
-Feeds = dict[str, np.ndarray]
+Feeds = dict[str, Any]
+"""NumPy arrays, or arrays on a GPU that the runner takes as they are, by input or output name."""
+Taker = Callable[[object], DeviceArray | None]
 
 
-def name_arrays(x: object, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
+def name_arrays(
+    x: object, structure: Nest, specs: Sequence[TensorSpec], taker: Taker = lambda _: None
+) -> Feeds:
     """Gives every array of `x` its input's name and checks it, without copying or casting.
 
     Args:
         x: Arrays in the structure of the model's inputs; a dict may also use the inputs' names.
         structure: The model's input structure.
         specs: The inputs; an axis named `"batch"` must agree among all of them.
+        taker: Returns an array on a GPU as the runner takes it, and None for all that goes through the host.
 
     Returns:
         One array per input, in the order of `specs`; a trailing axis of size 1 is added or removed as
@@ -32,7 +38,7 @@ def name_arrays(x: object, structure: Nest, specs: Sequence[TensorSpec]) -> Feed
         InputError: A missing or unknown input, a wrong shape or a wrong dtype.
     """
     arrays = dict(pair(x, structure, "x"))
-    feeds = {spec.name: _checked(arrays[spec.name], spec) for spec in specs}
+    feeds = {spec.name: _checked(arrays[spec.name], spec, taker) for spec in specs}
     sizes: dict[str, tuple[str, int]] = {}
     for spec in specs:
         for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True):
@@ -56,6 +62,9 @@ def cast(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> Feeds:
     result = {}
     for spec in specs:
         array, dtype = feeds[spec.name], dtype_of(spec.dtype)
+        if isinstance(array, DeviceArray):
+            result[spec.name] = array
+            continue
         if array.dtype.kind in "iu" and dtype.kind in "iu" and not np.can_cast(array.dtype, dtype):
             limits = np.iinfo(dtype)
             if array.size and (array.min() < limits.min or array.max() > limits.max):
@@ -123,9 +132,14 @@ def _single(x: object, name: str, where: str) -> Any:
     return x
 
 
-def _checked(value: object, spec: TensorSpec) -> np.ndarray:
-    array = _array(value, spec)
+def _checked(value: object, spec: TensorSpec, taker: Taker) -> Any:
+    array: Any = _taken(value, spec, taker)
     target = dtype_of(spec.dtype)
+    if isinstance(array, DeviceArray) and array.dtype != target:
+        raise InputError(
+            f"Input `{spec.name}` is taken from the GPU as it is, in {spec.dtype}. "
+            f"Received: {array.dtype}; convert it there, e.g. with `x.to(torch.{spec.dtype})`"
+        )
     if not _castable(array.dtype, target):
         raise InputError(
             f"Input `{spec.name}` takes {spec.dtype}, and {array.dtype} cannot be cast to it without loss. "
@@ -133,9 +147,9 @@ def _checked(value: object, spec: TensorSpec) -> np.ndarray:
         )
     wanted = spec.shape
     if array.ndim == len(wanted) - 1 and wanted[-1] == 1:
-        array = array[..., None]
+        array = array.reshape((*array.shape, 1))
     elif array.ndim == len(wanted) + 1 and array.shape[-1] == 1:
-        array = array[..., 0]
+        array = array.reshape(array.shape[:-1])
     fits = array.ndim == len(wanted) and all(
         isinstance(axis, str) or axis == size for axis, size in zip(wanted, array.shape, strict=True)
     )
@@ -147,7 +161,13 @@ def _checked(value: object, spec: TensorSpec) -> np.ndarray:
     return array
 
 
-def _array(value: object, spec: TensorSpec) -> np.ndarray:
+def _taken(value: object, spec: TensorSpec, taker: Taker) -> np.ndarray | DeviceArray:
+    try:
+        there = taker(value)
+        if there is not None:
+            return there
+    except InputError as e:
+        raise InputError(f"Input `{spec.name}`: {e}") from e
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as e:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import chain, islice
 from typing import Any
 
@@ -22,7 +24,7 @@ Specs = tuple[Any, ...]
 _DRAWING = threading.Lock()  # one bar at a time
 
 
-def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, outputs: Specs) -> Feeds:
+def run_rows(runner: Runner, feeds: Feeds, inputs: Specs, outputs: Specs) -> Feeds:
     """Runs any number of rows: more than the runner takes are split, fewer are padded and cut off again.
 
     Args:
@@ -38,20 +40,66 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
         InputError: The rows must be split or padded, and an output has an open axis of its own in the
             batch's place: which of its entries belong to which row is not known.
     """
+    with closing(run_batches(runner, [feeds], inputs, outputs)) as results:
+        return next(results)
+
+
+def run_batches(
+    runner: Runner, batches: Iterable[Feeds], inputs: Specs, outputs: Specs
+) -> Generator[Feeds, None, None]:
+    """The results of `run_rows` for batch after batch, in order; the runner may take a few batches ahead."""
+    waiting: deque[list[int]] = deque()  # the rows of every part of the batches under way
+
+    def parts() -> Iterator[Feeds]:
+        for feeds in batches:
+            sizes = _split(runner, batch_of(feeds, inputs), outputs)
+            waiting.append(sizes)
+            start = 0
+            for size in sizes:
+                part = cast(cut(feeds, inputs, slice(start, start + size)), inputs)
+                yield _pad(part, inputs, runner.batch_for(size)) if runner.batch_for(size) > size else part
+                start += size
+
+    done: list[Feeds] = []
+    with closing(runner.run_many(parts())) as results:
+        for result in results:
+            sizes = waiting[0]
+            done.append(cut(result, outputs, slice(0, sizes[len(done)])))
+            if len(done) == len(sizes):
+                waiting.popleft()
+                joined = {s.name: join([part[s.name] for part in done], s) for s in outputs}
+                done = []
+                # A graph may be wider than what Keras returns, and so may a runner than the graph.
+                yield {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
+
+
+def run_on_device(runner: Runner, feeds: Feeds, inputs: Specs, outputs: Specs) -> Feeds:
+    """Runs one batch and leaves its results on the GPU.
+
+    Raises:
+        InputError: The runner does not take so many rows at once: nothing is split, padded or cast there.
+        RunnerError: The runner computes on the CPU.
+    """
     rows = batch_of(feeds, inputs)
     low, high = runner.batch_range
-    if rows < low or (high is not None and rows > high):
-        _check_rows(rows, low, high, outputs)
+    if runner.batch_for(rows) != rows or (high is not None and rows > high):
+        raise InputError(
+            f"Results stay on the GPU for whole batches only. Received: {rows} rows; the engine takes "
+            f"{_range(low, high)}"
+        )
+    return runner.run_on_device(cast(feeds, inputs))
+
+
+def _split(runner: Runner, rows: int, outputs: Specs) -> list[int]:
+    """How many rows go into each part."""
+    if not rows:
+        raise InputError("`x` holds no row to predict. Received: a batch of 0 rows.")
+    low, high = runner.batch_range
     size = rows if high is None else high
-    batches = []
-    for start in range(0, rows, max(size, 1)):
-        stop = min(start + size, rows)
-        chunk = cast(cut(feeds, inputs, slice(start, stop)), inputs)
-        padded = _pad(chunk, inputs, low) if stop - start < low else chunk
-        batches.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
-    joined = {s.name: join([p[s.name] for p in batches], s) for s in outputs}
-    # A graph may be wider than what Keras returns, and so may a runner than the graph.
-    return {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
+    sizes = [min(size, rows - start) for start in range(0, rows, size)]
+    if len(sizes) > 1 or runner.batch_for(sizes[-1]) > sizes[-1]:
+        _check_rows(rows, low, high, outputs)
+    return sizes
 
 
 def join(batches: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
@@ -136,6 +184,7 @@ class PredictCallbacks:
         self._all = list(flat) if isinstance(flat, list | tuple) else [] if flat is None else [flat]
         if not all(hasattr(callback, "on_predict_begin") for callback in self._all):
             raise wrong_argument("callbacks", "Keras callbacks", callbacks)
+        self.any = bool(self._all)
         for callback in self._all:
             callback.set_params({"verbose": verbose, "epochs": 1, "steps": count})
             callback.set_model(model)
@@ -153,15 +202,14 @@ def cut(arrays: Mapping[str, np.ndarray], specs: Specs, rows: slice) -> Feeds:
 
 
 def _pad(feeds: Feeds, specs: Specs, size: int) -> Feeds:
-    """Repeats the last row, so that no row can overflow that did not before."""
+    """Repeats the last row, so that no row overflows that did not before; GPU arrays come to the host."""
     return {
-        s.name: np.concatenate(
-            [feeds[s.name], np.repeat(feeds[s.name][-1:], size - len(feeds[s.name]), axis=0)]
-        )
-        if _has_batch(s)
-        else feeds[s.name]
-        for s in specs
+        s.name: _padded(np.asarray(feeds[s.name]), size) if _has_batch(s) else feeds[s.name] for s in specs
     }
+
+
+def _padded(array: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
 
 
 def _check_rows(rows: int, low: int, high: int | None, outputs: Specs) -> None:

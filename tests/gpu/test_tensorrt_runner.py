@@ -1,157 +1,48 @@
-"""The GPU side of the TensorRT runner: memory, streams, CUDA graphs, with a real kernel.
+"""The TensorRT runner on a real GPU: memory, streams, CUDA graphs, arrays of other libraries.
 
-The engine is a stand-in that launches a small kernel where TensorRT would launch its own, so the tests need a
+The engine is a stand-in that launches small kernels where TensorRT would launch its own, so the tests need a
 GPU but no TensorRT; everything below the execution context is real.
 """
 
-import ctypes
 import threading
-from types import SimpleNamespace
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
-from keras_trt.bundle import read_bundle
 from keras_trt.engine import _trt, gpus
-from keras_trt.errors import EngineError, RunnerError
+from keras_trt.errors import EngineError, InputError, RunnerError
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime.runners._cuda import Buffer, Device, Stream, call
+from keras_trt.runtime.runners import tensorrt
+from keras_trt.runtime.runners._cuda import Buffer, Device, Stream, bindings, call
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
-from tests.small_onnx import model_of, save_bundle
+from tests.runtime.runners.stand_in import LARGEST, bundle_of, stand_in, use
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpus(), reason="no NVIDIA GPU or driver here")]
 
-DOUBLE = b"""
-.version 6.0
-.target sm_50
-.address_size 64
-.visible .entry twice(.param .u64 x, .param .u64 y, .param .u32 n)
-{
-    .reg .pred %p; .reg .f32 %f; .reg .b32 %r<5>; .reg .b64 %d<5>;
-    ld.param.u64 %d1, [x]; ld.param.u64 %d2, [y]; ld.param.u32 %r1, [n];
-    mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x; mov.u32 %r4, %tid.x;
-    mad.lo.u32 %r2, %r2, %r3, %r4;
-    setp.ge.u32 %p, %r2, %r1;
-    @%p bra DONE;
-    mul.wide.u32 %d3, %r2, 4; add.u64 %d1, %d1, %d3; add.u64 %d2, %d2, %d3;
-    ld.global.f32 %f, [%d1]; add.f32 %f, %f, %f; st.global.f32 [%d2], %f;
-DONE:
-    ret;
-}
-"""
-LARGEST = 1 << 16
 
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    """Makes runners; `make.trt.engine` is the stand-in of the last one."""
+    made = []
 
-class Context:
-    """y = 2 x, with the methods of `IExecutionContext` that the runner calls."""
+    def make(outputs="y", *, cuda_graph=True, **options):
+        make.trt = use(monkeypatch, stand_in(names="x" + outputs, **options))
+        make.bundle = bundle_of(tmp_path / str(len(made)), outputs)
+        with Device():  # the stand-in's kernel is of the GPU that is current when the plan is loaded
+            made.append(
+                TensorRTRunner(b"plan", make.bundle.manifest, options=TensorRTOptions(cuda_graph=cuda_graph))
+            )
+        return made[-1]
 
-    def __init__(self):
-        call("cuModuleLoadData", ctypes.byref(module := ctypes.c_void_p()), DOUBLE + b"\0")
-        call("cuModuleGetFunction", ctypes.byref(function := ctypes.c_void_p()), module, b"twice")
-        self.function, self.address, self.shape, self.launches = function, {}, None, 0
-
-    def set_input_shape(self, name, shape):
-        self.shape = shape
-        return 1 <= shape[0] <= LARGEST
-
-    def infer_shapes(self):
-        return []
-
-    def get_tensor_shape(self, name):
-        return self.shape
-
-    def set_tensor_address(self, name, address):
-        self.address[name] = ctypes.c_uint64(address)
-        return True
-
-    def execute_async_v3(self, stream):
-        self.launches += 1
-        size = ctypes.c_uint32(int(np.prod(self.shape)))
-        held = [self.address["x"], self.address["y"], size]
-        arguments = (ctypes.c_void_p * 3)(*(ctypes.addressof(a) for a in held))
-        blocks = -(-size.value // 128)
-        call(
-            "cuLaunchKernel",
-            self.function,
-            blocks,
-            1,
-            1,
-            128,
-            1,
-            1,
-            0,
-            ctypes.c_void_p(stream),
-            arguments,
-            None,
-        )
-        return True
-
-
-class Engine:
-    num_io_tensors = 2
-
-    def get_tensor_name(self, index):
-        return "xy"[index]
-
-    def get_tensor_dtype(self, name):
-        return SimpleNamespace(name="FLOAT")
-
-    def get_tensor_shape(self, name):
-        return (-1, 3)
-
-    def get_tensor_profile_shape(self, name, profile):
-        return [(1, 3), (8, 3), (LARGEST, 3)]
-
-    def create_execution_context(self):
-        return Context()
-
-
-class Runtime:
-    engine_host_code_allowed = True
-
-    def __init__(self, logger):
-        self.logger = logger
-
-    def deserialize_cuda_engine(self, plan):
-        assert self.engine_host_code_allowed is False
-        if plan != b"plan":
-            self.logger.log(SimpleNamespace(name="ERROR"), "the plan is broken")
-            return None
-        return Engine()
-
-
-class Logger:
-    pass
-
-
-TRT = SimpleNamespace(__name__="tensorrt", __version__="0", ILogger=Logger, Runtime=Runtime)
+    yield make
+    for runner in made:
+        runner.close()
 
 
 @pytest.fixture
-def bundle(tmp_path, monkeypatch):
-    from onnx import helper
-
-    monkeypatch.setattr(_trt, "load", lambda module, why: TRT)
-    monkeypatch.setattr(_trt, "logger", lambda trt: SimpleNamespace(log=log))
-    node = helper.make_node("Add", ["x", "x"], ["y"])
-    model = model_of([node], {"x": ["batch", 3]}, {"y": ["batch", 3]}, {})
-    return read_bundle(save_bundle(tmp_path / "b", model))
-
-
-def log(severity, text):
-    for capture in _trt._captures:
-        capture.append((severity.name, text))
-
-
-@pytest.fixture(params=[False, True], ids=["launches", "cuda graph"])
-def runner(request, bundle):
-    options = TensorRTOptions(cuda_graph=request.param)
-    with TensorRTRunner(b"plan", bundle.manifest, options=options) as runner:
-        yield runner
-
-
-def rows(count, seed=0):
-    return np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+def rows(rng):
+    return lambda count: rng.normal(size=(count, 3)).astype(np.float32)
 
 
 def test_the_gpu_is_known_by_name_and_class():
@@ -161,48 +52,86 @@ def test_the_gpu_is_known_by_name_and_class():
     assert first.memory > 1 << 30
 
 
-def test_rows_go_to_the_gpu_and_come_back(runner):
-    for count in (1, 5, 1000, 5, 70_000 % LARGEST, 1):  # memory grows, then is used again
-        x = rows(count, count)
-        assert np.array_equal(runner.run({"x": x})["y"], x * 2)
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_rows_go_to_the_gpu_and_come_back(make, rows, cuda_graph):
+    runner = make(cuda_graph=cuda_graph)
+    for count in (1, 5, 1000, 5, 5, 5, 70_000 % LARGEST, 1, 5, 1000):  # memory grows, then is used again
+        x = rows(count)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
 
 
-def test_results_belong_to_the_caller(runner):
-    first = runner.run({"x": rows(4)})["y"]
-    runner.run({"x": rows(4, 1)})
-    assert np.array_equal(first, rows(4) * 2)
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_many_batches_come_in_order_and_right(make, rows, cuda_graph):
+    runner = make(cuda_graph=cuda_graph)
+    batches = [rows(count) for count in (4000, 4000, 4000, 9, 4000, 60_000, 4000, 1, 4000) * 5]
+    given = [{"x": x.copy()} for x in batches]
+
+    def feeds():
+        for feed in given:
+            yield feed
+            feed["x"][...] = np.nan  # the caller uses the array for something else
+
+    for x, result in zip(batches, runner.run_many(feeds()), strict=True):
+        assert np.array_equal(result["y"], x * 4)
 
 
-def test_a_recorded_shape_is_launched_as_one_graph(bundle):
-    runner = TensorRTRunner(b"plan", bundle.manifest, options=TensorRTOptions(cuda_graph=True))
+def test_results_belong_to_the_caller(make, rows):
+    runner, x = make(), rows(4)
+    first = runner.run({"x": x})["y"]
+    runner.run({"x": rows(4)})
+    assert np.array_equal(first, x * 4)
+
+
+def test_a_shape_that_comes_again_is_launched_as_one_graph(make, rows):
+    runner = make()
     for _ in range(5):
-        assert np.array_equal(runner.run({"x": rows(4)})["y"], rows(4) * 2)
-    assert runner._context.launches == 2, "one warm-up, one recording"
-    big = rows(4000)
-    runner.run({"x": big})  # moves the memory: what was recorded is void
-    for seed in range(3):
-        assert np.array_equal(runner.run({"x": rows(4, seed)})["y"], rows(4, seed) * 2)
-        assert np.array_equal(runner.run({"x": big})["y"], big * 2)
-    runner.close()
+        x = rows(4)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+    assert len(make.trt.engine.enqueued) == 3, "a launch, one to warm up, the recording"
+    for count in (4000, 4, 4000, 4, 4, 4000):  # moves the memory: what was recorded is void
+        x = rows(count)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
 
 
-def test_predict_splits_at_the_profiles_largest_batch(bundle, runner):
-    model = EngineModel(bundle, runner)
+def test_predict_splits_at_the_profiles_largest_batch(make, rows):
+    runner = make()
+    model = EngineModel(make.bundle, runner)
     assert runner.batch_range == (1, LARGEST)
     x = rows(LARGEST + 10)
-    assert np.array_equal(model.predict(x, batch_size=len(x), verbose=0), x * 2)
+    assert np.array_equal(model.predict(x, batch_size=len(x), verbose=0), x * 4)
+    assert np.array_equal(model.predict(x, batch_size=1000, verbose=0), x * 4)
 
 
-def test_threads_do_not_mix_their_rows(runner):
-    wrong = []
+def test_profiles_are_chosen_by_shape(make, rows):
+    runner = make(profiles=((1, 1, 1), (8, 16, 32)))
+    model = EngineModel(make.bundle, runner)
+    for count in (1, 3, 32, 70):
+        x = rows(count)
+        assert np.array_equal(model.predict(x, batch_size=count, verbose=0), x * 4)
 
-    def work(seed):
-        for _ in range(100):
-            x = rows(100 + seed, seed)
-            if not np.array_equal(runner.run({"x": x})["y"], x * 2):
-                wrong.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+def test_an_output_whose_size_depends_on_the_data(make, rows):
+    runner = make("yz")
+    for count in (5, 400, 400, 400, 3):
+        x = rows(count)
+        for result in runner.run_many([{"x": x}, {"x": -x}]):
+            assert np.array_equal(result["z"], x[x[:, 0] > 0])
+            assert np.array_equal(result["y"], x * 4)
+            x = -x
+
+
+def test_eight_threads_do_not_mix_their_rows(make, rng):
+    runner, wrong = make(), []
+    data = [rng.normal(size=(1000 + 500 * seed, 3)).astype(np.float32) for seed in range(8)]
+
+    def work(x):
+        for i in range(100):
+            feeds = [{"x": x + i}, {"x": x - i}, {"x": x}]
+            results = runner.run_many(feeds) if i % 2 else map(runner.run, feeds)
+            if not all(np.array_equal(r["y"], f["x"] * 4) for r, f in zip(results, feeds, strict=True)):
+                wrong.append(len(x))
+
+    threads = [threading.Thread(target=work, args=(x,)) for x in data]
     for t in threads:
         t.start()
     for t in threads:
@@ -210,62 +139,206 @@ def test_threads_do_not_mix_their_rows(runner):
     assert wrong == []
 
 
-def test_a_shape_outside_the_profile_is_named(runner):
-    with pytest.raises(RunnerError, match=r"refused the shape of input `x`. Received: \(0, 3\).*\(1, 3\)"):
+def test_a_shape_outside_the_profile_is_named(make, rows):
+    runner, x = make(), rows(2)
+    with pytest.raises(
+        RunnerError, match=r"does not take these shapes. Received: \{'x': \(0, 3\)\}.*\(1, 3\)"
+    ):
         runner.run({"x": rows(0)})
-    assert np.array_equal(runner.run({"x": rows(2)})["y"], rows(2) * 2)
+    assert np.array_equal(runner.run({"x": x})["y"], x * 4)
 
 
 def free_memory():
     with Device():
-        call("cuMemGetInfo_v2", ctypes.byref(free := ctypes.c_size_t()), ctypes.byref(ctypes.c_size_t()))
-    return free.value
+        return bindings().cuMemGetInfo()[1]
 
 
-def test_closing_gives_the_memory_back(bundle):
+def test_closing_gives_the_memory_back(make, rows):
     keep = Device()  # else the context itself comes and goes
     before = free_memory()
     for _ in range(3):
-        runner = TensorRTRunner(b"plan", bundle.manifest, options=TensorRTOptions(cuda_graph=True))
-        runner.run({"x": rows(LARGEST)})
+        runner = make()
+        for _ in range(3):
+            runner.run({"x": rows(LARGEST)})
         runner.close()
         runner.close()
     assert before - free_memory() < 32 << 20
     keep.close()
 
 
-def test_a_broken_plan_says_what_tensorrt_logged(bundle):
+def test_refused_memory_leaves_a_working_runner(make, rows):
+    runner, x = make(profiles=((1, 8, LARGEST),)), rows(8)
+    runner.run({"x": x})
+    held = []
+    with Device():
+        for size in (1 << 30, 1 << 24, 1 << 20):
+            with suppress(RunnerError):
+                while True:
+                    held.append(Buffer(size))
+    try:
+        with pytest.raises(RunnerError, match="cuMemAlloc failed: CUDA_ERROR_OUT_OF_MEMORY"):
+            for count in range(100, 60_000, 5000):
+                list(runner.run_many({"x": rows(count + i)} for i in range(4)))
+    finally:
+        with Device():
+            for buffer in held:
+                buffer.close()
+    for _ in range(3):
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+
+
+def test_a_broken_plan_says_what_tensorrt_logged(make):
+    make()
     with pytest.raises(EngineError, match=r"cannot load the plan here:\n  the plan is broken"):
-        TensorRTRunner(b"brok", bundle.manifest)
+        TensorRTRunner(b"brok", make.bundle.manifest)
 
 
 def test_too_little_memory_is_a_clear_error():
-    with Device(), pytest.raises(RunnerError, match="cuMemAlloc_v2 failed: CUDA_ERROR_OUT_OF_MEMORY"):
+    with Device(), pytest.raises(RunnerError, match="cuMemAlloc failed: CUDA_ERROR_OUT_OF_MEMORY"):
         Buffer(1 << 50)
 
 
 def test_the_current_context_is_left_as_it_was():
     def current():
-        call("cuCtxGetCurrent", ctypes.byref(context := ctypes.c_void_p()))
-        return context.value
+        return int(call("cuCtxGetCurrent"))
 
     before = current()
     device = Device()
     with device:
         Stream().close()
-        assert current() is not None
+        assert current()
     assert current() == before
     device.close()
 
 
-def test_pytorch_in_the_same_process_is_not_disturbed(runner):
+def test_the_last_gpu_can_be_taken_by_its_number(make, rows, monkeypatch, tmp_path):
+    number = len(gpus()) - 1
+    use(monkeypatch, stand_in())
+    bundle = bundle_of(tmp_path / "last")
+    with TensorRTRunner(b"plan", bundle.manifest, options=TensorRTOptions(device=number)) as runner:
+        x = rows(50)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+        y = runner.run_on_device({"x": x})["y"]
+        assert (y.device, np.array_equal(y.numpy(), x * 4)) == (number, True)
+
+
+def libraries():
+    """(name, function that puts an array on the GPU, function that takes one over)."""
+
+    def torch():
+        import torch
+
+        return lambda a: torch.from_numpy(a).cuda(), lambda a: torch.from_dlpack(a).cpu().numpy()
+
+    def cupy():
+        import cupy
+
+        return cupy.asarray, lambda a: cupy.from_dlpack(a).get()
+
+    def jax():
+        import jax
+
+        return (lambda a: jax.device_put(a, jax.devices("gpu")[0])), lambda a: np.asarray(
+            jax.numpy.from_dlpack(a)
+        )
+
+    def interface():
+        cupy = pytest.importorskip("cupy")
+
+        class Only:
+            def __init__(self, array):
+                self.array, self.shape = cupy.asarray(array), array.shape
+                self.__cuda_array_interface__ = self.array.__cuda_array_interface__
+
+        return Only, lambda a: cupy.asarray(a).get()
+
+    return {"torch": torch, "cupy": cupy, "jax": jax, "interface": interface}
+
+
+@pytest.mark.parametrize("library", list(libraries()))
+def test_arrays_of_other_libraries_are_taken_and_given_without_a_copy(make, rows, library, monkeypatch):
+    if library != "interface":
+        pytest.importorskip(library)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    to_gpu, taken = libraries()[library]()
+    runner = make()
+    model = EngineModel(make.bundle, runner)
+    for count in (7, 7, 7, 5000):
+        x = rows(count)
+        there = to_gpu(x)
+        found = runner.device_array(there)
+        if library == "torch":
+            assert found.pointer == there.data_ptr()
+        if library == "cupy":
+            assert found.pointer == there.data.ptr
+        assert np.array_equal(model.predict_on_batch(there), x * 4)
+        assert np.array_equal(model.predict(there, batch_size=count // 2, verbose=0), x * 4)
+        result = model.predict_on_batch(there, on_device=True)
+        assert np.array_equal(taken(result), x * 4)
+        assert np.array_equal(result.numpy(), x * 4)
+        assert np.array_equal(model.predict_on_batch(result), x * 16), "results are taken, too"
+
+
+def test_work_that_pytorch_has_only_queued_is_waited_for(make, rows):
     torch = pytest.importorskip("torch")
+    runner = make()
+    model = EngineModel(make.bundle, runner)
+    x = rows(LARGEST)
+    for _ in range(10):
+        there = torch.from_numpy(x).cuda()
+        with torch.cuda.stream(torch.cuda.Stream()):
+            torch.cuda._sleep(20_000_000)
+            later = there * 2
+            assert np.array_equal(model.predict_on_batch(later), x * 8)
+
+
+def test_arrays_that_cannot_be_taken_are_named(make, rows):
+    torch = pytest.importorskip("torch")
+    runner = make()
+    model = EngineModel(make.bundle, runner)
+    x = torch.from_numpy(rows(6)).cuda()
+    with pytest.raises(InputError, match="Input `x`: An array on the GPU must be C-contiguous"):
+        model.predict_on_batch(torch.stack([x, x], dim=2)[:, :, 0])
+    with pytest.raises(
+        InputError, match=r"Input `x` is taken from the GPU as it is, in float32. Received: float64"
+    ):
+        model.predict_on_batch(x.double())
+    with pytest.raises(InputError, match=r"Input `x` takes the shape .* Received: .* \(6, 4\)"):
+        model.predict_on_batch(torch.zeros((6, 4), device="cuda"))
+    assert np.array_equal(model.predict_on_batch(x.cpu()), x.cpu().numpy() * 4), "from the host as ever"
+
+
+def test_results_on_the_gpu_outlive_the_engine(make, rows):
+    torch = pytest.importorskip("torch")
+    runner, x = make(), rows(100)
+    taken = torch.from_dlpack(runner.run_on_device({"x": x})["y"])
+    runner.close()
+    other = [torch.full((100, 3), 7.0, device="cuda") for _ in range(10)]
+    assert np.array_equal(taken.cpu().numpy(), x * 4)
+    assert len(other) == 10
+
+
+def test_pytorch_in_the_same_process_is_not_disturbed(make, rows):
+    torch = pytest.importorskip("torch")
+    runner = make()
     held = torch.arange(10, device="cuda")
     x = rows(7)
-    assert np.array_equal(runner.run({"x": x})["y"], x * 2)
+    assert np.array_equal(runner.run({"x": x})["y"], x * 4)
     assert held.sum().item() == 45
     runner.close()
     assert (held * 2).sum().item() == 90
+
+
+def test_calls_keep_nothing_on_the_gpu(make, rows):
+    runner = make()
+    for count in (900, 900, 900, 5, 5, 5):
+        runner.run({"x": rows(count)})
+    before, slots = free_memory(), len(runner._all)
+    for _ in range(500):
+        list(runner.run_many({"x": rows(count)} for count in (5, 900, 5, 30)))
+        runner.run_on_device({"x": rows(900)})
+    assert before - free_memory() < 8 << 20
+    assert len(runner._all) <= slots + tensorrt.UNDER_WAY
 
 
 def test_the_real_lean_runtime_refuses_a_broken_plan():

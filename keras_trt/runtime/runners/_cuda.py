@@ -1,107 +1,170 @@
-"""The few calls of the CUDA driver that running an engine takes. The driver is there wherever a GPU works."""
+"""What running an engine takes of CUDA: memory, streams, events, graphs. Calls go through `cuda-bindings`."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
-from types import TracebackType
+from types import ModuleType, TracebackType
+from typing import Any
 
 import numpy as np
 
+from keras_trt import _deps
 from keras_trt.engine.gpu import driver
 from keras_trt.errors import RunnerError
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: TensorRT synchronises the whole device on the default stream
-_CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
+_NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING: such events cost less
+_PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: pinned for every GPU
 
 
-def call(name: str, *arguments: object) -> None:
-    """Calls a driver function.
+@functools.cache
+def bindings() -> ModuleType:
+    """NVIDIA's bindings of the CUDA driver.
+
+    Raises:
+        MissingDependencyError: They are not installed.
+    """
+    return _deps.require("cuda.bindings.driver", install="keras-trt[cuda]", why="engines on a GPU")
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Calls a driver function and returns its result.
 
     Raises:
         RunnerError: There is no driver, or the function failed; names both the call and CUDA's error.
     """
-    library = driver()
-    if library is None:
+    cuda = bindings()
+    if driver() is None:
         raise RunnerError("No NVIDIA driver or no GPU was found. Use runner='openvino' on this machine.")
-    code = getattr(library, name)(*arguments)
+    code, *results = getattr(cuda, name)(*arguments)
     if code:
-        text = ctypes.c_char_p()
-        library.cuGetErrorName(code, ctypes.byref(text))
-        raise RunnerError(f"CUDA call {name} failed: {(text.value or b'unknown error').decode()} ({code})")
+        raise RunnerError(f"CUDA call {name} failed: {code.name} ({int(code)})")
+    return results[0] if results else None
 
 
 class Device:
     """The primary context of a GPU, which TensorRT and TensorFlow use too; current inside a `with`."""
 
     def __init__(self, index: int = 0) -> None:
-        call("cuDeviceGet", ctypes.byref(device := ctypes.c_int()), index)
-        self._device = device
-        call("cuDevicePrimaryCtxRetain", ctypes.byref(context := ctypes.c_void_p()), device)
-        self._context = context
+        self.index = index
+        self._device = call("cuDeviceGet", index)
+        self._context = call("cuDevicePrimaryCtxRetain", self._device)
 
     def __enter__(self) -> Device:
-        call("cuCtxPushCurrent_v2", self._context)
+        call("cuCtxPushCurrent", self._context)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+        call("cuCtxPopCurrent")
 
     def close(self) -> None:
         """Gives the context back; the last user's release destroys it."""
-        call("cuDevicePrimaryCtxRelease_v2", self._device)
+        call("cuDevicePrimaryCtxRelease", self._device)
 
 
 class Stream:
     """A queue of work on the current GPU."""
 
     def __init__(self) -> None:
-        call("cuStreamCreate", ctypes.byref(handle := ctypes.c_void_p()), _NON_BLOCKING)
-        self.handle = handle
+        self._stream = call("cuStreamCreate", _NON_BLOCKING)
+        self.handle = int(self._stream)
+
+    def wait(self, event: Event) -> None:
+        """Holds what is queued from now on until the event."""
+        call("cuStreamWaitEvent", self._stream, event.handle, 0)
 
     def synchronize(self) -> None:
         """Waits for the queue to run empty."""
-        call("cuStreamSynchronize", self.handle)
+        call("cuStreamSynchronize", self._stream)
 
     def close(self) -> None:
         """Destroys the stream."""
-        call("cuStreamDestroy_v2", self.handle)
+        call("cuStreamDestroy", self._stream)
+
+
+class Event:
+    """A point in a stream. One that was never recorded counts as passed."""
+
+    def __init__(self) -> None:
+        self.handle = call("cuEventCreate", _NO_TIMING)
+
+    def record(self, stream: Stream) -> None:
+        """Moves it behind all that the stream has queued."""
+        call("cuEventRecord", self.handle, stream.handle)
+
+    def synchronize(self) -> None:
+        """Waits until the stream is there."""
+        call("cuEventSynchronize", self.handle)
+
+    def close(self) -> None:
+        """Destroys the event."""
+        call("cuEventDestroy", self.handle)
 
 
 class Buffer:
-    """Memory on the current GPU."""
+    """Memory on the current GPU, of `size` bytes from `pointer`."""
 
     def __init__(self, size: int) -> None:
-        call("cuMemAlloc_v2", ctypes.byref(pointer := ctypes.c_uint64()), ctypes.c_size_t(size))
-        self.pointer, self.size = pointer, size
-
-    def fill(self, array: np.ndarray, stream: Stream) -> None:
-        """Queues a copy from a contiguous host array, which must live until the stream is synchronised."""
-        source = ctypes.c_void_p(array.ctypes.data)
-        call("cuMemcpyHtoDAsync_v2", self.pointer, source, ctypes.c_size_t(array.nbytes), stream.handle)
-
-    def read(self, array: np.ndarray, stream: Stream) -> None:
-        """Queues a copy into a contiguous host array."""
-        target = ctypes.c_void_p(array.ctypes.data)
-        call("cuMemcpyDtoHAsync_v2", target, self.pointer, ctypes.c_size_t(array.nbytes), stream.handle)
+        self.pointer, self.size = int(call("cuMemAlloc", size)), size
 
     def close(self) -> None:
         """Frees the memory."""
-        call("cuMemFree_v2", self.pointer)
+        call("cuMemFree", self.pointer)
+
+
+class Pinned:
+    """Memory of the host that the GPU copies by itself: twice as fast as other memory, and beside kernels."""
+
+    def __init__(self, size: int) -> None:
+        self.pointer, self.size = int(call("cuMemHostAlloc", size, _PORTABLE)), size
+        self._bytes = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.pointer))
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """The first bytes as an array, not a copy; must not be used after `close`."""
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        return self._bytes[:size].view(dtype).reshape(shape)
+
+    def close(self) -> None:
+        """Frees the memory."""
+        call("cuMemFreeHost", self.pointer)
+
+
+def to_device(target: int, source: int, size: int, stream: Stream) -> None:
+    """Queues a copy from the host, whose memory must stay as it is until then."""
+    if size:
+        call("cuMemcpyHtoDAsync", target, source, size, stream.handle)
+
+
+def to_host(target: int, source: int, size: int, stream: Stream) -> None:
+    """Queues a copy to the host."""
+    if size:
+        call("cuMemcpyDtoHAsync", target, source, size, stream.handle)
 
 
 class Graph:
     """Work recorded once, launched many times for the price of one launch."""
 
-    def __init__(self, stream: Stream, work: Callable[[], None]) -> None:
-        graph, self._exec = ctypes.c_void_p(), ctypes.c_void_p()
-        call("cuStreamBeginCapture_v2", stream.handle, _CAPTURE_THREAD_LOCAL)
+    def __init__(self, work: Callable[[Stream], None]) -> None:
+        """Records what `work` queues on the stream that it is given; nothing runs meanwhile.
+
+        Raises:
+            RunnerError: The work cannot be recorded.
+        """
+        stream = Stream()
         try:
-            work()
+            # Other threads may allocate meanwhile.
+            mode = bindings().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+            call("cuStreamBeginCapture", stream.handle, mode)
+            try:
+                work(stream)
+            finally:
+                graph = call("cuStreamEndCapture", stream.handle)
+            self._exec = call("cuGraphInstantiate", graph, 0)
+            call("cuGraphDestroy", graph)
         finally:
-            call("cuStreamEndCapture", stream.handle, ctypes.byref(graph))
-        call("cuGraphInstantiateWithFlags", ctypes.byref(self._exec), graph, ctypes.c_ulonglong(0))
-        call("cuGraphDestroy", graph)
+            stream.close()
 
     def launch(self, stream: Stream) -> None:
         """Queues the recorded work."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from keras_trt._tensors import TensorSpec, fixed_batch
 from keras_trt.bundle.manifest import Manifest
+from keras_trt.errors import RunnerError
+from keras_trt.runtime.runners.device_array import DeviceArray
 from keras_trt.runtime.runners.lifetime import Lifetime
 
 
@@ -56,6 +59,43 @@ class Runner(ABC):
         Raises:
             RunnerError: The engine failed.
         """
+
+    def run_many(
+        self, batches: Iterable[Mapping[str, np.ndarray]]
+    ) -> Generator[dict[str, np.ndarray], None, None]:
+        """Runs batches in order. A runner on another device may take a few ahead, to copy while it computes.
+
+        Args:
+            batches: The feeds of `run`, batch by batch.
+
+        Yields:
+            The results of `run`, in the same order.
+
+        Raises:
+            RunnerError: The engine failed at a batch; those before it may be lost, the runner stays whole.
+        """
+        for feeds in batches:
+            yield self.run(feeds)
+
+    def run_on_device(self, feeds: Mapping[str, Any]) -> dict[str, DeviceArray]:
+        """Runs one batch, and leaves the results on the GPU.
+
+        Raises:
+            RunnerError: This runner computes on the CPU, or the engine failed.
+        """
+        raise RunnerError(f"{self.name} computes on the CPU: it has no results on a GPU.")
+
+    def device_array(self, value: object) -> DeviceArray | None:
+        """An array on this runner's GPU as one that it takes, without a copy; None for any other object.
+
+        Raises:
+            InputError: An array on a GPU that cannot be taken so.
+        """
+        return None
+
+    def batch_for(self, rows: int) -> int:
+        """The smallest batch of at least so many rows that it takes; `rows` are at most the largest."""
+        return max(rows, self.batch_range[0])
 
     def close(self) -> None:
         """Waits for calls under way, then frees memory and threads. The runner cannot run afterwards.

@@ -1,24 +1,39 @@
-"""Runs a plan on the GPU with TensorRT, its lean runtime, or TensorRT-RTX."""
+"""Runs a plan on the GPU with TensorRT, its lean runtime, or TensorRT-RTX.
+
+A batch passes three stages: copy to the GPU, kernels, copy back. Each has a stream of its own, and a batch on
+its way has a `Slot`: pinned and device memory, execution contexts and recorded graphs. `run_many` keeps a few
+slots under way, so the copies of one batch go beside the kernels of another, and results come in order.
+Threads take a slot each. A slot is free again when its batch is done or has failed; a few are kept.
+
+The contexts of one engine take turns on the compute stream, so they share one memory for activations. The
+plan's optimisation profile is chosen by shape, and a shape that comes again is replayed as a CUDA graph.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import dtype_of
 from keras_trt._tensors import BATCH_AXIS
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners._cuda import Buffer, Device, Graph, Stream
+from keras_trt.runtime.runners.device_array import DeviceArray, device_array, on_gpu
+from keras_trt.runtime.runners.gpu_engine import GpuEngine
 from keras_trt.runtime.runners.lifetime import check_process
+from keras_trt.runtime.runners.profiles import batch_ranges, padded
 from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.slot import Slot
 
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+UNDER_WAY = 3
+"""Batches at a time in `run_many`: one for each stage."""
+_KEPT = 4
+"""Slots that wait for the next call; threads beyond that make their own, and give their memory back."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +41,19 @@ class TensorRTOptions:
     """How an engine is run.
 
     Attributes:
-        cuda_graph: Record the launches of each new input shape once and replay them: less latency for small
-            batches, some memory per shape.
+        cuda_graph: Record the launches of an input shape that comes again, and replay them: less latency for
+            small batches, some memory per shape.
         allow_host_code: Let a version-compatible plan run the code it carries. Only for plans you trust.
         device: The number of the GPU, as CUDA counts them.
     """
 
-    cuda_graph: bool = False
+    cuda_graph: bool = True
     allow_host_code: bool = False
     device: int = 0
 
 
 class TensorRTRunner(Runner):
-    """A plan on the GPU. Device memory is kept between calls and grows with the largest batch seen."""
+    """A plan on the GPU. Memory is kept between calls and grows with the largest batch seen."""
 
     def __init__(
         self,
@@ -57,7 +72,7 @@ class TensorRTRunner(Runner):
             options: See `TensorRTOptions`.
 
         Raises:
-            MissingDependencyError: `module` is not installed.
+            MissingDependencyError: `module` or `cuda-bindings` is not installed.
             EngineError: TensorRT cannot load the plan here.
             RunnerError: No GPU, or the plan is of another model.
         """
@@ -65,131 +80,126 @@ class TensorRTRunner(Runner):
         trt = _trt.load(module, why=f"runner={module!r}")
         check_process(module)
         self.name = module
-        self._device = Device(options.device)
-        self._lock = threading.Lock()  # one context, one set of buffers
-        self._buffers: dict[str, Buffer] = {}
-        self._graphs: dict[Shapes, Graph] = {}
-        self._shapes: Shapes = ()
-        with self._device:
-            self._stream = Stream()
+        self._pool = threading.Lock()
+        self._free: list[Slot] = []
+        self._all: list[Slot] = []
         self._closed = False
+        self._gpu = GpuEngine(
+            trt,
+            plan,
+            options.device,
+            cuda_graph=options.cuda_graph,
+            allow_host_code=options.allow_host_code,
+        )
         try:
-            self._open(trt, plan, options)
             self._check_names(manifest)
+            self._read_ranges(manifest)
         except BaseException:
             self.close()
             raise
-        open_ = [spec.name for spec in manifest.inputs if spec.shape[:1] == (BATCH_AXIS,)]
-        limits = _trt.batch_limits(self._engine, (open_ or [manifest.inputs[0].name])[0])
-        self.batch_range = limits if limits is not None else self.batch_range
-
-    def _open(self, trt: ModuleType, plan: bytes, options: TensorRTOptions) -> None:
-        with self._device:
-            self._engine = _trt.deserialize(trt, plan, allow_host_code=options.allow_host_code)
-            self._context = _trt.create_context(trt, self._engine, cuda_graph=options.cuda_graph)
-        self._record = options.cuda_graph and not _trt.records_graphs_itself(trt)
-        self._dtypes = {name: dtype_of(dtype) for name, dtype in _trt.tensor_dtypes(self._engine).items()}
 
     def _check_names(self, manifest: Manifest) -> None:
         wanted = {spec.name for spec in (*manifest.inputs, *manifest.outputs)}
-        if wanted != set(self._dtypes):
+        if wanted != set(self._gpu.dtypes):
             raise RunnerError(
                 "The plan is not of this model: its tensors differ from the manifest's. "
-                f"Received: {sorted(self._dtypes)}, expected: {sorted(wanted)}"
+                f"Received: {sorted(self._gpu.dtypes)}, expected: {sorted(wanted)}"
             )
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
-        with self.lifetime.use(), self._lock, self._device:
-            shapes = tuple((spec.name, feeds[spec.name].shape) for spec in self.inputs)
-            arrays = {n: np.ascontiguousarray(feeds[n], dtype=self._dtypes[n]) for n, _ in shapes}
-            if shapes != self._shapes:
-                self._set_shapes(shapes)
-            results = {s.name: np.empty(self._shape(s.name), self._dtypes[s.name]) for s in self.outputs}
-            self._place({**arrays, **results})
-            try:
-                for name, array in arrays.items():
-                    self._buffers[name].fill(array, self._stream)
-                self._execute(shapes)
-                for name, array in results.items():
-                    self._buffers[name].read(array, self._stream)
-            finally:  # queued copies use the arrays, which must live until then, also after an error
-                self._stream.synchronize()
-            return results
+    def _read_ranges(self, manifest: Manifest) -> None:
+        self._gpu.read_profiles([spec.name for spec in manifest.inputs])
+        open_ = [spec.name for spec in manifest.inputs if spec.shape[:1] == (BATCH_AXIS,)]
+        self._ranges = batch_ranges(self._gpu.profiles, open_[0]) if open_ else []
+        if self._ranges:
+            self.batch_range = min(low for low, _ in self._ranges), max(high for _, high in self._ranges)
 
-    def _set_shapes(self, shapes: Shapes) -> None:
-        self._shapes = ()
-        for name, shape in shapes:
-            if not self._context.set_input_shape(name, shape):
-                raise RunnerError(
-                    f"TensorRT refused the shape of input `{name}`. Received: {shape}, "
-                    f"the engine takes (min, opt, max): {_trt.profile_shapes(self._engine, name)}"
-                )
-        unknown = self._context.infer_shapes()
-        if unknown:
-            raise RunnerError(
-                f"The engine needs shapes or values for {list(unknown)}, which the bundle does not name."
-            )
-        self._shapes = shapes
+    def batch_for(self, rows: int) -> int:  # noqa: D102
+        return padded(rows, self._ranges) if self._ranges else super().batch_for(rows)
 
-    def _shape(self, name: str) -> tuple[int, ...]:
-        shape = tuple(self._context.get_tensor_shape(name))
-        if min(shape, default=0) < 0:
-            raise RunnerError(
-                f"Output `{name}` has a size that depends on the data: {shape}. Use runner='openvino'."
-            )
-        return shape
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:  # noqa: D102
+        return self._ran(feeds, on_device=False)
 
-    def _place(self, arrays: dict[str, np.ndarray]) -> None:
-        """Sees that every tensor has device memory large enough, and that the engine knows where."""
-        for name, array in arrays.items():
-            size = max(array.nbytes, 1)
-            buffer = self._buffers.get(name)
-            if buffer is not None and buffer.size >= size:
-                continue
-            if buffer is not None:
-                self._forget_graphs()  # they hold the old address
-                del self._buffers[name]  # before the new one, which may be refused
-                buffer.close()
-            buffer = Buffer(size)
-            if not self._context.set_tensor_address(name, buffer.pointer.value):
-                buffer.close()
-                raise RunnerError(f"TensorRT refused the memory of tensor `{name}`.")
-            self._buffers[name] = buffer
+    def run_on_device(self, feeds: Mapping[str, Any]) -> dict[str, DeviceArray]:  # noqa: D102
+        return self._ran(feeds, on_device=True)
 
-    def _execute(self, shapes: Shapes) -> None:
-        if shapes in self._graphs:
-            self._graphs[shapes].launch(self._stream)
-            return
-        self._enqueue()  # also the warm-up that a recording needs: the first run of a shape may allocate
-        if self._record:
-            self._stream.synchronize()
-            self._graphs[shapes] = Graph(self._stream, self._enqueue)
+    def run_many(  # noqa: D102
+        self, batches: Iterable[Mapping[str, Any]]
+    ) -> Generator[dict[str, np.ndarray], None, None]:
+        under_way: deque[Slot] = deque()
+        try:
+            for feeds in batches:
+                if len(under_way) == UNDER_WAY:
+                    yield self._landed(under_way.popleft())
+                under_way.append(self._started(feeds))
+            while under_way:
+                yield self._landed(under_way.popleft())
+        finally:
+            for slot in under_way:  # an error, or nobody asks for the rest
+                self._dropped(slot)
 
-    def _enqueue(self) -> None:
-        with _trt.captured_log() as messages:
-            done = self._context.execute_async_v3(self._stream.handle.value)
-        if not done:
-            raise RunnerError(f"TensorRT failed to run the engine:{_trt.errors(messages)}")
-
-    def _forget_graphs(self) -> None:
-        for graph in self._graphs.values():
-            graph.close()
-        self._graphs.clear()
+    def device_array(self, value: object) -> DeviceArray | None:  # noqa: D102
+        if not on_gpu(value):
+            return None
+        with self.lifetime.use(), self._gpu.device as device:
+            return device_array(value, device.index, self._gpu.compute.handle)
 
     def close(self) -> None:
-        """Frees the engine's memory on the GPU."""
+        """Waits for calls under way, then frees the engine's memory on the GPU."""
         if not self.lifetime.end():
             return
-        with self._lock:
+        with self._pool:
             if self._closed:
                 return
-            with self._device:
-                self._stream.synchronize()
-                self._forget_graphs()
-                self._context = self._engine = None
-                for buffer in self._buffers.values():
-                    buffer.close()
-                self._buffers.clear()
-                self._stream.close()
             self._closed = True
-            self._device.close()
+            with self._gpu.device:
+                self._gpu.drain()
+                for slot in self._all:
+                    slot.close()
+                self._all, self._free = [], []
+            self._gpu.close()
+
+    def _ran(self, feeds: Mapping[str, Any], *, on_device: bool) -> dict[str, Any]:
+        with self.lifetime.use():
+            return self._landed(self._started(feeds, on_device=on_device))
+
+    def _started(self, feeds: Mapping[str, Any], *, on_device: bool = False) -> Slot:
+        with self.lifetime.use(), self._gpu.device:
+            slot = self._take()
+            try:
+                slot.start(feeds, on_device=on_device)
+            except BaseException:
+                self._give_back(slot)
+                raise
+            return slot
+
+    def _landed(self, slot: Slot) -> dict[str, Any]:
+        with self.lifetime.use(), self._gpu.device:
+            try:
+                return slot.finish()
+            finally:
+                self._give_back(slot)
+
+    def _dropped(self, slot: Slot) -> None:
+        if self._closed:  # with all its slots
+            return
+        with self.lifetime.use(), self._gpu.device:
+            slot.drain()
+            self._give_back(slot)
+
+    def _take(self) -> Slot:
+        with self._pool:
+            if self._free:
+                return self._free.pop()
+        names = ([spec.name for spec in specs] for specs in (self.inputs, self.outputs))
+        slot = Slot(self._gpu, *map(tuple, names))
+        with self._pool:
+            self._all.append(slot)
+        return slot
+
+    def _give_back(self, slot: Slot) -> None:
+        with self._pool:
+            if len(self._free) < _KEPT:
+                self._free.append(slot)
+                return
+            self._all.remove(slot)
+        slot.close()

@@ -1,69 +1,357 @@
-"""What the TensorRT runner does with device memory; stand-ins for the memory and the engine."""
+"""What the TensorRT runner does with slots, memory, streams, contexts and graphs.
 
-from types import SimpleNamespace
+The engine is a stand-in and the driver one without a GPU, which runs work as late as it may; tests/gpu has
+the same engine on a real one.
+"""
+
+import threading
 
 import numpy as np
 import pytest
 
-from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners import tensorrt
-
-
-class Memory:
-    """A buffer of a card with 1000 bytes."""
-
-    def __init__(self, size):
-        if size > 1000:
-            raise RunnerError("CUDA call cuMemAlloc_v2 failed: CUDA_ERROR_OUT_OF_MEMORY (2)")
-        self.size, self.freed, self.pointer = size, 0, SimpleNamespace(value=id(self))
-
-    def close(self):
-        self.freed += 1
+from keras_trt.errors import EngineError, InputError, RunnerError
+from keras_trt.runtime import EngineModel
+from keras_trt.runtime.runners import _cuda, contexts, tensorrt
+from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+from tests.runtime.runners.fake_cuda import FakeCuda
+from tests.runtime.runners.stand_in import bundle_of, stand_in, use
 
 
 @pytest.fixture
-def runner(monkeypatch):
-    monkeypatch.setattr(tensorrt, "Buffer", Memory)
-    made = object.__new__(tensorrt.TensorRTRunner)
-    made._buffers, made._graphs, made.placed, made.accepts = {}, {}, {}, True
-
-    def set_tensor_address(name, pointer):
-        made.placed[name] = pointer
-        return made.accepts
-
-    made._context = SimpleNamespace(set_tensor_address=set_tensor_address)
+def cuda(monkeypatch):
+    made = FakeCuda()
+    monkeypatch.setattr(_cuda, "bindings", lambda: made)
+    monkeypatch.setattr(_cuda, "driver", lambda: made)
     return made
 
 
-def place(runner, size):
-    runner._place({"x": np.zeros(size, "uint8")})
+@pytest.fixture
+def make(cuda, monkeypatch, tmp_path):
+    """Makes runners, which must leave nothing behind."""
+    made = []
+
+    def make(outputs="y", *, cuda_graph=True, device=0, **options):
+        make.trt = use(monkeypatch, stand_in(names="x" + outputs, **options))
+        make.bundle = bundle_of(tmp_path / str(len(made)), outputs)
+        options = TensorRTOptions(cuda_graph=cuda_graph, device=device)
+        made.append(TensorRTRunner(b"plan", make.bundle.manifest, options=options))
+        return made[-1]
+
+    yield make
+    for runner in made:
+        runner.close()
+    assert (cuda.used, cuda.pinned, cuda.retained) == (0, 0, 0)
+    assert not any((cuda.events, cuda.memory, cuda.streams, cuda.graphs))
 
 
-def test_memory_that_was_freed_for_a_refused_allocation_is_not_used_again(runner):
-    place(runner, 100)
-    first = runner._buffers["x"]
+@pytest.fixture
+def rows(rng):
+    return lambda count: rng.normal(size=(count, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_rows_go_to_the_gpu_and_come_back(make, rows, cuda_graph):
+    runner = make(cuda_graph=cuda_graph)
+    for count in (1, 5, 1000, 5, 5, 5, 1, 1000, 1, 5):  # memory grows, then is used again
+        x = rows(count)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_many_batches_come_in_order_and_right(make, rows, cuda_graph):
+    runner = make(cuda_graph=cuda_graph)
+    batches = [rows(count) for count in (4, 4, 4, 4, 9, 4, 4, 100, 4, 1, 4, 4)]
+    given = [{"x": x.copy()} for x in batches]
+
+    def feeds():
+        for feed in given:
+            yield feed
+            feed["x"][...] = np.nan  # the caller uses the array for something else
+
+    results = [result["y"] for result in runner.run_many(feeds())]
+    assert [len(y) for y in results] == [len(x) for x in batches]
+    for x, y in zip(batches, results, strict=True):
+        assert np.array_equal(y, x * 4)
+
+
+def test_a_few_batches_are_under_way_before_the_first_is_waited_for(make, rows):
+    runner, asked = make(), []
+    results = runner.run_many({"x": asked.append(i) or rows(2)} for i in range(10))
+    next(results)
+    assert len(asked) == tensorrt.UNDER_WAY + 1
+    results.close()
+
+
+def test_a_failing_batch_leaves_a_working_runner(make, rows):
+    runner = make()
+    make.trt.engine.fails = lambda shape: shape[0] == 7
+    for _ in range(10):
+        results = runner.run_many({"x": rows(count)} for count in (2, 2, 7, 2))
+        with pytest.raises(RunnerError, match="TensorRT failed to run the engine"):
+            list(results)
+    x = rows(2)
+    assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+    assert len(runner._all) == len(runner._free) <= tensorrt.UNDER_WAY
+
+
+def test_an_error_of_the_source_and_an_early_end_leave_no_slot_out(make, rows):
+    runner = make()
+
+    def source():
+        yield {"x": rows(2)}
+        yield {"x": rows(2)}
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        list(runner.run_many(source()))
+    results = runner.run_many({"x": rows(2)} for _ in range(9))
+    next(results)
+    results.close()
+    assert len(runner._all) == len(runner._free) <= tensorrt.UNDER_WAY + 1
+
+
+def test_closing_beside_an_unfinished_generator_frees_all(make, rows):
+    runner = make()
+    results = runner.run_many({"x": rows(2)} for _ in range(9))
+    next(results)
+    runner.close()
+    with pytest.raises(RunnerError, match="The engine is closed"):
+        next(results)
+
+
+def test_threads_do_not_mix_their_rows(make, rng):
+    runner, wrong = make(), []
+    data = [rng.normal(size=(20 + seed, 3)).astype(np.float32) for seed in range(8)]
+
+    def work(x):
+        for i in range(25):
+            feeds = [{"x": x + i}, {"x": x - i}]
+            results = runner.run_many(feeds) if i % 2 else map(runner.run, feeds)
+            if not all(np.array_equal(r["y"], f["x"] * 4) for r, f in zip(results, feeds, strict=True)):
+                wrong.append(len(x))
+
+    threads = [threading.Thread(target=work, args=(x,)) for x in data]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+    assert len(runner._all) == len(runner._free) <= tensorrt._KEPT, "what many threads needed is given back"
+
+
+def test_contexts_share_the_memory_for_activations(make, rows):
+    runner = make()
+    list(runner.run_many({"x": rows(2)} for _ in range(9)))
+    made = make.trt.engine.contexts
+    assert len(made) > 3
+    assert len({context.memory for context in made if context.memory}) == 1
+
+
+def test_a_shape_that_comes_again_is_recorded_once(make, rows):
+    runner = make()
+    for _ in range(6):
+        x = rows(4)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+    runner.run({"x": rows(3)})
+    assert make.trt.engine.enqueued == [(4, 3)] * 3 + [(3, 3)], "a launch, one to warm up, the recording"
+    runner.run({"x": rows(4000)})  # moves the memory: what was recorded is void
+    x = rows(4)
+    assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+    assert len(make.trt.engine.enqueued) == 7, "recorded anew"
+
+
+def test_only_the_shapes_used_last_keep_their_graphs(make, rows, cuda):
+    runner = make()
+    runner.run({"x": rows(50)})
+    for count in range(1, 2 * contexts.KEPT):
+        for _ in range(3):
+            x = rows(count)
+            assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+    assert len(cuda.graphs) == contexts.KEPT
+
+
+def test_an_engine_that_cannot_be_recorded_is_launched(make, rows, cuda):
+    runner, cuda.refuse_capture = make(), True
+    for _ in range(4):
+        x = rows(4)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+    assert not cuda.graphs
+    assert len(make.trt.engine.enqueued) == 5, "one attempt"
+
+
+def test_the_profile_is_chosen_by_shape(make, rows):
+    runner = make(profiles=((1, 1, 1), (8, 16, 32), (8, 64, 64)))
+    assert runner.batch_range == (1, 64)
+    for count, profile in ((1, 0), (8, 1), (30, 1), (33, 2), (64, 2)):
+        x = rows(count)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+        used = [c for c in make.trt.engine.contexts if c.shape == x.shape]
+        assert {c.active_optimization_profile for c in used} == {profile}
+    with pytest.raises(
+        RunnerError, match=r"does not take these shapes. Received: \{'x': \(3, 3\)\}.*\(1, 3\)"
+    ):
+        runner.run({"x": rows(3)})
+
+
+def test_predict_pads_to_the_next_profile_and_splits_at_the_largest(make, rows):
+    runner = make(profiles=((1, 1, 1), (8, 16, 32)))
+    model = EngineModel(make.bundle, runner)
+    for count in (1, 3, 8, 33, 70, 67):
+        x = rows(count)
+        assert np.array_equal(model.predict(x, batch_size=50, verbose=0), x * 4)
+        assert np.array_equal(model(x), x * 4)
+
+
+def test_predict_of_many_batches_with_and_without_callbacks(make, rows):
+    runner = make()
+    model = EngineModel(make.bundle, runner)
+    x, seen = rows(100), []
+
+    class Watch:
+        def __getattr__(self, name):
+            return lambda *a, **k: seen.append((name, *a[:1])) if "batch" in name else None
+
+    assert np.array_equal(model.predict(x, batch_size=30, verbose=0), x * 4)
+    assert np.array_equal(model.predict(x, batch_size=30, verbose=0, callbacks=[Watch()]), x * 4)
+    hooks = [f"on_predict_batch_{end}" for end in ("begin", "end")]
+    assert seen == [(hook, step) for step in range(4) for hook in hooks]
+
+
+def test_an_output_whose_size_depends_on_the_data(make, rows):
+    runner = make("yz")
+    for count in (5, 40, 40, 40, 3):
+        x = rows(count)
+        found = runner.run({"x": x})
+        assert np.array_equal(found["y"], x * 4)
+        assert np.array_equal(found["z"], x[x[:, 0] > 0])
+    nothing = -np.abs(rows(4))
+    assert runner.run({"x": nothing})["z"].shape == (0, 3)
+
+
+def test_refused_memory_leaves_a_working_runner(make, rows, cuda):
+    runner = make()
+    x = rows(10)
+    runner.run({"x": x})
+    cuda.limit = cuda.used + 1000
+    for _ in range(3):
+        with pytest.raises(RunnerError, match="cuMemAlloc failed: CUDA_ERROR_OUT_OF_MEMORY"):
+            runner.run({"x": rows(10_000)})
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
     with pytest.raises(RunnerError, match="OUT_OF_MEMORY"):
-        place(runner, 5000)
-    place(runner, 50)
-    assert first.freed == 1
-    assert not runner._buffers["x"].freed
-    assert runner.placed["x"] == runner._buffers["x"].pointer.value
+        list(runner.run_many({"x": rows(60)} for _ in range(3)))
+    assert np.array_equal(runner.run({"x": x})["y"], x * 4)
 
 
-def test_memory_that_the_engine_refuses_is_given_back_and_not_kept(runner):
-    runner.accepts = False
-    with pytest.raises(RunnerError, match="refused the memory of tensor `x`"):
-        place(runner, 100)
-    assert runner._buffers == {}
-    runner.accepts = True
-    place(runner, 50)
-    assert runner._buffers["x"].size == 50
+def test_memory_refused_to_an_output_of_open_size_is_named(make, rows, cuda):
+    runner = make("yz")
+    x = np.abs(rows(10))
+    runner.run({"x": x})
+    cuda.limit, big = cuda.used + 2500, np.abs(rows(100))
+    with pytest.raises(RunnerError, match="OUT_OF_MEMORY"):
+        runner.run({"x": big})
+    cuda.limit = 1 << 26
+    assert np.array_equal(runner.run({"x": big})["z"], big)
 
 
-def test_recorded_graphs_go_before_the_memory_that_they_use(runner):
-    place(runner, 100)
-    first, seen = runner._buffers["x"], []
-    runner._graphs = {(): SimpleNamespace(close=lambda: seen.append(first.freed))}
-    place(runner, 200)
-    assert seen == [0]
-    assert (first.freed, runner._graphs) == (1, {})
+def test_a_refused_engine_leaves_nothing(make, cuda, monkeypatch):
+    cuda.limit = 100
+    with pytest.raises(RunnerError, match="OUT_OF_MEMORY"):
+        make()
+    assert (cuda.used, cuda.retained) == (0, 0)
+
+
+def test_a_broken_plan_says_what_tensorrt_logged(make, cuda):
+    manifest = make() and make.bundle.manifest
+    with pytest.raises(EngineError, match=r"cannot load the plan here:\n  the plan is broken"):
+        TensorRTRunner(b"brok", manifest)
+
+
+def test_a_plan_of_another_model_is_named(make, tmp_path):
+    make()
+    other = bundle_of(tmp_path / "other", "yz").manifest
+    with pytest.raises(RunnerError, match=r"not of this model.*\['x', 'y'\], expected: \['x', 'y', 'z'\]"):
+        TensorRTRunner(b"plan", other)
+
+
+def test_close_waits_and_use_after_it_is_an_error(make, rows):
+    runner, inside, go = make(), threading.Event(), threading.Event()
+
+    def feeds():
+        yield {"x": rows(2)}
+
+    engine = make.trt.engine
+    engine.fails = lambda shape: inside.set() or not go.wait(10)
+    x, found = rows(2), []
+    user = threading.Thread(target=lambda: found.append(runner.run({"x": x})["y"]))
+    user.start()
+    assert inside.wait(10)
+    closer = threading.Thread(target=runner.close)
+    closer.start()
+    closer.join(0.05)
+    assert closer.is_alive()
+    go.set()
+    user.join()
+    closer.join()
+    assert np.array_equal(found[0], x * 4)
+    with pytest.raises(RunnerError, match="The engine is closed"):
+        runner.run({"x": x})
+    with pytest.raises(RunnerError, match="The engine is closed"):
+        next(runner.run_many(feeds()))
+
+
+def test_another_gpu_is_taken_by_its_number(make, rows, cuda):
+    runner = make(device=1)
+    seen = set()
+    alloc = cuda.cuMemAlloc
+    cuda.cuMemAlloc = lambda size: seen.add(cuda.stack.all[-1]) or alloc(size)
+    runner.run({"x": rows(2)})
+    assert seen == {1}
+    assert cuda.stack.all == [], "the caller's context is as it was"
+
+
+def test_results_stay_on_the_gpu_where_asked(make, rows, cuda):
+    runner = make("yz")
+    x = rows(6)
+    found = [runner.run_on_device({"x": x}) for _ in range(3)]
+    runner.run({"x": rows(6)})
+    for result in found:
+        assert np.array_equal(result["y"].numpy(), x * 4)
+        assert np.array_equal(result["z"].numpy(), x[x[:, 0] > 0])
+    before = cuda.used
+    size = found[0]["y"].nbytes
+    del found[1:], result
+    assert cuda.used <= before - size, "given back with the last reference"
+    y = found[0].pop("y")
+    runner.close()
+    assert np.array_equal(y.numpy(), x * 4), "also after the engine"
+
+
+def test_results_of_parts_of_batches_do_not_stay_on_the_gpu(make, rows):
+    runner = make(profiles=((4, 8, 8),))
+    model = EngineModel(make.bundle, runner)
+    x = rows(8)
+    assert np.array_equal(model.predict_on_batch(x, on_device=True).numpy(), x * 4)
+    for count in (3, 9):
+        with pytest.raises(InputError, match=f"Received: {count} rows; the engine takes 4 to 8"):
+            model.predict_on_batch(rows(count), on_device=True)
+
+
+def test_a_thousand_calls_keep_nothing(make, rows, cuda):
+    runner = make()
+
+    def held():
+        return (
+            cuda.used,
+            cuda.pinned,
+            len(cuda.memory),
+            len(cuda.events),
+            len(cuda.graphs),
+            len(cuda.streams),
+        )
+
+    for count in (9, 9, 9, 5, 5, 5):
+        runner.run({"x": rows(count)})
+    before = held()
+    for i in range(1000):
+        runner.run({"x": rows(5 if i % 3 else 9)})
+    assert held() == before
