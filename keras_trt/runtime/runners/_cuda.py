@@ -25,7 +25,10 @@ def bindings() -> ModuleType:
 
     Raises:
         MissingDependencyError: They are not installed.
+        RunnerError: There is no driver.
     """
+    if driver() is None:
+        raise RunnerError("No NVIDIA driver or no GPU was found. Use runner='openvino' on this machine.")
     return _deps.require("cuda.bindings.driver", install="keras-trt[cuda]", why="engines on a GPU")
 
 
@@ -35,10 +38,7 @@ def call(name: str, *arguments: Any) -> Any:
     Raises:
         RunnerError: There is no driver, or the function failed; names both the call and CUDA's error.
     """
-    cuda = bindings()
-    if driver() is None:
-        raise RunnerError("No NVIDIA driver or no GPU was found. Use runner='openvino' on this machine.")
-    code, *results = getattr(cuda, name)(*arguments)
+    code, *results = getattr(bindings(), name)(*arguments)
     if code:
         raise RunnerError(f"CUDA call {name} failed: {code.name} ({int(code)})")
     return results[0] if results else None
@@ -71,9 +71,11 @@ class Stream:
         self._stream = call("cuStreamCreate", _NON_BLOCKING)
         self.handle = int(self._stream)
 
-    def wait(self, event: Event) -> None:
-        """Holds what is queued from now on until the event."""
-        call("cuStreamWaitEvent", self._stream, event.handle, 0)
+    def follow(self, other: Stream, event: Event) -> None:
+        """Holds what is queued from now on until all that `other` has queued is done; `event` marks that."""
+        if other is not self:
+            event.record(other)
+            call("cuStreamWaitEvent", self._stream, event.handle, 0)
 
     def synchronize(self) -> None:
         """Waits for the queue to run empty."""

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners._cuda import Buffer, Event, Pinned, to_device, to_host
+from keras_trt.runtime.runners._cuda import Buffer, Event, Pinned, Stream, to_device, to_host
 from keras_trt.runtime.runners.contexts import Contexts
 from keras_trt.runtime.runners.device_array import DeviceArray, own_array
 from keras_trt.runtime.runners.gpu_engine import GpuEngine
+from keras_trt.runtime.runners.host_copy import copy_into
 from keras_trt.runtime.runners.open_output import OpenOutput
 from keras_trt.runtime.runners.profiles import Shape
 
 Feed = np.ndarray | DeviceArray
+_SMALL = 1 << 16
 
 
 class Slot:
@@ -59,21 +61,20 @@ class Slot:
         staged = {name: self._stage(name, feeds[name]) for name in self._inputs if name not in given}
         addresses = {**given, **{name: self._device[name].pointer for name in staged}}
         addresses |= self._placed({n: s for n, s in self._shapes.items() if n not in open_}, on_device)
+        into, out = self._copy_streams(staged)
         for name, size in staged.items():
-            to_device(self._device[name].pointer, self._host[name].pointer, size, gpu.copy_in)
-        self._arrived.record(gpu.copy_in)
+            to_device(self._device[name].pointer, self._host[name].pointer, size, into)
         allocators = {name: output.allocator for name, output in open_.items()}
         with gpu.lock:
-            gpu.compute.wait(self._arrived)
+            gpu.compute.follow(into, self._arrived)
             self._launch(shapes, addresses, allocators, record=not (given or on_device or open_))
-            self._computed.record(gpu.compute)
+            out.follow(gpu.compute, self._computed)
         if open_:
-            self._computed.synchronize()  # the shapes are known then
+            out.synchronize()  # the shapes are known then
             self._shapes |= {name: self._settled(name, on_device) for name in open_}
-        gpu.copy_out.wait(self._computed)
         if not on_device:
-            self._fetch()
-        self._done.record(gpu.copy_out)
+            self._fetch(out)
+        self._done.record(out)
 
     def finish(self) -> dict[str, Any]:
         """Waits for the batch.
@@ -90,9 +91,10 @@ class Slot:
             own, self._own = self._own, {}
             return {name: own[name] for name in self._shapes}
         dtypes = self._gpu.dtypes
-        return {
-            name: self._host[name].array(shape, dtypes[name]).copy() for name, shape in self._shapes.items()
-        }
+        results = {name: np.empty(shape, dtypes[name]) for name, shape in self._shapes.items()}
+        for name, result in results.items():
+            copy_into(result, self._host[name].array(result.shape, result.dtype))
+        return results
 
     def drain(self) -> None:
         """Waits until nothing touches the memory of this slot any more."""
@@ -126,7 +128,7 @@ class Slot:
         size = int(np.prod(array.shape, dtype=np.int64)) * dtype.itemsize
         self._reserve(name, size)
         self._reserve_host(name, size)
-        self._host[name].array(array.shape, dtype)[...] = array
+        copy_into(self._host[name].array(array.shape, dtype), array)
         return size
 
     def _placed(self, shapes: Mapping[str, Shape], on_device: bool) -> dict[str, int]:
@@ -177,8 +179,14 @@ class Slot:
             self._reserve_host(name, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
         return shape
 
-    def _fetch(self) -> None:
+    def _copy_streams(self, staged: Mapping[str, int]) -> tuple[Stream, Stream]:
+        """Where copies are queued: small ones take less time than the step from one stream to another."""
+        sizes = [*staged.values(), *(host.size for host in self._host.values())]
+        gpu = self._gpu
+        return (gpu.compute, gpu.compute) if max(sizes, default=0) <= _SMALL else (gpu.copy_in, gpu.copy_out)
+
+    def _fetch(self, stream: Stream) -> None:
         for name, shape in self._shapes.items():
             size = int(np.prod(shape, dtype=np.int64)) * self._gpu.dtypes[name].itemsize
             memory = self._open[name].result()[1] if name in self._open else self._device[name]
-            to_host(self._host[name].pointer, memory.pointer, size, self._gpu.copy_out)
+            to_host(self._host[name].pointer, memory.pointer, size, stream)
