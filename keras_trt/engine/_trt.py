@@ -184,6 +184,8 @@ def refit(trt: ModuleType, engine: Any, onnx_path: Path) -> bytes:
     Raises:
         EngineError: The weights are not those that the engine lacks.
     """
+    if not hasattr(trt, "OnnxParserRefitter"):
+        raise EngineError(f"{trt.__name__} {version(trt)} cannot put weights into a plan: it reads no ONNX")
     with captured_log() as messages:
         refitter = trt.Refitter(engine, logger(trt))
         parser_refitter = trt.OnnxParserRefitter(refitter, logger(trt))

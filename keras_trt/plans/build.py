@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_trt import _deps
-from keras_trt._arguments import check_one_of, check_verbose
+from keras_trt._arguments import check_one_of, check_path, check_verbose
 from keras_trt._disk import full_disk
 from keras_trt._say import say
 from keras_trt.bundle.manifest import PlanStamp
@@ -25,7 +25,7 @@ from keras_trt.engine import (
     plan_for,
 )
 from keras_trt.engine.targets import targets_of
-from keras_trt.errors import BundleError, EngineError
+from keras_trt.errors import BundleError, EngineError, InputError
 from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan
 from keras_trt.plans.cache import PlanCache, cache_folder
 from keras_trt.plans.key import same_build
@@ -71,7 +71,12 @@ def build(
     check_config(config)
     check_verbose(verbose)
     target = None if into is None else PlanCache(cache_folder(into, "into"))
-    found = read_bundle(bundle, plans=False)
+    found = read_bundle(check_path(bundle, "bundle"), plans=False)
+    if target is not None and target.folder.resolve().is_relative_to(found.path.resolve()):
+        raise InputError(
+            "`into` must be a folder outside of the bundle; without `into` the plan goes into the bundle. "
+            f"Received: {str(into)!r}"
+        )
     kinds = _kinds(engine)
     not_built = {
         kind: why for kind in _trt.KINDS if kind not in kinds and (why := _unbuildable(kind, engine))
@@ -134,7 +139,10 @@ def _kept(request: _Request, target: PlanCache | None) -> tuple[BuiltPlan, list[
         return _in_cache(request, target, [])
     why = can_add(request.bundle)
     if why is None:
-        return _in_bundle(request)
+        try:
+            return _in_bundle(request)
+        except OSError as e:
+            why = f"the bundle's lock cannot be had ({e})"
     return _in_cache(request, PlanCache(plan_cache_folder()), [f"The plan is kept in the plan cache: {why}."])
 
 

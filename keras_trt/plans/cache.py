@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,11 @@ class PlanCache:
         folder = self.folder_of(manifest)
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            yield
-            return
-        with locked(folder / f"{kind}.lock", waiting=lambda: _waiting(manifest, folder)):
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(folder / f"{kind}.lock", lambda: _waiting(manifest, folder)))
+            except OSError as e:
+                LOGGER.debug("The plan cache `%s` has no lock: %s", folder, e)
             yield
 
 

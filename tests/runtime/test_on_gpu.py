@@ -180,6 +180,26 @@ def test_a_plan_for_another_gpu_is_built_with_the_options_of_the_bundles_own(pat
     assert loaded(path).reason == "the cached plan fits this machine"
 
 
+@pytest.mark.parametrize("config", [{"an_option_of_later": 1}, {"profiles": 3}, {"dla_core": 0}])
+def test_options_that_cannot_be_had_here_are_left_out(path, gpu, config, monkeypatch):
+    bundle = read_bundle(path)
+    stamp = plan_of(bundle.onnx_path, config=build.EngineConfig(compute_capabilities="SM86")).stamp
+    (path / "plans").mkdir()
+    (path / stamp.file).write_bytes(b"anew")
+    plans = (dataclasses.replace(stamp, config=config),)
+    write_manifest(path, dataclasses.replace(bundle.manifest, plans=plans))
+    real = build.build_plan
+
+    def build_plan(onnx_path, **options):
+        if options["config"].dla_core is not None:
+            raise EngineError("this machine has 0 DLA cores")
+        return real(onnx_path, **options)
+
+    monkeypatch.setattr(build, "build_plan", build_plan)
+    assert loaded(path).plan == b"anew"
+    assert [options["config"].stamped() for options in gpu.calls] == [{}]
+
+
 def test_falling_back_is_one_line_of_warning_that_says_why(path, gpu, caplog):
     gpu.data = b"broken"
     with caplog.at_level(logging.INFO, "keras_trt"):

@@ -10,7 +10,7 @@ from keras_trt.engine import Audit, Plan, build
 from keras_trt.engine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, MissingDependencyError
 from keras_trt.runtime import on_gpu, select
-from keras_trt.runtime.on_gpu import misfit
+from keras_trt.runtime.misfit import misfit
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
 from keras_trt.runtime.select import select_runner
