@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_trt._arguments import check_mapping, check_one_of, check_path, wrong_argument
+from keras_trt.engine.cache_folder import folder_named
 from keras_trt.engine.profile import sizes_of
 
 
@@ -58,7 +59,7 @@ def choice(value: Any, allowed: tuple[str, ...], name: str) -> str | None:
 
 def timing_cache(value: Any) -> bool | str:
     if isinstance(value, str | os.PathLike):
-        return str(check_path(value, "timing_cache").expanduser())
+        return str(folder_named(check_path(value, "timing_cache"), "timing_cache"))
     if isinstance(value, bool):
         return value
     raise wrong_argument("timing_cache", "True, False, or the path of a folder", value)

@@ -24,10 +24,11 @@ from keras_trt.engine import (
     plan_cache_folder,
     plan_for,
 )
+from keras_trt.engine.cache_folder import folder_named
 from keras_trt.engine.targets import targets_of
 from keras_trt.errors import BundleError, EngineError, InputError
 from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan
-from keras_trt.plans.cache import PlanCache, cache_folder
+from keras_trt.plans.cache import PlanCache
 from keras_trt.plans.key import same_build
 from keras_trt.plans.report import BuildReport, BuiltPlan, built_plan
 
@@ -70,7 +71,7 @@ def build(
     check_one_of(engine, ("auto", *_trt.KINDS), "engine")
     check_config(config)
     check_verbose(verbose)
-    target = None if into is None else PlanCache(cache_folder(into, "into"))
+    target = None if into is None else PlanCache(folder_named(check_path(into, "into"), "into"))
     found = read_bundle(check_path(bundle, "bundle"), plans=False)
     if target is not None and target.folder.resolve().is_relative_to(found.path.resolve()):
         raise InputError(

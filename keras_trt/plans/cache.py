@@ -21,6 +21,7 @@ from keras_trt._say import LOGGER
 from keras_trt._swap import replaced_file
 from keras_trt.bundle.manifest import Manifest, PlanStamp, plan_stamp
 from keras_trt.engine import Plan, plan_cache_folder
+from keras_trt.engine.cache_folder import folder_named
 from keras_trt.errors import BundleError, InputError
 from keras_trt.plans.key import graph_key, plan_key
 
@@ -110,24 +111,22 @@ class PlanCache:
 def cache_of(cache: Any) -> PlanCache | None:
     """The cache that an argument names: None is the user's own, False none, or the path of a folder.
 
+    A user without a home, as in some containers, has none unless `KERAS_TRT_CACHE` names it.
+
     Raises:
         InputError: It is something else, or names a file.
     """
     if cache is False:
         return None
     if cache is None:
-        return PlanCache(plan_cache_folder())
+        try:
+            return PlanCache(plan_cache_folder())
+        except InputError as e:
+            LOGGER.info("Plans that are built are not kept: %s", e)
+            return None
     if isinstance(cache, bool):
         raise InputError(f"`cache` must be None, False or the path of a folder. Received: {cache!r}")
-    return PlanCache(cache_folder(cache, "cache"))
-
-
-def cache_folder(value: Any, name: str) -> Path:
-    """The path of a folder that is there or can be made."""
-    folder = check_path(value, name).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"`{name}` must be the path of a folder. Received: '{folder}', which is a file")
-    return folder
+    return PlanCache(folder_named(check_path(cache, "cache"), "cache"))
 
 
 def _read_stamp(path: Path, manifest: Manifest) -> PlanStamp:

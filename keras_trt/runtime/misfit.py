@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from keras_trt.bundle.manifest import PlanStamp
 
@@ -36,10 +36,16 @@ def misfit(
         return f"it was built for {'/'.join(stamp.compute_capabilities)}, this GPU is {compute_capability}"
     if stamp.version_compatible and not allow_host_code:
         return "it carries code (version compatible), which runs only with allow_host_code=True"
-    later = stamp.version_compatible and Version(version) > Version(stamp.version)
-    if stamp.version != version and not later:
+    if stamp.version != version and not (stamp.version_compatible and _is_later(version, stamp.version)):
         return f"it was built by version {stamp.version}, installed is {version}"
     return None
+
+
+def _is_later(version: str, than: str) -> bool:
+    try:
+        return Version(version) > Version(than)
+    except InvalidVersion:
+        return False
 
 
 def _runs_on(stamp: PlanStamp, compute_capability: str) -> bool:

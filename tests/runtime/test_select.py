@@ -41,6 +41,7 @@ HERE = {
         ({"version_compatible": True}, {"version": "1.6", "allow_host_code": True}, "installed is 1.6"),
         ({"config": {"hardware_compatibility": "ampere_plus"}}, {"compute_capability": "SM90"}, None),
         ({"config": {"hardware_compatibility": "ampere_plus"}}, {"compute_capability": "SM75"}, "is SM75"),
+        ({"version_compatible": True, "version": "?"}, {"allow_host_code": True}, "by version ?"),
         ({"config": {"an_option_of_later": 1}}, {}, None),
     ],
 )
