@@ -10,7 +10,12 @@ import numpy as np
 
 from keras_trt._tensors import TensorSpec, fixed_batch
 from keras_trt.bundle.manifest import Manifest
+from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import Lifetime
+
+
+class ProfileError(RunnerError):
+    """The engine was not built for inputs of these sizes."""
 
 
 class Runner(ABC):

@@ -16,7 +16,7 @@ from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners._cuda import Buffer, Device, Graph, Stream
 from keras_trt.runtime.runners.lifetime import check_process
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.runner import ProfileError, Runner
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -120,7 +120,7 @@ class TensorRTRunner(Runner):
         self._shapes = ()
         for name, shape in shapes:
             if not self._context.set_input_shape(name, shape):
-                raise RunnerError(
+                raise ProfileError(
                     f"TensorRT refused the shape of input `{name}`. Received: {shape}, "
                     f"the engine takes (min, opt, max): {_trt.profile_shapes(self._engine, name)}"
                 )
