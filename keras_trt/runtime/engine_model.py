@@ -58,8 +58,9 @@ def load(
         device: The number of the GPU, as CUDA counts them.
         cache: Where a plan that is built here is kept for the next `load`: a folder, None for the one that
             `KERAS_TRT_CACHE` names or else the user's cache folder, or False for nowhere.
-        check: On a CPU, try the runner on the few rows that the bundle carries and take its fastest setting,
-            else the next runner, that computes them right. False takes the first one that loads.
+        check: Try the runner on the few rows that the bundle carries, and take its fastest setting, else the
+            next runner, that computes them right; an engine on the GPU that is wrong is built again with
+            TensorRT's simplest kernels. False takes the first one that loads.
         verbose: 1 prints what was chosen and why; 0 is quiet.
         cuda_graph: Replay recorded CUDA graphs: less latency for small batches on the GPU.
         allow_host_code: Let a version-compatible plan run the code it carries. Only for bundles you trust.
