@@ -322,8 +322,8 @@ def test_a_wrong_engine_is_built_again_without_what_may_be_wrong_in_it(path, gpu
     runner = load(path, verbose=0).runner
     assert runner.plan == b"right"
     assert runner.reason == (
-        "the bundle holds no plan; tensorrt_rtx (built anew for SM89) computes it wrongly: output 'y' is 50.0% "
-        "off, 3.00% is allowed; built anew with its simplest kernels for SM89"
+        "the bundle holds no plan; tensorrt_rtx (built anew for SM89) computes it wrongly: output 'y' is "
+        "50.0% off, 3.00% is allowed; built anew with its simplest kernels for SM89"
     )
     first, second = (options["config"] for options in gpu.calls)
     assert first.differences() == {"compute_capabilities": ["SM89"]}
