@@ -15,7 +15,6 @@ import argparse
 import gc
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ import numpy as np
 from benchmarks.hub_nets import build, data, shapes
 from benchmarks.hub_newer import NETS
 from benchmarks.hub_page import document
+from benchmarks.rows import rows_of_children
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "hub.json"
@@ -224,21 +224,11 @@ def first_line(error: Exception) -> str:
 
 def run_all(names: list[str]) -> Iterator[Row]:
     """The results, from a process of their own; a class that ends it fails, and the rest gets another one."""
-    waiting = list(names)
-    while waiting:
-        command = [sys.executable, "-m", "benchmarks.hub", "--child", *waiting]
-        with tempfile.TemporaryFile("w+") as errors:
-            child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
-            assert child.stdout is not None
-            for line in child.stdout:
-                waiting.pop(0)
-                yield json.loads(line)
-            if child.wait() == 0:
-                return
-            errors.seek(0)
-            last = " ".join(errors.read().strip().splitlines()[-1:])
-        error = f"the process ended with code {child.returncode}: {last}"
-        yield {"name": waiting.pop(0), "failed": "process", "error": error, "seconds": 0.0}
+
+    def failed(name: str, why: str) -> Row:
+        return {"name": name, "failed": "process", "error": why, "seconds": 0.0}
+
+    return rows_of_children(["benchmarks.hub", "--child"], names, failed)
 
 
 def main() -> None:

@@ -16,8 +16,6 @@ import gc
 import importlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -30,6 +28,7 @@ import numpy as np
 from benchmarks.layer_cases import CASES
 from benchmarks.layer_nets import KERASES, Case, build, data, layer_of, public_layers
 from benchmarks.layer_page import document
+from benchmarks.rows import rows_of_children
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "layers.json"
@@ -155,21 +154,12 @@ def _forget(keras_name: str) -> None:
 
 def run_all(keras_name: str, names: list[str]) -> Iterator[Row]:
     """The results, from a process of their own; a case that ends it fails, and the rest gets another one."""
-    waiting = list(names)
-    while waiting:
-        command = [sys.executable, "-m", "benchmarks.layers", "--child", keras_name, *waiting]
-        with tempfile.TemporaryFile("w+") as errors:
-            child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
-            assert child.stdout is not None
-            for line in child.stdout:
-                waiting.pop(0)
-                yield json.loads(line)
-            if child.wait() == 0:
-                return
-            errors.seek(0)
-            last = errors.read().strip().splitlines()[-1:]
-        row = {"keras": keras_name, "name": waiting.pop(0), "float": FAILS, "int8": "", "seconds": 0.0}
-        yield row | {"error": f"the process ended with code {child.returncode}: {' '.join(last)}"}
+
+    def failed(name: str, why: str) -> Row:
+        row = {"keras": keras_name, "name": name, "float": FAILS, "int8": "", "seconds": 0.0}
+        return row | {"error": why}
+
+    return rows_of_children(["benchmarks.layers", "--child", keras_name], names, failed)
 
 
 def main() -> None:

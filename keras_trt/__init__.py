@@ -109,7 +109,17 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(_HOMES.get(name, f"{__name__}.{name}"))
+    try:
+        home = importlib.import_module(_HOMES.get(name, f"{__name__}.{name}"))
+    except ModuleNotFoundError as e:
+        if e.name is None or e.name.partition(".")[0] == __name__:
+            raise
+        from keras_trt.errors import MissingDependencyError
+
+        raise MissingDependencyError(
+            f"`keras_trt.{name}` needs `{e.name}`, which is not installed. Training and export need more "
+            "packages than prediction: pip install 'keras-trt[keras]'"
+        ) from e
     return getattr(home, name) if name in _HOMES else home
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from keras_trt.errors import InputError
 
 
-def wrong_argument(name: str, rule: str, received: Any) -> InputError:
+def wrong_argument(name: str, rule: str, received: object) -> InputError:
     """The error for an argument that breaks a rule."""
     return InputError(f"`{name}` must be {rule}. Received: {received!r}")
 
 
-def check_boolean(value: Any, name: str) -> bool:
+def check_boolean(value: object, name: str) -> bool:
     """True or False, numpy's too."""
     if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
         return bool(value)
@@ -28,19 +28,19 @@ def check_count(value: Any, name: str) -> None:
         raise wrong_argument(name, "None or a whole number >= 1", value)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     number = hasattr(value, "__index__") and not isinstance(value, bool | type)
     return number and getattr(value, "shape", ()) == ()
 
 
-def check_one_of(value: Any, allowed: Collection[Any], name: str) -> Any:
+def check_one_of(value: object, allowed: Collection[Any], name: str) -> Any:
     """One of a few values, of the same type: 1 is not True, and an array is none of them."""
     if any(type(value) is type(one) and value == one for one in allowed):
         return value
     raise wrong_argument(name, f"one of {list(allowed)}", value)
 
 
-def check_names(value: Any, allowed: tuple[str, ...], name: str) -> tuple[str, ...]:
+def check_names(value: object, allowed: tuple[str, ...], name: str) -> tuple[str, ...]:
     """`"auto"`, which is all of some names; None, which is none; or a tuple or list of them."""
     if isinstance(value, str) and value == "auto":
         return allowed
@@ -51,39 +51,39 @@ def check_names(value: Any, allowed: tuple[str, ...], name: str) -> tuple[str, .
     raise wrong_argument(name, f"'auto', None, or a tuple of names out of {list(allowed)}", value)
 
 
-def check_verbose(value: Any, name: str = "verbose") -> None:
+def check_verbose(value: object, name: str = "verbose") -> None:
     """How much Keras users let a function say."""
     known = value in (0, 1, 2) if _is_whole(value) else isinstance(value, bool)
     if not known and not (isinstance(value, str) and value == "auto"):
         raise wrong_argument(name, "'auto', 0, 1 or 2", value)
 
 
-def check_text(value: Any, name: str) -> str:
+def check_text(value: object, name: str) -> str:
     """A text that is not empty."""
     if not isinstance(value, str) or not value:
         raise wrong_argument(name, "a text", value)
     return value
 
 
-def check_path(value: Any, name: str = "path") -> Path:
+def check_path(value: object, name: str = "path") -> Path:
     """A path as text or `os.PathLike`."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise wrong_argument(name, "a path", value)
-    found = os.fspath(value)
-    if not isinstance(found, str):
+    path = os.fspath(value)
+    if not isinstance(path, str):
         raise wrong_argument(name, "a path, as text", value)
-    if "\0" in found:
+    if "\0" in path:
         raise wrong_argument(name, "a path without null characters", value)
-    return Path(found)
+    return Path(path)
 
 
-def check_function(value: Any, name: str, *, optional: bool = True) -> None:
+def check_function(value: object, name: str, *, optional: bool = True) -> None:
     """Something that can be called; None where it may be left out."""
     if not callable(value) and not (optional and value is None):
         raise wrong_argument(name, "a function", value)
 
 
-def check_mapping(value: Any, name: str) -> dict[str, Any]:
+def check_mapping(value: object, name: str) -> dict[str, Any]:
     """A dict with names as keys; None is an empty one."""
     if value is None:
         return {}

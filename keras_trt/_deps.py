@@ -34,19 +34,19 @@ def require(module: str, *, install: str, minimum: str | None = None, why: str =
     """
     needed_by = f" (needed by {why})" if why else ""
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ImportError as e:
         raise MissingDependencyError(
             f"`{module}` cannot be imported{needed_by}: {e}. Install it with: pip install '{install}'"
         ) from e
     if minimum is not None:
-        version = getattr(found, "__version__", None) or _distribution_version(module)
+        version = getattr(imported, "__version__", None) or _distribution_version(module)
         if version is not None and Version(version.split("-")[0]) < Version(minimum):
             raise MissingDependencyError(
                 f"`{module}` {version} is too old{needed_by}; {minimum} or newer is needed. "
                 f"Upgrade with: pip install -U '{install}'"
             )
-    return found
+    return imported
 
 
 def _distribution_version(module: str) -> str | None:

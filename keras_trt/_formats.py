@@ -56,8 +56,8 @@ def float_type(precision: str) -> str:
         >>> float_type("int8+fp16"), float_type("fp8")
         ('fp16', 'float32')
     """
-    part = precision.rsplit("+", maxsplit=1)[-1]
-    return part if part in FLOATS else "float32"
+    float_name = precision.rsplit("+", maxsplit=1)[-1]
+    return float_name if float_name in FLOATS else "float32"
 
 
 def is_quantized(precision: str) -> bool:
@@ -71,9 +71,5 @@ def is_quantized(precision: str) -> bool:
 
 
 def rounds_in_bfloat16(precision: str) -> bool:
-    """Whether a graph mixes quantised numbers with bfloat16, which no CPU runner computes rightly."""
+    """Whether a graph mixes quantised numbers with bfloat16, which CPUs compute in float32."""
     return is_quantized(precision) and float_type(precision) == "bf16"
-
-
-FOR_CPUS = "Run it on a GPU, or export with precision='int8' or 'int8+fp16' for CPUs."
-"""What to do about such a graph where there is no GPU."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 
 _MANY = 5_000
+_LARGE = 2**24
 
 
 def free_graph(operations: int) -> None:
@@ -18,3 +20,20 @@ def free_graph(operations: int) -> None:
     """
     if operations >= _MANY:
         gc.collect()
+
+
+def give_back(used: int) -> None:
+    """Returns memory that is free, but still held by the C library, to the system; where that can be asked.
+
+    Weights of some megabytes each leave hundreds of megabytes with glibc.
+
+    Args:
+        used: About how many bytes were used; few are not worth the time.
+    """
+    if used < _LARGE:
+        return
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # other C libraries; Windows
+        return
+    trim(0)

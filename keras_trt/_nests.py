@@ -31,19 +31,19 @@ def map_nest(
 
 def leaves_of(nest: Nest) -> Iterator[Any]:
     """The leaves of a nest, in order."""
-    found: list[Any] = []
-    map_nest(lambda leaf, _: found.append(leaf), nest)
-    return iter(found)
+    leaves: list[Any] = []
+    map_nest(lambda leaf, _: leaves.append(leaf), nest)
+    return iter(leaves)
 
 
 def zip_nests(names: Nest, nest: Nest) -> Iterator[tuple[str, Any]]:
     """(name, leaf) pairs of a nest of names and a nest of the same structure; dicts pair up by key."""
     if isinstance(names, dict):
         by_key = {str(k): v for k, v in nest.items()}
-        for key, part in names.items():
-            yield from zip_nests(part, by_key[key])
+        for key, child in names.items():
+            yield from zip_nests(child, by_key[key])
     elif isinstance(names, list | tuple):
-        for part, value in zip(names, nest, strict=True):
-            yield from zip_nests(part, value)
+        for child, value in zip(names, nest, strict=True):
+            yield from zip_nests(child, value)
     else:
         yield names, nest

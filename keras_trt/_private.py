@@ -15,7 +15,7 @@ _DISTRIBUTIONS = {"tf_keras": "tf-keras", "tensorflow_model_optimization": "tens
 _ABSENT = object()
 
 
-def private(obj: Any, name: str, package: str) -> Any:
+def private(obj: object, name: str, package: str) -> Any:
     """An attribute that every release so far has had.
 
     Args:

@@ -43,7 +43,7 @@ def attributes_replaced() -> Iterator[Callable[[Any, str, Any], None]]:
     """
     with alone(), ExitStack() as undo:
 
-        def replace(obj: Any, name: str, value: Any) -> None:
+        def replace(obj: object, name: str, value: object) -> None:
             # Noted before it is done: Ctrl-C may come in between.
             undo.callback(_put_back, obj, name, vars(obj).get(name, _ABSENT))
             object.__setattr__(obj, name, value)
@@ -51,7 +51,7 @@ def attributes_replaced() -> Iterator[Callable[[Any, str, Any], None]]:
         yield replace
 
 
-def _put_back(obj: Any, name: str, before: Any) -> None:
+def _put_back(obj: object, name: str, before: object) -> None:
     if before is not _ABSENT:
         object.__setattr__(obj, name, before)
     else:

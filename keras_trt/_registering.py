@@ -26,10 +26,10 @@ class _Waiting(MetaPathFinder):
         if name not in _KERASES:
             return None
         for finder in list(sys.meta_path):
-            found = None if finder is self else finder.find_spec(name, path, target)
-            if found is not None:
-                _after(found.loader, name)
-                return found
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                _after(spec.loader, name)
+                return spec
         return None
 
 

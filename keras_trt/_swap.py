@@ -60,10 +60,10 @@ def replaced_file(target: Path) -> Iterator[Path]:
 def identity(folder: Path) -> tuple[int, int] | None:
     """Tells a folder from another one put in its place; None where there is none."""
     try:
-        found = folder.stat()
+        status = folder.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_ctime_ns
+    return status.st_ino, status.st_ctime_ns
 
 
 def swap_in(folder: Path, target: Path, *, overwrite: bool) -> None:
@@ -184,10 +184,10 @@ def _beside_of(target: Path, role: str, digits: int | None = None) -> list[Path]
     """The folders beside `target` that are named as `_beside` names them; others may be the user's."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.{role}-[0-9a-f]{f'{{{digits}}}' if digits else '+'}")
     try:
-        found = [entry for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]
+        siblings = [entry for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]
     except OSError:  # there is no such folder, or it cannot be read
         return []
-    return [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
+    return [Path(entry.path) for entry in siblings if entry.is_dir(follow_symlinks=False)]
 
 
 def _lock(folder: Path) -> int | None:

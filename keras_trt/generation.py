@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from keras_trt._arguments import check_count, check_function, check_mapping, check_text, wrong_argument
 from keras_trt._keras import function_model as functions
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt.errors import ModelError
 
@@ -25,8 +26,8 @@ _STEP = ("token_ids", "cache", "cache_update_index")
 
 
 def function_model(
-    model: Model, function: Callable[..., Any], inputs: Mapping[str, Any], *, name: str | None = None
-) -> Any:
+    model: Model, function: Callable[..., Any], inputs: Mapping[str, object], *, name: str | None = None
+) -> Model:
     """A model that computes another function of a model than its `call`: an encoder, a step of a decoder.
 
     Args:
@@ -61,7 +62,7 @@ def function_model(
     return functions.function_model(flavor, model, function, specs, check_text(name, "name"))
 
 
-def prefill_model(model: Model, max_length: int, *, cache: Any = None) -> Any:
+def prefill_model(model: Model, max_length: int, *, cache: object = None) -> Model:
     """The first step of generating: a prompt in, the first new token's logits and a filled cache out.
 
     Args:
@@ -91,7 +92,7 @@ def prefill_model(model: Model, max_length: int, *, cache: Any = None) -> Any:
     return functions.function_model(flavor, model, function, inputs, "prefill")
 
 
-def step_model(model: Model, max_length: int, *, cache: Any = None) -> Any:
+def step_model(model: Model, max_length: int, *, cache: object = None) -> Model:
     """One step of generating: the newest token and the cache in, the next token's logits and the cache out.
 
     Args:
@@ -121,7 +122,7 @@ def step_model(model: Model, max_length: int, *, cache: Any = None) -> Any:
     return functions.function_model(flavor, model, partial(_step, flavor.tf, specs), inputs, "step")
 
 
-def _prefill(tf: Any, specs: Nest, model: Any, token_ids: Any, padding_mask: Any) -> dict[str, Any]:
+def _prefill(tf: ModuleType, specs: Nest, model: Any, token_ids: Any, padding_mask: Any) -> dict[str, Any]:
     rows, given = tf.shape(token_ids)[0], tf.not_equal(padding_mask, 0)
     empty = map_nest(lambda spec, _: tf.zeros([rows, *spec.shape[1:]], spec.dtype), specs)
     takes_mask = "padding_mask" in inspect.signature(model.call_with_cache).parameters
@@ -132,28 +133,28 @@ def _prefill(tf: Any, specs: Nest, model: Any, token_ids: Any, padding_mask: Any
 
 
 def _step(
-    tf: Any, specs: Nest, model: Model, token_ids: Any, cache: Any, cache_update_index: Any
+    tf: ModuleType, specs: Nest, model: Model, token_ids: Any, cache: object, cache_update_index: Any
 ) -> dict[str, Any]:
     logits, cache = _call(tf, specs, model, token_ids, cache, cache_update_index[0])
     return {"logits": logits[:, 0], "next_cache": cache}
 
 
 def _call(
-    tf: Any, specs: Nest, model: Any, token_ids: Any, cache: Any, index: Any, **options: Any
+    tf: Any, specs: Nest, model: Any, token_ids: Any, cache: object, index: Any, **options: object
 ) -> tuple[Any, Any]:
     """Logits and cache; the cache leaves as it comes, in mixed precision too."""
     mixed = model.compute_dtype != model.variable_dtype
 
-    def computed(tensor: Any, _: Any) -> Any:
+    def computed(tensor: Any, _: object) -> Any:
         usual = mixed and tensor.dtype == model.variable_dtype
         return tf.cast(tensor, model.compute_dtype) if usual else tensor
 
-    logits, *_, found = model.call_with_cache(token_ids, map_nest(computed, cache), index, **options)
+    logits, *_, written = model.call_with_cache(token_ids, map_nest(computed, cache), index, **options)
     types = iter(spec.dtype for spec in leaves_of(specs))
-    return logits, map_nest(lambda tensor, _: tf.cast(tensor, next(types)), found)
+    return logits, map_nest(lambda tensor, _: tf.cast(tensor, next(types)), written)
 
 
-def _checked(model: Model, max_length: Any, cache: Any) -> tuple[Flavor, Nest]:
+def _checked(model: Model, max_length: Any, cache: object) -> tuple[Flavor, Nest]:
     """The model's Keras, and the specs of its cache with an open batch."""
     flavor = check_model(model)
     if max_length is None:
@@ -167,11 +168,11 @@ def _checked(model: Model, max_length: Any, cache: Any) -> tuple[Flavor, Nest]:
             + ("none at all." if takes is None else f"its own takes {takes}.")
             + " Write the step as a function of the model and pass it to `generation.function_model`."
         )
-    found = _built(flavor, model, max_length) if cache is None else cache
-    return flavor, map_nest(partial(_spec, flavor, model), found)
+    template = _built(flavor, model, max_length) if cache is None else cache
+    return flavor, map_nest(partial(_spec, flavor, model), template)
 
 
-def _spec(flavor: Flavor, model: Any, tensor: Any, _: str | None) -> Any:
+def _spec(flavor: Flavor, model: Any, tensor: Tensor, _: str | None) -> Any:
     if not (hasattr(tensor, "shape") and hasattr(tensor, "dtype") and len(tensor.shape)):
         raise wrong_argument("cache", "an array or a nest of arrays, (1, ...) each", tensor)
     dtype = flavor.tf.as_dtype(tensor.dtype).name

@@ -69,9 +69,9 @@ def two_in_two_out() -> onnx.ModelProto:
     )
 
 
-def sequence_model() -> onnx.ModelProto:
+def sequence_model(seed: int = 0) -> onnx.ModelProto:
     """y = x @ w: x is (batch, time, 4), y is (batch, time, 2)."""
-    weight = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    weight = np.random.default_rng(seed).normal(size=(4, 2)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="dense/matmul")]
     return model_of(nodes, {"x": ["batch", "time", 4]}, {"y": ["batch", "time", 2]}, {"w": weight})
 

@@ -11,6 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 FILES = sorted(TESTS.rglob("*.py"))
 PACKAGE = TESTS.parent / "keras_trt"
+MODULES = sorted(PACKAGE.rglob("*.py"))
 GENERATORS = {"default_rng", "RandomState", "Generator", "Random"}
 
 
@@ -122,3 +123,59 @@ def test_a_test_stands_where_its_subject_does_or_is_listed(path):
 
 def test_what_is_listed_exists():
     assert [entry for entry in CROSS_CUTTING if not (TESTS / entry).exists()] == []
+
+
+# Names that say only that there is something. What is it: a path, a product, a weight's format, a batch?
+SAY_NOTHING = {
+    "found",
+    "kept",
+    "said",
+    "job",
+    "jobs",
+    "part",
+    "parts",
+    "forms",
+    "stuff",
+    "thing",
+    "things",
+    "tmp",
+}
+# Public arguments, which stay as they are.
+PUBLIC_NAMES = {("quantize/calibrators.py", "kept")}
+
+
+def bound_names(source: str) -> set[str]:
+    """What a module binds: variables, arguments, attributes it sets, functions and classes."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_name_says_what_it_holds(path):
+    module = path.relative_to(PACKAGE).as_posix()
+    empty = {name for name in bound_names(path.read_text()) if name.lstrip("_").lower() in SAY_NOTHING}
+    assert {(module, name) for name in empty} <= PUBLIC_NAMES, f"{module}: {sorted(empty)} say nothing"
+
+
+@pytest.mark.parametrize(
+    "source,names",
+    [
+        ("found = 1", {"found"}),
+        ("for part in x: ...", {"part"}),
+        ("def f(kept): ...", {"f", "kept"}),
+        ("class A:\n    def parts(self):\n        self._found = found", {"A", "parts", "self", "_found"}),
+        ("lambda job: job.part", {"job"}),
+        ("f(form=path.parts)", set()),
+    ],
+)
+def test_bound_names_are_seen(source, names):
+    assert bound_names(source) == names

@@ -69,7 +69,7 @@ MAY_IMPORT = {
     # A model that TF-MOT has quantised becomes one of `quantize` before it is pruned or fused.
     "prune": _QUANTIZED,
     "fuse": _QUANTIZED,
-    "models": _QUANTIZED | {"quantize", "prune"},
+    "models": _QUANTIZED | {"quantize", "prune", "runtime"},
     "callbacks": _MODELS,
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.copying.copy_model import copy_model
-from keras_trt._keras.types import Layer, Model, Variable
+from keras_trt._keras.types import Layer, M, Model, Variable
 from keras_trt._names import unique
 
 
@@ -36,11 +36,11 @@ class Flavor:
 
         return tensorflow
 
-    def is_layer(self, obj: Any) -> bool:
+    def is_layer(self, obj: object) -> bool:
         """Whether `obj` is a layer (or a model) of this Keras."""
         return isinstance(obj, self.keras.layers.Layer)
 
-    def is_model(self, obj: Any) -> bool:
+    def is_model(self, obj: object) -> bool:
         """Whether `obj` is a model of this Keras."""
         return isinstance(obj, self.keras.Model)
 
@@ -53,7 +53,7 @@ class Flavor:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError
 
-    def writes_layers(self, model_class: Any) -> bool:
+    def writes_layers(self, model_class: object) -> bool:
         """Whether the config of such a functional model holds its layers' configs, as Keras's own does.
 
         A subclass with a `get_config` or a constructor of its own makes its layers anew.
@@ -97,7 +97,7 @@ class Flavor:
             yield path, child
             yield from self._walk(child, f"{path}/", seen, taken)
 
-    def clone(self, model: Model) -> Any:
+    def clone(self, model: M) -> M:
         """A new model, not compiled, with the same classes, names and weights; nothing is shared.
 
         Raises:
@@ -113,7 +113,7 @@ class Flavor:
         """Context in which weights and sub-layers may be added to a layer that is already built."""
         raise NotImplementedError
 
-    def makers(self, layer_class: Any) -> list[str]:
+    def makers(self, layer_class: object) -> list[str]:
         """Names of the methods after which a layer may have new sub-layers, beside its construction."""
         raise NotImplementedError
 
@@ -133,14 +133,26 @@ class Flavor:
         strategy = getattr(model, "distribute_strategy", None)
         return nullcontext() if strategy is None else strategy.scope()
 
-    def forget_sublayers(self, layer: Layer, sublayers: list[Any]) -> None:
+    def forget_sublayers(self, layer: Layer, sublayers: list[object]) -> None:
         """Takes sub-layers out of a layer's tracking; call inside `unlocked`."""
         raise NotImplementedError
 
     def add_state(
-        self, layer: Layer, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
     ) -> Any:
         """A float32 weight, of one value at first, that agrees across replicas of a strategy."""
+        initializer = self.keras.initializers.Constant(value)
+        return layer.add_weight(
+            name=name,
+            shape=shape,
+            dtype="float32",
+            initializer=initializer,
+            trainable=trainable,
+            **self.state_options(),
+        )
+
+    def state_options(self) -> dict[str, Any]:
+        """What `add_weight` is told for a weight that is never cast and agrees across replicas."""
         raise NotImplementedError
 
     def raw(self, variable: Variable) -> Any:
@@ -160,7 +172,7 @@ class Flavor:
         """Whether the layer that runs now was called for training."""
         raise NotImplementedError
 
-    def checkpoint_with(self, layer: Layer, name: str, part: Any) -> None:
+    def checkpoint_with(self, layer: Layer, name: str, child: object) -> None:
         """Makes `tf.train.Checkpoint` store a part of a layer, where Keras does not."""
 
     def __repr__(self) -> str:

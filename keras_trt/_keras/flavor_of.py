@@ -5,13 +5,19 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from keras_trt._deps import require
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import ModelError
 
 
 @functools.cache
 def keras3() -> Flavor:
-    """The Keras 3 flavour; imports Keras."""
+    """The Keras 3 flavour; imports Keras.
+
+    Raises:
+        MissingDependencyError: Keras or TensorFlow is not installed.
+    """
+    _require("keras")
     from keras_trt._keras.keras3 import Keras3
 
     return Keras3()
@@ -19,13 +25,18 @@ def keras3() -> Flavor:
 
 @functools.cache
 def legacy() -> Flavor:
-    """The tf_keras flavour; imports tf_keras."""
+    """The tf_keras flavour; imports tf_keras.
+
+    Raises:
+        MissingDependencyError: tf_keras or TensorFlow is not installed.
+    """
+    _require("tf_keras")
     from keras_trt._keras.legacy import LegacyKeras
 
     return LegacyKeras()
 
 
-def flavor_of(obj: Any) -> Flavor:
+def flavor_of(obj: object) -> Flavor:
     """The flavour of a model, a layer or a layer class, read off its class.
 
     Raises:
@@ -78,3 +89,8 @@ def check_model(model: Any) -> Flavor:
             "`model.build(input_shape)`, or give its first layer a `keras.Input(shape)`."
         )
     return flavor
+
+
+def _require(keras: str) -> None:
+    for package in ("tensorflow", keras):
+        require(package, install="keras-trt[keras]", why="Keras models and layers")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._names import unique
 from keras_trt._nests import Nest
 from keras_trt.errors import ModelError
@@ -15,7 +15,7 @@ from keras_trt.errors import ModelError
 
 def function_model(
     flavor: Flavor, model: Model, function: Callable[..., Any], inputs: dict[str, Nest], name: str
-) -> Any:
+) -> Model:
     """A functional model that computes `function(model, **inputs)`.
 
     Args:
@@ -33,7 +33,7 @@ def function_model(
         dtype = flavor.tf.as_dtype(spec.dtype).name
         return keras.Input(tuple(shape), batch_size=rows, dtype=dtype, name=unique(key, taken))
 
-    def output(tensor: Any, key: str) -> Any:
+    def output(tensor: Tensor, key: str) -> Any:
         return keras.layers.Activation("linear", autocast=False, name=unique(key, taken))(tensor)
 
     symbols = {key: _with_paths(symbol, nest, key) for key, nest in inputs.items()}
@@ -44,15 +44,15 @@ def function_model(
 def _with_paths(function: Callable[[Any, str], Any], nest: Nest, path: str) -> Nest:
     """The nest with `function(leaf, path)` for each leaf; paths are keys and places, as `cache_0_1`."""
     if isinstance(nest, dict):
-        return {key: _with_paths(function, part, _join(path, key)) for key, part in nest.items()}
+        return {key: _with_paths(function, child, _join(path, key)) for key, child in nest.items()}
     if isinstance(nest, list | tuple):
-        mapped = [_with_paths(function, part, _join(path or "output", i)) for i, part in enumerate(nest)]
+        mapped = [_with_paths(function, child, _join(path or "output", i)) for i, child in enumerate(nest)]
         return tuple(mapped) if isinstance(nest, tuple) else mapped
     return function(nest, path or "output")
 
 
-def _join(path: str, part: Any) -> str:
-    return f"{path}_{part}" if path else str(part)
+def _join(path: str, key: object) -> str:
+    return f"{path}_{key}" if path else str(key)
 
 
 @functools.cache
@@ -60,12 +60,12 @@ def _layer_class(flavor: Flavor) -> Any:
     class FunctionOfModel(flavor.keras.layers.Layer):  # type: ignore[name-defined]
         """Computes a function of a model that it holds."""
 
-        def __init__(self, model: Model, function: Callable[..., Any], **options: Any) -> None:
+        def __init__(self, model: Model, function: Callable[..., Any], **options: object) -> None:
             super().__init__(autocast=False, **options)
             self.model = model
             self.function = function
 
-        def build(self, input_shape: Any) -> None:
+        def build(self, input_shape: object) -> None:
             """The model has its weights already."""
             self.built = True
 

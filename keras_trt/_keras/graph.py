@@ -133,7 +133,7 @@ def _node(
     )
 
 
-def _constants(flavor: Flavor, arguments: Any, reads: list[Any]) -> tuple[Shape, ...]:
+def _constants(flavor: Flavor, arguments: object, reads: list[Any]) -> tuple[Shape, ...]:
     """Shapes of the numbers and arrays among the arguments of a call, the tensors it reads left out."""
     read = {id(tensor) for tensor in reads}
     values = [value for value in flavor.tf.nest.flatten(arguments) if id(value) not in read]

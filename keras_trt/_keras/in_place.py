@@ -1,4 +1,4 @@
-"""Changes to a live model: all or nothing, and compiled steps made anew."""
+"""Changes to a live model: all or nothing, and what follows from them made anew."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ def in_place(flavor: Flavor, model: Model) -> Iterator[Any]:
 
 def trace_anew(flavor: Flavor, model: Model) -> None:
     """Makes a model's compiled steps, and the `tf.function`s in it, follow what its layers do now."""
-    for part in (model, *(layer for _, layer in flavor.walk(model))):
-        forget_traces(part)
-        if flavor.is_model(part):
-            flavor.rebuild_steps(part)  # a nested model may have been compiled on its own
+    for traced in (model, *(layer for _, layer in flavor.walk(model))):
+        forget_traces(traced)
+        if flavor.is_model(traced):
+            flavor.rebuild_steps(traced)  # a nested model may have been compiled on its own
+
+
+def renew_derived(flavor: Flavor, model: Model) -> None:
+    """Makes layers compute with the weights they hold now; call it after `set_weights`.
+
+    A Normalization that has been adapted computes with constants made from its weights.
+    """
+    for layer in (model, *(layer for _, layer in flavor.walk(model))):
+        if isinstance(layer, flavor.keras.layers.Normalization):
+            layer.finalize_state()

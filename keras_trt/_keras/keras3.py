@@ -83,35 +83,23 @@ class Keras3(Flavor):
             if locked:
                 tracker.lock()
 
-    def makers(self, layer_class: Any) -> list[str]:
+    def makers(self, layer_class: object) -> list[str]:
         return ["_post_build"]  # runs after `build`, whose own signature Keras inspects
 
-    def forget_sublayers(self, layer: Any, sublayers: list[Any]) -> None:
+    def forget_sublayers(self, layer: Any, sublayers: list[object]) -> None:
         layer._layers[:] = [other for other in layer._layers if all(other is not s for s in sublayers)]
 
-    def add_state(
-        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
-    ) -> Any:
-        options: dict[str, Any] = {}
-        if "aggregation" in inspect.signature(self.keras.layers.Layer.add_weight).parameters:
-            options["aggregation"] = "mean"
-        return layer.add_weight(
-            name=name,
-            shape=shape,
-            dtype="float32",
-            initializer=self.keras.initializers.Constant(value),
-            trainable=trainable,
-            autocast=False,
-            **options,
-        )
+    def state_options(self) -> dict[str, Any]:
+        takes = inspect.signature(self.keras.layers.Layer.add_weight).parameters
+        return {"autocast": False, **({"aggregation": "mean"} if "aggregation" in takes else {})}
 
     def is_training(self) -> bool:
         from keras.src.backend.common import global_state
 
         return bool(getattr(global_state.get_global_attribute("current_call_ctx"), "training", None))
 
-    def checkpoint_with(self, layer: Any, name: str, part: Any) -> None:
-        layer._track_trackable(part, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
+    def checkpoint_with(self, layer: Any, name: str, child: object) -> None:
+        layer._track_trackable(child, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
 
     def raw(self, variable: Variable) -> Any:
         if not isinstance(variable, self.keras.Variable):

@@ -68,21 +68,12 @@ class LegacyKeras(Flavor):
         late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
         return late if default else ["build", *late]
 
-    def forget_sublayers(self, layer: Layer, sublayers: list[Any]) -> None:
+    def forget_sublayers(self, layer: Layer, sublayers: list[object]) -> None:
         """Deleting the attribute is enough here."""
 
-    def add_state(
-        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
-    ) -> Any:
-        return layer.add_weight(
-            name=name,
-            shape=shape,
-            dtype="float32",
-            initializer=self.keras.initializers.Constant(value),
-            trainable=trainable,
-            aggregation=self.tf.VariableAggregation.MEAN,  # replicas agree after every step, not when saved
-            experimental_autocast=False,
-        )
+    def state_options(self) -> dict[str, Any]:
+        # Replicas agree after every step, not when saved.
+        return {"experimental_autocast": False, "aggregation": self.tf.VariableAggregation.MEAN}
 
     def is_training(self) -> bool:
         from tf_keras.src.engine import base_layer_utils

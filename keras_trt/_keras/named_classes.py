@@ -31,7 +31,7 @@ _KINDS = (  # what a file may name by module and class: things that compute, not
 
 
 def find_layer_class(
-    flavor: Flavor, module: str, name: str, registered: str, custom: Mapping[str, Any]
+    flavor: Flavor, module: str, name: str, registered: str, custom: Mapping[str, object]
 ) -> type:
     """The layer class that a file describes.
 
@@ -48,16 +48,16 @@ def find_layer_class(
     Raises:
         ModelError: There is no such layer class here.
     """
-    found = _given(flavor, (registered, name.rsplit(".", maxsplit=1)[-1]), custom)
-    if found is None:
+    cls = _given(flavor, (registered, name.rsplit(".", maxsplit=1)[-1]), custom)
+    if cls is None:
         _bring(flavor, module)
-        found = _given(flavor, (registered,), custom) or _defined(module, name)
-    if not (isinstance(found, type) and issubclass(found, flavor.keras.layers.Layer)):
+        cls = _given(flavor, (registered,), custom) or _defined(module, name)
+    if not (isinstance(cls, type) and issubclass(cls, flavor.keras.layers.Layer)):
         raise _unknown("layer class", f"{module}.{name}", name.rsplit(".", maxsplit=1)[-1])
-    return found
+    return cls
 
 
-def check_names(flavor: Flavor, config: Any, custom: Mapping[str, Any], *, safe_mode: bool) -> None:
+def check_names(flavor: Flavor, config: object, custom: Mapping[str, object], *, safe_mode: bool) -> None:
     """Makes sure that Keras will find everything a config names, so that it looks nowhere else.
 
     Args:
@@ -84,7 +84,7 @@ def check_names(flavor: Flavor, config: Any, custom: Mapping[str, Any], *, safe_
             raise _unknown(what, f"{module}.{name}", registered if isinstance(registered, str) else name)
 
 
-def entries(config: Any) -> Iterator[dict[str, Any]]:
+def entries(config: object) -> Iterator[dict[str, Any]]:
     """Every JSON object inside JSON data, itself included; nesting of any depth."""
     left = [config]
     while left:
@@ -100,26 +100,26 @@ def _known(flavor: Flavor, module: str, name: str, *, function: bool, safe_mode:
     root = module.split(".", maxsplit=1)[0]
     own = root in flavor.packages
     if function and (own or module == "builtins"):
-        return any(hasattr(getattr(flavor.keras, part, None), name) for part in _FUNCTIONS)
+        return any(hasattr(getattr(flavor.keras, namespace, None), name) for namespace in _FUNCTIONS)
     if own:
         _bring(flavor, module)
         # The classes that tf_keras makes for layers of a SavedModel bear the name of its own module.
         return function or module not in sys.modules or _defined(module, name) is not None
     if root.startswith("keras"):  # tf_keras looks for `tf_keras...` in its place
         return False
-    found = _defined(module, name)
-    if function or not isinstance(found, type):
-        return found is not None and not safe_mode
-    return issubclass(found, (*_kinds(flavor), flavor.tf.TypeSpec))
+    defined = _defined(module, name)
+    if function or not isinstance(defined, type):
+        return defined is not None and not safe_mode
+    return issubclass(defined, (*_kinds(flavor), flavor.tf.TypeSpec))
 
 
-def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, Any]) -> Any:
+def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, object]) -> Any:
     """What is in `custom` under one of the names, else what is registered under one."""
     texts = [name for name in names if isinstance(name, str)]
     for look_up in (custom.get, flavor.keras.saving.get_registered_object):
-        found = next(filter(None, map(look_up, texts)), None)
-        if found is not None:
-            return found
+        given = next(filter(None, map(look_up, texts)), None)
+        if given is not None:
+            return given
     return None
 
 
@@ -133,18 +133,18 @@ def _bring(flavor: Flavor, module: str) -> None:
 def _defined(module: str, name: str) -> Any:
     """What an imported module has under a qualified name; looked up without running its `__getattr__`."""
     try:
-        return reduce(lambda owner, part: vars(owner)[part], name.split("."), sys.modules[module])
+        return reduce(lambda owner, attribute: vars(owner)[attribute], name.split("."), sys.modules[module])
     except (KeyError, TypeError):
         return None
 
 
 def _kinds(flavor: Flavor) -> Iterator[type]:
     for kind in _KINDS:
-        found: Any = flavor.keras
-        for part in kind.split("."):
-            found = getattr(found, part, None)
-        if isinstance(found, type):
-            yield found
+        owner: Any = flavor.keras
+        for attribute in kind.split("."):
+            owner = getattr(owner, attribute, None)
+        if isinstance(owner, type):
+            yield owner
 
 
 def _unknown(what: str, full_name: str, key: str) -> ModelError:

@@ -96,7 +96,7 @@ class _Rewiring:
     def _path(self, layer: Layer, prefix: str) -> str:
         return self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
 
-    def _layer(self, layer: Any, prefix: str) -> Any:
+    def _layer(self, layer: Any, prefix: str) -> Layer:
         if id(layer) not in self.made:
             path = self._path(layer, prefix)
             if self.flavor.is_model(layer) and self.flavor.is_functional(layer):
@@ -113,8 +113,8 @@ class _Rewiring:
 
     def _sequential(self, model: Any, prefix: str) -> Any:
         keras = self.flavor.keras
-        kept = [layer for layer in model.layers if self._path(layer, prefix) not in self.drop]
-        layers = [self._layer(layer, prefix) for layer in kept]
+        remaining = [layer for layer in model.layers if self._path(layer, prefix) not in self.drop]
+        layers = [self._layer(layer, prefix) for layer in remaining]
         first = next(iter(self.flavor.children(model)), None)
         if isinstance(first, keras.layers.InputLayer):
             layers.insert(0, _copy_input(first) if self.flavor.name == "keras3" else copy_layer(first))

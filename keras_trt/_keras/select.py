@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Choices, Layer, Model
 from keras_trt.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"#\d+$")  # of a layer that shares its name, see `Flavor.walk`
 
 
-def selected(path: str, layer: Layer, only: Any = None, skip: Any = ()) -> bool:
+def selected(path: str, layer: Layer, only: Choices | None = None, skip: Choices = ()) -> bool:
     """Whether a layer is among `only` (all, when None) and not among `skip`.
 
     Args:
@@ -35,7 +35,7 @@ def selected(path: str, layer: Layer, only: Any = None, skip: Any = ()) -> bool:
 
 
 def check_choices(
-    layers: Iterable[tuple[str, Any]], only: Any = None, skip: Any = (), *, scheme: Any = ()
+    layers: Iterable[tuple[str, Any]], only: Choices | None = None, skip: Choices = (), *, scheme: object = ()
 ) -> None:
     """Makes sure that every name, pattern and class given matches some layer.
 
@@ -73,7 +73,7 @@ class _Located:
         return any(layer is other for other in self.layers)
 
 
-def located(flavor: Flavor, model: Model, choice: Any, copy: Any = None) -> Any:
+def located(flavor: Flavor, model: Model, choice: object, copy: Any = None) -> Any:
     """`only` or `skip` with the layers of a model in it told from others of the same name.
 
     Args:
@@ -98,11 +98,11 @@ def located(flavor: Flavor, model: Model, choice: Any, copy: Any = None) -> Any:
         inside = [inner for _, inner in flavor.walk(one)]
         return _Located(one.name, tuple(theirs[place[id(layer)]] for layer in (one, *inside)))
 
-    found = tuple(locate(one) for one in _choices(choice))
-    return found if isinstance(choice, (list, tuple, set, frozenset)) else found[0]
+    matches = tuple(locate(one) for one in _choices(choice))
+    return matches if isinstance(choice, (list, tuple, set, frozenset)) else matches[0]
 
 
-def _choices(value: Any) -> list[Any]:
+def _choices(value: object) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -134,11 +134,11 @@ def _names(path: str) -> set[str]:
 
     `a/b#2`, the second layer called `b` inside `a`, also answers to `b`, but `a/b` is the first one's path.
     """
-    parts = path.split("/")
-    plain = [_NUMBER.sub("", part) for part in parts]
-    spans = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
-    inner = [(i, j) for i, j in spans if j - i < len(parts) or len(parts) == 1]
-    return {"/".join(parts[i:j]) for i, j in spans} | {"/".join(plain[i:j]) for i, j in inner}
+    segments = path.split("/")
+    plain = [_NUMBER.sub("", segment) for segment in segments]
+    spans = [(i, j) for i in range(len(segments)) for j in range(i + 1, len(segments) + 1)]
+    inner = [(i, j) for i, j in spans if j - i < len(segments) or len(segments) == 1]
+    return {"/".join(segments[i:j]) for i, j in spans} | {"/".join(plain[i:j]) for i, j in inner}
 
 
 def _fullmatch(pattern: str, name: str) -> bool:
@@ -148,7 +148,7 @@ def _fullmatch(pattern: str, name: str) -> bool:
         return False
 
 
-def _is_layer(choice: Any) -> bool:
+def _is_layer(choice: object) -> bool:
     return hasattr(choice, "get_config") and hasattr(choice, "name")
 
 

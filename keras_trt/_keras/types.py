@@ -6,7 +6,8 @@ A function that changes a model gives back the type it was given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 
@@ -21,11 +22,40 @@ class Variable(Protocol):
     def shape(self) -> Any:
         """Its shape."""
 
-    def assign(self, value: Any) -> Any:
+    def assign(self, value: object) -> Any:
         """Sets its numbers."""
 
     def numpy(self) -> Any:
         """Its numbers."""
+
+
+class Tensor(Protocol):
+    """A tensor: of numbers, or of a graph that is being made."""
+
+    @property
+    def shape(self) -> Any:
+        """Its shape, as a tuple or a `tf.TensorShape`."""
+
+    @property
+    def dtype(self) -> Any:
+        """Its element type."""
+
+    def __getitem__(self, places: Any) -> Tensor:
+        """Some of its entries."""
+
+    def __neg__(self) -> Tensor: ...
+    def __add__(self, other: object) -> Tensor: ...
+    def __sub__(self, other: object) -> Tensor: ...
+    def __mul__(self, other: object) -> Tensor: ...
+    def __truediv__(self, other: object) -> Tensor: ...
+    def __radd__(self, other: object) -> Tensor: ...
+    def __rsub__(self, other: object) -> Tensor: ...
+    def __rmul__(self, other: object) -> Tensor: ...
+    def __rtruediv__(self, other: object) -> Tensor: ...
+    def __lt__(self, other: object) -> Any: ...
+    def __le__(self, other: object) -> Any: ...
+    def __gt__(self, other: object) -> Any: ...
+    def __ge__(self, other: object) -> Any: ...
 
 
 class Layer(Protocol):
@@ -42,7 +72,7 @@ class Layer(Protocol):
     def get_config(self) -> Any:
         """What it is made of, as plain data."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """Computes its outputs."""
 
 
@@ -53,12 +83,18 @@ class Model(Layer, Protocol):
     def layers(self) -> Sequence[Any]:
         """Its `Layer`s."""
 
-    def predict(self, *args: Any, **kwargs: Any) -> Any:
+    def predict(self, *args: object, **kwargs: object) -> Any:
         """Its outputs, batch by batch."""
 
-    def save(self, *args: Any, **kwargs: Any) -> Any:
+    def save(self, *args: object, **kwargs: object) -> Any:
         """Writes it to a file."""
 
 
 M = TypeVar("M", bound=Model)
 """The type of a user's model, which functions that give a changed model give back."""
+
+Choice = str | re.Pattern[str] | type | Layer | Callable[..., bool]
+"""Which layers: see `select.selected`."""
+
+Choices = Choice | Sequence[Choice] | set[Choice] | frozenset[Choice]
+"""One choice of layers, or several."""

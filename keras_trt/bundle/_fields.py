@@ -10,35 +10,35 @@ from typing import Any
 from keras_trt.errors import BundleError
 
 
-def wrong(name: str, rule: str, received: Any) -> BundleError:
+def wrong(name: str, rule: str, received: object) -> BundleError:
     """The error for field `name` that breaks `rule`."""
     return BundleError(f"The bundle's manifest: `{name}` must be {rule}. Received: {received!r}")
 
 
-def text(value: Any, name: str) -> str:
+def text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise wrong(name, "a non-empty text", value)
     return value
 
 
-def integer(value: Any, name: str, minimum: int) -> int:
+def integer(value: object, name: str, minimum: int) -> int:
     if type(value) is not int or not minimum <= value < 2**63:
         raise wrong(name, f"a whole number >= {minimum}", value)
     return value
 
 
-def choice(value: Any, allowed: tuple[Any, ...], name: str) -> None:
+def choice(value: object, allowed: tuple[Any, ...], name: str) -> None:
     if not any(type(value) is type(one) and value == one for one in allowed):
         raise wrong(name, f"one of {list(allowed)}", value)
 
 
-def sha256(value: Any, name: str) -> str:
+def sha256(value: object, name: str) -> str:
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
         raise wrong(name, "a SHA-256 of 64 lower-case hex digits", value)
     return value
 
 
-def relative_file(value: Any, name: str) -> str:
+def relative_file(value: object, name: str) -> str:
     """A file inside the bundle; a manifest must not point elsewhere on the reader's disk."""
     path = text(value, name)
     if "\0" in path:
@@ -49,13 +49,13 @@ def relative_file(value: Any, name: str) -> str:
     return path
 
 
-def mapping(value: Any, name: str) -> dict[str, Any]:
+def mapping(value: object, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise wrong(name, "a JSON object", value)
     return value
 
 
-def sequence(value: Any, name: str) -> list[Any]:
+def sequence(value: object, name: str) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise wrong(name, "a JSON array", value)
     return list(value)

@@ -45,11 +45,11 @@ def foreign_files(folder: Path) -> list[str]:
 
 def _files(folder: Path) -> list[str]:
     """Every file below a folder, and every link, which is not followed."""
-    found = []
+    files = []
     for root, folders, names in os.walk(folder, onerror=_raise):
         links = [name for name in folders if Path(root, name).is_symlink()]
-        found += [Path(root, name).relative_to(folder).as_posix() for name in (*names, *links)]
-    return found
+        files += [Path(root, name).relative_to(folder).as_posix() for name in (*names, *links)]
+    return files
 
 
 def _raise(error: OSError) -> None:

@@ -62,19 +62,21 @@ def check_graph(bundle: Bundle) -> None:
             f"`{path}` takes weights from files that the manifest does not list: {unlisted}. "
             f"Received: external_data={sorted(manifest.external_data)}"
         )
-    given = {name: found for name, found in graph.inputs.items() if name not in graph.initializers}
+    given = {name: declared for name, declared in graph.inputs.items() if name not in graph.initializers}
     _compare(path, "inputs", manifest.inputs, given)
     _compare(path, "outputs", manifest.outputs, graph.outputs)
 
 
-def _compare(path: Any, what: str, specs: tuple[TensorSpec, ...], found: dict[str, tuple[int, Axes]]) -> None:
-    if {spec.name for spec in specs} != set(found):
+def _compare(
+    path: object, what: str, specs: tuple[TensorSpec, ...], declared: dict[str, tuple[int, Axes]]
+) -> None:
+    if {spec.name for spec in specs} != set(declared):
         raise BundleError(
             f"The manifest's {what} are not those of `{path}`. Received: {[s.name for s in specs]}, "
-            f"the graph has {list(found)}"
+            f"the graph has {list(declared)}"
         )
     for spec in specs:
-        number, axes = found[spec.name]
+        number, axes = declared[spec.name]
         dtype = ELEMENT_TYPES.get(number)
         if dtype != spec.dtype:
             raise BundleError(
@@ -88,9 +90,9 @@ def _compare(path: Any, what: str, specs: tuple[TensorSpec, ...], found: dict[st
             )
 
 
-def _agree(written: int | str, found: int | str) -> bool:
+def _agree(written: int | str, declared: int | str) -> bool:
     """Whether two axes may be the same: sizes are compared with sizes, names with names."""
-    return written == found or type(written) is not type(found) or found == ""
+    return written == declared or type(written) is not type(declared) or declared == ""
 
 
 def read_graph(data: Any) -> Graph:
@@ -119,7 +121,7 @@ def read_graph(data: Any) -> Graph:
     return graph
 
 
-def _tensor(data: Any, span: Span, graph: Graph) -> str:
+def _tensor(data: object, span: Span, graph: Graph) -> str:
     name = ""
     for number, value in _fields(data, *span):
         if number == _TENSOR_NAME:
@@ -131,29 +133,29 @@ def _tensor(data: Any, span: Span, graph: Graph) -> str:
     return name
 
 
-def _value(data: Any, span: Span) -> tuple[str, tuple[int, Axes]]:
+def _value(data: object, span: Span) -> tuple[str, tuple[int, Axes]]:
     """Name, element type and axes of a ValueInfo; an axis of unknown size is an empty text."""
     name, kind, axes = "", 0, []
     for number, value in _fields(data, *span):
         if number == 1:
             name = _text(data, value)
         for _, tensor in _of(data, value, 1) if number == 2 else ():
-            for part, content in _fields(data, *tensor):
-                if part == 1:
+            for inner, content in _fields(data, *tensor):
+                if inner == 1:
                     kind = content
-                elif part == 2:
+                elif inner == 2:
                     axes = [_axis(data, dim) for _, dim in _of(data, content, 1)]
     return name, (kind, axes)
 
 
-def _axis(data: Any, span: Span) -> int | str:
-    found: int | str = ""
+def _axis(data: object, span: Span) -> int | str:
+    size: int | str = ""
     for number, value in _fields(data, *span):
-        found = value if number == 1 else _text(data, value) if number == 2 else found
-    return found
+        size = value if number == 1 else _text(data, value) if number == 2 else size
+    return size
 
 
-def _of(data: Any, span: Span, wanted: int) -> Iterator[tuple[int, Any]]:
+def _of(data: object, span: Span, wanted: int) -> Iterator[tuple[int, Any]]:
     return ((number, value) for number, value in _fields(data, *span) if number == wanted)
 
 
@@ -161,7 +163,7 @@ def _text(data: Any, span: Span) -> str:
     return bytes(data[span[0] : span[1]]).decode()
 
 
-def _fields(data: Any, at: int, stop: int) -> Iterator[tuple[int, Any]]:
+def _fields(data: object, at: int, stop: int) -> Iterator[tuple[int, Any]]:
     """(field number, value) of a message: a number, or where its bytes lie."""
     while at < stop:
         key, at = _varint(data, at)

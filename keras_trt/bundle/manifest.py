@@ -167,8 +167,8 @@ class Manifest:
         _check_format(data)
         values = fields.pick(data, cls, MANIFEST_FILE)
         for name in ("inputs", "outputs"):
-            found = fields.sequence(values[name], name)
-            values[name] = tuple(_tensor(d, f"{name}[{i}]") for i, d in enumerate(found))
+            specs = fields.sequence(values[name], name)
+            values[name] = tuple(_tensor(d, f"{name}[{i}]") for i, d in enumerate(specs))
         values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
         plans = fields.sequence(values.get("plans", ()), "plans")
         values["plans"] = tuple(plan_stamp(d, f"plans[{i}]") for i, d in enumerate(plans))
@@ -194,11 +194,11 @@ def names_in(nest: Nest, depth: int = 0) -> Iterator[str]:
     if isinstance(nest, str):
         yield nest
     elif isinstance(nest, list | tuple):
-        for part in nest:
-            yield from names_in(part, depth + 1)
+        for child in nest:
+            yield from names_in(child, depth + 1)
     elif isinstance(nest, dict):
-        for part in nest.values():
-            yield from names_in(part, depth + 1)
+        for child in nest.values():
+            yield from names_in(child, depth + 1)
     else:
         raise fields.wrong("structure", "a nest of tensor names (text, list or dict)", nest)
 
@@ -247,13 +247,13 @@ def _check_format(data: dict[str, Any]) -> None:
         )
 
 
-def _tensor(data: Any, where: str) -> TensorSpec:
+def _tensor(data: object, where: str) -> TensorSpec:
     values = fields.pick(fields.mapping(data, where), TensorSpec, where)
     values["shape"] = tuple(fields.sequence(values["shape"], f"{where}.shape"))
     return TensorSpec(**values)
 
 
-def plan_stamp(data: Any, where: str) -> PlanStamp:
+def plan_stamp(data: object, where: str) -> PlanStamp:
     """Reads the JSON of a stamp; fields of later versions are left out.
 
     Raises:
@@ -261,8 +261,8 @@ def plan_stamp(data: Any, where: str) -> PlanStamp:
     """
     values = fields.pick(fields.mapping(data, where), PlanStamp, where)
     name = f"{where}.compute_capabilities"
-    found = fields.sequence(values["compute_capabilities"], name)
-    values["compute_capabilities"] = tuple(fields.text(c, name) for c in found)
+    capabilities = fields.sequence(values["compute_capabilities"], name)
+    values["compute_capabilities"] = tuple(fields.text(c, name) for c in capabilities)
     return PlanStamp(**values)
 
 

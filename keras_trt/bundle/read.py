@@ -141,10 +141,10 @@ def _check_digests(bundle: Bundle, plans: bool) -> None:
     digests = {manifest.onnx_file: manifest.onnx_sha256, **manifest.external_data}
     stamps = {s.file: s.sha256 for s in manifest.plans if plans and s.sha256 is not None}
     for name, expected in (digests | stamps).items():
-        found = sha256_of(bundle.path / name)
-        if found != expected:
+        digest = sha256_of(bundle.path / name)
+        if digest != expected:
             way_out = f" {_again(bundle)}" if name in stamps else ""
             raise BundleError(
                 f"The bundle `{bundle.path}` is damaged: `{name}` is not the file that was exported. "
-                f"Received: SHA-256 {found}, the manifest says {expected}.{way_out}"
+                f"Received: SHA-256 {digest}, the manifest says {expected}.{way_out}"
             )

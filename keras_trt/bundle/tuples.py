@@ -19,12 +19,12 @@ def tuples_in(nest: Any) -> list[Place]:
     """
     if isinstance(nest, str):
         return []
-    parts = nest.items() if isinstance(nest, dict) else enumerate(nest)
-    inner = [[key, *place] for key, part in parts for place in tuples_in(part)]
+    items = nest.items() if isinstance(nest, dict) else enumerate(nest)
+    inner = [[key, *place] for key, child in items for place in tuples_in(child)]
     return [*inner, []] if isinstance(nest, tuple) else inner
 
 
-def with_tuples(nest: Any, places: Any, name: str) -> Any:
+def with_tuples(nest: object, places: Any, name: str) -> Any:
     """A nest with tuples for the lists at these places; `name` is the manifest's entry that has them.
 
     Raises:
@@ -35,7 +35,7 @@ def with_tuples(nest: Any, places: Any, name: str) -> Any:
     return nest
 
 
-def _with_tuple(nest: Any, place: Place, name: str) -> Any:
+def _with_tuple(nest: object, place: Place, name: str) -> Any:
     if not place and isinstance(nest, list):
         return tuple(nest)
     key = place[0] if place else None

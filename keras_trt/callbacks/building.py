@@ -56,10 +56,10 @@ def _refuse_without_call(model: Any, callback: str) -> None:
     flavor = flavor_of(model)
     if type(model).call is not flavor.keras.Model.call or isinstance(model, flavor.keras.Sequential):
         return
-    parts = [layer.name for layer in flavor.children(model) if flavor.is_model(layer)]
+    nested = [layer.name for layer in flavor.children(model) if flavor.is_model(layer)]
     raise ModelError(
         f"Model {model.name!r} ({type(model).__name__}) has no `call`, so `fit` trains its parts and never "
         f"builds the whole: `callbacks.{callback}` finds nothing in it. Change the part that you will export "
         "before `fit`: `keras_trt.quantize_model(part, copy=False)`, `keras_trt.prune_model(part, 0.5, "
-        f"copy=False)`. Parts: {', '.join(parts) or 'none'}"
+        f"copy=False)`. Parts: {', '.join(nested) or 'none'}"
     )

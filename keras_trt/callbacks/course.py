@@ -13,7 +13,7 @@ from keras_trt.prune.schedule import Schedule
 from keras_trt.prune.search.search import Search
 
 
-def refuse_channels(pattern: Any) -> None:
+def refuse_channels(pattern: object) -> None:
     """Refuses the pattern that changes shapes.
 
     Raises:
@@ -27,7 +27,7 @@ def refuse_channels(pattern: Any) -> None:
         )
 
 
-def refuse_beside_a_saved_schedule(**given: Any) -> None:
+def refuse_beside_a_saved_schedule(**given: object) -> None:
     """Without an amount, `Prune()` follows the model's own schedule, which says all the rest.
 
     Raises:

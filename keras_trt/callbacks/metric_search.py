@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.derived import renew_derived
+from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
 from keras_trt.errors import InputError
 from keras_trt.prune.pruner import Pruner
@@ -102,7 +102,7 @@ class MetricSearch:
             self.verdict = "accept"  # of these; the next training goes on with the next level
             self._store()
 
-    def _tell(self, metric: Any) -> None:
+    def _tell(self, metric: object) -> None:
         if self._told or self.search.done:
             return
         self._told = True
@@ -112,14 +112,14 @@ class MetricSearch:
         self._store()
 
     def _store(self) -> None:
-        kept = {"monitor": self.monitor, "verdict": self.verdict, **self.search.state()}
-        self._state.remember(kept, self._state.accepted)
+        state = {"monitor": self.monitor, "verdict": self.verdict, **self.search.state()}
+        self._state.remember(state, self._state.accepted)
 
     def _resume(self) -> None:
         """Takes over what the model remembers of the same search, from this training or another."""
-        kept = self._state.search
-        if kept is not None and kept["monitor"] == self.monitor and self.search.resume(kept):
-            self.verdict = kept["verdict"]
+        state = self._state.search
+        if state is not None and state["monitor"] == self.monitor and self.search.resume(state):
+            self.verdict = state["verdict"]
         else:
             self._state.remember(None, None)
 

@@ -10,7 +10,7 @@ from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Choices, Model
 from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
@@ -79,16 +79,16 @@ class Prune(OnceBuilt, Callback):
 
     def __init__(
         self,
-        schedule: Any = None,
+        schedule: object = None,
         *,
         begin_step: int | None = None,
         end_step: int | None = None,
         frequency: int | None = None,
-        pattern: Any = "unstructured",
+        pattern: object = "unstructured",
         pooling: str = "avg",
-        strategy: Any = "uniform",
-        only: Any = None,
-        skip: Any = (),
+        strategy: object = "uniform",
+        only: Choices | None = None,
+        skip: Choices = (),
         monitor: str | None = None,
         max_drop: float = 0.01,
         patience: int = 1,

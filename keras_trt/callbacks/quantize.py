@@ -10,7 +10,7 @@ from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import in_place, trace_anew
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Choices, Model
 from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.building import OnceBuilt
@@ -69,12 +69,12 @@ class Quantize(OnceBuilt, Callback):
         freeze_ranges_epoch: int | None = None,
         freeze_batchnorm_epoch: int | None = None,
         *,
-        only: Any = None,
-        skip: Any = (),
+        only: Choices | None = None,
+        skip: Choices = (),
         ranges: dict[str, float] | None = None,
-        scheme: Any = "int8",
-        calibration_data: Any = None,
-        method: Any = "max",
+        scheme: object = "int8",
+        calibration_data: object = None,
+        method: object = "max",
         verbose: int = 0,
     ) -> None:
         super().__init__()

@@ -7,17 +7,24 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
 from keras_trt._formats import float_type, is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
+from keras_trt._memory import give_back
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
 from keras_trt.compare.layerwise import compare_layers
-from keras_trt.compare.numbers import Difference, compare, without_bfloat16, without_rounding
+from keras_trt.compare.numbers import (
+    Difference,
+    compare,
+    without_activation_rounding,
+    without_bfloat16,
+    without_rounding,
+)
 from keras_trt.compare.probes.probe import Answers, Feeds, ProbeError, allowed_differences, ask_keras, rows_of
 from keras_trt.errors import ExportError, MissingDependencyError, RunnerError
 from keras_trt.packing.check_graph import check_scales
@@ -49,7 +56,7 @@ class Comparison:
 
 
 def compare_with_keras(
-    model: Model, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor] = (), data: Any = None
+    model: Model, traced: Trace, bundle: Bundle, tensors: Sequence[QuantizedTensor] = (), data: object = None
 ) -> Comparison:
     """Runs Keras and the ONNX file on a probe batch, on the runners in the order in which `load` tries them.
 
@@ -59,7 +66,7 @@ def compare_with_keras(
         model: The model that was traced.
         traced: Its trace.
         bundle: The bundle that is being written.
-        found: What is quantised in the model.
+        tensors: What is quantised in the model.
         data: Rows like those of use, or None.
 
     Raises:
@@ -76,9 +83,7 @@ def compare_with_keras(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             onnx.save(without_bfloat16(onnx.load(bundle.onnx_path)), folder / bundle.manifest.onnx_file)
             bundle = replace(bundle, path=folder)
-            notes.append(
-                "Compared with Keras in float32 arithmetic: no CPU runner computes int8 with bfloat16."
-            )
+            notes.append("Compared with Keras in float32 arithmetic: CPU runners do not round to bfloat16.")
         tried = _Tried(bundle, answers.feeds)
         agreed = tried.first_right(answers)
         if agreed is None and not tried.outputs:
@@ -92,7 +97,7 @@ def compare_with_keras(
             answers = compiled
             notes.append("Keras computes another result eagerly; compared with what its `predict` computes.")
         if is_quantized(precision):
-            _check_unrounded(model, traced, bundle, found, answers.feeds)
+            _check_unrounded(model, traced, bundle, tensors, answers.feeds)
     notes += tried.asides(agreed)
     probe = Probe(answers.feeds, expect(answers.expected, answers.allowed))
     return Comparison(tuple(tried.differences[agreed]), agreed, tuple(notes), probe)
@@ -164,6 +169,7 @@ class _Tried:
                     self.outputs[setting] = runner.run(self.feeds)
             except (RunnerError, MissingDependencyError) as e:  # a graph it cannot read, a broken package
                 self.refusals[setting] = f"{setting}: {e}"
+            give_back(self.bundle.onnx_path.stat().st_size)
         return setting in self.outputs
 
     def _agree(self, answers: Answers) -> bool:
@@ -176,28 +182,48 @@ class _Tried:
 
 
 def _check_unrounded(
-    model: Model, traced: Trace, bundle: Bundle, found: Sequence[QuantizedTensor], feeds: Feeds
+    model: Model, traced: Trace, bundle: Bundle, tensors: Sequence[QuantizedTensor], feeds: Feeds
 ) -> None:
     """Compares with the activations in float on both sides, to float precision: rounding hides small errors.
 
     Raises:
         ExportError: No runner agrees with Keras, or a scale is not the model's.
     """
-    graph = onnx.load(bundle.onnx_path)
-    check_scales(graph, traced.layers, found)
+    graph = onnx.load(bundle.onnx_path, load_external_data=False)
+    check_scales(graph, traced.layers, tensors)
     flavor = flavor_of(model)
     idle = {id(q) for path, q in activation_quantizers(flavor, model) if path not in traced.computing}
     # The file holds constants as the quantisers before them have rounded them.
     with observing(lambda quantizer, x: rounded(flavor, quantizer, x) if id(quantizer) in idle else None):
         expected = run(model, traced, feeds)
         floats = float_type(bundle.manifest.precision)
-        allowed = allowed_differences(model, traced, feeds, expected, floats)
+        answers = Answers(feeds, expected, allowed_differences(model, traced, feeds, expected, floats))
+    if _right_by_reference(graph, bundle, answers, floats):
+        return
     with tempfile.TemporaryDirectory() as folder:
-        onnx.save(without_rounding(graph), Path(folder) / bundle.manifest.onnx_file)
-        manifest = replace(bundle.manifest, precision=floats)
-        tried, answers = _Tried(Bundle(Path(folder), manifest), feeds), Answers(feeds, expected, allowed)
+        unrounded = without_rounding(onnx.load(bundle.onnx_path))
+        onnx.save(unrounded, Path(folder) / bundle.manifest.onnx_file)
+        tried = _Tried(Bundle(Path(folder), replace(bundle.manifest, precision=floats)), feeds)
         if tried.first_right(answers) is None and tried.outputs:
             raise ExportError(f"With its activations unrounded: {tried.verdict(answers)}")
+
+
+def _right_by_reference(graph: onnx.ModelProto, bundle: Bundle, answers: Answers, floats: str) -> bool:
+    """Whether the reference runner agrees on the graph with its weights left in the bundle, as they are.
+
+    It computes node by node, so at no time more than one layer's weights are floats.
+    """
+    file = bundle.path / "unrounded.onnx"
+    beside = Bundle(bundle.path, replace(bundle.manifest, precision=floats, onnx_file=file.name))
+    try:
+        onnx.save(without_activation_rounding(graph), file)
+        with REFERENCE.make(beside) as runner:
+            compared = compare(answers.expected, runner.run(answers.feeds), answers.allowed)
+    except (RunnerError, MissingDependencyError, ExportError):
+        return False
+    finally:
+        file.unlink(missing_ok=True)
+    return not any(difference.diverges for difference in compared)
 
 
 def _first_layer(model: Model, bundle: Bundle, feeds: Feeds) -> str | None:

@@ -78,7 +78,7 @@ def compare_layers(
         precision = float_type(precision)
     common.ShapeInferencePass()(graph)
     shown = _Shown(graph, tuple(path for path, _ in flavor.walk(model)))
-    found = shown.run(bundle, REFERENCE.make if name == REFERENCE.name else CPU_RUNNERS[name], feeds)
+    actual = shown.run(bundle, REFERENCE.make if name == REFERENCE.name else CPU_RUNNERS[name], feeds)
     calls, outputs = _called(flavor, model, bundle, feeds, rounded)
     unrounded = None
     if is_quantized(precision):
@@ -87,14 +87,14 @@ def compare_layers(
     compared = {
         layer: fit
         for layer, values in shown.leaving.items()
-        if (fit := _fit(layer, [found[v.name or ""] for v in values], calls, unrounded, shown.layers))
+        if (fit := _fit(layer, [actual[v.name or ""] for v in values], calls, unrounded, shown.layers))
     }
     differences = [
         LayerDifference(name, layer, f.relative, f.largest, tolerance + 2 * f.rounding)
         for layer, f in compared.items()
     ]
     goes_on = {d.layer for d in differences if not d.relative <= d.allowed * _FADED}
-    wrong = {o for o, y in outputs.items() if not distance(y, found[o])[0] <= tolerance * _FADED}
+    wrong = {o for o, y in outputs.items() if not distance(y, actual[o])[0] <= tolerance * _FADED}
     suspects = [d.layer for d in differences if d.diverges and wrong]
     first = next((layer for layer in suspects if shown.reaches(layer, goes_on | wrong)), None)
     return differences, first
@@ -220,13 +220,13 @@ def _same_tensor(start: int, calls: list[Call], named: set[str]) -> Iterator[tup
 
 def _closest(expected: np.ndarray, tensors: Iterable[np.ndarray]) -> tuple[float, float]:
     """The smallest difference to any tensor of the same shape, in Keras's axis order or channels first."""
-    found = [
+    distances = [
         distance(expected, seen.reshape(expected.shape))
         for tensor in tensors
         for seen in ([tensor, np.moveaxis(tensor, 1, -1)] if tensor.ndim > 2 else [tensor])
         if _squeezed(seen.shape) == _squeezed(expected.shape)
     ]
-    return min(found, default=(np.inf, np.nan))
+    return min(distances, default=(np.inf, np.nan))
 
 
 def _rounding(expected: np.ndarray, unrounded: list[Call] | None, call: int, output: int) -> float:

@@ -41,7 +41,7 @@ class Difference:
 
 
 def compare(
-    expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], allowed: Mapping[str, float]
+    expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray], allowed: Mapping[str, float]
 ) -> list[Difference]:
     """The difference of every output, the one farthest beyond what is allowed first.
 
@@ -50,7 +50,7 @@ def compare(
     """
     differences = []
     for name, reference in expected.items():
-        output = np.asarray(found[name])
+        output = np.asarray(actual[name])
         if output.shape != reference.shape:
             raise ExportError(
                 f"Output {name!r} of the exported model has shape {output.shape}, in Keras {reference.shape}."
@@ -71,7 +71,24 @@ def without_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     The weights become floats on their int8 grid, since runners quantise the activations of layers whose
     weights are int8 on their own. What is left must agree with Keras to float precision.
     """
-    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes, arrays = without_activation_rounding(model).graph.node, _initializers(model)
+    for node in nodes:
+        attributes = {a.name: a.i for a in node.attribute}
+        if node.op_type == "DequantizeLinear" and not attributes.get("block_size"):
+            weight, scale = (onnx.numpy_helper.to_array(arrays[name]) for name in node.input[:2])
+            shape = [-1 if axis == attributes.get("axis", 1) else 1 for axis in range(weight.ndim)]
+            floats = weight.astype(scale.dtype) * scale.reshape(shape if scale.ndim else ())
+            value = onnx.numpy_helper.from_array(floats)
+            node.CopyFrom(
+                onnx.helper.make_node("Constant", [], list(node.output), name=node.name, value=value)
+            )
+    _drop_unused(model)
+    return model
+
+
+def without_activation_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Takes the Q/DQ of activations out of a graph, in place; int8 weights stay, and are not read."""
+    arrays = _initializers(model)
     passed: dict[str, str] = {}
     for node in model.graph.node:
         node.input[:] = [passed.get(name, name) for name in node.input]
@@ -79,21 +96,23 @@ def without_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
             node.op_type == "DequantizeLinear" and node.input[0] not in arrays
         ):
             passed[node.output[0]] = node.input[0]
-    kept = [node for node in model.graph.node if node.output[0] not in passed]
-    for i, node in enumerate(kept):
-        attributes = {a.name: a.i for a in node.attribute}
-        if node.op_type == "DequantizeLinear" and not attributes.get("block_size"):
-            weight, scale = (onnx.numpy_helper.to_array(arrays[name]) for name in node.input[:2])
-            shape = [-1 if axis == attributes.get("axis", 1) else 1 for axis in range(weight.ndim)]
-            floats = weight.astype(scale.dtype) * scale.reshape(shape if scale.ndim else ())
-            value = onnx.numpy_helper.from_array(floats)
-            kept[i] = onnx.helper.make_node("Constant", [], list(node.output), name=node.name, value=value)
-    used = {name for node in kept for name in node.input} | {o.name for o in model.graph.output}
-    constants = [arrays[name] for name in arrays if name in used]
-    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
-    model.graph.node.extend(kept)
-    model.graph.initializer.extend(constants)
+    rest = [node for node in model.graph.node if node.output[0] not in passed]
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(rest)
+    _drop_unused(model)
     return model
+
+
+def _initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    used = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
+    for i in reversed(range(len(graph.initializer))):
+        if graph.initializer[i].name not in used:
+            del graph.initializer[i]
 
 
 def without_bfloat16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -50,24 +50,24 @@ class OutputComparison:
         self.runners = {name: engine.runner for name, engine in engines.items()}
         self.sums = {(name, spec.name): _Sums() for name in engines for spec in self.outputs}
         self.keep = keep
-        self.kept: dict[str, list[Feeds]] = {name: [] for name in ("keras", *engines)}
+        self.batches: dict[str, list[Feeds]] = {name: [] for name in ("keras", *engines)}
         self.targets: list[Any] = []
         self.rows = 0
         self.probe: Feeds = {}
 
-    def add(self, x: Any, y: Any) -> None:
+    def add(self, x: object, y: object) -> None:
         """Runs one batch everywhere."""
         feeds = name_arrays(x, self.manifest.input_structure, self.inputs)
-        found = {
+        results = {
             name: run_rows(runner, feeds, self.inputs, self.outputs)
             for name, runner in {"keras": self.keras, **self.runners}.items()
         }
         for (name, output), sums in self.sums.items():
-            sums.add(output, found["keras"][output], found[name][output])
+            sums.add(output, results["keras"][output], results[name][output])
         if self.keep:
             self.targets.append(y)
-            for name, outputs in found.items():
-                self.kept[name].append(outputs)
+            for name, outputs in results.items():
+                self.batches[name].append(outputs)
         if not self.rows:
             self.probe = self._few(feeds)
         self.rows += batch_of(feeds, self.inputs)
@@ -82,17 +82,17 @@ class OutputComparison:
     def measured(self, flavor: Flavor, metric: Metric) -> dict[str, float]:
         """The metric's value per runner, Keras first."""
 
-        def joined(*parts: Any) -> np.ndarray:
-            return np.concatenate([np.asarray(part) for part in parts])
+        def joined(*batches: Any) -> np.ndarray:
+            return np.concatenate([np.asarray(batch) for batch in batches])
 
         targets = flavor.tf.nest.map_structure(joined, *self.targets)
         return {
-            name: float(metric(targets, fill(self.manifest.output_structure, self._joined(parts))))
-            for name, parts in self.kept.items()
+            name: float(metric(targets, fill(self.manifest.output_structure, self._joined(batches))))
+            for name, batches in self.batches.items()
         }
 
-    def _joined(self, parts: list[Feeds]) -> Feeds:
-        return {spec.name: join([part[spec.name] for part in parts], spec) for spec in self.outputs}
+    def _joined(self, batches: list[Feeds]) -> Feeds:
+        return {spec.name: join([batch[spec.name] for batch in batches], spec) for spec in self.outputs}
 
     def _few(self, feeds: Feeds) -> Feeds:
         """The first rows, as many as a fixed batch needs."""
@@ -116,21 +116,21 @@ class _Sums:
     rows: int = 0
     agreeing: int = 0
 
-    def add(self, output: str, expected: np.ndarray, found: np.ndarray) -> None:
+    def add(self, output: str, expected: np.ndarray, actual: np.ndarray) -> None:
         """Adds one batch."""
-        if found.shape != expected.shape:
+        if actual.shape != expected.shape:
             raise InputError(
-                f"Output {output!r} of the bundle has shape {found.shape}, Keras's {expected.shape}. Was the "
-                "bundle exported from another model?"
+                f"Output {output!r} of the bundle has shape {actual.shape}, Keras's {expected.shape}. Was "
+                "the bundle exported from another model?"
             )
-        relative, largest = distance(expected, found)
+        relative, largest = distance(expected, actual)
         finite = np.where(np.isfinite(expected), expected, 0.0).astype(np.float64)
         square = float((finite**2).sum())
         self.norm += square
         self.gap += relative**2 * max(square, FLOOR**2)
         self.largest = max(self.largest, largest)
         if expected.ndim > 1 and expected.shape[-1] > 1 and expected.dtype.kind == "f":
-            same = expected.argmax(-1) == found.argmax(-1)
+            same = expected.argmax(-1) == actual.argmax(-1)
             self.rows += same.size
             self.agreeing += int(same.sum())
 

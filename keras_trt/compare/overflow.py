@@ -65,9 +65,9 @@ def find_overflow(
     proto, names = _measuring(graph, tensors)
     with tempfile.TemporaryDirectory() as folder:
         bundle = _bundle(Path(folder), proto, traced, batch, len(names))
-        found = dict(zip(names, _largest(bundle, batches), strict=True))
+        maxima = dict(zip(names, _largest(bundle, batches), strict=True))
     reasons: dict[str, str] = {}
-    for name, reached in sorted(found.items(), key=lambda item: -np.nan_to_num(item[1])):
+    for name, reached in sorted(maxima.items(), key=lambda item: -np.nan_to_num(item[1])):
         if reached > LIMIT:
             for owner, reason in _owners(tensors[name], float(reached), traced.layers):
                 reasons.setdefault(owner, reason)
@@ -89,7 +89,7 @@ def _measuring(graph: ir.Model, tensors: Iterable[str]) -> tuple[onnx.ModelProto
     known |= {value.name for value in proto.graph.input}
     names = [name for name in tensors if name in known]
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 1]), f"{_OUTPUT}/shape"))
-    parts = []
+    maxima = []
     for i, name in enumerate(names):
         steps = [f"{_OUTPUT}/{op}_{i}" for op in ("Abs", "ReduceMax", "Reshape")]
         proto.graph.node.extend(
@@ -99,8 +99,8 @@ def _measuring(graph: ir.Model, tensors: Iterable[str]) -> tuple[onnx.ModelProto
                 onnx.helper.make_node("Reshape", [steps[1], f"{_OUTPUT}/shape"], steps[2:]),
             ]
         )
-        parts.append(steps[2])
-    proto.graph.node.append(onnx.helper.make_node("Concat", parts, [_OUTPUT], axis=1))
+        maxima.append(steps[2])
+    proto.graph.node.append(onnx.helper.make_node("Concat", maxima, [_OUTPUT], axis=1))
     del proto.graph.output[:]
     shape = [1, len(names)]
     proto.graph.output.append(onnx.helper.make_tensor_value_info(_OUTPUT, onnx.TensorProto.FLOAT, shape))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -41,7 +40,7 @@ _SHOWING_LAYERS = ("onnxruntime", "openvino")
 def verify(
     model: Model,
     path: str | Path,
-    data: Any,
+    data: object,
     *,
     metric: Metric | None = None,
     batch_size: int = 32,
@@ -128,7 +127,7 @@ def _changed(bundle: Bundle) -> list[str]:
 
 
 def _for_cpu(bundle: Bundle, stack: ExitStack) -> tuple[Bundle, list[str]]:
-    """The bundle, or one with its graph in float32 when no CPU runner computes its types, which notes say."""
+    """The bundle, or one in float32 where the CPU runners would make that of it, which notes say."""
     if not rounds_in_bfloat16(bundle.manifest.precision):
         return bundle, []
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -136,7 +135,7 @@ def _for_cpu(bundle: Bundle, stack: ExitStack) -> tuple[Bundle, list[str]]:
     # Its constants stay rounded to bfloat16, so the tolerance is not that of float32.
     precision = bundle.manifest.precision.replace("bf16", "fp16")
     manifest = replace(bundle.manifest, precision=precision, probe_sha256=None)
-    note = "On the CPU in float32 arithmetic: no CPU runner computes int8 with bfloat16."
+    note = "On the CPU in float32 arithmetic: CPU runners do not round to bfloat16."
     return replace(bundle, path=folder, manifest=manifest), [note]
 
 
@@ -183,13 +182,13 @@ def _layers(
         try:
             # OpenVINO moves scales through an int8 graph, and shows tensors as they are in between.
             rounded = name != "openvino"
-            found, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
+            divergences, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
         except RunnerError as e:
             notes.append(f"Layers were not compared on {name}: {_first_line(e)}")
             continue
         if not rounded and is_quantized(bundle.manifest.precision):
             notes.append("Layers were compared with the rounding of activations taken out on both sides.")
-        return found, first, notes
+        return divergences, first, notes
     return [], None, notes
 
 

@@ -107,10 +107,10 @@ class VerifyReport(Findings):
 
     def _divergence(self) -> str:
         if self.first_divergence is not None:
-            found = next(d for d in self.layers if d.layer == self.first_divergence and d.diverges)
+            first = next(d for d in self.layers if d.layer == self.first_divergence and d.diverges)
             return (
-                f"First divergence: layer {found.layer!r}, {found.relative:.2e} relative on {found.runner} "
-                f"({found.allowed:.1e} allowed for {self.precision})"
+                f"First divergence: layer {first.layer!r}, {first.relative:.2e} relative on {first.runner} "
+                f"({first.allowed:.1e} allowed for {self.precision})"
             )
         if not self.layers:
             return "Layers were not compared."

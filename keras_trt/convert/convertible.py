@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from keras_trt.convert.types import Node
 from keras_trt.errors import ExportError
 from keras_trt.trace.graph_view import GraphView
 from keras_trt.trace.scopes import layer_of_scope
@@ -25,7 +26,7 @@ def check_convertible(trace: Trace) -> None:
     graph = GraphView(trace.graph_def)
     computing = graph.above(trace.output_tensors)
 
-    def where(node: Any) -> str:
+    def where(node: Node) -> str:
         layer = layer_of_scope(node.name, trace.layers)
         return f"Layer {layer!r}" if layer else f"Model {trace.name!r} (node {node.name!r})"
 
@@ -50,7 +51,7 @@ def check_convertible(trace: Trace) -> None:
             )
 
 
-def _holds_strings(node: Any) -> bool:
+def _holds_strings(node: Node) -> bool:
     """Whether a node takes or makes strings, by its attributes or by the definition of its operator."""
     from tensorflow.python.framework import op_def_registry
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from keras_trt._private import private
 from keras_trt._process import alone
+from keras_trt.convert.types import Graph, Node
 
 HIGHEST_OPSET = 18
 """The highest opset tf2onnx writes; `passes.opset` raises it afterwards."""
@@ -25,8 +26,10 @@ STOCK = {
     "FloorDiv": ("math", "FloorDiv", "version_6"),
     "FloorMod": ("math", "FloorMod", "version_7"),
     "GatherV2": ("tensor", "GatherV2", "version_12"),
+    "MirrorPad": ("nn", "Pad", "version_11"),
     "OneHot": ("tensor", "OneHot", "any_version_after9"),
     "Resize": ("nn", "Resize", "version_11"),
+    "Roll": ("tensor", "Roll", "any_version"),
     "ScatterND": ("tensor", "ScatterND", "version_11"),
     "Slice": ("tensor", "Slice", "version_10"),
     "Select": ("controlflow", "Select", "version_9"),
@@ -38,7 +41,7 @@ STOCK = {
 _LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
 
 
-def stock(operator: str, ctx: Any, node: Any) -> Any:
+def stock(operator: str, ctx: Graph, node: Node) -> Any:
     """Converts a node as tf2onnx does by itself."""
     from importlib import import_module
 
@@ -176,7 +179,7 @@ def _optimizers(origins: dict[str, str]) -> list[Any]:
                 moved = True
             return moved
 
-        def _mul_handler(self, trans: Any, node: Any) -> Any:
+        def _mul_handler(self, trans: Any, node: Node) -> Any:
             """The base class leaves a square its old shape, and makes a wrong Reshape of it later."""
             square, shape = node.input[0] == node.input[1], self._g.get_shape(node.output[0])
             handled = super()._mul_handler(trans, node)
@@ -185,7 +188,7 @@ def _optimizers(origins: dict[str, str]) -> list[Any]:
                 self._g.set_shape(node.output[0], [shape[i] for i in transpose_optimizer.invert_perm(perm)])
             return handled
 
-        def _add_handler(self, trans: Any, node: Any) -> Any:
+        def _add_handler(self, trans: Any, node: Node) -> Any:
             old = trans.inputs[0].name
             handled = super()._add_handler(trans, node)
             source = trans.inputs[0] if trans.graph is not None and trans.input else None

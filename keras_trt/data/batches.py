@@ -19,7 +19,7 @@ from keras_trt.errors import InputError
 def batches(
     flavor: Flavor,
     model: Model,
-    data: Any,
+    data: object,
     batch_size: int = 32,
     steps: int | None = None,
     *,
@@ -44,7 +44,7 @@ def batches(
 
 
 def batches_with_targets(
-    flavor: Flavor, model: Model, data: Any, batch_size: int = 32, steps: int | None = None
+    flavor: Flavor, model: Model, data: object, batch_size: int = 32, steps: int | None = None
 ) -> Iterator[tuple[Any, Any]]:
     """Yields (inputs, targets); targets are None where the data holds none.
 
@@ -60,8 +60,8 @@ def batches_with_targets(
     """
     check_data(data, batch_size, steps)
     if isinstance(data, tuple) and is_arrays(data):
-        parts = slices_of(list(data), batch_size, steps)
-        return _pairs(flavor, model, Source(map(tuple, parts.items), parts.count))
+        pairs = slices_of(list(data), batch_size, steps)
+        return _pairs(flavor, model, Source(map(tuple, pairs.items), pairs.count))
     return _pairs(flavor, model, _source(data, batch_size, steps))
 
 
@@ -90,7 +90,7 @@ class FirstBatches:
         self.batches: list[Any] = []
         self._rows, self._size = rows, size
 
-    def add(self, flavor: Flavor, batch: Any) -> bool:
+    def add(self, flavor: Flavor, batch: object) -> bool:
         """Keeps a batch unless it is too much; says whether there may be room for more."""
         leaves = flavor.tf.nest.flatten(batch)
         self._rows -= max((int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)), default=1)
@@ -100,7 +100,7 @@ class FirstBatches:
         return min(self._rows, self._size) > 0
 
 
-def check_data(data: Any, batch_size: int = 32, steps: int | None = None, *, name: str = "data") -> None:
+def check_data(data: object, batch_size: int = 32, steps: int | None = None, *, name: str = "data") -> None:
     """Refuses what holds no batches, or no end of them.
 
     Args:
@@ -129,22 +129,22 @@ def check_data(data: Any, batch_size: int = 32, steps: int | None = None, *, nam
         raise InputError(f"The data must end. Take some batches: `data.take(16)`. Received: endless {data!r}")
 
 
-def length(data: Any, batch_size: int = 32, steps: int | None = None) -> int | None:
+def length(data: object, batch_size: int = 32, steps: int | None = None) -> int | None:
     """The number of batches, when it can be known."""
     return _source(data, batch_size, steps).count
 
 
-def _source(data: Any, batch_size: int, steps: int | None) -> Source:
+def _source(data: object, batch_size: int, steps: int | None) -> Source:
     return slices_of(data, batch_size, steps) if is_arrays(data) else batches_made(data, steps)
 
 
-def _packed(flavor: Flavor, model: Model, x: Any) -> Any:
+def _packed(flavor: Flavor, model: Model, x: object) -> Any:
     """The batch in the structure the model declares; Keras warns about any other."""
     nest = flavor.input_nest(model)
     return x if nest is None else flavor.tf.nest.pack_sequence_as(nest, _in_order(flavor, nest, x))
 
 
-def _in_order(flavor: Flavor, nest: Any, x: Any) -> list[Any]:
+def _in_order(flavor: Flavor, nest: object, x: object) -> list[Any]:
     """The arrays of a batch in the order of the declared tensors.
 
     A batch has the structure that Keras's `fit` takes, or is a dict by the names of the inputs, or a list.
@@ -173,8 +173,8 @@ def _alike(nest: Any, x: Any) -> list[Any] | None:
         pairs = list(zip(nest, x, strict=True)) if fits else None
     else:
         return None if isinstance(x, (dict, list, tuple)) else [x]
-    found = [None] if pairs is None else [_alike(*pair) for pair in pairs]
-    return None if any(part is None for part in found) else [leaf for part in found for leaf in part or ()]
+    per_pair = [None] if pairs is None else [_alike(*pair) for pair in pairs]
+    return None if any(one is None for one in per_pair) else [leaf for one in per_pair for leaf in one or ()]
 
 
 def _declared(flavor: Flavor, model: Model) -> Any:
@@ -187,7 +187,7 @@ def _name(tensor: Any) -> str:
     return str(tensor.name.split(":")[0])
 
 
-def _check(flavor: Flavor, model: Model, x: Any, argument: str) -> None:
+def _check(flavor: Flavor, model: Model, x: object, argument: str) -> None:
     """Compares a batch with the model's declared inputs, when it has any."""
     nest = _declared(flavor, model)
     if nest is None:

@@ -13,7 +13,7 @@ from keras_trt.errors import InputError
 Metric = Callable[[Any, Any], float]
 
 
-def inputs_and_targets(data: Any, metric: Metric | None) -> tuple[Any, Any]:
+def inputs_and_targets(data: object, metric: Metric | None) -> tuple[Any, Any]:
     """(inputs, targets) of `data`, which is the inputs or both; targets may be None without a metric.
 
     Raises:
@@ -28,7 +28,7 @@ def inputs_and_targets(data: Any, metric: Metric | None) -> tuple[Any, Any]:
 
 
 def loss_against(
-    model: Model, x: Any, y: Any, metric: Metric | None, batch_size: int
+    model: Model, x: Any, y: object, metric: Metric | None, batch_size: int
 ) -> Callable[..., float]:
     """A function that measures how much worse the model is than it is now.
 

@@ -36,12 +36,12 @@ def check_entries(data: dict[Any, Any], name: str) -> None:
     for key, value in data.items():
         if isinstance(value, dict):
             check_entries(value, name)
-        elif not all(hasattr(part, "shape") for part in (value if _holds_arrays(value) else [value])):
+        elif not all(hasattr(item, "shape") for item in (value if _holds_arrays(value) else [value])):
             raise InputError(
                 f"`{name}` as a dict holds an array for each input. Received: {key!r} is of type "
                 f"{type(value).__name__}. Use `np.asarray` for lists of numbers."
             )
 
 
-def _holds_arrays(value: Any) -> bool:
-    return isinstance(value, list | tuple) and any(hasattr(part, "shape") for part in value)
+def _holds_arrays(value: object) -> bool:
+    return isinstance(value, list | tuple) and any(hasattr(item, "shape") for item in value)

@@ -27,7 +27,7 @@ class Source:
     count: int | None
 
 
-def leaves(data: Any) -> list[Any]:
+def leaves(data: object) -> list[Any]:
     """What a structure of lists, tuples and dicts holds, in order."""
     if isinstance(data, Mapping):
         return [leaf for value in data.values() for leaf in leaves(value)]
@@ -36,13 +36,13 @@ def leaves(data: Any) -> list[Any]:
     return [data]
 
 
-def is_arrays(data: Any) -> bool:
+def is_arrays(data: object) -> bool:
     """Whether data is arrays with all rows, which can be read again."""
-    found = leaves(data)
-    return bool(found) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in found)
+    arrays = leaves(data)
+    return bool(arrays) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in arrays)
 
 
-def is_dataset(data: Any) -> bool:
+def is_dataset(data: object) -> bool:
     """Whether data makes its own batches."""
     if isinstance(data, list | tuple | Mapping | str) or hasattr(data, "__array__") or hasattr(data, "dtype"):
         return False
@@ -66,7 +66,7 @@ def batches_made(data: Any, steps: int | None = None) -> Source:
     return Source(itertools.islice(items, steps), steps if count is None else min(steps, count))
 
 
-def slices_of(data: Any, size: int, steps: int | None = None) -> Source:
+def slices_of(data: object, size: int, steps: int | None = None) -> Source:
     """Arrays cut along their first axis, the last slice shorter; lists for lists and tuples.
 
     Args:
@@ -75,7 +75,7 @@ def slices_of(data: Any, size: int, steps: int | None = None) -> Source:
         steps: Take no more than this many slices.
     """
     cuts = slices(len(leaves(data)[0]), size, steps)
-    return Source((_cut(data, part) for part in cuts), len(cuts))
+    return Source((_cut(data, rows) for rows in cuts), len(cuts))
 
 
 def slices(rows: int, size: int, steps: int | None) -> list[slice]:
@@ -89,7 +89,7 @@ def slices(rows: int, size: int, steps: int | None) -> list[slice]:
     return cuts[:steps]
 
 
-def unpacked(item: Any, inputs: int = 1) -> tuple[Any, Any]:
+def unpacked(item: object, inputs: int = 1) -> tuple[Any, Any]:
     """(x, y) of a batch, by the rule of Keras's `fit` and `predict`; y is None where there is none.
 
     Args:
@@ -110,19 +110,19 @@ def unpacked(item: Any, inputs: int = 1) -> tuple[Any, Any]:
     return item[0], item[1] if len(item) > 1 else None
 
 
-def _is_indexed(data: Any) -> bool:
+def _is_indexed(data: object) -> bool:
     """Whether batches are read by their index, as of a `PyDataset` or a `Sequence`."""
     if isinstance(data, list | tuple) or hasattr(data, "as_numpy_iterator"):
         return False
     return hasattr(data, "__getitem__") and not hasattr(data, "__next__")
 
 
-def _cut(data: Any, part: slice) -> Any:
+def _cut(data: Any, rows: slice) -> Any:
     if isinstance(data, Mapping):
-        return {name: _cut(value, part) for name, value in data.items()}
+        return {name: _cut(value, rows) for name, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_cut(value, part) for value in data]
-    return data[part]
+        return [_cut(value, rows) for value in data]
+    return data[rows]
 
 
 def _cardinality(dataset: Any) -> int | None:

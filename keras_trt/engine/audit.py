@@ -84,8 +84,8 @@ def _quantised_as(tensor: Any, makers: dict[str, Any]) -> str | None:
 
 
 def _inputs(layer: Any) -> list[Any]:
-    found = [layer.get_input(i) for i in range(layer.num_inputs)]
-    return [t for t in found if t is not None]
+    tensors = [layer.get_input(i) for i in range(layer.num_inputs)]
+    return [t for t in tensors if t is not None]
 
 
 def _outputs(layer: Any) -> list[Any]:

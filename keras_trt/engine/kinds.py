@@ -10,8 +10,8 @@ from keras_trt.errors import EngineError, InputError, MissingDependencyError
 
 def available_builders() -> tuple[str, ...]:
     """The kinds that `build_plan` can build here: `"tensorrt"` needs its package and a GPU, RTX no GPU."""
-    found = [kind for kind in _trt.KINDS if _deps.available(kind)]
-    return tuple(kind for kind in found if kind != "tensorrt" or gpus())
+    installed = [kind for kind in _trt.KINDS if _deps.available(kind)]
+    return tuple(kind for kind in installed if kind != "tensorrt" or gpus())
 
 
 def choose_kind(kind: str) -> str:

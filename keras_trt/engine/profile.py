@@ -13,7 +13,7 @@ Axes = tuple[int | str, ...]
 """A shape with names for its dynamic axes."""
 
 
-def sizes_of(value: Any, name: str) -> Sizes:
+def sizes_of(value: object, name: str) -> Sizes:
     """A number or (min, opt, max) as three ordered sizes.
 
     Raises:
@@ -34,7 +34,7 @@ def sizes_of(value: Any, name: str) -> Sizes:
 
 
 def axis_sizes(
-    inputs: Mapping[str, Axes], batch: Any, input_shapes: Mapping[str, Any] | None
+    inputs: Mapping[str, Axes], batch: object, input_shapes: Mapping[str, Any] | None
 ) -> dict[str, Sizes]:
     """The sizes of every dynamic axis.
 
@@ -68,7 +68,7 @@ def axis_sizes(
     return sizes
 
 
-def _by_axis(name: str, axes: Axes, shape: Any) -> dict[str, Sizes]:
+def _by_axis(name: str, axes: Axes, shape: object) -> dict[str, Sizes]:
     if not isinstance(shape, Sequence) or len(shape) != len(axes):
         raise InputError(
             f"`input_shapes[{name!r}]` must have {len(axes)} axes, as {axes}. Received: {shape!r}"
@@ -90,7 +90,7 @@ def add_profiles(
     builder: Any,
     network: Any,
     config: Any,
-    batch: Any,
+    batch: object,
     input_shapes: Mapping[str, Any] | None,
     profiles: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:

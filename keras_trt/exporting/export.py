@@ -10,8 +10,10 @@ from typing import Any
 
 from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt._formats import float_type, is_quantized
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
+from keras_trt._memory import give_back
 from keras_trt.bundle import check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import EngineConfig, available_builders, check_config
@@ -44,12 +46,12 @@ def export(
     *,
     precision: str | None = None,
     batch: int | Sequence[int] = (1, 8, 32),
-    input_shapes: Any = None,
+    input_shapes: object = None,
     route: str | TFTRTOptions = "onnx",
     engine: str | None = "auto",
     compute_capabilities: Sequence[str] | None = None,
     config: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
-    calibration_data: Any = None,
+    calibration_data: object = None,
     overwrite: bool = False,
     opset: int | None = None,
     external_data: bool | None = None,
@@ -111,14 +113,13 @@ def export(
         >>> report.int8_mac_share  # doctest: +SKIP
         0.998
     """
-    _check_arguments(engine, opset, external_data, compute_capabilities)
+    switches = {"overwrite": overwrite, "strict": strict, "verify": verify, "probe": probe}
+    _check_arguments(engine, opset, external_data, compute_capabilities, switches)
     config = _engine_config(config, engine, compute_capabilities)
-    for name, value in (("overwrite", overwrite), ("strict", strict), ("verify", verify), ("probe", probe)):
-        check_boolean(value, name)
     check_verbose(verbose)
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
-    sizes = sizes_of(batch, "batch")
+    common: dict[str, Any] = {"batch": sizes_of(batch, "batch"), "verify": verify, "overwrite": overwrite}
     tftrt = options_of(route)
     if tftrt is not None:
         check_usable(
@@ -135,38 +136,23 @@ def export(
     check_types(flavor, model)
     stages = Stages(verbose)
     model = _quantized(model, precision, data, stages)
-    found = inventory(model)
-    check_kernel_types(flavor, model, found)
-    resolved = precisions.resolve(precision, quantized=bool(found))
+    tensors = inventory(model)
+    check_kernel_types(flavor, model, tensors)
+    resolved = precisions.resolve(precision, quantized=bool(tensors))
     with stages("trace"):
         traced = trace(model, input_shapes, data, recurrent=_recurrent(resolved) if tftrt is None else ())
-    found, idle = computed(found, traced.computing)
-    check_ranges(found)
+    tensors, idle = computed(tensors, traced.computing)
+    check_ranges(tensors)
     notes = [*accepting, *idle]
-    common: dict[str, Any] = {"batch": sizes, "verify": verify, "overwrite": overwrite}
     if tftrt is not None:
-        built = engine is not None
-        return export_tftrt(
-            model,
-            traced,
-            found,
-            target,
-            options=tftrt,
-            build=built,
-            notes=notes,
-            precision=resolved,
-            **common,
-        )
-    silent = silent_layers(flavor, model)
-    if silent:
-        notes = [*notes, f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
-    notes = [*notes, *traced.notes]
+        common |= {"options": tftrt, "build": engine is not None, "precision": resolved}
+        return export_tftrt(model, traced, tensors, target, notes=notes, **common)
     request = ExportRequest(
         model,
         traced,
-        found,
+        tensors,
         target,
-        precision=precisions.carried(resolved, (t.scheme for t in found)),
+        precision=precisions.carried(resolved, (t.scheme for t in tensors)),
         opset=int(opset or DEFAULT_OPSET),
         external_data=external_data,
         data=data,
@@ -177,11 +163,17 @@ def export(
         verbose=verbose,
         **common,
     )
-    return export_onnx(request, stages, notes)
+    report = export_onnx(request, stages, [*notes, *_switched_off(flavor, model), *traced.notes])
+    give_back(report.onnx_bytes)
+    return report
 
 
 def _check_arguments(
-    engine: str | None, opset: int | None, external_data: bool | None, capabilities: Sequence[str] | None
+    engine: str | None,
+    opset: int | None,
+    external_data: bool | None,
+    capabilities: Sequence[str] | None,
+    switches: dict[str, bool],
 ) -> None:
     if not any(engine is kind or (isinstance(engine, str) and engine == kind) for kind in _ENGINES):
         raise InputError(f"`engine` must be one of {list(_ENGINES)}. Received: engine={engine!r}")
@@ -196,10 +188,12 @@ def _check_arguments(
     listed = isinstance(capabilities, list | tuple) and all(isinstance(name, str) for name in capabilities)
     if capabilities is not None and not listed:
         raise wrong_argument("compute_capabilities", "a list such as ['SM86', 'SM89']", capabilities)
+    for name, value in switches.items():
+        check_boolean(value, name)
 
 
 def _engine_config(
-    config: Any, engine: str | None, compute_capabilities: Sequence[str] | None
+    config: EngineConfig, engine: str | None, compute_capabilities: Sequence[str] | None
 ) -> EngineConfig:
     """The builder's options, with the GPU classes that `export` takes by themselves."""
     check_config(config)
@@ -217,17 +211,17 @@ def _engine_config(
     return config.with_targets(compute_capabilities)
 
 
-def _repeatable(data: Any) -> Any:
+def _repeatable(data: object) -> Any:
     """The data, which is read more than once; the batches of an iterator are held."""
     return deque(data) if isinstance(data, Iterator) else data
 
 
-def _quantized(model: Model, precision: str | None, data: Any, stages: Stages) -> Any:
+def _quantized(model: Model, precision: str | None, data: object, stages: Stages) -> Any:
     """The model, or a quantised and calibrated copy when that was asked for."""
     from keras_trt.quantize import calibrate, quantize_model
 
-    found = inventory(model)
-    if is_quantized(precisions.resolve(precision, quantized=False)) and not found:
+    tensors = inventory(model)
+    if is_quantized(precisions.resolve(precision, quantized=False)) and not tensors:
         if data is None:
             raise ModelError(
                 f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "
@@ -235,10 +229,19 @@ def _quantized(model: Model, precision: str | None, data: Any, stages: Stages) -
             )
         with stages("quantise"):
             return quantize_model(model, calibration_data=data, verbose=0)
-    if data is not None and any(t.kind == "activation" and not t.amax for t in found):
+    if data is not None and any(t.kind == "activation" and not t.amax for t in tensors):
         with stages("calibrate"):
             return calibrate(check_model(model).clone(model), data, verbose=0)
     return model
+
+
+def _switched_off(flavor: Flavor, model: Model) -> list[str]:
+    silent = silent_layers(flavor, model)
+    return (
+        [f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
+        if silent
+        else []
+    )
 
 
 def _chosen_engine(engine: str | None) -> str | None:

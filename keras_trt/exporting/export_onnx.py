@@ -103,7 +103,7 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
     with stages("convert"):
         graph = convert(request.traced, request.opset)
     with stages("optimise"):
-        kept, overflow = _optimise(graph, request)
+        in_float32, overflow = _optimise(graph, request)
     obstacle_notes = (f"TensorRT: {obstacle}" for obstacle in obstacles(graph, request.traced.layers))
     notes = [*notes, *overflow, *obstacle_notes]
     with write_bundle(request.target, request.overwrite) as folder:
@@ -123,12 +123,12 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
         plan = None
         if request.engine is not None:
             with stages("build"):
-                plan, building = _build(bundle, request, weighted, kept)
+                plan, building = _build(bundle, request, weighted, in_float32)
             notes += building
         elif not available_builders():
             notes.append(_NO_BUILDER)
         report = _report(bundle, graph, weighted, compared, plan, request)
-    return replace(report, kept_float32=kept, seconds=stages.seconds, notes=tuple(notes))
+    return replace(report, kept_float32=in_float32, seconds=stages.seconds, notes=tuple(notes))
 
 
 def _optimise(graph: ir.Model, request: ExportRequest) -> tuple[dict[str, str], list[str]]:
@@ -141,7 +141,7 @@ def _optimise(graph: ir.Model, request: ExportRequest) -> tuple[dict[str, str], 
         return reasons
 
     layers, stored = request.traced.layers, [t for t in request.quantized if t.stored]
-    kept = run_passes(
+    in_float32 = run_passes(
         graph,
         layers,
         opset=request.opset,
@@ -158,7 +158,7 @@ def _optimise(graph: ir.Model, request: ExportRequest) -> tuple[dict[str, str], 
     _check_size(graph, request.external_data)
     if request.engine is not None:
         check_importable(graph, layers)
-    return kept, notes
+    return in_float32, notes
 
 
 def _check_size(graph: ir.Model, external_data: bool | None) -> None:
@@ -213,12 +213,12 @@ def _with_probe(bundle: Bundle, probe: Probe | None, request: ExportRequest) -> 
 
 
 def _build(
-    bundle: Bundle, request: ExportRequest, weighted: list[Product], kept: dict[str, str]
+    bundle: Bundle, request: ExportRequest, weighted: list[Product], in_float32: dict[str, str]
 ) -> tuple[Plan, list[str]]:
     """Builds a plan, makes sure it computes what the graph says, and writes it."""
     plan = plan_for(bundle, request.engine or "auto", request.config, request.verbose)
     computes = {record.name: record.computes for record in plan.audit.weighted}
-    wrong = unreached(weighted, computes, request.precision, kept)
+    wrong = unreached(weighted, computes, request.precision, in_float32)
     if wrong and request.strict:
         raise ExportError(f"{wrong} Pass strict=False to keep the engine all the same.")
     if wrong:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras_trt._arguments import check_boolean
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Choices, Model
 from keras_trt.convert.convert import convert
 from keras_trt.errors import ExportError, ModelError
 from keras_trt.models import strip
@@ -23,12 +21,12 @@ COLUMN = "TensorRT"
 
 def plan(
     model: Model,
-    scheme: Any = "int8",
+    scheme: object = "int8",
     *,
-    only: Any = None,
-    skip: Any = (),
+    only: Choices | None = None,
+    skip: Choices = (),
     check_import: bool = True,
-    input_shapes: Any = None,
+    input_shapes: object = None,
 ) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
@@ -58,24 +56,24 @@ def plan(
     return with_obstacles(report, model, input_shapes) if check_import else report
 
 
-def with_obstacles(report: Report, model: Model, input_shapes: Any = None) -> Report:
+def with_obstacles(report: Report, model: Model, input_shapes: object = None) -> Report:
     """A plan with what TensorRT's importer says about each layer."""
     try:
-        found = _obstacles(model, input_shapes)
+        operations = _obstacles(model, input_shapes)
     except (ExportError, ModelError) as e:  # the latter for a subclassed model whose inputs are not known
         return Report(report.title, report.rows, (*report.notes, f"Not checked for TensorRT: {e}"))
     problems_of: dict[str, list[str]] = {}
-    for obstacle in found:
+    for obstacle in operations:
         problems_of.setdefault(obstacle.layer, []).append(_sentence(obstacle))
     rows = [{**row, COLUMN: "; ".join(problems_of.pop(row["layer"], []))} for row in report.rows]
     empty = dict.fromkeys(report.columns, "")
     rows += [
         {**empty, "layer": place, COLUMN: "; ".join(problems)} for place, problems in problems_of.items()
     ]
-    return Report(report.title, tuple(rows), (*report.notes, _summary(found)))
+    return Report(report.title, tuple(rows), (*report.notes, _summary(operations)))
 
 
-def _obstacles(model: Model, input_shapes: Any) -> list[Obstacle]:
+def _obstacles(model: Model, input_shapes: object) -> list[Obstacle]:
     """Those of the float model: quantisers bring none."""
     model = accept(model).model
     traced = trace(strip(model) if inventory(model) else model, input_shapes)
@@ -89,8 +87,8 @@ def _sentence(obstacle: Obstacle) -> str:
     return f"{obstacle.operator}: {obstacle.problem}{doubt}"
 
 
-def _summary(found: list[Obstacle]) -> str:
-    refused = sum(obstacle.refused for obstacle in found)
+def _summary(operations: list[Obstacle]) -> str:
+    refused = sum(obstacle.refused for obstacle in operations)
     if refused:
         return f"TensorRT cannot import {refused} of the operations."
     return "TensorRT imports every operation of the model."

@@ -71,7 +71,7 @@ class ExportReport(Findings):
             *([["fp8 layers", _some(self.fp8_layers)]] if self.fp8_layers else []),
             ["float layers", _some(self.float_layers)],
             *([["kept in float32", _some(tuple(self.kept_float32))]] if self.kept_float32 else []),
-            ["quantised weights", ", ".join(f"{form} {n}" for form, n in self.weights.items()) or "0"],
+            ["quantised weights", ", ".join(f"{name} {n}" for name, n in self.weights.items()) or "0"],
             ["2:4 sparse layers", _some(self.sparse_layers)],
             ["operators", ", ".join(f"{op} {n}" for op, n in self.operators.items())],
             ["model.onnx", _size(self.onnx_bytes)],

@@ -49,7 +49,7 @@ def fuse_model(model: M) -> M:
     copied = copy_layers(flavor, model)
     folded: list[tuple[str, Any, Any]] = []
 
-    def make(path: str, layer: Layer) -> Any:
+    def make(path: str, layer: Layer) -> Layer:
         if path not in folds:
             return copied(layer)
         folded.append((path, layer, copy_layer(layer, use_bias=True)))
@@ -92,34 +92,34 @@ def _findings(flavor: Flavor, model: Model) -> list[Finding]:
             "the export folds BatchNormalization of any model."
         )
     layers = dict(flavor.walk(model))
-    return [_check(flavor, found, layers) for found in find_pairs(graph)]
+    return [_check(flavor, finding, layers) for finding in find_pairs(graph)]
 
 
-def _check(flavor: Flavor, found: Finding, layers: dict[str, Any]) -> Finding:
+def _check(flavor: Flavor, finding: Finding, layers: dict[str, Any]) -> Finding:
     """Refuses what only the layers themselves can tell: the axis, and a quantiser in between."""
-    if found.into is None:
-        return found
-    batchnorm, layer = layers[found.batchnorm], layers[found.into]
-    homes = [_home(flavor, path, layers) for path in (found.batchnorm, found.into)]
+    if finding.into is None:
+        return finding
+    batchnorm, layer = layers[finding.batchnorm], layers[finding.into]
+    homes = [_home(flavor, path, layers) for path in (finding.batchnorm, finding.into)]
     if homes[0] != homes[1]:
-        return replace(found, into=None, reason=f"{found.into} lies in another nested model")
+        return replace(finding, into=None, reason=f"{finding.into} lies in another nested model")
     if getattr(batchnorm, "input_quantizers", None):
-        return replace(found, into=None, reason="its input is quantised")
+        return replace(finding, into=None, reason="its input is quantised")
     base = getattr(type(layer), "_float_class", type(layer))
     if base.call is not getattr(flavor.keras.layers, kind_of(flavor, layer)).call:
-        return replace(found, into=None, reason=f"{found.into} ({base.__name__}) has a `call` of its own")
+        return replace(finding, into=None, reason=f"{finding.into} ({base.__name__}) has a `call` of its own")
     axis = batchnorm.axis if isinstance(batchnorm.axis, int) else batchnorm.axis[0]
     rank = batchnorm.input_spec.ndim
     channels_first = getattr(layer, "data_format", "channels_last") == "channels_first"
     if axis % rank != (1 if channels_first else rank - 1):
-        return replace(found, into=None, reason=f"it normalises axis {axis}, not the channels")
-    return found
+        return replace(finding, into=None, reason=f"it normalises axis {axis}, not the channels")
+    return finding
 
 
 def _home(flavor: Flavor, path: str, layers: dict[str, Any]) -> str:
     """Path of the nested model that a layer lies in (names of layers may hold slashes, too)."""
-    parts = path.split("/")
-    around = ["/".join(parts[:i]) for i in range(len(parts) - 1, 0, -1)]
+    segments = path.split("/")
+    around = ["/".join(segments[:i]) for i in range(len(segments) - 1, 0, -1)]
     return next((home for home in around if home in layers and flavor.is_model(layers[home])), "")
 
 
@@ -130,8 +130,8 @@ def _fold(flavor: Flavor, old: Any, new: Any, batchnorm: Any) -> None:
     beta = batchnorm.beta.numpy() if batchnorm.center else None
     scale, shift = batchnorm_affine(mean, variance, gamma, beta, batchnorm.epsilon)
     biases = [id(layer.bias) for layer in (old, new) if layer.bias is not None]
-    kept = [[v for v in layer.weights if id(v) not in biases] for layer in (old, new)]
-    for source, target in zip(*kept, strict=True):
+    others = [[v for v in layer.weights if id(v) not in biases] for layer in (old, new)]
+    for source, target in zip(*others, strict=True):
         target.assign(source.numpy())
     if old.use_bias:
         shift = shift + old.bias.numpy().astype(np.float64) * scale

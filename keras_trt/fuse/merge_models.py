@@ -9,7 +9,7 @@ from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import new_inputs, rename
-from keras_trt._keras.types import M, Model
+from keras_trt._keras.types import M, Model, Tensor
 from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError
 from keras_trt.tfmot.accept import accept
@@ -47,21 +47,21 @@ def merge_models(models: Sequence[M], *, share_inputs: bool = True, name: str | 
         check_text(name, "name")
     models = list(models)
     flavor, models = _accepted(models)
-    parts = [masking.clone(flavor, model) for model in models]
+    clones = [masking.clone(flavor, model) for model in models]
     taken: set[str] = set()
-    for part in parts:
-        rename(flavor, part, unique(part.name, taken))
+    for clone in clones:
+        rename(flavor, clone, unique(clone.name, taken))
     if share_inputs:
         _check_same_inputs(flavor, models)
-        shared = new_inputs(flavor, parts[0])
-        inputs = [_repack(flavor, shared, part) for part in parts]
+        shared = new_inputs(flavor, clones[0])
+        inputs = [_repack(flavor, shared, clone) for clone in clones]
         start = shared
     else:
-        inputs = [new_inputs(flavor, part, f"{part.name}_") for part in parts]
+        inputs = [new_inputs(flavor, clone, f"{clone.name}_") for clone in clones]
         start = flavor.tf.nest.flatten(inputs)
     outputs: dict[str, Any] = {}
-    for part, nest in zip(parts, inputs, strict=True):
-        outputs.update(_named(part.name, part(nest)))
+    for clone, nest in zip(clones, inputs, strict=True):
+        outputs.update(_named(clone.name, clone(nest)))
     return flavor.keras.Model(start, outputs, name=name or "merged")
 
 
@@ -93,17 +93,17 @@ def _check_same_inputs(flavor: Flavor, models: list[Any]) -> None:
         )
 
 
-def _dtype(tensor: Any) -> str:
+def _dtype(tensor: Tensor) -> str:
     return str(getattr(tensor.dtype, "name", tensor.dtype))
 
 
-def _repack(flavor: Flavor, inputs: Any, model: Model) -> Any:
+def _repack(flavor: Flavor, inputs: object, model: Model) -> Any:
     """The shared inputs in the nest that a model is called with."""
     nest = flavor.tf.nest
     return nest.pack_sequence_as(flavor.input_nest(model), nest.flatten(inputs))
 
 
-def _named(model: str, outputs: Any) -> dict[str, Any]:
+def _named(model: str, outputs: object) -> dict[str, Any]:
     """A model's outputs by name, flat."""
     if isinstance(outputs, dict):
         return {n: t for key, value in outputs.items() for n, t in _named(f"{model}_{key}", value).items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from keras_trt._arguments import check_path
 from keras_trt.errors import InputError, ModelError
@@ -12,7 +12,7 @@ MASKS = "keras_trt_masks.json"
 """In a `.keras` file: what each mask remembers."""
 
 
-def keras_file(path: Any) -> Path:
+def keras_file(path: str | PathLike[str]) -> Path:
     """The path of a `.keras` file in a folder that is there.
 
     Raises:

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ from keras_trt._arguments import check_boolean, check_mapping
 from keras_trt._keras.flavor_of import keras3, legacy
 from keras_trt._keras.masks.masking import mask_class, rebind, restore_masks
 from keras_trt._keras.named_classes import check_names
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.models.keras_file import MASKS, keras_file
 from keras_trt.prune.search.state import search_state, searched
+from keras_trt.runtime.keras_layer import layer_class
 from keras_trt.twins.containers import check_adopted
 from keras_trt.twins.registry import deciding, register
 
 
 def load_model(
-    path: Any,
+    path: str | PathLike[str],
     *,
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
-) -> Any:
+) -> Model:
     """Loads a `.keras` file with the Keras that wrote it; quantisers and masks come back.
 
     A file may name Keras's own classes, registered ones, those in `custom_objects`, and layers (losses,
@@ -53,6 +56,7 @@ def load_model(
     with _named(f"`{path}` cannot be loaded"):
         flavor = keras3() if version.startswith("3") else legacy()
         mask_class(flavor.keras)  # known to Keras only once it has been made
+        layer_class(flavor)  # likewise
         wanted = config if compile else {**config, "compile_config": None}
         with deciding(flavor, register(flavor, config, custom)):
             check_names(flavor, wanted, custom, safe_mode=safe_mode)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from keras_trt._disk import full_disk
 from keras_trt._keras.masks.masking import mask_infos
@@ -17,7 +17,7 @@ from keras_trt.models.keras_file import MASKS, keras_file
 from keras_trt.tfmot.accept import accept
 
 
-def save_model(model: Model, path: Any) -> None:
+def save_model(model: Model, path: str | PathLike[str]) -> None:
     """Saves a model, quantised or pruned or plain, as a `.keras` file; written beside, then renamed.
 
     When saving fails, or the process is killed at any moment, what was at `path` stays.

@@ -98,27 +98,28 @@ def _run(
     NameNodesPass(layers)(model)
     ExplicitPadsPass()(model)  # negative pads stop shape inference
     common.ShapeInferencePass()(model)
-    _REWRITE(model)
+    _rewrite(layers, formats)(model)
     QuantizeWeightsPass(layers, formats.quantized, formats.weights)(model)
     if formats.activations:
         RetypeQuantizersPass(layers, formats.activations)(model)
-    used = [MIN_OPSET[floats], *(OPSETS[form.name] for form in formats.weights.values())]
+    used = [MIN_OPSET[floats], *(OPSETS[weight_format.name] for weight_format in formats.weights.values())]
     RaiseOpsetPass(max(opset, *used))(model)
-    kept: dict[str, str] = {}
+    in_float32: dict[str, str] = {}
     if floats != "float32":
         common.ShapeInferencePass()(model)  # every tensor's type must be known
         overflowing = find_overflow(model) if floats == "fp16" and find_overflow is not None else {}
         cast = CastFloatsPass(floats, layers, keep_float32, overflowing)
         cast(model)
-        kept = cast.kept
+        in_float32 = cast.in_float32
     _FINISH(model)
     SeparateOutputsPass(outputs)(model)
     _NAME(model)
-    return kept
+    return in_float32
 
 
-_REWRITE = ir.passes.PassManager(
-    [
+def _rewrite(layers: tuple[str, ...], formats: _Formats) -> ir.passes.PassManager:
+    matrices = [path for path, form in formats.weights.items() if form.block is not None]
+    steps: list[ir.passes.PassBase] = [
         common.IdentityEliminationPass(),
         SimplifyPass(),
         LimitTripsPass(),
@@ -126,20 +127,20 @@ _REWRITE = ir.passes.PassManager(
         ExplicitPadsPass(),
         FoldAffinePass(),
         RepeatsToResizePass(),
-        MoveRegionsPass(),
+        MultiplyManyAxesPass(),
+        MoveRegionsPass(layers, matrices),
         SimplifyPass(),  # Transposes meet at the borders of what was moved
         RemoveTransposesPass(),
         HoistLayoutPass(),
-        MultiplyManyAxesPass(),
         DropRepeatedPairsPass(),
         FoldPadPass(),
         RepeatQuantizersPass(),
         ShareConstantsPass(),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
-    ],
-    steps=4,
-)
+    ]
+    return ir.passes.PassManager(steps, steps=4)
+
 
 _FINISH = ir.passes.Sequential(
     common.DeduplicateInitializersPass(size_limit=1024),

@@ -49,22 +49,28 @@ def add_constant(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
 
 
 def derive_constant(
-    node: ir.Node, index: int, change: Callable[[np.ndarray], np.ndarray], suffix: str
+    node: ir.Node,
+    index: int,
+    change: Callable[[np.ndarray], np.ndarray],
+    suffix: str,
+    shape: Iterable[int] | None = None,
 ) -> None:
-    """Replaces an initializer that the node reads by one of the same shape and type, computed from it.
+    """Replaces an initializer that the node reads by one of the same type, computed from it.
 
-    The new values are computed whenever they are read, and not kept: weights are the bulk of a model.
+    It has the same shape where no other is given. The new values are computed whenever they are read, and
+    not kept: weights are the bulk of a model.
     """
     old = given(node.inputs[index])
     source = given(old.const_value)
+    sizes = list(source.shape if shape is None else shape)
     new = add_constant(given(node.graph), np.zeros(0), f"{old.name}{suffix}")
     new.const_value = ir.LazyTensor(
         lambda: ir.tensor(change(source.numpy())),
         dtype=source.dtype,
-        shape=ir.Shape(source.shape),
+        shape=ir.Shape(sizes),
         name=new.name,
     )
-    new.shape, new.type = ir.Shape(source.shape), ir.TensorType(source.dtype)
+    new.shape, new.type = ir.Shape(sizes), ir.TensorType(source.dtype)
     node.replace_input_with(index, new)
     if not old.uses() and not old.is_graph_output():
         del node.graph.initializers[old.name or ""]

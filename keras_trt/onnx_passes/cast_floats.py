@@ -42,7 +42,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
         overflowing: Why layers stay in float32, by path (nodes of no layer by name).
 
     Attributes:
-        kept: Why nodes stayed in float32, by node name.
+        in_float32: Why nodes stayed in float32, by node name.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
         self.layers = tuple(layers)
         self.keep = set(keep)
         self.overflowing = overflowing or {}
-        self.kept: dict[str, str] = {}
+        self.in_float32: dict[str, str] = {}
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Converts the main graph."""
@@ -66,7 +66,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
         reasons = self._reasons(nodes, opset)
         for node in nodes:
             if reasons[node]:
-                self.kept[node.name or node.op_type] = reasons[node]
+                self.in_float32[node.name or node.op_type] = reasons[node]
             else:
                 self._convert(node, opset)
         self._match_types(graph, nodes, opset)
@@ -144,7 +144,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
         """Feeds every input the type it wants, with one Cast or converted constant per tensor."""
         converted: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         for node in nodes:
-            high = node.name in self.kept
+            high = node.name in self.in_float32
             for i, value in enumerate(node.inputs):
                 if value is None or value.dtype not in (ir.DataType.FLOAT, self.low):
                     continue

@@ -14,10 +14,10 @@ from keras_trt.trace.scopes import layer_of_scope
 
 def layer_of(name: str, layers: Iterable[str]) -> str | None:
     """The layer path that a node's name begins with, the longest when several fit."""
-    parts, paths = name.split("/"), set(layers)
-    for n in range(len(parts), 0, -1):
-        if "/".join(parts[:n]) in paths:
-            return "/".join(parts[:n])
+    segments, paths = name.split("/"), set(layers)
+    for n in range(len(segments), 0, -1):
+        if "/".join(segments[:n]) in paths:
+            return "/".join(segments[:n])
     return None
 
 
@@ -71,4 +71,4 @@ def _scopes(node: ir.Node) -> Iterator[str]:
 def _beginnings(paths: Iterable[str]) -> set[str]:
     """All that a path may begin with: a layer's own name may hold slashes, too."""
     split = (path.split("/") for path in paths)
-    return {"/".join(parts[:n]) for parts in split for n in range(1, len(parts) + 1)}
+    return {"/".join(segments[:n]) for segments in split for n in range(1, len(segments) + 1)}

@@ -29,9 +29,9 @@ class ShareConstantsPass(ir.passes.InPlacePass):
                 if value.is_graph_input() or value.is_graph_output() or _is_kernel(value):
                     continue
                 key = array.dtype, tuple(array.shape), array.tobytes()
-                kept = seen.setdefault(key, value)
-                if kept is not value:
-                    ir.convenience.replace_all_uses_with(value, kept)
+                first = seen.setdefault(key, value)
+                if first is not value:
+                    ir.convenience.replace_all_uses_with(value, first)
                     del graph.initializers[value.name or ""]
                     modified = True
         return ir.passes.PassResult(model, modified)

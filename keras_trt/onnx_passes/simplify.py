@@ -37,11 +37,11 @@ class SimplifyPass(ir.passes.InPlacePass):
 def _neutral(node: ir.Node) -> bool:
     neutral = 1.0 if node.op_type in ("Mul", "Div") else 0.0
     candidates = [(0, 1)] if node.op_type in ("Div", "Sub") else [(0, 1), (1, 0)]
-    for kept, dropped in candidates:
+    for operand, dropped in candidates:
         array = g.constant(node.inputs[dropped])
         if array is None or not np.all(array == neutral):
             continue
-        x = node.inputs[kept]
+        x = node.inputs[operand]
         n_axes = g.rank(x)
         if array.size == 1 and (array.ndim == 0 or (n_axes is not None and array.ndim <= n_axes)):
             return _drop(node, x)

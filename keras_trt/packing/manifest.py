@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from keras_trt.trace.trace import Trace
 
 
-def layers_of(found: Iterable[Product]) -> tuple[str, ...]:
+def layers_of(products: Iterable[Product]) -> tuple[str, ...]:
     """The layers of some products, each once."""
-    return tuple(dict.fromkeys(p.layer for p in found))
+    return tuple(dict.fromkeys(p.layer for p in products))
 
 
 def manifest_of(
     folder: Path,
     traced: Trace,
     weighted: Sequence[Product],
-    found: Sequence[QuantizedTensor],
+    tensors: Sequence[QuantizedTensor],
     *,
     batch: tuple[int, int, int],
     precision: str,
@@ -53,10 +53,10 @@ def manifest_of(
         axis_sizes=traced.axis_sizes,
         predicted_dtypes=dict(traced.predicted_dtypes),
         quantization={
-            "weights": dict(Counter(t.format for t in found if t.stored)),
+            "weights": dict(Counter(t.format for t in tensors if t.stored)),
             "int8_layers": list(layers_of(p for p in weighted if p.int8)),
             "int8_mac_share": round(int8_share(weighted), 4),
-            "ranges": {f"{t.layer}/{t.name}": t.amax for t in found if t.kind == "activation"},
+            "ranges": {f"{t.layer}/{t.name}": t.amax for t in tensors if t.kind == "activation"},
         },
         sparsity={"2:4": list(layers_of(p for p in weighted if p.two_of_four)), "zeros": zeros},
     )

@@ -93,15 +93,15 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
 
 def _around(message: Any, field: str) -> tuple[bytes, bytes]:
     """A message without one of its fields, in two: what comes before it, what comes after it."""
-    number, parts = _number(type(message), field), []
+    number, encoded = _number(type(message), field), []
     for later in (False, True):
-        part = type(message)()
-        part.CopyFrom(message)
+        side = type(message)()
+        side.CopyFrom(message)
         for other, _ in message.ListFields():
             if other.number == number or (other.number > number) != later:
-                part.ClearField(other.name)
-        parts.append(part.SerializeToString(deterministic=True))
-    return parts[0], parts[1]
+                side.ClearField(other.name)
+        encoded.append(side.SerializeToString(deterministic=True))
+    return encoded[0], encoded[1]
 
 
 def _head(tensor: ir.TensorProtocol) -> bytes:
@@ -129,11 +129,11 @@ def _number(message: Any, field: str) -> int:
 
 def _key(field: int, length: int) -> bytes:
     """What stands before a field of `length` bytes: its number and the length, in protobuf's encoding."""
-    found = bytearray()
+    encoded = bytearray()
     for number in (field << 3 | 2, length):  # 2: the wire type of strings, bytes and messages
         rest = number
         while rest > 127:
-            found.append(rest & 127 | 128)
+            encoded.append(rest & 127 | 128)
             rest >>= 7
-        found.append(rest)
-    return bytes(found)
+        encoded.append(rest)
+    return bytes(encoded)

@@ -66,23 +66,23 @@ def only_where_read(
         decisions: By path; layers inside others, which the graph does not show, may be among them.
         standing: By path, the quantised inputs of layers that are quantised already.
     """
-    kept = dict(decisions)
+    decided = dict(decisions)
     quantized = {path: d.inputs for path, d in decisions.items()} | dict(standing or {})
     calls: dict[str, list[Node]] = {}
     for node in graph.nodes:
         calls.setdefault(node.path, []).append(node)
     for path in reversed(calls):  # readers first
-        decision = kept.get(path)
+        decision = decided.get(path)
         if decision is None or not decision.inputs or decision.kernels or decision.inner:
             continue
         if decision.kind == "Add":
-            found = [_add(graph, node, quantized) for node in calls[path]]
-            inputs = _union(*(positions for positions, _ in found))
-            decision = replace(decision, inputs=inputs, reason=found[0][1])
-        elif not any(is_read(graph, kept, quantized, node) for node in calls[path]):
+            adds = [_add(graph, node, quantized) for node in calls[path]]
+            inputs = _union(*(positions for positions, _ in adds))
+            decision = replace(decision, inputs=inputs, reason=adds[0][1])
+        elif not any(is_read(graph, decided, quantized, node) for node in calls[path]):
             decision = Decision(path, decision.kind, reason=UNREAD)
-        kept[path], quantized[path] = decision, decision.inputs
-    return kept
+        decided[path], quantized[path] = decision, decision.inputs
+    return decided
 
 
 def under_scheme(decision: Decision, scheme: Scheme, widths: tuple[int, ...]) -> Decision:

@@ -88,7 +88,7 @@ def Int4Weights(block: int = 32) -> Scheme:
 SCHEMES = {"int8": Int8(), "int8-weights": Int8Weights(), "fp8": FP8(), "int4-weights": Int4Weights()}
 
 
-def scheme_named(scheme: Any) -> Scheme:
+def scheme_named(scheme: object) -> Scheme:
     """The scheme a name stands for; a `Scheme` is returned as it is.
 
     Raises:
@@ -101,7 +101,7 @@ def scheme_named(scheme: Any) -> Scheme:
     raise InputError(f"`scheme` must be one of {sorted(SCHEMES)} or a Scheme. Received: scheme={scheme!r}")
 
 
-def schemes_by_choice(scheme: Any) -> list[tuple[Any, Scheme]]:
+def schemes_by_choice(scheme: object) -> list[tuple[Any, Scheme]]:
     """(choice of layers, scheme) pairs; one scheme for all layers is the choice None.
 
     Raises:

@@ -52,12 +52,12 @@ def facts_by_layer(flavor: Flavor, model: Model) -> dict[str, dict[str, Any]]:
         rows.setdefault(weight.path, {})[weight.kernel.name] = row
     return {
         path: {
-            "pattern": _together(found, "pattern"),
-            "target": _together(found, "target"),
-            "sparsity": _zeros(found.values()) / sum(row["size"] for row in found.values()),
-            "tensorrt": _together(found, "tensorrt"),
+            "pattern": _together(kernels, "pattern"),
+            "target": _together(kernels, "target"),
+            "sparsity": _zeros(kernels.values()) / sum(row["size"] for row in kernels.values()),
+            "tensorrt": _together(kernels, "tensorrt"),
         }
-        for path, found in rows.items()
+        for path, kernels in rows.items()
     }
 
 

@@ -6,12 +6,12 @@ import numbers
 from typing import Any
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether `value` is a real number."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: object) -> bool:
     """Whether `value` is an integer."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -97,7 +96,7 @@ class Block:
 Pattern = Unstructured | NofM | Block
 
 
-def parse_pattern(pattern: Any, pooling: str = "avg") -> Pattern:
+def parse_pattern(pattern: object, pooling: str = "avg") -> Pattern:
     """The pattern object for what a user wrote.
 
     Args:
@@ -113,15 +112,15 @@ def parse_pattern(pattern: Any, pooling: str = "avg") -> Pattern:
         raise InputError(f'`pooling` must be "avg" or "max". Received: pooling={pooling!r}')
     if pattern == "unstructured":
         return Unstructured()
-    if isinstance(pattern, str) and (found := re.fullmatch(r"(\d+):(\d+)", pattern)):
-        n, m = int(found[1]), int(found[2])
+    if isinstance(pattern, str) and (match := re.fullmatch(r"(\d+):(\d+)", pattern)):
+        n, m = int(match[1]), int(match[2])
         if not 0 < n < m:
             raise InputError(
                 f'`pattern="n:m"` keeps n of every m weights, so 0 < n < m. Received: pattern={pattern!r}'
             )
         return NofM(n, m)
-    if isinstance(pattern, str) and (found := re.fullmatch(r"(\d+)x(\d+)( max)?", pattern)):
-        pattern, pooling = (int(found[1]), int(found[2])), "max" if found[3] else pooling
+    if isinstance(pattern, str) and (match := re.fullmatch(r"(\d+)x(\d+)( max)?", pattern)):
+        pattern, pooling = (int(match[1]), int(match[2])), "max" if match[3] else pooling
     if isinstance(pattern, (tuple, list)) and len(pattern) == 2:
         if all(is_whole(size) and size > 0 for size in pattern):
             return Block(int(pattern[0]), int(pattern[1]), pooling.lower())

@@ -110,7 +110,9 @@ def prune_model(
     return new
 
 
-def saved_schedule(schedule: Any, sparsity: float | None, threshold: float | None, strategy: Any) -> Schedule:
+def saved_schedule(
+    schedule: object, sparsity: float | None, threshold: float | None, strategy: object
+) -> Schedule:
     """The schedule as numbers that can be saved.
 
     Raises:
@@ -126,7 +128,7 @@ def saved_schedule(schedule: Any, sparsity: float | None, threshold: float | Non
     return as_numbers(schedule)
 
 
-def refuse_shared_threshold(threshold: float | None, strategy: Any) -> None:
+def refuse_shared_threshold(threshold: float | None, strategy: object) -> None:
     """A threshold already says how much goes from every layer.
 
     Raises:

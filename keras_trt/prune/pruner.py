@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.masks import masking
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Choices, Model
 from keras_trt.prune.pattern import NofM, Pattern
 from keras_trt.prune.schedule import Schedule
 from keras_trt.prune.strategy import share_out
@@ -31,7 +31,12 @@ class Pruner:
     """
 
     def __init__(
-        self, model: Model, pattern: Pattern, strategy: Any = "uniform", only: Any = None, skip: Any = ()
+        self,
+        model: Model,
+        pattern: Pattern,
+        strategy: object = "uniform",
+        only: Choices | None = None,
+        skip: Choices = (),
     ) -> None:
         self.flavor = flavor_of(model)
         self.model, self.pattern, self.strategy = model, pattern, strategy

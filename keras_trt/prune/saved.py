@@ -45,17 +45,17 @@ def saved_plan(model: Model) -> Plan:
         InputError: They remember none, or several.
     """
     flavor = flavor_of(model)
-    found: list[tuple[str, Any]] = []
+    constraints: list[tuple[str, Any]] = []
     for path, _, kernel, variable in masking.weights_in(flavor, model):
         constraint = masking.constraint_of(flavor, variable)
         if constraint is not None and constraint.info.get("schedule"):
-            found.append((f"{path}.{kernel.name}", constraint))
-    if not found:
+            constraints.append((f"{path}.{kernel.name}", constraint))
+    if not constraints:
         raise InputError(
             "Say how much to prune: `Prune(0.8)`, a schedule, `Prune(monitor='val_accuracy')`, or give "
             "the model a schedule with `prune_model(model, schedule=...)`. Received: schedule=None"
         )
-    (first, constraint), *others = found
+    (first, constraint), *others = constraints
     info = constraint.info
     for name, other in others:
         if any(other.info[key] != info[key] for key in ("schedule", "pattern", "strategy")):
@@ -67,6 +67,6 @@ def saved_plan(model: Model) -> Plan:
         Schedule(**info["schedule"]),
         parse_pattern(info["pattern"]),
         info["strategy"],
-        tuple(name for name, _ in found),
-        frozenset(id(constraint) for _, constraint in found),
+        tuple(name for name, _ in constraints),
+        frozenset(id(constraint) for _, constraint in constraints),
     )

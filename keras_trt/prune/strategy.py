@@ -15,7 +15,7 @@ from keras_trt.prune.pattern import NofM, Pattern
 _ACCEPTED = '"uniform", "global", "lamp", or the result of keras_trt.prune.sensitivity(model, data)'
 
 
-def parse_strategy(strategy: Any, pattern: Pattern) -> Any:
+def parse_strategy(strategy: object, pattern: Pattern) -> Any:
     """The strategy, checked.
 
     Raises:
@@ -32,7 +32,7 @@ def parse_strategy(strategy: Any, pattern: Pattern) -> Any:
 
 
 def share_out(
-    strategy: Any, sparsity: float, names: Sequence[str], weights: Sequence[np.ndarray]
+    strategy: object, sparsity: float, names: Sequence[str], weights: Sequence[np.ndarray]
 ) -> list[float]:
     """The sparsity of each variable, so that all together reach `sparsity`.
 
@@ -50,8 +50,8 @@ def share_out(
         return [sparsity] * len(weights)
     scores = [lamp_scores(w) if strategy == "lamp" else np.abs(w).ravel() for w in weights]
     mask = magnitude_mask(np.concatenate(scores), sparsity)
-    parts = np.split(mask, np.cumsum([w.size for w in weights])[:-1])
-    return [min(float(1 - part.mean()), 1 - 1 / part.size) for part in parts]
+    masks = np.split(mask, np.cumsum([w.size for w in weights])[:-1])
+    return [min(float(1 - one.mean()), 1 - 1 / one.size) for one in masks]
 
 
 def lamp_scores(weights: np.ndarray) -> np.ndarray:

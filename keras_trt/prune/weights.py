@@ -11,7 +11,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import Kernel, is_depthwise
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import located, selected
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Choices, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.masks import threshold_mask
 from keras_trt.prune.pattern import Pattern
@@ -31,24 +31,26 @@ class Weight(NamedTuple):
         return f"{self.path}.{self.kernel.name}"
 
 
-def find_weights(flavor: Flavor, model: Model, pattern: Pattern, only: Any, skip: Any) -> list[Weight]:
+def find_weights(
+    flavor: Flavor, model: Model, pattern: Pattern, only: Choices | None, skip: Choices
+) -> list[Weight]:
     """The variables that `prune_model` prunes.
 
     Raises:
         ModelError: There is none.
     """
-    found = [weight for weight, reason in examine(flavor, model, pattern, only, skip) if reason is None]
-    if not found:
+    chosen = [weight for weight, reason in examine(flavor, model, pattern, only, skip) if reason is None]
+    if not chosen:
         reasons = [
             f"{w.path}: {reason}" for w, reason in examine(flavor, model, pattern, only, skip) if reason
         ]
         listed = "\n  ".join(reasons[:10]) or "it has no layer with weights that can be pruned"
         raise ModelError(f"Nothing to prune in model {model.name!r}:\n  {listed}")
-    return found
+    return chosen
 
 
 def examine(
-    flavor: Flavor, model: Model, pattern: Pattern, only: Any, skip: Any
+    flavor: Flavor, model: Model, pattern: Pattern, only: Choices | None, skip: Choices
 ) -> Iterator[tuple[Weight, str | None]]:
     """Every weight variable of a model with the reason why it is not pruned, or None."""
     only, skip = (located(flavor, model, choice) for choice in (only, skip))

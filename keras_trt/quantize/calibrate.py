@@ -13,7 +13,7 @@ from keras_trt._arguments import check_verbose
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
-from keras_trt._keras.types import M, Model
+from keras_trt._keras.types import M, Model, Tensor
 from keras_trt.data.batches import FirstBatches, batches, check_data, length
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
@@ -28,8 +28,8 @@ _NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for
 
 def calibrate(
     model: M,
-    data: Any,
-    method: Any = "max",
+    data: object,
+    method: object = "max",
     *,
     batch_size: int = 32,
     steps: int | None = None,
@@ -69,15 +69,15 @@ def calibrate(
     flavor, model, _ = accept(model)
     check_verbose(verbose)
     check_data(data, batch_size, steps)
-    kept = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct(flavor, model, kept)
+    first = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
+    correct(flavor, model, first)
     return model
 
 
 def calibrate_keeping(
     model: Model,
-    data: Any,
-    method: Any = "max",
+    data: object,
+    method: object = "max",
     *,
     batch_size: int = 32,
     steps: int | None = None,
@@ -85,7 +85,7 @@ def calibrate_keeping(
     name: str = "data",
 ) -> list[Any]:
     """The ranges of `calibrate`; returns the first batches of inputs, for data may be read once only."""
-    flavor, chosen, kept = check_model(model), calibrator(method), FirstBatches()
+    flavor, chosen, first = check_model(model), calibrator(method), FirstBatches()
     owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
     if not owners and not corrected(flavor, model):
         raise ModelError(
@@ -95,16 +95,16 @@ def calibrate_keeping(
     items = batches(flavor, model, data, batch_size, steps, name=name)
     if not owners:  # weights only, whose biases the rows will correct
         for batch in items:
-            if not kept.add(flavor, batch):
+            if not first.add(flavor, batch):
                 break
-        return kept.batches
+        return first.batches
     total = length(data, batch_size, steps)
     bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
     peak = 0.0
     with gathering(seen) as numbers:
         run = _observed_call(flavor, model, numbers)
         for done, batch in enumerate(items, start=1):
-            kept.add(flavor, batch)
+            first.add(flavor, batch)
             if peak < _NORMAL:
                 peak = max(peak, *map(_magnitude, flavor.tf.nest.flatten(batch)))
             run(batch)
@@ -114,18 +114,18 @@ def calibrate_keeping(
             bar.update(done, finalize=True)
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
     _set_ranges(flavor, reached, chosen, peak)  # a layer that the call never reaches keeps its range
-    return kept.batches
+    return first.batches
 
 
 def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any:
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
     tf = flavor.tf
 
-    def observe(quantizer: Any, tensor: Any) -> None:
+    def observe(quantizer: Any, tensor: Tensor) -> None:
         give(numbers[id(quantizer)], tensor)
 
     @tf.function(reduce_retracing=True)
-    def run(batch: Any) -> None:
+    def run(batch: object) -> None:
         with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
             model(batch, training=False)
 

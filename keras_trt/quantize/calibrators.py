@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -181,7 +181,7 @@ METHODS: dict[str, Calibrator] = {
 }
 
 
-def calibrator(method: Any) -> Calibrator:
+def calibrator(method: object) -> Calibrator:
     """The calibrator a name stands for; a calibrator object is returned as it is.
 
     Raises:
@@ -205,13 +205,13 @@ def _share(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def _divergence(counts: np.ndarray, end: int) -> float:
     """KL divergence between the histogram clipped at `end` and its quantisation to `LEVELS` levels."""
-    kept = counts[:end]
-    reference = kept.copy()
+    inside = counts[:end]
+    reference = inside.copy()
     reference[-1] += counts[end:].sum()
     level = np.minimum(np.arange(end) * LEVELS // end, LEVELS - 1)
-    sums = np.bincount(level, weights=kept, minlength=LEVELS)
-    used = np.bincount(level, weights=(kept > 0).astype(float), minlength=LEVELS)
-    spread = np.where(kept > 0, (sums / np.maximum(used, 1))[level], 0.0)
+    sums = np.bincount(level, weights=inside, minlength=LEVELS)
+    used = np.bincount(level, weights=(inside > 0).astype(float), minlength=LEVELS)
+    spread = np.where(inside > 0, (sums / np.maximum(used, 1))[level], 0.0)
     p, q = reference / max(reference.sum(), 1e-30), spread / max(spread.sum(), 1e-30)
     mask = p > 0
     return float(np.sum(p[mask] * np.log(p[mask] / np.maximum(q[mask], 1e-12))))

@@ -100,26 +100,26 @@ class ChannelFit:
     def add(self, values: np.ndarray) -> None:
         """Counts in the exact and the rounded outputs of a batch, stacked; rows go to two halves in turn."""
         lost = values[0] - values[1]
-        found = [
+        halves = [
             Moments.of(self._by_channel(values[1, half::2]), self._by_channel(lost[half::2]))
             for half in range(2)
             if values[1, half::2].size
         ]
         with self._lock:
             self._rows += values.shape[1]
-            found = found if self._halves[0].count <= self._halves[1].count else found[::-1]
-            for half, moments in enumerate(found):
+            halves = halves if self._halves[0].count <= self._halves[1].count else halves[::-1]
+            for half, moments in enumerate(halves):
                 self._halves[half] += moments
-            if len(found) == 1:  # of one row: the next one to the other half
+            if len(halves) == 1:  # of one row: the next one to the other half
                 self._halves.reverse()
 
     def _by_channel(self, values: np.ndarray) -> np.ndarray:
         """As (pairs, channels); axes that the shift is the same along are among the pairs."""
         values = np.moveaxis(values, self.axis, -1)
         before = values.ndim - len(self.shape)
-        kept = [before + i for i, size in enumerate(self.shape) if size > 1]
-        summed = [i for i in range(values.ndim) if i not in kept]
-        return values.transpose(*summed, *kept).reshape(-1, math.prod(self.shape))
+        channel_axes = [before + i for i, size in enumerate(self.shape) if size > 1]
+        summed = [i for i in range(values.ndim) if i not in channel_axes]
+        return values.transpose(*summed, *channel_axes).reshape(-1, math.prod(self.shape))
 
     def value(
         self, gains: bool, shifts: bool, bias: np.ndarray | None = None

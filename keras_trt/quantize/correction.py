@@ -24,7 +24,7 @@ from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import adds_bias, kernel_of
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._process import attributes_replaced
 from keras_trt.quantize.channel_moments import ChannelFit
 from keras_trt.quantize.inventory import twins
@@ -65,8 +65,8 @@ def _gain_shape(layer: Any, kernel: str, bias: tuple[int, ...]) -> tuple[int, ..
 
 def corrected(flavor: Flavor, model: Model) -> dict[str, Any]:
     """The layers of a quantised model that have a place for a correction, by path."""
-    found = twins(flavor, model)
-    return {path: layer for path, layer in found if layer.quantization.shift or layer.quantization.gain}
+    layers = twins(flavor, model)
+    return {path: layer for path, layer in layers if layer.quantization.shift or layer.quantization.gain}
 
 
 def correct(flavor: Flavor, model: Model, batches: Iterable[Any], wanted: Sequence[str] = NAMES) -> None:
@@ -112,14 +112,14 @@ def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers
     """The model's call in float as a graph in which these layers compute once more, quantised."""
     tf, rounds = flavor.tf, [False]
 
-    def activation(quantizer: Any, x: Any) -> Any:
+    def activation(quantizer: Any, x: Tensor) -> Tensor:
         return rounded_in_range(flavor, quantizer, x) if rounds[0] else x
 
-    def kernel(layer: Layer, floats: Any, rounded: Any) -> Any:
+    def kernel(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
         return rounded if rounds[0] else floats
 
     def measuring(path: str, call: Any) -> Any:
-        def measured(*args: Any, **options: Any) -> Any:
+        def measured(*args: object, **options: object) -> Any:
             if path not in layers:
                 return call(*args, **options)
             rounds[0] = True
@@ -134,7 +134,7 @@ def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers
         return measured
 
     @tf.function(reduce_retracing=True)
-    def run(batch: Any) -> None:
+    def run(batch: object) -> None:
         with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, measuring):
             model(batch, training=False)
 
@@ -149,7 +149,7 @@ def _before_activation(layer: Layer) -> Iterator[list[Any]]:
         yield seen
         return
 
-    def activation(x: Any) -> Any:
+    def activation(x: Tensor) -> Tensor:
         seen.append(x)
         return own(x)
 

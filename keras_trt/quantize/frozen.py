@@ -31,7 +31,7 @@ def _still(layer: Any) -> Any:
     """The layer's `call`, as in inference."""
     signature = inspect.signature(layer.call)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> Any:
         bound = signature.bind(*args, **kwargs)
         bound.arguments["training"] = False
         return type(layer).call(layer, *bound.args, **bound.kwargs)

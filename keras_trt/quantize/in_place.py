@@ -15,7 +15,7 @@ from keras_trt.twins.twins import dequantize_layer, is_twin
 
 
 @contextmanager
-def quantizing(flavor: Flavor, model: Model, scheme: Any) -> Iterator[Any]:
+def quantizing(flavor: Flavor, model: Model, scheme: object) -> Iterator[Any]:
     """A context in which layers of a model may become twins; an error takes that back.
 
     Raises:

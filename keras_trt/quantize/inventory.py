@@ -45,18 +45,20 @@ class QuantizedTensor:
 def inventory(model: Model) -> list[QuantizedTensor]:
     """Every quantised tensor of a model, in the order of its layers; none of those switched off."""
     flavor = flavor_of(model)
-    found = []
+    tensors = []
     for path, layer in twins(flavor, model):
         if is_silent(layer):
             continue
         scheme, stored = layer.quantization.scheme, not flavor.keeps_floats(layer)
         for q in quantizers_of(layer):
             amax = float(flavor.raw(q.amax).numpy())
-            found.append(QuantizedTensor(path, "activation", q.name, amax, q.dtype_name, scheme=scheme.name))
+            tensors.append(
+                QuantizedTensor(path, "activation", q.name, amax, q.dtype_name, scheme=scheme.name)
+            )
         for name in layer.quantization.kernels:
             weight = partial(QuantizedTensor, path, "weight", name, None, scheme.weights, scheme.block)
-            found.append(weight(scheme.name, stored))
-    return found
+            tensors.append(weight(scheme.name, stored))
+    return tensors
 
 
 def twins(flavor: Flavor, model: Model) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located, selected
-from keras_trt._keras.types import Layer, M, Model
+from keras_trt._keras.types import Choices, Layer, M, Model
 from keras_trt._say import say
 from keras_trt.data.batches import check_data
 from keras_trt.data.source import is_arrays
@@ -32,7 +32,7 @@ from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.correction import NAMES, correct, corrected, places
-from keras_trt.quantize.expectation import check_sqnr, expect
+from keras_trt.quantize.costs.expectation import check_sqnr, expect
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
@@ -61,16 +61,16 @@ EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float 
 
 def quantize_model(
     model: M,
-    scheme: Any = "int8",
+    scheme: object = "int8",
     *,
-    calibration_data: Any = None,
-    method: Any = "max",
-    only: Any = None,
-    skip: Any = (),
+    calibration_data: object = None,
+    method: object = "max",
+    only: Choices | None = None,
+    skip: Choices = (),
     ranges: Mapping[str, float] | None = None,
     copy: bool = True,
     min_sqnr: float | None = 25.0,
-    recover: Any = "auto",
+    recover: object = "auto",
     verbose: int = 1,
 ) -> M:
     """Returns a copy of a model with int8 fake quantisation where TensorRT computes in int8.
@@ -133,23 +133,26 @@ def quantize_model(
         rounds = any(activation_quantizers(flavor, new))
         if calibration_data is not None and (rounds or corrected(flavor, new)):
             measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
-            kept = measure(calibration_data, verbose=verbose)
+            batches = measure(calibration_data, verbose=verbose)
             floor = min_sqnr if only is None else None
             if rounds and (verbose or floor is not None):
-                expected = expect(flavor, new, kept[0], floor, shown=3 if verbose else 0)
+                expected = expect(flavor, new, batches[0], floor, shown=3 if verbose else 0)
                 if expected.spared:
                     spare(flavor, new, expected.spared, scheme, skip)
                     # Behind a layer that rounds no more the tensors have other ranges.
                     measure(
-                        calibration_data if is_arrays(calibration_data) else ((x,) for x in kept), verbose=0
+                        calibration_data if is_arrays(calibration_data) else ((x,) for x in batches),
+                        verbose=0,
                     )
                 if expected.spared and verbose:
-                    expected = replace(expect(flavor, new, kept[0], None), spared=expected.spared)
+                    expected = replace(expect(flavor, new, batches[0], None), spared=expected.spared)
                 say(expected, verbose)
     return new
 
 
-def plan_quantization(model: Model, scheme: Any = "int8", *, only: Any = None, skip: Any = ()) -> Report:
+def plan_quantization(
+    model: Model, scheme: object = "int8", *, only: Choices | None = None, skip: Choices = ()
+) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
     Args:
@@ -181,7 +184,7 @@ def decision_row(decision: Decision) -> dict[str, Any]:
 
 
 def decide(
-    flavor: Flavor, model: Model, scheme: Any = "int8", only: Any = None, skip: Any = ()
+    flavor: Flavor, model: Model, scheme: object = "int8", only: Choices | None = None, skip: Choices = ()
 ) -> dict[str, Decision]:
     """The decision for every layer of a model, by path."""
     layers = list(flavor.walk(model))
@@ -225,9 +228,9 @@ def decide(
 def convert(
     flavor: Flavor,
     model: Model,
-    scheme: Any = "int8",
-    only: Any = None,
-    skip: Any = (),
+    scheme: object = "int8",
+    only: Choices | None = None,
+    skip: Choices = (),
     recover: Sequence[str] = (),
 ) -> dict[str, Decision]:
     """Swaps the layers of a model for their twins, in place; layers that are twins already stay.
@@ -279,13 +282,13 @@ def set_from_data(
 
     A model that has been quantised before may have corrections that `recover` lacks: they become none.
     """
-    kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
+    batches = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
     set_ranges(flavor, model, ranges)
-    correct(flavor, model, kept, recover)
-    return kept
+    correct(flavor, model, batches, recover)
+    return batches
 
 
-def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: Any, skip: Any) -> None:
+def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: object, skip: Choices) -> None:
     """Leaves quantised layers in float, in place, and with them those that only served them.
 
     Args:
@@ -310,12 +313,12 @@ def set_ranges(flavor: Flavor, model: Model, ranges: Mapping[str, float]) -> Non
     """Sets activation ranges by hand and holds them there; a name counts for all layers that have it."""
     if not isinstance(ranges, Mapping):
         raise InputError(f"`ranges` maps layers to their largest magnitudes. Received: ranges={ranges!r}")
-    found = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
-    twins = {path: quantizers for path, layer in found.items() if (quantizers := quantizers_of(layer))}
+    layers = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
+    twins = {path: quantizers for path, layer in layers.items() if (quantizers := quantizers_of(layer))}
     for name, amax in ranges.items():
         if not (isinstance(amax, (int, float, np.number)) and 0 < amax < math.inf):
             raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax!r}}}.")
-        named = [path for path in twins if path == name] or [p for p in twins if found[p].name == name]
+        named = [path for path in twins if path == name] or [p for p in twins if layers[p].name == name]
         if not named:
             close = difflib.get_close_matches(str(name), twins, n=5, cutoff=0.5)
             raise InputError(

@@ -32,13 +32,13 @@ def unknown_work(flavor: Flavor, model: Model, float_work: Mapping[str, float]) 
         model: The model that is exported.
         float_work: The share of all multiply-accumulates that each layer computes in float, by path.
     """
-    found = []
+    unknown = []
     for path, layer in flavor.walk(model):
         share = float_work.get(path, 0.0)
         kernels = unknown_kernels(layer) if share >= _SHARE else []
         if kernels:
-            found.append(
+            unknown.append(
                 f"Layer {path!r} computes {share:.1%} of the multiply-accumulates in float: no rule knows "
                 f"its weights. Before `quantize_model`: {way_to_register(layer, kernels)}"
             )
-    return found
+    return unknown

@@ -72,7 +72,7 @@ class Report(Findings):
         yield Table(self.title, self.columns, [[row[c] for c in self.columns] for row in self.rows])
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

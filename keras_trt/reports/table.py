@@ -49,8 +49,8 @@ def render(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     for row, height in zip(cells, heights, strict=True):
         shown += lines[at : at + height]
         at += height
-        parts = [f"{columns[i]}: {row[i]}" for i in sorted(below) if row[i]]
-        shown += wrapped("; ".join(parts), indent="      ") if parts else []
+        more = [f"{columns[i]}: {row[i]}" for i in sorted(below) if row[i]]
+        shown += wrapped("; ".join(more), indent="      ") if more else []
     return "\n".join(shown)
 
 
@@ -68,16 +68,16 @@ def _table(
     from rich.text import Text  # plain: brackets in a layer's name are no markup
 
     table = Table(box=box.SIMPLE_HEAD)
-    kept = [i for i in range(len(columns)) if i not in without]
-    for i in kept:
+    indices = [i for i in range(len(columns)) if i not in without]
+    for i in indices:
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
         justify: Any = "right" if numeric else "left"
         table.add_column(Text(columns[i]), justify=justify, overflow="fold", no_wrap=bool(without))
     for row in cells:
-        table.add_row(*(Text(row[i]) for i in kept))
+        table.add_row(*(Text(row[i]) for i in indices))
     out = io.StringIO()
     Console(file=out, width=_width(), color_system=None).print(table)
-    lines = out.getvalue().rstrip().splitlines() if kept else []
+    lines = out.getvalue().rstrip().splitlines() if indices else []
     return [*wrapped(title), *(line.rstrip() for line in lines)]
 
 
@@ -91,10 +91,10 @@ def _without_room(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> set
     sizes = [max(map(cell_len, (column, *(row[i] for row in cells)))) for i, column in enumerate(columns)]
     left_out: set[int] = set()
     while len(columns) > max(len(left_out) + 1, 2):
-        kept = [i for i in range(len(columns)) if i not in left_out]
-        if sum(sizes[i] + 3 for i in kept) + 1 <= _width():  # a space on each side and one between
+        indices = [i for i in range(len(columns)) if i not in left_out]
+        if sum(sizes[i] + 3 for i in indices) + 1 <= _width():  # a space on each side and one between
             break
-        left_out.add(max(kept[1:], key=lambda i: sizes[i]))
+        left_out.add(max(indices[1:], key=lambda i: sizes[i]))
     return left_out
 
 
@@ -121,7 +121,7 @@ def _width() -> int:
     return max(Console().width, _NARROWEST)
 
 
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     """A cell's text."""
     if value is None:
         return ""

@@ -8,17 +8,17 @@ FLOOR = float(np.finfo(np.float32).tiny)
 """The smallest norm that a difference is divided by."""
 
 
-def distance(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+def distance(expected: np.ndarray, actual: np.ndarray) -> tuple[float, float]:
     """(relative, largest absolute) difference of two arrays of one shape.
 
-    The relative one is `|found - expected| / |expected|` in the L2 norm, of values of any magnitude. Values
-    that are not finite in `expected` do not count; where only `found` is not, both are infinite.
+    The relative one is `|actual - expected| / |expected|` in the L2 norm, of values of any magnitude. Values
+    that are not finite in `expected` do not count; where only `actual` is not, both are infinite.
 
     Example:
         >>> distance(np.array([3.0, 4.0]), np.array([3.0, 4.5]))
         (0.1, 0.5)
     """
-    a, b = found.astype(np.float64), expected.astype(np.float64)
+    a, b = actual.astype(np.float64), expected.astype(np.float64)
     if not np.isfinite(a[np.isfinite(b)]).all():
         return float("inf"), float("inf")
     gap = np.subtract(a, b, out=np.zeros_like(b), where=np.isfinite(b))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +26,7 @@ from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
 from keras_trt.engine import gpus
-from keras_trt.errors import InputError
+from keras_trt.errors import BundleError, InputError
 from keras_trt.plans import cache_of
 from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
@@ -57,8 +58,9 @@ def load(
         device: The number of the GPU, as CUDA counts them.
         cache: Where a plan that is built here is kept for the next `load`: a folder, None for the one that
             `KERAS_TRT_CACHE` names or else the user's cache folder, or False for nowhere.
-        check: On a CPU, try the runner on the few rows that the bundle carries and take its fastest setting,
-            else the next runner, that computes them right. False takes the first one that loads.
+        check: Try the runner on the few rows that the bundle carries, and take its fastest setting, else the
+            next runner, that computes them right; an engine on the GPU that is wrong is built again with
+            TensorRT's simplest kernels. False takes the first one that loads.
         verbose: 1 prints what was chosen and why; 0 is quiet.
         cuda_graph: Replay recorded CUDA graphs: less latency for small batches on the GPU.
         allow_host_code: Let a version-compatible plan run the code it carries. Only for bundles you trust.
@@ -90,7 +92,33 @@ def load(
     fell_back = runner == "auto" and made.name in CPU_RUNNERS and bool(gpus())
     text = f"{bundle.manifest.name} runs on {made.name}: {' '.join(made.reason.split())}"
     say(text, verbose, logging.WARNING if fell_back else logging.INFO)
-    return EngineModel(bundle, made)
+    model = EngineModel(bundle, made)
+    where = str(cache) if isinstance(cache, Path) else cache
+    model.asked = {"runner": runner, "check": check, "cache": where, **asdict(options)}
+    return model
+
+
+def reopen(path: str, onnx_sha256: str, asked: Mapping[str, Any]) -> EngineModel:
+    """Loads a bundle again as it was loaded once, e.g. in another process.
+
+    Args:
+        path: The bundle's folder.
+        onnx_sha256: Of its graph, as it was then.
+        asked: The arguments of `load`.
+
+    Raises:
+        BundleError: No whole bundle is there, or it is another one by now.
+    """
+    model = load(path, verbose=0, **asked)
+    found = model.bundle.manifest.onnx_sha256
+    if found != onnx_sha256:
+        model.close()
+        raise BundleError(
+            f"The bundle `{path}` is not the one that was loaded before. "
+            f"Received: a graph with SHA-256 {found}, expected: {onnx_sha256}. "
+            f"Put the old bundle back, or load the new one: keras_trt.load({path!r})"
+        )
+    return model
 
 
 class EngineModel:
@@ -102,7 +130,13 @@ class EngineModel:
         name: The Keras model's name.
         inputs: The inputs' names, shapes and dtypes.
         outputs: The outputs' names, shapes and dtypes, as `predict` returns them.
+        asked: The arguments of the `load` that made it; None for one that was made of a runner.
+
+    It is pickled as its bundle's path and hash, and loaded again where it is unpickled. A forked process
+    cannot use it.
     """
+
+    asked: Mapping[str, Any] | None = None
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
         manifest = bundle.manifest
@@ -116,11 +150,11 @@ class EngineModel:
 
     def predict(
         self,
-        x: Any,
+        x: object,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         steps: int | None = None,
-        callbacks: Any = None,
+        callbacks: object = None,
     ) -> Any:
         """Predicts batch by batch; arguments and result as `keras.Model.predict`.
 
@@ -142,21 +176,27 @@ class EngineModel:
             InputError: No data, or a wrong shape, dtype or name; names the input.
             RunnerError: The engine failed.
         """
+        with self.runner.lifetime.use():
+            return self._predicted(x, batch_size, verbose, steps, callbacks)
+
+    def _predicted(
+        self, x: Any, batch_size: int | None, verbose: int | str, steps: int | None, callbacks: Any
+    ) -> Any:
         items, count = self._batches(x, batch_size, steps)
         call = PredictCallbacks(callbacks, self, count, verbose)
-        parts: list[Feeds] = []
+        batches: list[Feeds] = []
         call("begin")
         with closing(progress(items, count, verbose)) as shown:  # an error below must take the bar down
             for step, feeds in enumerate(shown):
                 call("batch_begin", step)
-                parts.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
-                call("batch_end", step, {"outputs": self._filled(parts[-1])})
-        if not parts:
+                batches.append(run_rows(self.runner, feeds, self.inputs, self.outputs))
+                call("batch_end", step, {"outputs": self._filled(batches[-1])})
+        if not batches:
             raise InputError("`x` holds no batch to predict. Received: an empty data set.")
         call("end")
-        return self._filled({s.name: join([p[s.name] for p in parts], s) for s in self.outputs})
+        return self._filled({s.name: join([p[s.name] for p in batches], s) for s in self.outputs})
 
-    def predict_on_batch(self, x: Any) -> Any:
+    def predict_on_batch(self, x: object) -> Any:
         """Predicts one batch of any size in one go.
 
         Args:
@@ -165,15 +205,16 @@ class EngineModel:
         Returns:
             Arrays in the structure of the model's outputs.
         """
-        return self._filled(run_rows(self.runner, self._named(x), self.inputs, self.outputs))
+        with self.runner.lifetime.use():
+            return self._filled(run_rows(self.runner, self._named(x), self.inputs, self.outputs))
 
-    def __call__(self, x: Any, training: bool = False) -> Any:
+    def __call__(self, x: object, training: bool = False) -> Any:
         """The same as `predict_on_batch`; an engine cannot train."""
         if training is not None and check_boolean(training, "training"):
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
 
-    def compile(self, optimizer: Any = None, loss: Any = None, *more: Any, **named: Any) -> None:
+    def compile(self, optimizer: object = None, loss: Any = None, *more: Any, **named: Any) -> None:
         """Sets what `evaluate` measures. Needs Keras.
 
         Arguments are those of `compile` in the Keras that the model came from, in its order: after `loss`,
@@ -195,7 +236,7 @@ class EngineModel:
         model.compile(jit_compile=False, **measured)
         self._keras_model = model
 
-    def evaluate(self, x: Any = None, y: Any = None, **options: Any) -> Any:
+    def evaluate(self, x: object = None, y: object = None, **options: object) -> Any:
         """Measures loss and metrics of the engine; arguments and result as `keras.Model.evaluate`.
 
         Args:
@@ -216,7 +257,8 @@ class EngineModel:
     def as_layer(self, name: str | None = None, keras: str | None = None) -> Any:
         """The engine as a layer for Keras models, e.g. a frozen backbone. Needs Keras.
 
-        It has no weights and no gradient, and it is not saved with the model: keep the bundle.
+        It has no weights and no gradient. A model is saved with the bundle's path and hash in its place: keep
+        the bundle, and load the model with `keras_trt.load_model`.
 
         Args:
             name: The layer's name; the model's name by default.
@@ -242,8 +284,19 @@ class EngineModel:
         (print_fn or print)("\n".join(lines))
 
     def close(self) -> None:
-        """Frees what the runner holds."""
+        """Waits for predictions under way in other threads, then frees what the runner holds.
+
+        Raises:
+            RunnerError: Called from inside a prediction of this engine, e.g. by a callback.
+        """
         self.runner.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.asked is None:
+            raise InputError(
+                f"{self!r} was made of a runner, so it cannot be pickled. Make it with keras_trt.load(path)."
+            )
+        return reopen, (str(self.bundle.path.resolve()), self.bundle.manifest.onnx_sha256, dict(self.asked))
 
     def __enter__(self) -> EngineModel:
         return self
@@ -254,7 +307,7 @@ class EngineModel:
     def __repr__(self) -> str:
         return f"EngineModel(name={self.name!r}, runner={self.runner.name!r}, path={str(self.bundle.path)!r})"
 
-    def _batches(self, x: Any, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
+    def _batches(self, x: object, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
         for name, value in (("batch_size", batch_size), ("steps", steps)):
             check_count(value, name)
         if is_dataset(x):
@@ -267,7 +320,7 @@ class EngineModel:
         cuts = slices(rows, max(size, 1), steps)
         return (cut(feeds, self.inputs, rows) for rows in cuts), len(cuts)
 
-    def _named(self, x: Any) -> Feeds:
+    def _named(self, x: object) -> Feeds:
         return name_arrays(x, self.bundle.manifest.input_structure, self.inputs)
 
     def _filled(self, arrays: Feeds) -> Any:

@@ -16,7 +16,7 @@ from keras_trt.errors import InputError
 Feeds = dict[str, np.ndarray]
 
 
-def name_arrays(x: Any, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
+def name_arrays(x: object, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
     """Gives every array of `x` its input's name and checks it, without copying or casting.
 
     Args:
@@ -31,8 +31,8 @@ def name_arrays(x: Any, structure: Nest, specs: Sequence[TensorSpec]) -> Feeds:
     Raises:
         InputError: A missing or unknown input, a wrong shape or a wrong dtype.
     """
-    found = dict(pair(x, structure, "x"))
-    feeds = {spec.name: _checked(found[spec.name], spec) for spec in specs}
+    arrays = dict(pair(x, structure, "x"))
+    feeds = {spec.name: _checked(arrays[spec.name], spec) for spec in specs}
     sizes: dict[str, tuple[str, int]] = {}
     for spec in specs:
         for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True):
@@ -73,7 +73,7 @@ def batch_of(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> in
     return rows[0] if rows else 1
 
 
-def pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
+def pair(x: object, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
     """(tensor name, value) pairs of a structure; values may be anything.
 
     Raises:
@@ -90,17 +90,17 @@ def pair(x: Any, structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(structure, dict):
         raise InputError(f"`{where}` must be a dict with the keys {list(structure)}. Received: {_kind(x)}")
     else:
-        parts = [x] if len(structure) == 1 and not isinstance(x, list | tuple) else x
-        if not isinstance(parts, list | tuple) or len(parts) != len(structure):
+        items = [x] if len(structure) == 1 and not isinstance(x, list | tuple) else x
+        if not isinstance(items, list | tuple) or len(items) != len(structure):
             raise InputError(
                 f"`{where}` must be a list of {len(structure)} arrays, for the inputs "
                 f"{list(names_in(structure))}. Received: {_kind(x)}"
             )
-        for i, (part, inner) in enumerate(zip(parts, structure, strict=True)):
-            yield from pair(part, inner, f"{where}[{i}]")
+        for i, (item, inner) in enumerate(zip(items, structure, strict=True)):
+            yield from pair(item, inner, f"{where}[{i}]")
 
 
-def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
+def _pair_mapping(x: Mapping[str, object], structure: Nest, where: str) -> Iterator[tuple[str, Any]]:
     by_name: dict[str, Nest] = {name: name for name in names_in(structure)}
     entries = structure if isinstance(structure, dict) and set(x) != set(by_name) else by_name
     missing, unknown = [k for k in entries if k not in x], [k for k in x if k not in entries]
@@ -111,19 +111,19 @@ def _pair_mapping(x: Mapping[str, Any], structure: Nest, where: str) -> Iterator
         yield from pair(x[key], inner, f"{where}[{key!r}]")
 
 
-def _single(x: Any, name: str, where: str) -> Any:
+def _single(x: object, name: str, where: str) -> Any:
     if isinstance(x, Mapping):
         if set(x) == {name}:
             return x[name]
         raise InputError(f"`{where}` must be one array or a dict with the key '{name}'. Received: {_kind(x)}")
-    if isinstance(x, list | tuple) and any(hasattr(part, "shape") for part in x):
+    if isinstance(x, list | tuple) and any(hasattr(item, "shape") for item in x):
         if len(x) == 1:
             return x[0]
         raise InputError(f"`{where}` must be one array, for the input `{name}`. Received: {_kind(x)}")
     return x
 
 
-def _checked(value: Any, spec: TensorSpec) -> np.ndarray:
+def _checked(value: object, spec: TensorSpec) -> np.ndarray:
     array = _array(value, spec)
     target = dtype_of(spec.dtype)
     if not _castable(array.dtype, target):
@@ -147,7 +147,7 @@ def _checked(value: Any, spec: TensorSpec) -> np.ndarray:
     return array
 
 
-def _array(value: Any, spec: TensorSpec) -> np.ndarray:
+def _array(value: object, spec: TensorSpec) -> np.ndarray:
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as e:
@@ -163,7 +163,7 @@ def _castable(given: np.dtype, target: np.dtype) -> bool:
     return given.kind in "biuf" or given.name.startswith(("bfloat16", "float8"))
 
 
-def _kind(x: Any) -> str:
+def _kind(x: object) -> str:
     if isinstance(x, Mapping):
         return f"a dict with the keys {sorted(map(str, x))}"
     if isinstance(x, list | tuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from keras_trt import _deps
 from keras_trt._names import unique
 from keras_trt._nests import Nest
 from keras_trt._tensors import TensorSpec
@@ -21,7 +21,7 @@ from keras_trt.runtime.runners.runner import Runner
 if TYPE_CHECKING:
     from keras_trt._keras.flavor import Flavor
 
-_PACKAGES = {"keras3": "keras", "legacy": "tf_keras"}
+_FLAVORS = ("keras3", "legacy")
 
 
 class Engine(Protocol):
@@ -29,6 +29,7 @@ class Engine(Protocol):
 
     bundle: Bundle
     runner: Runner
+    asked: Mapping[str, Any] | None
 
     @property
     def name(self) -> str:
@@ -50,10 +51,8 @@ def flavor_named(name: str) -> Flavor:
         InputError: Another name.
         MissingDependencyError: That Keras or TensorFlow is not installed.
     """
-    if name not in _PACKAGES:
-        raise InputError(f"`keras` must be one of {list(_PACKAGES)}. Received: {name!r}")
-    for package in ("tensorflow", _PACKAGES[name]):
-        _deps.require(package, install="keras-trt", why="an engine used as a Keras layer")
+    if name not in _FLAVORS:
+        raise InputError(f"`keras` must be one of {list(_FLAVORS)}. Received: {name!r}")
     from keras_trt._keras.flavor_of import keras3, legacy
 
     return {"keras3": keras3, "legacy": legacy}[name]()
@@ -61,7 +60,7 @@ def flavor_named(name: str) -> Flavor:
 
 def engine_layer(engine: Engine, flavor: Flavor, name: str | None = None) -> Any:
     """A Keras layer without weights that runs the engine; no gradient flows through it."""
-    return _layer_class(flavor)(engine, name=name or engine.name.replace("/", "_"))
+    return layer_class(flavor)(engine, name=name or engine.name.replace("/", "_"))
 
 
 def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
@@ -89,7 +88,7 @@ def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
         return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
 
 
-def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, Any]:
+def compile_arguments(flavor: Flavor, *given: object, **named: Any) -> dict[str, Any]:
     """The arguments of `Model.compile` by name, as this Keras itself would read them.
 
     Raises:
@@ -104,7 +103,8 @@ def compile_arguments(flavor: Flavor, *given: Any, **named: Any) -> dict[str, An
 
 
 @functools.cache
-def _layer_class(flavor: Flavor) -> type:
+def layer_class(flavor: Flavor) -> type:
+    """The class of layers that run an engine; known to Keras's files once it has been made."""
     tf = flavor.tf
 
     class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined, misc]
@@ -115,7 +115,7 @@ def _layer_class(flavor: Flavor) -> type:
             self.engine = engine
             self.supports_jit = False  # XLA cannot call back into Python
 
-        def call(self, inputs: Any) -> Any:
+        def call(self, inputs: object) -> Any:
             engine = self.engine
             named = dict(pair(inputs, engine.bundle.manifest.input_structure, "inputs"))
             tensors = [tf.cast(named[spec.name], spec.dtype) for spec in engine.inputs]
@@ -130,16 +130,28 @@ def _layer_class(flavor: Flavor) -> type:
         def _run(self, *arrays: Any) -> list[Any]:
             engine = self.engine
             feeds = {spec.name: array for spec, array in zip(engine.inputs, arrays, strict=True)}
-            found = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
-            return [found[spec.name] for spec in engine.outputs]
+            with engine.runner.lifetime.use():
+                results = run_rows(engine.runner, feeds, engine.inputs, engine.outputs)
+            return [results[spec.name] for spec in engine.outputs]
 
         def get_config(self) -> dict[str, Any]:
-            raise InputError(
-                f"Layer '{self.name}' runs an engine and cannot be saved inside a Keras model: loading the "
-                f"file would run foreign code. Keep the bundle `{self.engine.bundle.path}` beside the model "
-                "and make the layer again with: keras_trt.load(path).as_layer()"
-            )
+            bundle, asked = self.engine.bundle, self.engine.asked
+            if asked is None:
+                raise InputError(
+                    f"Layer '{self.name}' runs an engine that was made of a runner, and cannot be saved. "
+                    "Make the engine with keras_trt.load(path)."
+                )
+            where = {"path": str(bundle.path.resolve()), "onnx_sha256": bundle.manifest.onnx_sha256}
+            # A file must not be able to let a plan run code.
+            return {"name": self.name, **where, "asked": {**asked, "allow_host_code": False}}
 
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            from keras_trt.runtime.engine_model import reopen
+
+            return cls(reopen(config["path"], config["onnx_sha256"], config["asked"]), config["name"])
+
+    flavor.keras.saving.register_keras_serializable(package="keras_trt")(EngineLayer)
     return EngineLayer
 
 

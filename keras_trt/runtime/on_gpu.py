@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_trt import _deps
@@ -19,6 +19,9 @@ from keras_trt.runtime.misfit import misfit
 from keras_trt.runtime.runners._cuda import Device
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+
+SAFER: dict[str, Any] = {"optimization_level": 0, "tf32": False}
+"""How an engine is built where one built otherwise has been wrong: TensorRT's simplest kernels."""
 
 
 @dataclass
@@ -41,6 +44,7 @@ class GpuRunners:
     verbose: int = 1
     notes: list[str] = field(default_factory=list)
     tried: set[str | None] = field(default_factory=set)
+    wrong: bool = False
 
     def __iter__(self) -> Iterator[Runner]:
         manifest = self.bundle.manifest
@@ -52,6 +56,12 @@ class GpuRunners:
             for stamp in self.cache.entries(manifest):
                 yield from self._of(stamp, "the cached plan", self._cached)
         yield from self._built()
+
+    def reject(self, runner: Runner, problem: str) -> None:
+        """Notes that a runner computes wrongly, and what; those that are made afterwards are built safer."""
+        origin = runner.reason.rpartition("; ")[2]  # before it stands what was noted until then
+        self.notes.append(f"{runner.name} ({origin}) computes it wrongly: {problem}")
+        self.wrong = True
 
     def _of(self, stamp: PlanStamp, name: str, read: Any) -> Iterator[Runner]:
         """The runner of a plan, where it fits and is whole."""
@@ -100,13 +110,21 @@ class GpuRunners:
             self.notes.append("no TensorRT builder is installed")
         here = gpus()[self.options.device].compute_capability
         for kind, config in ((k, config) for k in builders for config in _configs(self.bundle, k)):
-            try:
-                data, stamp, how = self._build_once(kind, config.with_targets([here]), here)
-                made = self._runner(data, stamp, kind)
-            except KerasTRTError as e:
-                self.notes.append(f"building with {kind}: {e}")
-            else:
-                yield _explained(made, "; ".join([*self.notes, f"{how} for {here}"]))
+            targeted = config.with_targets([here])
+            if not self.wrong:
+                yield from self._built_with(kind, targeted, here)
+            if self.wrong:
+                yield from self._built_with(kind, replace(targeted, **SAFER), here)
+
+    def _built_with(self, kind: str, config: EngineConfig, here: str) -> Iterator[Runner]:
+        try:
+            data, stamp, how = self._build_once(kind, config, here)
+            made = self._runner(data, stamp, kind)
+        except KerasTRTError as e:
+            self.notes.append(f"building with {kind}: {e}")
+        else:
+            kernels = " with its simplest kernels" if self.wrong else ""
+            yield _explained(made, "; ".join([*self.notes, f"{how}{kernels} for {here}"]))
 
     def _build_once(self, kind: str, config: EngineConfig, here: str) -> tuple[bytes, PlanStamp, str]:
         """A plan that another process has built meanwhile, or one that is built now and kept."""

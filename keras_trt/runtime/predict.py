@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -42,31 +43,31 @@ def run_rows(runner: Runner, feeds: Mapping[str, np.ndarray], inputs: Specs, out
     if rows < low or (high is not None and rows > high):
         _check_rows(rows, low, high, outputs)
     size = rows if high is None else high
-    parts = []
+    batches = []
     for start in range(0, rows, max(size, 1)):
         stop = min(start + size, rows)
         chunk = cast(cut(feeds, inputs, slice(start, stop)), inputs)
         padded = _pad(chunk, inputs, low) if stop - start < low else chunk
-        parts.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
-    joined = {s.name: join([p[s.name] for p in parts], s) for s in outputs}
+        batches.append(cut(runner.run(padded), outputs, slice(0, stop - start)))
+    joined = {s.name: join([p[s.name] for p in batches], s) for s in outputs}
     # A graph may be wider than what Keras returns, and so may a runner than the graph.
     return {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
 
 
-def join(parts: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
+def join(batches: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
     """Concatenates batches of one output along the first axis, as Keras does; one batch is not copied.
 
     Raises:
         InputError: They do not fit together, as where the batch is not the first axis.
     """
-    if len(parts) == 1:
-        return parts[0]
-    if len({part.shape[1:] for part in parts}) == 1 and parts[0].ndim:
-        return np.concatenate(parts)
-    shapes = ", ".join(str(shape) for shape in dict.fromkeys(part.shape for part in parts))
+    if len(batches) == 1:
+        return batches[0]
+    if len({batch.shape[1:] for batch in batches}) == 1 and batches[0].ndim:
+        return np.concatenate(batches)
+    shapes = ", ".join(str(shape) for shape in dict.fromkeys(batch.shape for batch in batches))
     raise InputError(
         f"Output `{spec.name}` {spec.shape} cannot be joined over several batches along its first axis. "
-        f"Received: {len(parts)} batches with results of shape {shapes}. Predict in one batch: pass a "
+        f"Received: {len(batches)} batches with results of shape {shapes}. Predict in one batch: pass a "
         "`batch_size` of all rows, or use `predict_on_batch`."
     )
 
@@ -76,12 +77,12 @@ def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(structure, str):
         return arrays[structure]
     if isinstance(structure, dict):
-        return {key: fill(part, arrays) for key, part in structure.items()}
-    filled = [fill(part, arrays) for part in structure]
+        return {key: fill(child, arrays) for key, child in structure.items()}
+    filled = [fill(child, arrays) for child in structure]
     return tuple(filled) if isinstance(structure, tuple) else filled
 
 
-def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Generator[Any, None, None]:
+def progress(items: Iterable[object], count: int | None, verbose: int | str) -> Generator[Any, None, None]:
     """Passes the batches on and draws a bar, as Keras does; `verbose=0` draws none.
 
     A single batch gets none, which would take longer than the batch, nor does a thread beside one that draws.
@@ -98,7 +99,7 @@ def progress(items: Iterable[Any], count: int | None, verbose: int | str) -> Gen
             _DRAWING.release()
 
 
-def _counted(items: Iterable[Any]) -> Iterator[Any]:
+def _counted(items: Iterable[object]) -> Iterator[Any]:
     done = 0
     for item in items:
         yield item
@@ -106,15 +107,21 @@ def _counted(items: Iterable[Any]) -> Iterator[Any]:
     say(f"{done}/{done}", verbose=2)
 
 
-def _drawn(items: Iterable[Any], count: int | None) -> Iterator[Any]:
+def _drawn(items: Iterable[object], count: int | None) -> Iterator[Any]:
+    items = iter(items)
+    held = list(islice(items, 1))
+    yield from held
+    held += islice(items, 1)
+    if len(held) < 2:
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
     # A console of its own: the shared one may show something of the user's, and takes one display at a time.
     with Progress(MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), console=Console()) as bar:
         task = bar.add_task("predict", total=count)
-        done = 0
-        for item in items:
+        done = 1
+        for item in chain(held[1:], items):
             yield item
             done += 1
             bar.update(task, completed=done)
@@ -124,7 +131,7 @@ def _drawn(items: Iterable[Any], count: int | None) -> Iterator[Any]:
 class PredictCallbacks:
     """Calls Keras callbacks at the points where `Model.predict` calls them."""
 
-    def __init__(self, callbacks: Any, model: Any, count: int | None, verbose: int | str) -> None:
+    def __init__(self, callbacks: Any, model: object, count: int | None, verbose: int | str) -> None:
         flat = getattr(callbacks, "callbacks", callbacks)  # a CallbackList holds them so
         self._all = list(flat) if isinstance(flat, list | tuple) else [] if flat is None else [flat]
         if not all(hasattr(callback, "on_predict_begin") for callback in self._all):
@@ -133,7 +140,7 @@ class PredictCallbacks:
             callback.set_params({"verbose": verbose, "epochs": 1, "steps": count})
             callback.set_model(model)
 
-    def __call__(self, event: str, *arguments: Any) -> None:
+    def __call__(self, event: str, *arguments: object) -> None:
         """Tells every callback, e.g. `"batch_end"` with the step and the logs."""
         for callback in self._all:
             hook: Callable[..., None] = getattr(callback, f"on_predict_{event}")

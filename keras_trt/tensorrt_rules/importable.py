@@ -60,12 +60,12 @@ def operator_table() -> dict[str, Any]:
 def obstacles(model: ir.Model, layers: Iterable[str]) -> list[Obstacle]:
     """The inputs, outputs and nodes of a finished graph that TensorRT cannot import, or may not."""
     layers = tuple(layers)
-    found = [*_ends(model.graph.inputs, "input"), *_ends(model.graph.outputs, "output")]
+    collected = [*_ends(model.graph.inputs, "input"), *_ends(model.graph.outputs, "output")]
     for node in model.graph.all_nodes():
         layer = layer_of(node.name or "", layers) or node.name or node.op_type
-        found += [Obstacle(layer, node.op_type, problem) for problem in _refusals(node)]
-        found += [Obstacle(layer, node.op_type, doubt, refused=False) for doubt in _doubts(node)]
-    return list(dict.fromkeys(found))
+        collected += [Obstacle(layer, node.op_type, problem) for problem in _refusals(node)]
+        collected += [Obstacle(layer, node.op_type, doubt, refused=False) for doubt in _doubts(node)]
+    return list(dict.fromkeys(collected))
 
 
 def check_importable(model: ir.Model, layers: Iterable[str]) -> None:
@@ -74,11 +74,11 @@ def check_importable(model: ir.Model, layers: Iterable[str]) -> None:
     Raises:
         ExportError: It cannot; every layer at fault is listed.
     """
-    found = [obstacle for obstacle in obstacles(model, layers) if obstacle.refused]
-    if found:
+    refused = [obstacle for obstacle in obstacles(model, layers) if obstacle.refused]
+    if refused:
         raise ExportError(
-            f"TensorRT cannot import {len(found)} operations of model {model.graph.name!r}:\n"
-            + "\n".join(f"  {obstacle}" for obstacle in found[:20])
+            f"TensorRT cannot import {len(refused)} operations of model {model.graph.name!r}:\n"
+            + "\n".join(f"  {obstacle}" for obstacle in refused[:20])
             + "\nChange these layers, or export with engine=None to run the ONNX file on another runner."
         )
 

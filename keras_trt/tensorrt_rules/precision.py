@@ -30,10 +30,10 @@ def resolve(precision: Any, *, quantized: bool) -> str:
         >>> resolve("fp16", quantized=True)
         'int8+fp16'
     """
-    parts = [] if precision is None else str(precision).lower().split("+")
-    wants_int8 = "int8" in parts
-    floats = [part for part in parts if part != "int8"]
-    if len(parts) > 2 or len(floats) > 1 or any(part not in _FLOATS for part in floats):
+    names = [] if precision is None else str(precision).lower().split("+")
+    wants_int8 = "int8" in names
+    floats = [name for name in names if name != "int8"]
+    if len(names) > 2 or len(floats) > 1 or any(name not in _FLOATS for name in floats):
         known = ", ".join(map(repr, KNOWN))
         raise InputError(f"`precision` must be one of {known}. Received: precision={precision!r}")
     rest = _FLOATS[floats[0]] if floats else "float32"
@@ -54,5 +54,5 @@ def carried(asked: str, schemes: Iterable[str]) -> str:
         'int8-weights+fp16'
     """
     rest = float_type(asked)
-    parts = [*sorted(set(schemes)), *([] if rest == "float32" else [rest])]
-    return "+".join(parts) or "float32"
+    names = [*sorted(set(schemes)), *([] if rest == "float32" else [rest])]
+    return "+".join(names) or "float32"

@@ -12,7 +12,7 @@ _QUANTIZED = {name: STORED[name] for name in ("int8", "fp8")}
 
 
 def unreached(
-    products: Iterable[Product], computes: Mapping[str, str], precision: str, kept: Collection[str] = ()
+    products: Iterable[Product], computes: Mapping[str, str], precision: str, in_float32: Collection[str] = ()
 ) -> str:
     """Which convolutions and matrix products TensorRT would compute in another type than the graph's.
 
@@ -20,7 +20,7 @@ def unreached(
         products: Those of the ONNX graph.
         computes: The type each layer of the parsed network computes in, by the node's name.
         precision: What the export was asked for, resolved.
-        kept: The names of nodes that were left in float32 on purpose; a loop's name stands for its body.
+        in_float32: The names of nodes left in float32 on purpose; a loop's name stands for its body.
 
     Returns:
         A sentence that names the Keras layers; empty when there are none.
@@ -29,15 +29,15 @@ def unreached(
     for product in products:
         wanted = _QUANTIZED.get(product.computes) or _FLOATS.get(float_type(precision))
         on_purpose = product.computes == "float" and any(
-            product.node == name or product.node.startswith(f"{name}/") for name in kept
+            product.node == name or product.node.startswith(f"{name}/") for name in in_float32
         )
-        found = computes.get(product.node)
-        lost = product.computes in _QUANTIZED and found is None
-        if wanted is not None and not on_purpose and (lost or found not in (None, wanted)):
-            wrong.append((product.layer, found or "an unknown type", wanted))
+        actual = computes.get(product.node)
+        lost = product.computes in _QUANTIZED and actual is None
+        if wanted is not None and not on_purpose and (lost or actual not in (None, wanted)):
+            wrong.append((product.layer, actual or "an unknown type", wanted))
     if not wrong:
         return ""
-    layers = ", ".join(f"{layer} in {found} instead of {wanted}" for layer, found, wanted in wrong[:10])
+    layers = ", ".join(f"{layer} in {actual} instead of {wanted}" for layer, actual, wanted in wrong[:10])
     return (
         f"TensorRT would not reach precision {precision!r} in {len(wrong)} layers: {layers}. "
         "This is a fault of the export; please report it."

@@ -99,18 +99,18 @@ def op_counts(model: ir.Model) -> dict[str, int]:
     return dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common())
 
 
-def int8_share(found: Iterable[Product]) -> float:
+def int8_share(counted: Iterable[Product]) -> float:
     """The share of multiply-accumulates that run in int8, 0.0 to 1.0."""
-    found = list(found)
-    total = sum(p.macs for p in found)
-    return sum(p.macs for p in found if p.int8) / total if total else 0.0
+    counted = list(counted)
+    total = sum(p.macs for p in counted)
+    return sum(p.macs for p in counted if p.int8) / total if total else 0.0
 
 
-def float_work(found: Iterable[Product]) -> dict[str, float]:
+def float_work(counted: Iterable[Product]) -> dict[str, float]:
     """The share of all multiply-accumulates that each layer computes in float, by its path."""
-    found = list(found)
-    total, macs = sum(p.macs for p in found), Counter[str]()
-    for product in found:
+    counted = list(counted)
+    total, macs = sum(p.macs for p in counted), Counter[str]()
+    for product in counted:
         if product.computes == "float":
             macs[product.layer] += product.macs
     return {layer: own / total for layer, own in macs.items() if total}

@@ -25,7 +25,7 @@ class Accepted(NamedTuple):
     notes: tuple[str, ...]
 
 
-def accept(model: Model, data: Any = None, *, in_place: bool = False) -> Accepted:
+def accept(model: Model, data: object = None, *, in_place: bool = False) -> Accepted:
     """A user's model, checked and without TF-MOT's wrappers.
 
     Args:

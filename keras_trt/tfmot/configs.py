@@ -42,7 +42,7 @@ def activation_quantizer() -> type:
         def build(self, tensor_shape: Any, name: str, layer: Layer) -> dict[str, Any]:
             return {"amax": flavor.add_state(layer, f"{name}_amax", 0.0)}
 
-        def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
+        def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: object) -> Any:
             amax = tf.convert_to_tensor(flavor.raw(weights["amax"]))
             if training:
                 amax = moved_range(tf, inputs, amax, tf.ones(()), self.momentum)
@@ -75,7 +75,7 @@ def weight_quantizer() -> type:
         def build(self, tensor_shape: Any, name: str, layer: Layer) -> dict[str, Any]:
             return {}
 
-        def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
+        def __call__(self, inputs: object, training: bool, weights: dict[str, Any], **kwargs: object) -> Any:
             return fake_quantize_weights(tf.convert_to_tensor(inputs), self.channel_axes)
 
         def get_config(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def input_transform() -> type:
     serialize = legacy().keras.utils.legacy.serialize_keras_object
 
     class InputQuantize(transforms.InputLayerQuantize):  # type: ignore[name-defined]
-        def replacement(self, match_layer: Any) -> Any:
+        def replacement(self, match_layer: Any) -> Layer:
             node = super().replacement(match_layer)
             node.layer["config"]["quantizer"] = serialize(activation_quantizer()())
             return node

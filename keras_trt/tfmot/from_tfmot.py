@@ -71,17 +71,17 @@ def from_tfmot(model: Model) -> Conversion:
         ModelError: The model is annotated only, or clustered.
     """
     flavor = flavor_of(model)
-    found = unwrap(flavor, model)
-    graph = layer_graph(flavor, found.model)
-    if graph is None or not (found.weights or found.ranges):
-        return Conversion(found.model, ())
-    ranges = _Ranges(graph, found, dict(flavor.walk(found.model)))
+    unwrapped = unwrap(flavor, model)
+    graph = layer_graph(flavor, unwrapped.model)
+    if graph is None or not (unwrapped.weights or unwrapped.ranges):
+        return Conversion(unwrapped.model, ())
+    ranges = _Ranges(graph, unwrapped, dict(flavor.walk(unwrapped.model)))
     decisions = place(graph)
     inputs: list[QuantizedInput] = []
-    for path, layer in list(flavor.walk(found.model)):
+    for path, layer in list(flavor.walk(unwrapped.model)):
         if path in decisions:
-            inputs += _convert(flavor, layer, decisions[path], path in found.weights, ranges)
-    return Conversion(found.model, tuple(inputs))
+            inputs += _convert(flavor, layer, decisions[path], path in unwrapped.weights, ranges)
+    return Conversion(unwrapped.model, tuple(inputs))
 
 
 def _convert(
@@ -106,8 +106,8 @@ def _convert(
 class _Ranges:
     """Looks up the learned range of what a layer reads."""
 
-    def __init__(self, graph: LayerGraph, found: Unwrapped, layers: dict[str, Any]) -> None:
-        self.graph, self.learned, self.layers = graph, found.ranges, layers
+    def __init__(self, graph: LayerGraph, unwrapped: Unwrapped, layers: dict[str, Any]) -> None:
+        self.graph, self.learned, self.layers = graph, unwrapped.ranges, layers
 
     def of_input(self, path: str, position: int) -> LearnedRange | None:
         """The range of one input of a layer, over all its calls."""

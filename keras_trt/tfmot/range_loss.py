@@ -19,7 +19,7 @@ _WORTH_SAYING = 1.001
 
 
 def range_report(
-    model: Model, data: Any = None, *, metric: Metric | None = None, batch_size: int = 32
+    model: Model, data: object = None, *, metric: Metric | None = None, batch_size: int = 32
 ) -> Report:
     """How much coarser each activation's grid gets when a TF-MOT model is made symmetric for TensorRT.
 
@@ -95,7 +95,7 @@ def made_symmetric(model: Model, data: Any = None) -> tuple[Any, list[str]]:
 
 
 def accuracy_note(
-    before: Any, after: Any, data: Any, metric: Metric | None = None, batch_size: int = 32
+    before: object, after: object, data: object, metric: Metric | None = None, batch_size: int = 32
 ) -> str:
     """The metric of both models on labelled data, as a sentence."""
     targets, (old, new) = _predictions((before, after), data, batch_size)
@@ -104,7 +104,7 @@ def accuracy_note(
     return f"{name} on {len(targets)} samples: {values[0]:.4f} before, {values[1]:.4f} after."
 
 
-def accuracy(targets: Any, predictions: Any) -> float:
+def accuracy(targets: object, predictions: Any) -> float:
     """The share of right answers, chosen as Keras does: by class index, one-hot row or threshold 0.5.
 
     Raises:
@@ -150,22 +150,22 @@ def _loss(tensor: QuantizedInput) -> float:
     return tensor.learned.loss if tensor.learned is not None else 0.0
 
 
-def _predictions(models: tuple[Any, Any], data: Any, batch_size: int) -> tuple[Any, list[Any]]:
+def _predictions(models: tuple[Any, Any], data: object, batch_size: int) -> tuple[Any, list[Any]]:
     """All targets, and all predictions of both models; structures of several outputs stay."""
     tf = flavor_of(models[0]).tf
     targets: list[Any] = []
     outputs: list[list[Any]] = [[], []]
     for x, y in _labelled_batches(data, batch_size):
         targets.append(tf.nest.map_structure(np.asarray, y))
-        for model, found in zip(models, outputs, strict=True):
-            found.append(model.predict_on_batch(x))
+        for model, predicted in zip(models, outputs, strict=True):
+            predicted.append(model.predict_on_batch(x))
     if not targets:
         raise InputError("The data holds no batch. Received: an empty data set.")
 
     def joined(batches: list[Any]) -> Any:
-        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)
+        return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
-    return joined(targets), [joined(found) for found in outputs]
+    return joined(targets), [joined(predicted) for predicted in outputs]
 
 
 def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
@@ -174,8 +174,8 @@ def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
             raise InputError(f"`data` as arrays is (inputs, targets). Received: a tuple of {len(data)}.")
         inputs, targets = data
         for start in range(0, len(targets), batch_size):
-            part = slice(start, start + batch_size)
-            yield _sliced(inputs, part), targets[part]
+            rows = slice(start, start + batch_size)
+            yield _sliced(inputs, rows), targets[rows]
         return
     for batch in data:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
@@ -185,9 +185,9 @@ def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
         yield batch[0], batch[1]
 
 
-def _sliced(inputs: Any, part: slice) -> Any:
+def _sliced(inputs: Any, rows: slice) -> Any:
     if isinstance(inputs, dict):
-        return {name: value[part] for name, value in inputs.items()}
+        return {name: value[rows] for name, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
-        return [value[part] for value in inputs]
-    return inputs[part]
+        return [value[rows] for value in inputs]
+    return inputs[rows]

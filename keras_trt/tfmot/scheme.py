@@ -63,8 +63,8 @@ def _transformed(model: Model, annotated: dict[str, Any]) -> tuple[Any, dict[str
     split = keras_api.default_8bit.default_8bit_transforms
     transforms = [input_transform()(), split.SeparableConv1DQuantize(), split.SeparableConvQuantize()]
     transformer = keras_api.graph_transformations.model_transformer.ModelTransformer
-    found: tuple[Any, dict[str, Any]] = transformer(model, transforms, set(annotated), annotated).transform()
-    return found
+    result: tuple[Any, dict[str, Any]] = transformer(model, transforms, set(annotated), annotated).transform()
+    return result
 
 
 def _wanted(model: Any, annotated: dict[str, Any]) -> tuple[set[str], dict[str, tuple[str, ...]]]:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.copying.copy_model import copy_layers
-from keras_trt._keras.derived import renew_derived
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
+from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import rewire
 from keras_trt._keras.types import Layer, Model, Variable
@@ -109,24 +109,24 @@ def unwrap(flavor: Flavor, model: Model) -> Unwrapped:
     copied = copy_layers(flavor, model)
     made: list[tuple[Any, Any]] = []
 
-    def make(path: str, layer: Layer) -> Any:
+    def make(path: str, layer: Layer) -> Layer:
         if not _is_tfmot(layer):
             return copied(layer)
         made.append((layer, _plain_layer(layer)))
         return made[-1][1]
 
-    found = Unwrapped(rewire(flavor, model, make, {p for p in layers if _is_quantize(layers[p])}))
+    unwrapped = Unwrapped(rewire(flavor, model, make, {p for p in layers if _is_quantize(layers[p])}))
     masks: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
     for old, new in made:
         _copy_weights(old, new)
         masks.update((id(variable), mask) for variable, mask in _masks(old, new))
-    renew_derived(flavor, found.model)
-    for _, layer, kernel, variable in list(masking.weights_in(flavor, found.model)):
+    renew_derived(flavor, unwrapped.model)
+    for _, layer, kernel, variable in list(masking.weights_in(flavor, unwrapped.model)):
         if id(variable) in masks:
             masking.set_mask(flavor, layer, kernel, *masks[id(variable)])
-    masking.mark_containers(flavor, found.model)
-    _read_ranges(flavor, model, layers, found)
-    return found
+    masking.mark_containers(flavor, unwrapped.model)
+    _read_ranges(flavor, model, layers, unwrapped)
+    return unwrapped
 
 
 def _is_of_tfmot(cls: type) -> bool:
@@ -152,7 +152,7 @@ def _wrappers(layer: Any) -> Iterator[Any]:
         layer = layer.layer
 
 
-def _held(wrapper: Any, name: str) -> Any:
+def _held(wrapper: Layer, name: str) -> Any:
     """What a quantising wrapper holds under a private name; another wrapper has nothing there."""
     return private(wrapper, name, _PACKAGE) if _is(wrapper, "QuantizeWrapper") else ()
 
@@ -215,12 +215,12 @@ def _masks(old: Any, new: Any) -> Iterator[tuple[Any, tuple[np.ndarray, dict[str
             pattern = _pattern(wrapper)
         else:  # prune-preserving quantisation keeps the mask with the quantiser
             by_name = {_short_name(variable): variable for variable in new.weights}
-            found = [
+            weights = [
                 (weight, held.get("sparsity_mask"))
                 for weight, _, held in _held(wrapper, "_weight_vars")
                 if held
             ]
-            pairs = [(by_name[_short_name(weight)], mask) for weight, mask in found if mask is not None]
+            pairs = [(by_name[_short_name(weight)], mask) for weight, mask in weights if mask is not None]
             pattern = "unstructured"
         for variable, mask in pairs:
             keep = np.asarray(mask) != 0
@@ -240,7 +240,7 @@ def _pattern(wrapper: Any) -> str:
     return "unstructured" if (rows, cols) == (1, 1) else f"{rows}x{cols}"
 
 
-def _read_ranges(flavor: Flavor, model: Model, layers: dict[str, Any], found: Unwrapped) -> None:
+def _read_ranges(flavor: Flavor, model: Model, layers: dict[str, Any], unwrapped: Unwrapped) -> None:
     """Fills in what the wrappers learned, under the names of the plain model's tensors."""
     graph = layer_graph(flavor, model)
     if graph is None:
@@ -254,10 +254,10 @@ def _read_ranges(flavor: Flavor, model: Model, layers: dict[str, Any], found: Un
             path = node.path.removesuffix(layer.name) + _inside(layer).name
             plain.update((t, f"{path}{t.removeprefix(node.path)}") for t in node.outputs)
             if any(_held(wrapper, "_weight_vars") for wrapper in _wrappers(layer)):
-                found.weights.add(path)
+                unwrapped.weights.add(path)
         learned = _learned(layer)
         if learned is not None:
-            found.ranges.setdefault(plain[node.outputs[0]], learned)
+            unwrapped.ranges.setdefault(plain[node.outputs[0]], learned)
 
 
 def _learned(layer: Any) -> LearnedRange | None:

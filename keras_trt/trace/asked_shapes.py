@@ -9,7 +9,7 @@ from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt.errors import InputError
 
 
-def is_shape(x: Any) -> bool:
+def is_shape(x: object) -> bool:
     """Whether `x` is one shape (or a spec with one), not a list of shapes."""
     if hasattr(x, "shape"):
         return True
@@ -19,7 +19,7 @@ def is_shape(x: Any) -> bool:
     return all(ok or _is_range(d) for ok, d in zip(plain, x, strict=True)) and (any(plain) or not x)
 
 
-def _is_range(x: Any) -> bool:
+def _is_range(x: object) -> bool:
     """Whether `x` is the (min, opt, max) of a dynamic axis."""
     return isinstance(x, list | tuple) and len(x) == 3 and all(isinstance(d, int) for d in x)
 
@@ -40,7 +40,7 @@ def ranges_of(axes: Sequence[Any], leaf: Any) -> dict[str, tuple[int, int, int]]
     }
 
 
-def sizes_by_axis(given: Any, inputs: Iterable[Any]) -> tuple[Any, dict[str, tuple[int, int, int]]]:
+def sizes_by_axis(given: object, inputs: Iterable[object]) -> tuple[Any, dict[str, tuple[int, int, int]]]:
     """What `input_shapes` gives for inputs, and the ranges that it gives for axes by their names.
 
     Args:
@@ -72,19 +72,19 @@ def pair_shapes(structure: Nest, given: Any, *, whole: Nest = None) -> Iterator[
         keys = structure if isinstance(structure, dict) and not set(given) <= set(names) else {}
         if unknown := [key for key in given if str(key) not in keys and key not in names]:
             raise InputError(_unknown(unknown, whole, given))
-        for key, part in given.items():
-            yield from pair_shapes(keys.get(str(key), key), part, whole=whole)
+        for key, child in given.items():
+            yield from pair_shapes(keys.get(str(key), key), child, whole=whole)
         return
-    parts = list(structure.values()) if isinstance(structure, dict) else structure
-    nested = not isinstance(parts, str) and isinstance(given, list | tuple) and not is_shape(given)
-    if nested and len(given) == len(parts):
-        for part, shape in zip(parts, given, strict=True):
-            yield from pair_shapes(part, shape, whole=whole)
+    children = list(structure.values()) if isinstance(structure, dict) else structure
+    nested = not isinstance(children, str) and isinstance(given, list | tuple) and not is_shape(given)
+    if nested and len(given) == len(children):
+        for child, shape in zip(children, given, strict=True):
+            yield from pair_shapes(child, shape, whole=whole)
         return
     yield from _by_position(list(leaves_of(structure)), given)
 
 
-def _by_position(names: list[str], given: Any) -> Iterator[tuple[str, Any]]:
+def _by_position(names: list[str], given: object) -> Iterator[tuple[str, Any]]:
     shapes: list[Any] = []
     map_nest(lambda shape, _: shapes.append(shape), given, is_leaf=is_shape)
     if len(shapes) != len(names):
@@ -95,7 +95,7 @@ def _by_position(names: list[str], given: Any) -> Iterator[tuple[str, Any]]:
     yield from zip(names, shapes, strict=True)
 
 
-def complete(recorded: Nest, given: Any) -> Nest:
+def complete(recorded: Nest, given: object) -> Nest:
     """The shapes to trace a model without a layer graph with; of a dict, those not given as recorded.
 
     Raises:

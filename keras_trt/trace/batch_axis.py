@@ -7,6 +7,7 @@ are left over, of the elements that are not zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
@@ -29,9 +30,9 @@ def rows_are_the_batch(
         infer: Functions that give the outputs' shapes for inputs of other sizes; the cheapest comes first,
             and the next is asked when it cannot tell.
     """
-    found: list[bool] = [False] * len(open_outputs)
+    by_rows: list[bool] = [False] * len(open_outputs)
     if not any(info.shape[:1] == (BATCH_AXIS,) for info in inputs):
-        return found
+        return by_rows
     known = [not is_open for is_open in open_outputs]
     sized = [_with_rows(info, _ROWS) for info in inputs]
     for shapes_of in infer:
@@ -39,12 +40,12 @@ def rows_are_the_batch(
             break
         for i, shape in enumerate(shapes_of(sized)):
             if not known[i] and shape and shape[0] is not None:
-                known[i], found[i] = True, shape[0] == _ROWS
-    return found
+                known[i], by_rows[i] = True, shape[0] == _ROWS
+    return by_rows
 
 
 def inferred_shapes(
-    tf: Any, graph_def: Any, input_tensors: Sequence[str], output_tensors: Sequence[str]
+    tf: ModuleType, graph_def: Any, input_tensors: Sequence[str], output_tensors: Sequence[str]
 ) -> Callable[[Sequence[TensorSpec]], Shapes]:
     """What TensorFlow's shape inference says of a frozen graph; it does not look into loops."""
 
@@ -55,10 +56,10 @@ def inferred_shapes(
                 for name, info in zip(input_tensors, inputs, strict=True)
             }
             try:
-                found = tf.import_graph_def(graph_def, given, list(output_tensors), name="")
+                tensors = tf.import_graph_def(graph_def, given, list(output_tensors), name="")
             except ValueError:  # some operator takes no batch of this size
                 return [None] * len(output_tensors)
-            return [None if t.shape.rank is None else t.shape.as_list() for t in found]
+            return [None if t.shape.rank is None else t.shape.as_list() for t in tensors]
 
     return shapes_of
 

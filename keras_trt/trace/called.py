@@ -28,7 +28,7 @@ class Called:
     dtype: str | None
 
 
-def called_on(flavor: Flavor, model: Model, data: Any = None) -> tuple[Nest, list[str]]:
+def called_on(flavor: Flavor, model: Model, data: object = None) -> tuple[Nest, list[str]]:
     """The nest of `Called` tensors, and what to say about it.
 
     The data decides about the shapes, and the first call where there is none. Integers in the data decide
@@ -89,7 +89,7 @@ def _recorded(flavor: Flavor, model: Any) -> Nest:
     return map_nest(lambda shape, _: Called((None, *tuple(shape)[1:]), None), nest, is_leaf=is_shape)
 
 
-def _only_argument(model: Model, arguments: list[Any]) -> Any:
+def _only_argument(model: Model, arguments: list[object]) -> Any:
     if len(arguments) > 1:
         raise ModelError(
             f"The model {model.name!r} was called with {len(arguments)} arguments. Only models that take "

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class TracedGraph:
     shapes: dict[str, list[int | None]]
 
 
-def read_graph(tf: Any, concrete: Any, n_inputs: int) -> TracedGraph:
+def read_graph(tf: ModuleType, concrete: Any, n_inputs: int) -> TracedGraph:
     """The graph of a traced function; its first inputs are those of the model, and `n_inputs` in number."""
     from tensorflow.python.framework import convert_to_constants as tf_convert
 
@@ -129,7 +130,7 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     return graph_def, kernels, {name: origins[name] for name in kernels}
 
 
-def check_dense(tf: Any, outputs: Mapping[str, Any]) -> None:
+def check_dense(tf: ModuleType, outputs: Mapping[str, object]) -> None:
     """Makes sure that a traced function returns ordinary tensors.
 
     Raises:

@@ -38,11 +38,11 @@ class GraphView:
     @cached_property
     def readers(self) -> dict[str, list[Any]]:
         """The nodes that read what a node makes, by the name of that node; control edges included."""
-        found: dict[str, list[Any]] = defaultdict(list)
+        by_name: dict[str, list[Any]] = defaultdict(list)
         for node in self.nodes.values():
             for tensor in node.input:
-                found[node_of(tensor)].append(node)
-        return found
+                by_name[node_of(tensor)].append(node)
+        return by_name
 
     def above(
         self,
@@ -58,13 +58,13 @@ class GraphView:
             control: Whether nodes count that only have to run before.
             stop: Says of a node that neither it nor what is above it counts.
         """
-        found: set[str] = set()
+        reached: set[str] = set()
         stack = [node_of(tensor) for tensor in tensors]
         while stack:
             name = stack.pop()
-            if name in found or stop(self.nodes[name]):
+            if name in reached or stop(self.nodes[name]):
                 continue
-            found.add(name)
+            reached.add(name)
             inputs = self.nodes[name].input
             stack += [node_of(tensor) for tensor in inputs if control or not is_control(tensor)]
-        return found
+        return reached

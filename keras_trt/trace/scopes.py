@@ -37,7 +37,7 @@ def layer_scopes(flavor: Flavor, model: Model) -> Iterator[tuple[str, ...]]:
         if isinstance(call, flavor.tf.types.experimental.PolymorphicFunction):
             call = flavor.tf.function(call.python_function)  # a trace from elsewhere has no such scopes
 
-        def enter(*args: Any, **kwargs: Any) -> Any:
+        def enter(*args: object, **kwargs: object) -> Any:
             graph = flavor.tf.compat.v1.get_default_graph()
             inner = bool(getattr(getattr(graph, "outer_graph", None), "building_function", False))
             # The body of a loop needs other names than the graph around it: ONNX tells tensors by them.
@@ -74,5 +74,5 @@ def computing_layers(graph_def: Any, layers: Sequence[str]) -> frozenset[str]:
         layers: See `layer_of_scope`.
     """
     nodes = chain(graph_def.node, *(function.node_def for function in graph_def.library.function))
-    found = {layer_of_scope(node.name, layers) for node in nodes if node.op not in ("Const", "Placeholder")}
-    return frozenset(path for path in found if path is not None)
+    paths = {layer_of_scope(node.name, layers) for node in nodes if node.op not in ("Const", "Placeholder")}
+    return frozenset(path for path in paths if path is not None)

@@ -45,7 +45,7 @@ class Signature:
     notes: tuple[str, ...] = ()
 
 
-def signature_of(flavor: Flavor, model: Model, input_shapes: Any = None, data: Any = None) -> Signature:
+def signature_of(flavor: Flavor, model: Model, input_shapes: object = None, data: object = None) -> Signature:
     """Reads the signature off a model, `input_shapes`, data, or a recorded call.
 
     Args:
@@ -83,7 +83,7 @@ def signature_of(flavor: Flavor, model: Model, input_shapes: Any = None, data: A
     guessed: list[str] = []
     usual = getattr(model, "input_dtype", None) or "float32"
 
-    def name_leaf(leaf: Any, key: str | None) -> str:
+    def name_leaf(leaf: object, key: str | None) -> str:
         name = unique(key or f"input_{len(infos) + 1}", {i.name for i in infos})
         dtype = getattr(leaf, "dtype", None)
         if dtype is None:
@@ -97,7 +97,7 @@ def signature_of(flavor: Flavor, model: Model, input_shapes: Any = None, data: A
     return Signature(tuple(infos), structure, axis_sizes=sizes, guessed=tuple(guessed), notes=tuple(notes))
 
 
-def _functional(flavor: Flavor, model: Any, input_shapes: Any) -> Signature:
+def _functional(flavor: Flavor, model: Any, input_shapes: object) -> Signature:
     inputs, outputs = _nests(flavor, model)
     names: dict[int, str] = {}  # by the symbolic tensor's identity
     infos: list[TensorSpec] = []
@@ -172,7 +172,7 @@ def _dtype_name(dtype: Any) -> str:
 
 
 def _override(
-    infos: list[TensorSpec], structure: Nest, given: Any
+    infos: list[TensorSpec], structure: Nest, given: object
 ) -> tuple[list[TensorSpec], dict[str, tuple[int, int, int]]]:
     """The infos with the shapes the user gave, by name, by key or by position; and the ranges given."""
     if isinstance(given, Mapping) and set(given) <= {i.name for i in infos}:
@@ -200,7 +200,7 @@ def _known_axes(
     return sizes
 
 
-def _reshaped(info: TensorSpec, shape: Any) -> TensorSpec:
+def _reshaped(info: TensorSpec, shape: object) -> TensorSpec:
     asked = axes_of(shape) if is_shape(shape) else ()
     fits = len(asked) == len(info.shape) and all(
         isinstance(own, str) or axis in (own, None) for own, axis in zip(info.shape, asked, strict=True)
@@ -210,5 +210,5 @@ def _reshaped(info: TensorSpec, shape: Any) -> TensorSpec:
             f"Input {info.name!r} has shape {info.shape}; `input_shapes` must have as many axes (the batch "
             f"axis included) and the same fixed sizes. Received: {shape!r}"
         )
-    kept = tuple(own if axis is None else axis for own, axis in zip(info.shape, asked, strict=True))
-    return replace(info, shape=kept)
+    axes = tuple(own if axis is None else axis for own, axis in zip(info.shape, asked, strict=True))
+    return replace(info, shape=axes)

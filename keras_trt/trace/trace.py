@@ -87,7 +87,7 @@ class Trace:
 
 
 def trace(
-    model: Model, input_shapes: Any = None, data: Any = None, *, recurrent: Sequence[str] = RECURRENT
+    model: Model, input_shapes: object = None, data: object = None, *, recurrent: Sequence[str] = RECURRENT
 ) -> Trace:
     """Traces `model(inputs, training=False)`.
 
@@ -123,7 +123,7 @@ def trace(
     del named, concrete
     free_graph(operations)
     graph_def, weights, origins = freeze(graph)
-    outputs = [_output_info(*found) for found in tensors]
+    outputs = [_output_info(*spec) for spec in tensors]
     open_ = [info.shape[:1] == (_first_axis(info.name),) for info in outputs]
     in_graph = inferred_shapes(flavor.tf, graph_def, graph.inputs, graph.outputs)
     rows = rows_are_the_batch(
@@ -173,7 +173,7 @@ class Endpoints(Protocol):
 
 
 def run(
-    model: Model, trace: Endpoints, feeds: Mapping[str, Any], *, compiled: bool = False
+    model: Model, trace: Endpoints, feeds: Mapping[str, object], *, compiled: bool = False
 ) -> dict[str, Any]:
     """What Keras itself computes at inference, in float32 as in the trace.
 
@@ -191,13 +191,13 @@ def run(
     tensors = {info.name: flavor.tf.convert_to_tensor(feeds[info.name]) for info in trace.inputs}
     inputs = map_nest(lambda name, _: tensors[name], trace.input_structure)
 
-    def call(inputs: Any) -> Any:
+    def call(inputs: object) -> Any:
         return model(inputs, **_training(flavor, model))
 
     with in_float32(flavor, model):
         outputs = (flavor.tf.function(call, autograph=False) if compiled else call)(inputs)
-    found = dict(zip_nests(trace.output_structure, outputs))
-    return {info.name: found[info.name].numpy() for info in trace.outputs}
+    by_name = dict(zip_nests(trace.output_structure, outputs))
+    return {info.name: by_name[info.name].numpy() for info in trace.outputs}
 
 
 def _training(flavor: Flavor, model: Model) -> dict[str, bool]:
@@ -236,9 +236,9 @@ class _Call:
         outputs = self.model(inputs, **_training(self.flavor, self.model))
         if self.signature.output_structure is None:
             self.output_structure = _named(outputs, by_name)
-        found = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
-        self.output_names = self.signature.output_names or tuple(found)
-        return [self.flavor.tf.identity(found[name]) for name in self.output_names]
+        named = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
+        self.output_names = self.signature.output_names or tuple(named)
+        return [self.flavor.tf.identity(named[name]) for name in self.output_names]
 
 
 _NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
@@ -259,7 +259,7 @@ def _named(outputs: Nest, taken: Any) -> Nest:
     """A nest of fresh names for the outputs of a model without a layer graph."""
     names: list[str] = []
 
-    def name(_: Any, key: str | None) -> str:
+    def name(_: object, key: str | None) -> str:
         names.append(unique(key or f"output_{len(names) + 1}", {*taken, *names}))
         return names[-1]
 

@@ -86,8 +86,8 @@ def holders(
         for weight in layer.weights:
             if id(weight) not in inside:
                 paths.setdefault(id(flavor.raw(weight).handle), []).append(path)
-    found: dict[str, tuple[str, ...]] = {}
+    by_name: dict[str, tuple[str, ...]] = {}
     for name, placeholders in origins.items():
         handles = [variables.get(placeholder, 0) for placeholder in sorted(placeholders)]
-        found[name] = tuple(dict.fromkeys(path for handle in handles for path in paths.get(handle, ())))
-    return found
+        by_name[name] = tuple(dict.fromkeys(path for handle in handles for path in paths.get(handle, ())))
+    return by_name

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
+from keras_trt._keras.types import Tensor
 from keras_trt._private import private
 
 OPERANDS = ("_query", "_key", "_probabilities", "_value")
@@ -37,18 +38,18 @@ def _names(function: Any) -> Iterator[str]:
     codes = [inspect.unwrap(function).__code__]
     for code in codes:
         yield from code.co_names
-        codes.extend(part for part in code.co_consts if isinstance(part, CodeType))
+        codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
 
 
 def attention(
     flavor: Flavor,
     layer: Any,
     query: Any,
-    key: Any,
-    value: Any,
+    key: object,
+    value: object,
     *,
     attention_mask: Any = None,
-    training: Any = None,
+    training: object = None,
     use_causal_mask: bool = False,
     return_attention_scores: bool = True,
 ) -> tuple[Any, Any]:
@@ -99,7 +100,7 @@ def _has_fused_kernel(flavor: Flavor, layer: Any) -> bool:
     return not layer.dropout
 
 
-def _fused_softmax(tf: Any, scores: Any, mask: Any) -> Any:
+def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Any) -> Tensor:
     """A row that is masked whole gets even probabilities here; Keras's Softmax layer would give it zeros."""
     if mask is not None:
         mask = tf.cast(mask if len(mask.shape) == 4 else mask[:, tf.newaxis], tf.bool)

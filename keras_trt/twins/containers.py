@@ -35,15 +35,15 @@ def _writes_layers(flavor: Flavor, layer: Any) -> bool:
 
 
 def _remember(flavor: Flavor, layer: Any) -> None:
-    found = []
+    schemes = []
     for position, child in _below(flavor, layer):
         _remember(flavor, child)
         if is_twin(child):
-            found.append((position, child.quantization))
-    if found and is_twin(layer):
-        layer.quantization = replace(layer.quantization, children=tuple(found))
-    elif found:
-        quantize_layer(layer, LayerScheme(children=tuple(found)))
+            schemes.append((position, child.quantization))
+    if schemes and is_twin(layer):
+        layer.quantization = replace(layer.quantization, children=tuple(schemes))
+    elif schemes:
+        quantize_layer(layer, LayerScheme(children=tuple(schemes)))
 
 
 def _below(flavor: Flavor, layer: Layer, position: Position = ()) -> Iterator[tuple[Position, Any]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Tensor
 
 
 def is_product(equation: str) -> bool:
@@ -34,22 +36,22 @@ def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
         return None
     before, weight, after = _letters(layer.equation, len(inputs.shape))
     summed = [letter for letter in weight if letter not in after]
-    kept = [letter for letter in before if letter not in summed]
+    free = [letter for letter in before if letter not in summed]
     made = [letter for letter in weight if letter in after]
     sizes = dict(zip(weight, kernel.shape, strict=True))
-    x = _in_order(tf, inputs, before, kept + summed)
-    rows, columns = _rows(tf, x, len(kept)), [sizes[letter] for letter in made]
+    x = _in_order(tf, inputs, before, free + summed)
+    rows, columns = _rows(tf, x, len(free)), [sizes[letter] for letter in made]
     depth, width = math.prod(sizes[letter] for letter in summed), math.prod(columns)
     matrix = tf.reshape(_in_order(tf, kernel, weight, summed + made), (depth, width))
     result = tf.matmul(x if len(summed) == 1 else tf.reshape(x, (*rows, depth)), matrix)
     result = result if len(made) == 1 else tf.reshape(result, (*rows, *columns))
-    result = _in_order(tf, result, kept + made, after)
+    result = _in_order(tf, result, free + made, after)
     if layer.bias is not None:
         result += tf.cast(tf.convert_to_tensor(flavor.raw(layer.bias)), result.dtype)
     return result if layer.activation is None else layer.activation(result)
 
 
-def _rows(tf: Any, x: Any, count: int) -> list[Any]:
+def _rows(tf: ModuleType, x: Tensor, count: int) -> list[Any]:
     """The sizes of the first axes, for `tf.reshape`; several open ones are read off the tensor."""
     static = list(x.shape[:count])
     if static.count(None) < 2:
@@ -67,7 +69,7 @@ def _letters(equation: str, rank: int | None = None) -> tuple[str, str, str]:
     return inputs.replace("...", ellipsis), weight, output.replace("...", ellipsis)
 
 
-def _in_order(tf: Any, x: Any, axes: Sequence[str], wanted: Sequence[str]) -> Any:
+def _in_order(tf: ModuleType, x: Tensor, axes: Sequence[str], wanted: Sequence[str]) -> Tensor:
     """The tensor with its axes, named by letters, in another order."""
     order = [axes.index(letter) for letter in wanted]
     return x if order == sorted(order) else tf.transpose(x, order)

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from keras_trt._formats import TOP
+from keras_trt._keras.types import Tensor
 
 TINY = 1e-30  # smallest range: a scale must never be 0, nor its inverse infinite
 
 
-def fake_quantize(x: Any, amax: Any, dtype: str = "int8", learned: bool = False) -> Any:
+def fake_quantize(x: Tensor, amax: Tensor, dtype: str = "int8", learned: bool = False) -> Any:
     """Quantises an activation with one scale.
 
     Args:
@@ -36,10 +38,10 @@ def fake_quantize(x: Any, amax: Any, dtype: str = "int8", learned: bool = False)
     import tensorflow as tf
 
     @tf.custom_gradient
-    def straight_through(x: Any, amax: Any) -> Any:
+    def straight_through(x: Tensor, amax: Tensor) -> Any:
         y = quantize_dequantize(x, amax, dtype)
 
-        def gradient(upstream: Any) -> tuple[Any, Any]:
+        def gradient(upstream: Tensor) -> tuple[Any, Any]:
             passed = _inside_only(tf, x, amax, upstream)
             return passed, _range_gradient(tf, x, y, amax, upstream) if learned else None
 
@@ -48,7 +50,7 @@ def fake_quantize(x: Any, amax: Any, dtype: str = "int8", learned: bool = False)
     return tf.cast(straight_through(tf.cast(x, tf.float32), amax), x.dtype)
 
 
-def quantize_dequantize(x: Any, amax: Any, dtype: str = "int8") -> Any:
+def quantize_dequantize(x: Tensor, amax: Tensor, dtype: str = "int8") -> Tensor:
     """The bare rounding: float32 in and out, no gradient. tf2onnx writes the int8 op as Q/DQ."""
     import tensorflow as tf
 
@@ -58,7 +60,7 @@ def quantize_dequantize(x: Any, amax: Any, dtype: str = "int8") -> Any:
     return _to_grid(tf, x / scale, dtype) * scale
 
 
-def jittered(x: Any, amax: Any, dtype: str, jitter: tuple[float, int] | None) -> Any:
+def jittered(x: Tensor, amax: Tensor, dtype: str, jitter: tuple[float, int] | None) -> Tensor:
     """`x` moved at random by a share of the grid's step: as another order of summing moves it, but more.
 
     Args:
@@ -80,7 +82,7 @@ def jittered(x: Any, amax: Any, dtype: str, jitter: tuple[float, int] | None) ->
 
 
 def fake_quantize_weights(
-    weights: Any, channel_axes: Sequence[int], dtype: str = "int8", block: int | None = None
+    weights: Tensor, channel_axes: Sequence[int], dtype: str = "int8", block: int | None = None
 ) -> Any:
     """Quantises a kernel with one scale per output channel, `max|w| / top`.
 
@@ -97,7 +99,7 @@ def fake_quantize_weights(
     import tensorflow as tf
 
     @tf.custom_gradient
-    def straight_through(w: Any) -> Any:
+    def straight_through(w: Tensor) -> Any:
         return quantize_weights(w, channel_axes, dtype, block), lambda upstream: upstream
 
     return straight_through(weights)
@@ -118,14 +120,14 @@ def quantize_weights(w: Any, channel_axes: Sequence[int], dtype: str, block: int
     return tf.transpose(rounded, [order.index(axis) for axis in range(len(order))])
 
 
-def _on_one_grid(tf: Any, w: Any, axes: Sequence[int], dtype: str) -> Any:
+def _on_one_grid(tf: ModuleType, w: Tensor, axes: Sequence[int], dtype: str) -> Tensor:
     """Rounds with one scale for all values along `axes`."""
     amax = tf.reduce_max(tf.abs(w), axis=axes, keepdims=True)
     scale = tf.where(amax > 0, amax / TOP[dtype], tf.ones_like(amax))
     return _to_grid(tf, w / scale, dtype) * scale
 
 
-def _to_grid(tf: Any, steps: Any, dtype: str) -> Any:
+def _to_grid(tf: ModuleType, steps: Tensor, dtype: str) -> Tensor:
     """The nearest grid point to each value, both counted in scales."""
     if dtype == "fp8":
         clipped = tf.clip_by_value(steps, -TOP["fp8"], TOP["fp8"])  # beyond it the cast gives NaN
@@ -133,7 +135,7 @@ def _to_grid(tf: Any, steps: Any, dtype: str) -> Any:
     return tf.clip_by_value(tf.round(steps), -TOP[dtype] - (dtype == "int8"), TOP[dtype])
 
 
-def _inside_only(tf: Any, x: Any, amax: Any, upstream: Any) -> Any:
+def _inside_only(tf: ModuleType, x: Tensor, amax: Tensor, upstream: Tensor) -> Tensor:
     """`upstream` where `|x| <= amax`, else 0; on CPUs in half the time of a comparison and a select.
 
     ReLU's gradient passes where its input is > 0; the next float after `amax` makes the border count.
@@ -141,7 +143,7 @@ def _inside_only(tf: Any, x: Any, amax: Any, upstream: Any) -> Any:
     return tf.raw_ops.ReluGrad(gradients=upstream, features=tf.math.nextafter(amax, math.inf) - tf.abs(x))
 
 
-def _range_gradient(tf: Any, x: Any, y: Any, amax: Any, upstream: Any) -> Any:
+def _range_gradient(tf: ModuleType, x: Tensor, y: Tensor, amax: Tensor, upstream: Tensor) -> Tensor:
     """d/d amax: `(y - x) / amax` inside the range, its sign outside; scaled down as LSQ advises."""
     slope = tf.where(tf.abs(x) <= amax, (y - x) / amax, tf.sign(x))
     count = tf.cast(tf.size(x), tf.float32)

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer
+from keras_trt._keras.types import Layer, Tensor
 from keras_trt.errors import ExportError
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
@@ -63,13 +64,13 @@ def is_corrected() -> bool:
     return _CORRECTED.get()
 
 
-def observed_kernel(layer: Layer, kernel: Any, rounded: Any) -> Any:
+def observed_kernel(layer: Layer, kernel: Tensor, rounded: Tensor) -> Tensor:
     """The kernel that a twin computes with: the rounded one, unless somebody who observes wants another."""
     observer = _KERNEL_OBSERVER.get()
     return rounded if observer is None else observer(layer, kernel, rounded)
 
 
-def observed_bias(layer: Layer, bias: Any, corrected: Any) -> Any:
+def observed_bias(layer: Layer, bias: Tensor, corrected: Tensor) -> Tensor:
     """The bias that a twin computes with: the corrected one, unless somebody who observes wants another."""
     observer = _BIAS_OBSERVER.get()
     return corrected if observer is None else observer(layer, bias, corrected)
@@ -111,7 +112,7 @@ def activation_quantizer(flavor: Flavor) -> type:
         switch: Any = None  # the variable of its twin, which stores it: set past Keras's tracking
 
         def __init__(
-            self, dtype_name: str = "int8", momentum: float = 0.99, learned: bool = False, **kwargs: Any
+            self, dtype_name: str = "int8", momentum: float = 0.99, learned: bool = False, **kwargs: object
         ) -> None:
             super().__init__(autocast=False, **kwargs)  # what comes in goes out, in its own dtype
             self.supports_masking = True
@@ -119,12 +120,12 @@ def activation_quantizer(flavor: Flavor) -> type:
             self.momentum = momentum
             self.learned = learned
 
-        def build(self, input_shape: Any = None) -> None:
+        def build(self, input_shape: object = None) -> None:
             self.amax = flavor.add_state(self, "amax", 0.0, trainable=self.learned)
             self.observe = flavor.add_state(self, "observe", 1.0)
             self.built = True
 
-        def call(self, x: Any, training: Any = None) -> Any:
+        def call(self, x: Tensor, training: object = None) -> Any:
             tf = flavor.tf
             observer = _OBSERVER.get()
             if observer is not None:
@@ -143,7 +144,7 @@ def activation_quantizer(flavor: Flavor) -> type:
             rounded = functools.partial(fake_quantize, x, amax, self.dtype_name, self.learned)
             return tf.cond(active, rounded, lambda: tf.identity(x))
 
-        def _follow(self, x: Any) -> Any:
+        def _follow(self, x: Tensor) -> Tensor:
             """Moves the range towards this batch's, and returns the new range."""
             tf = flavor.tf
             old, new = _moved(flavor, self, x)
@@ -175,12 +176,12 @@ def activation_quantizer(flavor: Flavor) -> type:
     return ActivationQuantizer
 
 
-def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Any:
+def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Tensor:
     """`x` on the grid of a quantiser's range as it is."""
     return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
 
 
-def rounded_in_range(flavor: Flavor, quantizer: Any, x: Any, when: Any = True) -> Any:
+def rounded_in_range(flavor: Flavor, quantizer: Any, x: Tensor, when: object = True) -> Tensor:
     """`x` on the grid of a range that is known, if `when`; no gradient."""
     tf, amax = flavor.tf, flavor.tf.convert_to_tensor(flavor.raw(quantizer.amax))
     on_grid = quantize_dequantize(tf.cast(x, tf.float32), amax, quantizer.dtype_name)
@@ -192,7 +193,7 @@ def _value(flavor: Flavor, amax: Any) -> float:
         return float(flavor.raw(amax).numpy())
 
 
-def _exported(tf: Any, x: Any, amax: float, dtype: str) -> Any:
+def _exported(tf: ModuleType, x: Tensor, amax: float, dtype: str) -> Tensor:
     """The rounding as an op that leaves as Q/DQ. Without a range, `export` looks if the outputs need one."""
     # fp8 is written as the int8 op of its scale; the export turns it into fp8.
     known = tf.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], tf.float32)
@@ -208,7 +209,7 @@ def _moved(flavor: Flavor, layer: Any, x: Any) -> tuple[Any, Any]:
     return old, moved_range(tf, x, old, observe, 1.0 if layer.learned else layer.momentum)
 
 
-def moved_range(tf: Any, x: Any, old: Any, observe: Any, momentum: float) -> Any:
+def moved_range(tf: ModuleType, x: Tensor, old: Tensor, observe: Any, momentum: float) -> Tensor:
     """The range after one more batch: its maximum at first, a moving average later, or held still."""
     largest = tf.maximum(tf.reduce_max(x), -tf.reduce_min(x))  # no copy of x for its magnitudes
     batch = tf.maximum(tf.cast(tf.stop_gradient(largest), tf.float32), TINY)

@@ -22,7 +22,7 @@ Base = tuple[str, str, str]
 
 
 def register(
-    flavor: Flavor, config: Any = None, custom_objects: Mapping[str, Any] | None = None
+    flavor: Flavor, config: object = None, custom_objects: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Registers the twins of one Keras's layers, and of the custom classes that a config names.
 
@@ -46,16 +46,16 @@ def register(
     for cls in registered_classes():
         if issubclass(cls, flavor.keras.layers.Layer):
             twin_class(cls)
-    found: dict[str, dict[Base, Any]] = {}
+    by_name: dict[str, dict[Base, Any]] = {}
     for name, known in _twins(config):
         own = known[0].split(".")[0] in ("keras", "tf_keras")  # a custom `Dense` is another class
         base = find_layer_class(flavor, *known, {} if own else custom_objects or {})
-        found.setdefault(name, {})[known] = twin_class(getattr(base, "_float_class", None) or base)
-    return {**(custom_objects or {}), **{name: _one_of(twins) for name, twins in found.items()}}
+        by_name.setdefault(name, {})[known] = twin_class(getattr(base, "_float_class", None) or base)
+    return {**(custom_objects or {}), **{name: _one_of(twins) for name, twins in by_name.items()}}
 
 
 @contextmanager
-def deciding(flavor: Flavor, objects: Mapping[str, Any]) -> Iterator[None]:
+def deciding(flavor: Flavor, objects: Mapping[str, object]) -> Iterator[None]:
     """While open, names in a file mean these classes.
 
     Keras itself, from a model's second level on, looks at `custom_objects` after what is registered.
@@ -72,7 +72,7 @@ def deciding(flavor: Flavor, objects: Mapping[str, Any]) -> Iterator[None]:
             known.update(before)
 
 
-def _twins(config: Any) -> Iterator[tuple[str, Base]]:
+def _twins(config: object) -> Iterator[tuple[str, Base]]:
     """The twins in a config: the name each bears there, and what it is the twin of."""
     for entry in entries(config):
         inner = entry.get("config")

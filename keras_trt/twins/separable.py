@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Tensor
 
 
-def separable_call(flavor: Flavor, layer: Any, inputs: Any) -> Any:
+def separable_call(flavor: Flavor, layer: Any, inputs: Any) -> Tensor:
     """What `SeparableConv1D/2D` compute, with the layer's inner quantiser between the two products."""
     tf, channels_last = flavor.tf, layer.data_format == "channels_last"
     if not channels_last:  # TensorFlow's CPU kernels know one layout only
@@ -30,13 +32,13 @@ def separable_call(flavor: Flavor, layer: Any, inputs: Any) -> Any:
     return x if layer.activation is None else layer.activation(x)
 
 
-def _twice(value: Any) -> tuple[int, int]:
+def _twice(value: object) -> tuple[int, int]:
     """Strides and dilations for the 2D op, which wants the same in both directions."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return (values[0], values[-1])
 
 
-def _pad_causal(tf: Any, layer: Any, x: Any) -> Any:
+def _pad_causal(tf: ModuleType, layer: Any, x: Tensor) -> Tensor:
     if layer.padding != "causal":
         return x
     left = _twice(layer.dilation_rate)[0] * (_twice(layer.kernel_size)[0] - 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Variable
+from keras_trt._keras.types import Tensor, Variable
 from keras_trt.errors import InputError
 
 _NEUTRAL = {"shift": 0.0, "gain": 1.0}
@@ -35,18 +35,18 @@ def switch_layer(flavor: Flavor) -> type:
 
         is_keras_trt_quantizer = True
 
-        def __init__(self, shift: tuple[int, ...] = (), gain: tuple[int, ...] = (), **kwargs: Any) -> None:
+        def __init__(self, shift: tuple[int, ...] = (), gain: tuple[int, ...] = (), **kwargs: object) -> None:
             super().__init__(**kwargs)
             self.shapes = {"shift": shift, "gain": gain}
 
-        def build(self, input_shape: Any = None) -> None:
+        def build(self, input_shape: object = None) -> None:
             self.on = flavor.add_state(self, "on", 1.0)
             for name, shape in self.shapes.items():
                 made = flavor.add_state(self, name, _NEUTRAL[name], shape=shape) if shape else None
                 setattr(self, name, made)
             self.built = True
 
-        def call(self, x: Any) -> Any:
+        def call(self, x: Tensor) -> Any:
             return x
 
         def save_own_variables(self, store: Any) -> None:
@@ -73,8 +73,8 @@ def switch_layer(flavor: Flavor) -> type:
                     variable.assign(flavor.tf.fill(variable.shape, _NEUTRAL[name]))
 
         def _named(self) -> dict[str, Any]:
-            found = {"0": self.on, "shift": self.shift, "gain": self.gain}
-            return {name: variable for name, variable in found.items() if variable is not None}
+            variables = {"0": self.on, "shift": self.shift, "gain": self.gain}
+            return {name: variable for name, variable in variables.items() if variable is not None}
 
     return QuantizationSwitch
 

@@ -170,7 +170,7 @@ def _identity(flavor: Flavor, base: Any) -> str:
 
 
 def _call(flavor: Flavor, base: Any) -> Any:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, *args: object, **kwargs: object) -> Any:
         args, kwargs = _quantized_inputs(flavor, self, args, kwargs)
         below = [layer for _, layer in flavor.walk(self) if is_twin(layer)]  # a parent may read their kernels
         with running(self, *below), inlined():  # a trace would keep kernels that were float when it was made
@@ -187,7 +187,9 @@ def _call(flavor: Flavor, base: Any) -> Any:
 
 
 def _compute_attention(flavor: Flavor, base: Any) -> Any:
-    def _compute_attention(self: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def _compute_attention(
+        self: Any, query: Any, key: object, value: object, *args: object, **kwargs: object
+    ) -> Any:
         if not _computes_inside(flavor, self):
             return base._compute_attention(self, query, key, value, *args, **kwargs)
         signature = inspect.signature(base._compute_attention)
@@ -222,7 +224,7 @@ def _serialisation(flavor: Flavor, base: Any) -> dict[str, Any]:
         known = {**hint, **asdict(self.quantization), "base": [base.__module__, base.__qualname__, name]}
         return {**config, "quantization": known}
 
-    def from_config(cls: Any, config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def from_config(cls: Any, config: dict[str, Any], *args: object, **kwargs: object) -> Any:
         config = dict(config)
         known = config.pop("quantization", None)
         scheme = LayerScheme() if known is None else LayerScheme.from_config(known)
@@ -249,7 +251,7 @@ def _adopting(flavor: Flavor, base: Any, name: str) -> Any:
     """The base's method, after which new sub-layers get the quantisation that is remembered for them."""
     original = getattr(base, name)
 
-    def make(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def make(self: Any, *args: object, **kwargs: object) -> Layer:
         result = original(self, *args, **kwargs)
         _adopt(flavor, self)
         return result
@@ -309,9 +311,9 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
         layer.quantization_switch = switch
         layer.input_quantizers = inputs
         layer.inner_quantizers = products
-    for kind, parts in (("input", inputs), ("inner", products)):
-        for i, part in enumerate(parts):
-            flavor.checkpoint_with(layer, f"{kind}_quantizer_{i}", part)
+    for kind, group in (("input", inputs), ("inner", products)):
+        for i, one in enumerate(group):
+            flavor.checkpoint_with(layer, f"{kind}_quantizer_{i}", one)
 
 
 def _quantized_inputs(flavor: Flavor, layer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.running import is_running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
-from keras_trt._keras.types import Variable
+from keras_trt._keras.types import Tensor, Variable
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import fake_quantize_weights, quantize_weights
 from keras_trt.twins.quantizer import is_corrected, is_observing, observed_bias, observed_kernel
@@ -57,7 +57,7 @@ def _property(
             lambda: flavor.tf.cast(flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype),
         )
 
-    def set_(self: Any, value: Any) -> None:
+    def set_(self: Any, value: object) -> None:
         if isinstance(inherited, property):
             inherited.__set__(self, value)
         else:
@@ -86,7 +86,7 @@ def _on_grid(flavor: Flavor, name: str, layer: Any, variable: Any) -> Any:
     return tf.cast(observed_kernel(layer, weights, rounded), layer.compute_dtype)
 
 
-def _enlarged(flavor: Flavor, name: str, layer: Any, weights: Any) -> Any:
+def _enlarged(flavor: Flavor, name: str, layer: Any, weights: Tensor) -> Tensor:
     """The kernel times the gains of its channels: it rounds to the same steps, of a scale times the gain."""
     own = layer.quantization
     if not own.gain or name != own.kernels[-1] or not is_corrected():
@@ -95,12 +95,12 @@ def _enlarged(flavor: Flavor, name: str, layer: Any, weights: Any) -> Any:
     return weights * (_known(flavor, gain) if is_exporting() else flavor.raw(gain))
 
 
-def _known(flavor: Flavor, variable: Variable) -> Any:
+def _known(flavor: Flavor, variable: Variable) -> Tensor:
     with flavor.tf.init_scope():
         return flavor.raw(variable).numpy()
 
 
-def _shifted(flavor: Flavor, layer: Any, bias: Any) -> Any:
+def _shifted(flavor: Flavor, layer: Any, bias: Any) -> Tensor:
     """The bias as the layer computes with it: moved by what rounding moves the mean, the other way."""
     tf = flavor.tf
     bias, shift = flavor.raw(bias), flavor.raw(layer.quantization_switch.shift)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from keras_trt.compare.numbers import compare, without_rounding
+from keras_trt.compare.numbers import compare, without_activation_rounding, without_rounding
 from keras_trt.errors import ExportError
 from tests.onnx_tools import GraphBuilder, floats, ops, run
 
@@ -41,6 +41,14 @@ def test_the_graph_without_rounding_has_no_quantisers_and_the_same_weights():
         *(next(iter(run(g, x=on_the_grid).values())) for g in (full, first)), rtol=1e-5, atol=1e-5
     )
     assert name == graph.graph.output[0].name
+
+
+def test_int8_weights_may_stay_where_only_activations_are_not_to_be_rounded(rng):
+    x = rng.normal(size=(2, 4, 6, 6)).astype(np.float32)
+    graph = without_activation_rounding(int8_net())
+    assert ops(graph) == ["DequantizeLinear", "Conv", "Relu", "DequantizeLinear", "Conv"]
+    (y,), (expected,) = (run(g, x=x).values() for g in (graph, without_rounding(int8_net())))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_output_farthest_beyond_what_is_allowed_comes_first():

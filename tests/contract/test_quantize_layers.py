@@ -17,6 +17,17 @@ def data(*shape):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
+def check_close_and_trained_and_saved(model, quantized, x, path):
+    reference, ours = model.predict(x, verbose=0), quantized.predict(x, verbose=0)
+    assert 0 < np.abs(ours - reference).max() < 0.1 * np.abs(reference).max()
+    quantized.compile("adam", "mse")
+    quantized.fit(x, reference, verbose=0)
+    save_model(quantized, path)
+    loaded = load_model(path)
+    assert np.array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
+    assert inventory(loaded) == inventory(quantized)
+
+
 def layer_cases(k):
     """name -> (input shape, layer, quantised weights, quantised activations)."""
     L = k.layers
@@ -55,14 +66,7 @@ def test_layer(k, name, tmp_path):
     quantized = quantize_model(model, calibration_data=x if activations else None, verbose=0)
     kinds = [t.kind for t in inventory(quantized)]
     assert (kinds.count("weight"), kinds.count("activation")) == (weights, activations)
-    reference, ours = model.predict(x, verbose=0), quantized.predict(x, verbose=0)
-    assert 0 < np.abs(ours - reference).max() < 0.1 * np.abs(reference).max()
-    quantized.compile("adam", "mse")
-    quantized.fit(x, reference, verbose=0)
-    save_model(quantized, tmp_path / "m.keras")
-    loaded = load_model(tmp_path / "m.keras")
-    assert np.array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
-    assert inventory(loaded) == inventory(quantized)
+    check_close_and_trained_and_saved(model, quantized, x, tmp_path / "m.keras")
 
 
 @pytest.mark.parametrize(
@@ -107,14 +111,7 @@ def test_attention_quantises_projections_and_both_products(k, mask, tmp_path):
     inside = {name.split("attention")[1] for layer, name in found if layer == "attention"}
     assert inside == {f"_{p}_quantizer" for p in ("query", "key", "probabilities", "value")}
     assert sum(t.kind == "weight" for t in inventory(quantized)) == 5  # q, k, v, output, head
-    reference, ours = model.predict(x, verbose=0), quantized.predict(x, verbose=0)
-    assert 0 < np.abs(ours - reference).max() < 0.1 * np.abs(reference).max()
-    quantized.compile("adam", "mse")
-    quantized.fit(x, reference, verbose=0)
-    save_model(quantized, tmp_path / "m.keras")
-    loaded = load_model(tmp_path / "m.keras")
-    assert np.array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
-    assert inventory(loaded) == inventory(quantized)
+    check_close_and_trained_and_saved(model, quantized, x, tmp_path / "m.keras")
 
 
 @pytest.mark.parametrize("choice", [None, "second", "second/query"])

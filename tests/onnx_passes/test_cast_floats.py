@@ -45,7 +45,7 @@ def test_the_numbers_stay_within_float16():
 
 def test_layers_can_be_kept_in_float32(tmp_path):
     model = net()
-    kept = lowered(model, layers=["conv", "dense"], keep=["dense"]).kept
+    kept = lowered(model, layers=["conv", "dense"], keep=["dense"]).in_float32
     assert kept == {"dense/MatMul": "layer 'dense' stays in float32"}
     assert build_ir(model, tmp_path).audit.precisions == {"float16": 1, "float32": 1}
 
@@ -56,7 +56,7 @@ def test_layers_can_be_kept_in_float32(tmp_path):
 def test_a_constant_that_float16_cannot_hold_keeps_its_node(value, reason):
     b = GraphBuilder(x=("batch", 4))
     model = b.finish(b("Relu", b("Add", "x", np.float32(value), name="shift")))
-    kept = lowered(model).kept
+    kept = lowered(model).in_float32
     assert list(kept) == ["shift"]
     assert reason in kept["shift"]
 
@@ -65,7 +65,7 @@ def test_a_tiny_weight_scale_keeps_its_precision():
     b = GraphBuilder(x=("batch", 4))
     scales = np.array([1e-6, 0.1], np.float32)
     dq = b("DequantizeLinear", np.ones((4, 2), np.int8), scales, np.zeros(2, np.int8), axis=1, name="dq")
-    assert "too small" in lowered(b.finish(b("MatMul", "x", dq))).kept["dq"]
+    assert "too small" in lowered(b.finish(b("MatMul", "x", dq))).in_float32["dq"]
 
 
 def test_the_scales_of_a_resize_stay_float32():
@@ -104,7 +104,7 @@ def two_readers(scales):
 def test_a_scale_too_small_for_float16_costs_its_layer_no_int8(tmp_path):
     model, x = two_readers(1e-6), floats(2, 4, 8, 8)
     before = next(iter(run(model, x=x).values()))
-    kept = lowered(model, layers=["a", "b", "sum"]).kept
+    kept = lowered(model, layers=["a", "b", "sum"]).in_float32
     assert set(kept) == {"b/Weight", "b/Conv"}
     assert "too small for float16" in kept["b/Conv"]
     relative, _ = distance(before, next(iter(run(model, x=x).values())))
@@ -127,7 +127,7 @@ def test_shapes_and_masks_are_not_said_to_stay_in_float32():
     shape = b("Shape", "x", name="loud/Shape")
     ones = b("Expand", np.float32(1), shape, name="loud/Expand")
     model = b.finish(b("Add", "x", ones, name="loud/Add"))
-    assert set(lowered(model, layers=["loud"], overflowing={"loud": "why"}).kept) == {
+    assert set(lowered(model, layers=["loud"], overflowing={"loud": "why"}).in_float32) == {
         "loud/Add",
         "loud/Expand",
     }
@@ -135,5 +135,5 @@ def test_shapes_and_masks_are_not_said_to_stay_in_float32():
 
 def test_a_reason_for_a_layer_is_that_of_its_nodes(tmp_path):
     model = net()
-    kept = lowered(model, layers=["conv", "dense"], overflowing={"dense": "dense is loud"}).kept
+    kept = lowered(model, layers=["conv", "dense"], overflowing={"dense": "dense is loud"}).in_float32
     assert kept == {"dense/MatMul": "dense is loud"}

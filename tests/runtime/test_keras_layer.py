@@ -1,10 +1,13 @@
 """The engine inside Keras: as a layer, and measured by Keras's own losses and metrics."""
 
+import shutil
+
 import numpy as np
 import pytest
 
-from keras_trt.errors import InputError, MissingDependencyError
-from keras_trt.runtime import load
+from keras_trt.errors import InputError, KerasTRTError
+from keras_trt.models import load_model
+from keras_trt.runtime import EngineModel, load
 from tests.small_onnx import conv_model, save_bundle, sequence_model, two_in_two_out
 
 NAMES = {"keras": "keras3", "tf_keras": "legacy"}
@@ -68,12 +71,28 @@ def test_a_layer_may_be_for_the_other_keras(tmp_path, k, flavor):
         model.as_layer(keras="torch")
 
 
-def test_a_layer_is_not_saved_with_code(sequence, k, tmp_path):
+def test_a_layer_is_saved_as_its_bundles_path_and_hash(sequence, k, tmp_path, rng):
+    model = k.Sequential([k.Input((6, 4)), sequence.as_layer(name="backbone"), k.layers.Dense(3)])
+    x = rng.normal(size=(5, 6, 4)).astype(np.float32)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    assert loaded.get_layer("backbone").engine.bundle.path == sequence.bundle.path
+
+
+def test_a_layer_whose_bundle_was_replaced_does_not_load(sequence, k, tmp_path, flavor):
     model = k.Sequential([k.Input((6, 4)), sequence.as_layer(name="backbone")])
-    with pytest.raises(
-        InputError, match=r"Layer 'backbone' runs an engine and cannot be saved.*as_layer\(\)"
-    ):
-        model.layers[-1].get_config()
+    model.save(tmp_path / "model.keras")
+    shutil.rmtree(tmp_path / "b")
+    save_bundle(tmp_path / "b", sequence_model(seed=1), keras=flavor)
+    with pytest.raises(KerasTRTError, match="is not the one that was loaded before"):
+        load_model(tmp_path / "model.keras")
+
+
+def test_a_layer_of_a_runner_of_ones_own_is_not_saved(sequence, k):
+    layer = EngineModel(sequence.bundle, sequence.runner).as_layer(name="backbone")
+    with pytest.raises(InputError, match=r"Layer 'backbone' runs an engine that was made of a runner"):
+        layer.get_config()
 
 
 def test_evaluate_gives_what_keras_gives(sequence, k, rng):
@@ -148,13 +167,3 @@ def test_compile_refuses_what_keras_does_not_take(sequence):
 def test_evaluate_wants_compile_first(sequence):
     with pytest.raises(InputError, match=r"Call first: model\.compile"):
         sequence.evaluate(np.zeros((1, 6, 4)), np.zeros((1, 6, 2)))
-
-
-def test_without_keras_the_pip_line_is_told(sequence, monkeypatch, flavor):
-    import sys
-
-    monkeypatch.setitem(sys.modules, {"keras3": "keras", "legacy": "tf_keras"}[flavor], None)
-    with pytest.raises(
-        MissingDependencyError, match=r"needed by an engine used as a Keras layer.*pip install"
-    ):
-        sequence.as_layer()

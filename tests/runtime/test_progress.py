@@ -15,6 +15,34 @@ def test_one_batch_draws_no_bar(capsys):
     assert capsys.readouterr().out == "1/1\n"
 
 
+def test_one_batch_of_a_source_that_does_not_say_how_many_makes_no_bar(capsys, monkeypatch):
+    import rich.progress
+
+    def refuse(*_, **__):
+        raise AssertionError("a bar was made")
+
+    monkeypatch.setattr(rich.progress, "Progress", refuse)
+    for verbose in (1, "auto"):
+        assert list(progress(iter("a"), None, verbose)) == ["a"]
+        assert list(progress(iter(""), None, verbose)) == []
+    with pytest.raises(AssertionError, match="a bar was made"):
+        list(progress(iter("ab"), None, 1))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_batch_is_asked_for_only_when_the_one_before_is_done(capsys):
+    asked = []
+
+    def source():
+        for item in "abc":
+            asked.append(item)
+            yield item
+
+    for number, item in enumerate(progress(source(), None, 1), start=1):
+        assert (len(asked), asked[-1]) == (number, item)
+    assert "3/3" in capsys.readouterr().out
+
+
 def test_bars_in_threads_and_beside_a_display_of_the_users_do_not_meet(capsys):
     from rich import get_console
     from rich.live import Live

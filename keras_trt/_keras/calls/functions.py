@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def inlined() -> Iterator[None]:
         _INLINE.reset(token)
 
 
-def forget_traces(owner: Any) -> None:
+def forget_traces(owner: object) -> None:
     """Makes the `tf.function`s among an object's methods and attributes trace anew at their next call."""
     function_class = _let_inline()
     methods = {k: v for cls in reversed(type(owner).__mro__) for k, v in vars(cls).items()}
@@ -55,7 +56,7 @@ def _let_inline() -> Any:
     original = function_class.__call__
 
     @functools.wraps(original)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, *args: object, **kwargs: object) -> Any:
         if not (_INLINE.get() and _is_of_a_user(self.python_function)):
             return original(self, *args, **kwargs)
         args, kwargs = tf.nest.map_structure(
@@ -67,13 +68,13 @@ def _let_inline() -> Any:
     return function_class
 
 
-def _is_of_a_user(function: Any) -> bool:
+def _is_of_a_user(function: object) -> bool:
     """Whether it may reach a model's layers: all but functions that TensorFlow or Keras define."""
     root = str(getattr(function, "__module__", "")).split(".")[0]
     return not isinstance(function, types.FunctionType) or root not in ("tensorflow", "keras", "tf_keras")
 
 
-def _in_place(tf: Any, function: Any) -> Any:
+def _in_place(tf: ModuleType, function: object) -> Any:
     """The Python function, its control flow over tensors converted where a graph is built."""
     if tf.executing_eagerly():
         return function

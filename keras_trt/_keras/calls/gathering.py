@@ -9,9 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
+
+from keras_trt._keras.types import Tensor
 
 Key = TypeVar("Key")
 
@@ -40,7 +42,7 @@ def gathering(gatherers: Mapping[Key, Gatherer]) -> Iterator[dict[Key, int]]:
             del _FILLING[number]
 
 
-def give(number: int, tensor: Any) -> None:
+def give(number: int, tensor: Tensor) -> None:
     """Gives a tensor's values, when the graph that is built now runs, to the object of a number."""
     import tensorflow as tf
 

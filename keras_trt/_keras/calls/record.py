@@ -51,7 +51,7 @@ def recorded(flavor: Flavor, model: Model) -> Iterator[list[Call]]:
     calls: list[Call] = []
 
     def listening(path: str, call: Function) -> Function:
-        def listen(*args: Any, **options: Any) -> Any:
+        def listen(*args: object, **options: object) -> Any:
             outputs = call(*args, **options)
             if flavor.tf.executing_eagerly():  # tensors of a function's graph have no values
                 calls.append(Call(path, _tensors(flavor, (args, options)), _tensors(flavor, outputs)))
@@ -80,5 +80,5 @@ def replaced_calls(
         yield
 
 
-def _tensors(flavor: Flavor, nest: Any) -> tuple[Any, ...]:
+def _tensors(flavor: Flavor, nest: object) -> tuple[Any, ...]:
     return tuple(leaf for leaf in flavor.tf.nest.flatten(nest) if flavor.tf.is_tensor(leaf))

@@ -18,7 +18,7 @@ from keras_trt._keras.copying.walk import Copier, Kind
 class Function(Kind):
     """A function: shared, unless its closure, its defaults or its attributes lead into the model."""
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: Any) -> Iterator[Any]:
         yield from obj.__closure__ or ()
         yield from obj.__defaults__ or ()
         yield from (obj.__kwdefaults__ or {}).values()
@@ -41,24 +41,24 @@ class Function(Kind):
 class Cell(Kind):
     """A variable of a closure."""
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: Any) -> Iterator[Any]:
         try:
             yield obj.cell_contents
         except ValueError:  # not set yet
             return
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         return types.CellType()
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
-        for contents in self.parts(old):
+    def fill(self, old: object, new: Any, copy: Copier) -> None:
+        for contents in self.children(old):
             new.cell_contents = copy(contents)
 
 
 class Method(Kind):
     """A bound method."""
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return obj.__func__, obj.__self__
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -70,7 +70,7 @@ class BuiltinMethod(Kind):
 
     follows = True  # for the lists that it may hold
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return (obj.__self__,)
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -82,7 +82,7 @@ class Partial(Kind):
 
     follows = True  # for the lists that it may hold
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return obj.func, *obj.args, *obj.keywords.values()
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -110,7 +110,7 @@ class Anew(Kind):
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         return self.make()
 
 

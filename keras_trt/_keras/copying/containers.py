@@ -14,7 +14,7 @@ from keras_trt._keras.copying.walk import Copier, Kind
 class List(Instance):
     """A list, also one with attributes."""
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: Any) -> Iterator[Any]:
         yield from list.__iter__(obj)
         yield from self.state(obj).values()
 
@@ -28,7 +28,7 @@ class Deque(Kind):
 
     follows = True
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return obj
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -41,19 +41,19 @@ class Deque(Kind):
 class _Hashing(Instance):
     """A container that asks what it holds for a hash, so it is filled when that is complete."""
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         super().fill(old, new, copy)
-        for part in self.parts(old):
-            copy(part)
+        for child in self.children(old):
+            copy(child)
 
 
 class Dict(_Hashing):
     """A dictionary, also an ordered one, one with defaults, one with attributes."""
 
-    def _class(self, obj: Any) -> Any:
+    def _class(self, obj: object) -> Any:
         return collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: object) -> Iterator[Any]:
         for key, value in self._class(obj).items(obj):
             yield key
             yield value
@@ -71,13 +71,13 @@ class Dict(_Hashing):
 class Set(_Hashing):
     """A set."""
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: Any) -> Iterator[Any]:
         yield from set.__iter__(obj)
         yield from self.state(obj).values()
 
     def finish(self, old: Any, new: Any, copy: Copier) -> None:
-        for part in set.__iter__(old):
-            set.add(new, copy(part))
+        for child in set.__iter__(old):
+            set.add(new, copy(child))
 
 
 class Tuple(Kind):
@@ -85,7 +85,7 @@ class Tuple(Kind):
 
     follows = True  # for the lists that it may hold
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return tuple.__iter__(obj)
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -97,7 +97,7 @@ class FrozenSet(Kind):
 
     follows = True  # for the lists that it may hold
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return obj
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -109,24 +109,24 @@ class WeakContainer(Kind):
 
     follows = True
 
-    def _added(self, obj: Any) -> dict[str, Any]:
+    def _added(self, obj: object) -> dict[str, Any]:
         """The attributes of a subclass."""
         usual = vars(self._base(obj)())
         return {name: value for name, value in vars(obj).items() if name not in usual}
 
-    def _base(self, obj: Any) -> Any:
+    def _base(self, obj: object) -> Any:
         bases = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
         return next(base for base in bases if isinstance(obj, base))
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: object) -> Iterable[Any]:
         return self._added(obj).values()
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         new = object.__new__(type(obj))
         self._base(obj).__init__(new)
         return new
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         vars(new).update((name, copy(value)) for name, value in self._added(old).items())
 
     def finish(self, old: Any, new: Any, copy: Copier) -> None:

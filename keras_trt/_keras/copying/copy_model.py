@@ -14,6 +14,7 @@ from keras_trt._keras.copying import tensorflow
 from keras_trt._keras.copying.builtin import KINDS
 from keras_trt._keras.copying.instance import Instance, slots_of
 from keras_trt._keras.copying.walk import Copier, Kind
+from keras_trt._keras.types import Layer, M, Model
 from keras_trt.errors import ModelError
 
 _KERASES = {"keras", "tf_keras"}
@@ -29,7 +30,7 @@ class Walked(Protocol):
     def copy_kinds(self) -> Iterable[tuple[type, Kind]]:
         """The classes that are copied in a way of their own."""
 
-    def walk(self, model: Any) -> Iterable[tuple[str, Any]]:
+    def walk(self, model: Model) -> Iterable[tuple[str, Any]]:
         """Every layer inside a model, with its path."""
 
 
@@ -43,11 +44,11 @@ def kind_of(special: Iterable[tuple[type, Kind]]) -> Callable[[Any], Kind | None
             return KINDS[cls]
         if issubclass(cls, _PLAIN):
             return None
-        found = next((kind for base, kind in listed if issubclass(cls, base)), None)
-        if found is None:
-            found = next((kind for base, kind in KINDS.items() if base in cls.__mro__), None)
-        if found is not None:
-            return found
+        match = next((kind for base, kind in listed if issubclass(cls, base)), None)
+        if match is None:
+            match = next((kind for base, kind in KINDS.items() if base in cls.__mro__), None)
+        if match is not None:
+            return match
         roots = {base.__module__.split(".")[0] for base in cls.__mro__}
         if roots & _KERASES:
             return Instance(follows=True)
@@ -59,7 +60,7 @@ def kind_of(special: Iterable[tuple[type, Kind]]) -> Callable[[Any], Kind | None
     return lambda obj: classes(type(obj))
 
 
-def copy_layers(flavor: Walked, model: Any) -> Callable[[Any], Any]:
+def copy_layers(flavor: Walked, model: Model) -> Callable[[Any], Any]:
     """A function that gives the copy of each layer of a model, with its weights, to be called in a new graph.
 
     What the layers share, their copies share.
@@ -70,7 +71,7 @@ def copy_layers(flavor: Walked, model: Any) -> Callable[[Any], Any]:
     copier = Copier(kind_of(flavor.copy_kinds()))
     copier.copy(model)
 
-    def copied(layer: Any) -> Any:
+    def copied(layer: Layer) -> Layer:
         new = copier(layer)
         list.clear(new._inbound_nodes)
         list.clear(new._outbound_nodes)
@@ -79,7 +80,7 @@ def copy_layers(flavor: Walked, model: Any) -> Callable[[Any], Any]:
     return copied
 
 
-def copy_model(flavor: Walked, model: Any) -> Any:
+def copy_model(flavor: Walked, model: M) -> M:
     """A copy of a model, not compiled, that shares no layer and no variable with it; checked.
 
     Raises:
@@ -96,7 +97,7 @@ def copy_model(flavor: Walked, model: Any) -> Any:
     return copy
 
 
-def _check(flavor: Walked, copier: Copier, model: Any, copy: Any) -> None:
+def _check(flavor: Walked, copier: Copier, model: Model, copy: Any) -> None:
     """Every layer and every weight of the copy is, at its place, the copy of the model's own."""
     layers, news = ([m, *(layer for _, layer in flavor.walk(m))] for m in (model, copy))
     for old, new in zip_longest(layers, news):

@@ -14,7 +14,7 @@ from keras_trt._keras.copying.walk import Copier, Kind
 class Traced(Kind):
     """A `tf.function`: one that leads into the model is traced anew."""
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return (obj.python_function,)
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -24,7 +24,7 @@ class Traced(Kind):
 class Restored(Kind):
     """A function from a SavedModel, which has graphs and no code."""
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return obj.python_function, *obj.concrete_functions
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -34,7 +34,7 @@ class Restored(Kind):
         graphs = [copy(function) for function in obj.concrete_functions]
         return type(obj)(copy(obj.python_function), obj._name, known, graphs)
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         for name, value in vars(old).items():
             vars(new).setdefault(name, copy(value))
 
@@ -42,7 +42,7 @@ class Restored(Kind):
 class Concrete(Kind):
     """One graph of a function: the same graph, fed with the copies of the variables it reads."""
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         known = (reference() for reference in obj.graph._weak_variables)
         return [variable for variable in known if variable is not None]
 
@@ -50,11 +50,11 @@ class Concrete(Kind):
         cls: Any = type(obj)
         new = object.__new__(_rebound(cls))
         vars(new).update(vars(obj))
-        handles = {id(variable.handle): copy(variable) for variable in self.parts(obj)}
+        handles = {id(variable.handle): copy(variable) for variable in self.children(obj)}
         new._captured_inputs = [
             handles[id(value)].handle if id(value) in handles else value for value in obj._captured_inputs
         ]
-        new._copied_variables = tuple(map(copy, self.parts(obj)))
+        new._copied_variables = tuple(map(copy, self.children(obj)))
         new._first_order_tape_functions = {}
         new._higher_order_tape_functions = {}
         return new
@@ -70,7 +70,7 @@ def _rebound(base: Any) -> Any:
         def variables(self) -> Any:
             return self._copied_variables
 
-        def _call_flat(self, *args: Any, **kwargs: Any) -> Any:
+        def _call_flat(self, *args: object, **kwargs: object) -> Any:
             for variable in self._copied_variables:
                 variable_accessed(variable)  # a tape watches what it is told of
             return super()._call_flat(*args, **kwargs)

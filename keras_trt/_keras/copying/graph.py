@@ -30,14 +30,14 @@ class Layer(Instance):
         super().__init__(own=True)
         self.model_class = model_class
 
-    def state(self, obj: Any) -> dict[str, Any]:
+    def state(self, obj: object) -> dict[str, Any]:
         held = {name: value for name, value in attributes(obj).items() if name not in self.calls}
         if not isinstance(obj, self.model_class):
             return held
         reset = {name: self.uncompiled.get(name, value) for name, value in held.items()}
         return {name: value for name, value in reset.items() if value is not ABSENT}
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         super().fill(old, new, copy)
         held = attributes(old)
         for name in self.calls:
@@ -49,7 +49,7 @@ class Layer(Instance):
                 )
                 vars(new)[name] = nodes
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         for name in self.calls:
             if name in vars(new):
                 made = map(copy.made, vars(old)[name])
@@ -62,13 +62,13 @@ class Tensor(Instance):
     def __init__(self) -> None:
         super().__init__(own=True)
 
-    def parts(self, obj: Any) -> Iterator[Any]:
-        yield from super().parts(obj)
+    def children(self, obj: object) -> Iterator[Any]:
+        yield from super().children(obj)
         history = getattr(obj, "_keras_history", None)
         if history is not None and history[0] is not None:
             yield from history[0]._inbound_nodes[history[1] : history[1] + 1]
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         history = getattr(old, "_keras_history", None)
         if history is not None and history[0] is not None:
             index = call_number(history[0], history[1], copy)
@@ -90,7 +90,7 @@ class Optimizer(Instance):
     def finish(self, old: Any, new: Any, copy: Copier) -> None:
         numbers = attributes(old).get(self.numbers)
         if numbers:
-            names = {old._var_key(variable): variable for variable in copy.found(self.variable_class)}
+            names = {old._var_key(variable): variable for variable in copy.instances_of(self.variable_class)}
             vars(new)[self.numbers] = {
                 new._var_key(copy(names[name])): number for name, number in numbers.items() if name in names
             }

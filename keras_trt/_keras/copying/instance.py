@@ -22,7 +22,7 @@ def slots_of(cls: Any) -> dict[str, Any]:
     }
 
 
-def attributes(obj: Any) -> dict[str, Any]:
+def attributes(obj: object) -> dict[str, Any]:
     """What an instance holds under names of its own, its class's properties left alone."""
     cls: Any = type(obj)
     try:
@@ -36,7 +36,7 @@ def attributes(obj: Any) -> dict[str, Any]:
     return {**held, **{name: member.__get__(obj) for name, member in filled.items()}}
 
 
-def _is_set(member: Any, obj: Any) -> bool:
+def _is_set(member: Any, obj: object) -> bool:
     try:
         member.__get__(obj)
     except AttributeError:
@@ -50,18 +50,18 @@ class Instance(Kind):
     def __init__(self, own: bool = False, follows: bool = False) -> None:
         self.own, self.follows = own, follows
 
-    def state(self, obj: Any) -> dict[str, Any]:
+    def state(self, obj: object) -> dict[str, Any]:
         """The attributes that the copy gets."""
         return attributes(obj)
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: object) -> Iterable[Any]:
         return self.state(obj).values()
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         cls: Any = type(obj)
         return cls.__new__(cls) if isinstance(obj, (list, dict, set)) else object.__new__(cls)
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         cls: Any = type(old)
         slots = slots_of(cls)
         held = object.__getattribute__(new, "__dict__") if hasattr(old, "__dict__") else {}

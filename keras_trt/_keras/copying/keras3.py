@@ -35,7 +35,7 @@ class Operation(Layer):
         "_eval_epoch_iterator": ABSENT,
     }
 
-    def state(self, obj: Any) -> dict[str, Any]:
+    def state(self, obj: object) -> dict[str, Any]:
         held = super().state(obj)
         if not getattr(obj, "compiled", False) and "optimizer" in attributes(obj):
             held["optimizer"] = attributes(obj)["optimizer"]  # the user's own, under `compile`'s name
@@ -43,13 +43,13 @@ class Operation(Layer):
             held.pop("_nodes", None)  # names calls by the ids of their layers
         return held
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         super().finish(old, new, copy)
         if _is_functional(old):
             vars(new)["_nodes"] = {_node_key(node, copy) for node in nodes_of(old)}
 
 
-def _is_functional(obj: Any) -> bool:
+def _is_functional(obj: object) -> bool:
     from keras.src.models.functional import Functional
 
     return isinstance(obj, Functional) and bool(private(obj, "_nodes_by_depth", "keras"))
@@ -68,7 +68,7 @@ class Tracker(Instance):
     def __init__(self) -> None:
         super().__init__(own=True)
 
-    def state(self, obj: Any) -> dict[str, Any]:
+    def state(self, obj: object) -> dict[str, Any]:
         return {name: value for name, value in attributes(obj).items() if name != "stored_ids"}
 
     def finish(self, old: Any, new: Any, copy: Copier) -> None:

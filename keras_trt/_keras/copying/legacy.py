@@ -39,7 +39,7 @@ class LegacyLayer(Layer):
         "_eval_data_handler": ABSENT,
     }
 
-    def state(self, obj: Any) -> dict[str, Any]:
+    def state(self, obj: object) -> dict[str, Any]:
         held = super().state(obj)
         given = attributes(obj)
         if not given.get("_is_compiled"):  # the user's own, under `compile`'s names
@@ -49,7 +49,7 @@ class LegacyLayer(Layer):
         held.pop("_tensor_usage_count", None)
         return {**held, **self._references(obj, held)}
 
-    def _references(self, obj: Any, held: dict[str, Any]) -> dict[str, Any]:
+    def _references(self, obj: object, held: dict[str, Any]) -> dict[str, Any]:
         """What checkpoints follow, without the optimizer and the like."""
         lost = {n for n in self.uncompiled if n in attributes(obj) and held.get(n) is not attributes(obj)[n]}
         if not lost or _REFERENCES[0] not in held:
@@ -60,7 +60,7 @@ class LegacyLayer(Layer):
             _REFERENCES[1]: {name: value for name, value in named.items() if name not in lost},
         }
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         super().finish(old, new, copy)
         held = attributes(old)
         if _COUNTS in held:
@@ -68,16 +68,16 @@ class LegacyLayer(Layer):
         if "_network_nodes" in held and getattr(old, "_nodes_by_depth", None):
             self._number(old, new, copy)
 
-    def _count(self, old: Any, new: Any, copy: Copier) -> None:
+    def _count(self, old: object, new: object, copy: Copier) -> None:
         """How often each object is an attribute; lost ones are left out."""
-        kept = {id(value) for value in self.state(old).values()}
+        state = {id(value) for value in self.state(old).values()}
         counts = type(attributes(old)[_COUNTS])()
         for obj, number in attributes(old)[_COUNTS].items():
-            if copy.made(obj) is not None or id(obj) in kept:
+            if copy.made(obj) is not None or id(obj) in state:
                 counts[copy(obj)] = number
         vars(new)[_COUNTS] = counts
 
-    def _number(self, old: Any, new: Any, copy: Copier) -> None:
+    def _number(self, old: object, new: object, copy: Copier) -> None:
         """The functional model's names for its calls and tensors, which hold numbers of calls and ids."""
         from tf_keras.src.engine.functional import _make_node_key
 
@@ -103,7 +103,7 @@ class Node(Instance):
     def __init__(self) -> None:
         super().__init__(own=True)
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: Any, new: object, copy: Copier) -> None:
         super().fill(old, new, copy)
         for name in ("flat_input_ids", "flat_output_ids"):
             vars(new)[name] = [str(copy.new_id(int(i))) for i in getattr(old, name)]

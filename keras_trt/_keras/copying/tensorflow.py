@@ -17,7 +17,7 @@ class Variable(Kind):
 
     own = True
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: object) -> Iterator[Any]:
         yield getattr(obj, "_constraint", None)
         yield from _added(obj).values()
 
@@ -39,8 +39,8 @@ class Variable(Kind):
     def fill(self, old: Any, new: Any, copy: Copier) -> None:
         constraint = copy(getattr(old, "_constraint", None))
         if constraint is not None:
-            for part in getattr(new, "values", (new,)):  # one for each replica of a strategy
-                part._constraint = constraint
+            for replica in getattr(new, "values", (new,)):  # one for each replica of a strategy
+                replica._constraint = constraint
         for name, value in _added(old).items():
             new.__dict__[name] = copy(value)
 
@@ -62,7 +62,7 @@ def _added(variable: Any) -> dict[str, Any]:
 class WrappedDict(Dict):
     """What TensorFlow makes of a dictionary that is set as an attribute."""
 
-    def parts(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: Any) -> Iterator[Any]:
         yield obj.__wrapped__
         yield from attributes(obj).values()
 
@@ -74,7 +74,7 @@ class WrappedDict(Dict):
         wrapt.ObjectProxy.__init__(new, copy(obj.__wrapped__))
         return new
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         """The dictionary inside is copied as every dictionary is."""
 
 
@@ -83,7 +83,7 @@ class Reference(Kind):
 
     follows = True
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: Any) -> Iterable[Any]:
         return (obj.ref,)
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -93,16 +93,16 @@ class Reference(Kind):
 class Checkpoint(Instance):
     """The checkpoint of itself that a tf_keras model holds."""
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: object) -> Iterable[Any]:
         return ()
 
-    def pointed_at(self, obj: Any) -> Iterator[Any]:
+    def pointed_at(self, obj: object) -> Iterator[Any]:
         root = getattr(obj, "root", None)
         target = root() if callable(root) else root
         if target is not None:
             yield target
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         import weakref
 
         import tensorflow as tf
@@ -110,7 +110,7 @@ class Checkpoint(Instance):
         target = next(self.pointed_at(obj))
         return tf.train.Checkpoint(root=weakref.ref(copy(target)))
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         """It is complete."""
 
 

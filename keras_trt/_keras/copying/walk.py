@@ -20,22 +20,22 @@ class Kind:
     own = False
     follows = False
 
-    def parts(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: object) -> Iterable[Any]:
         """What the object holds."""
         return ()
 
-    def pointed_at(self, obj: Any) -> Iterable[Any]:
+    def pointed_at(self, obj: object) -> Iterable[Any]:
         """What it refers to without holding it: a weak reference keeps nothing alive."""
         return ()
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: object, copy: Copier) -> Any:
         """The new object; a mutable one is still empty, for what it holds may lead back to it."""
         raise NotImplementedError
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: object, new: object, copy: Copier) -> None:
         """Gives a new mutable object what it holds."""
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: object, new: object, copy: Copier) -> None:
         """Mends what can be known only when everything has been copied (ids, numbers of nodes)."""
 
 
@@ -50,13 +50,13 @@ class Copier:
 
     def __init__(self, kind_of: Callable[[Any], Kind | None]) -> None:
         self._kind_of = kind_of
-        self._found: dict[int, tuple[Any, Kind]] = {}  # holds the objects, so that no id is used twice
+        self._reached: dict[int, tuple[Any, Kind]] = {}  # holds the objects, so that no id is used twice
         self._holders: dict[int, list[int]] = {}
         self._needed: set[int] = set()
         self._made: dict[int, Any] = {}
         self._empty: list[int] = []
 
-    def copy(self, root: Any) -> Any:
+    def copy(self, root: object) -> Any:
         """The copy of `root` and of all that belongs to it.
 
         Raises:
@@ -68,76 +68,76 @@ class Copier:
         filled = 0
         while filled < len(self._empty):
             key = self._empty[filled]
-            old, kind = self._found[key]
+            old, kind = self._reached[key]
             self._careful(old, kind.fill, old, self._made[key], self)
             filled += 1
         for key in self._empty:
-            old, kind = self._found[key]
+            old, kind = self._reached[key]
             self._careful(old, kind.finish, old, self._made[key], self)
         return new
 
-    def __call__(self, obj: Any) -> Any:
+    def __call__(self, obj: object) -> Any:
         key = id(obj)
         if key not in self._needed:
             return obj
         if key not in self._made:
-            kind = self._found[key][1]
+            kind = self._reached[key][1]
             self._made[key] = self._careful(obj, kind.shell, obj, self)
             self._empty.append(key)
         return self._made[key]
 
-    def made(self, obj: Any) -> Any:
+    def made(self, obj: object) -> Any:
         """The copy of an object if one has been made, else None."""
         return self._made.get(id(obj))
 
-    def found(self, cls: type) -> Iterator[Any]:
+    def instances_of(self, cls: type) -> Iterator[Any]:
         """The objects of a class among all that was found."""
-        return (obj for obj, _ in self._found.values() if isinstance(obj, cls))
+        return (obj for obj, _ in self._reached.values() if isinstance(obj, cls))
 
     def new_id(self, old_id: int) -> int:
         """The `id` of the copy of the object with this `id`."""
-        return id(self(self._found[old_id][0])) if old_id in self._found else old_id
+        return id(self(self._reached[old_id][0])) if old_id in self._reached else old_id
 
-    def _scan(self, root: Any) -> None:
+    def _scan(self, root: object) -> None:
         """Finds everything that can be reached, and who holds it."""
-        kind_of, found, holders = self._kind_of, self._found, self._holders
+        kind_of, instances_of, holders = self._kind_of, self._reached, self._holders
         kind = kind_of(root)
         if kind is None:
             return
-        found[id(root)] = (root, kind)
+        instances_of[id(root)] = (root, kind)
         stack = [(root, kind)]
         while stack:
             obj, kind = stack.pop()
-            for part in kind.parts(obj):
-                part_kind = kind_of(part)
-                if part_kind is None:
+            for child in kind.children(obj):
+                child_kind = kind_of(child)
+                if child_kind is None:
                     continue
-                holders.setdefault(id(part), []).append(id(obj))
-                if id(part) not in found:
-                    found[id(part)] = (part, part_kind)
-                    stack.append((part, part_kind))
-            for part in kind.pointed_at(obj):
-                holders.setdefault(id(part), []).append(id(obj))
+                holders.setdefault(id(child), []).append(id(obj))
+                if id(child) not in instances_of:
+                    instances_of[id(child)] = (child, child_kind)
+                    stack.append((child, child_kind))
+            for child in kind.pointed_at(obj):
+                holders.setdefault(id(child), []).append(id(obj))
 
     def _mark(self) -> None:
         """Decides what is copied: what belongs to the model, what leads to it, what follows these."""
-        stack = [key for key, (_, kind) in self._found.items() if kind.own]
+        stack = [key for key, (_, kind) in self._reached.items() if kind.own]
         while stack:
             key = stack.pop()
             if key not in self._needed:
                 self._needed.add(key)
                 stack += self._holders.get(key, ())
-        self._needed &= self._found.keys()
+        self._needed &= self._reached.keys()
         stack = [*self._needed]
         while stack:
-            obj, kind = self._found[stack.pop()]
-            for part in kind.parts(obj):
-                key = id(part)
-                if key in self._found and self._found[key][1].follows and key not in self._needed:
+            obj, kind = self._reached[stack.pop()]
+            for child in kind.children(obj):
+                key = id(child)
+                if key in self._reached and self._reached[key][1].follows and key not in self._needed:
                     self._needed.add(key)
                     stack.append(key)
 
-    def _careful(self, obj: Any, action: Callable[..., Any], *args: Any) -> Any:
+    def _careful(self, obj: object, action: Callable[..., Any], *args: object) -> Any:
         try:
             return action(*args)
         except ModelError:
@@ -145,15 +145,15 @@ class Copier:
         except Exception as e:  # whatever a class of the user's does when it is made without its constructor
             raise ModelError(f"{self.place(obj)} cannot be copied: {type(e).__name__}: {e}.") from e
 
-    def place(self, obj: Any) -> str:
+    def place(self, obj: object) -> str:
         """Where an object is held, in words: the nearest layer and its attribute."""
         what, key, seen = f"an object of type {type(obj).__name__}", id(obj), set()
         while key not in seen:
             seen.add(key)
-            holder = next((h for h in self._holders.get(key, ()) if h in self._found), None)
+            holder = next((h for h in self._holders.get(key, ()) if h in self._reached), None)
             if holder is None:
                 break
-            owner = self._found[holder][0]
+            owner = self._reached[holder][0]
             held = getattr(owner, "__dict__", {})
             name = next((name for name, value in held.items() if id(value) == key), None)
             if name is not None and hasattr(owner, "_inbound_nodes"):

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.masks.values import pruned
+from keras_trt._keras.types import Tensor
 from keras_trt._private import private
 
 _METHOD = "_update_model_variables_moving_average"
@@ -51,7 +52,7 @@ def _averages(package: str, optimizer: Any, variables: list[Any]) -> Iterator[tu
 def _apply(average: Any, mask: Any) -> None:
     import tensorflow as tf
 
-    def masked(average: Any, mask: Any) -> Any:
+    def masked(average: Any, mask: Any) -> Tensor:
         return average.assign(pruned(average, mask))
 
     if tf.distribute.has_strategy() and tf.distribute.in_cross_replica_context():

@@ -24,7 +24,7 @@ from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
 from keras_trt._keras.masks.values import pruned
-from keras_trt._keras.types import Layer, M, Model, Variable
+from keras_trt._keras.types import Layer, M, Model, Tensor, Variable
 from keras_trt.errors import ModelError
 
 
@@ -53,7 +53,7 @@ def mask_class(keras: ModuleType) -> type:
             """Whether the user constrains the weights: then Keras's `enable_lora` refuses the layer."""
             return self.inner is not None
 
-        def __call__(self, w: Any) -> Any:
+        def __call__(self, w: Any) -> Tensor:
             mask = self.mask_for(w)
             if mask is None:
                 mask = self._bind_while_tracing(w)
@@ -71,7 +71,7 @@ def mask_class(keras: ModuleType) -> type:
             else:
                 bound.assign(mask)
 
-        def _bind_while_tracing(self, variable: Variable) -> Any:
+        def _bind_while_tracing(self, variable: Variable) -> Variable:
             if tf.executing_eagerly():
                 raise ModelError(
                     f"The pruning mask of {variable.name!r} is not bound to its weights, and an eager "
@@ -172,14 +172,14 @@ def rebind(model: M) -> M:
     """
     flavor = flavor_of(model)
     for _, layer, kernel, variable in weights_in(flavor, model):
-        found = constraint_of(flavor, variable)
-        if found is None:
+        constraint = constraint_of(flavor, variable)
+        if constraint is None:
             continue
         mask = value_of(variable) != 0
-        if found.mask_for(variable) is None:  # a constraint of its own: copies and attention share them
-            found = mask_class(flavor.keras)(inner=found.inner, info=found.info)
-        found.bind(variable, mask)
-        _constrain(flavor, layer, kernel, variable, found)
+        if constraint.mask_for(variable) is None:  # a constraint of its own: copies and attention share them
+            constraint = mask_class(flavor.keras)(inner=constraint.inner, info=constraint.info)
+        constraint.bind(variable, mask)
+        _constrain(flavor, layer, kernel, variable, constraint)
     return model
 
 
@@ -225,7 +225,7 @@ def restore_masks(model: Model, infos: list[dict[str, Any] | None]) -> None:
             set_mask(flavor, layer, kernel, value_of(variable) != 0, info)
 
 
-def clone(flavor: Flavor, model: Model) -> Any:
+def clone(flavor: Flavor, model: M) -> M:
     """A copy of a model whose masks are where its weights are zero."""
     return rebind(flavor.clone(model))
 
@@ -234,9 +234,9 @@ def unmask(flavor: Flavor, model: Model) -> None:
     """Takes the masks off in place; the zeros stay, and constraints that the user had come back."""
     plain = mask_class(flavor.keras)
     for _, layer, kernel, variable in weights_in(flavor, model):
-        found = constraint_of(flavor, variable)
-        if found is not None:
-            _constrain(flavor, layer, kernel, variable, found.inner)
+        constraint = constraint_of(flavor, variable)
+        if constraint is not None:
+            _constrain(flavor, layer, kernel, variable, constraint.inner)
     for _, layer in flavor.walk(model):
         for owner, attribute in _arguments(layer):
             if isinstance(getattr(owner, attribute), plain):
@@ -249,8 +249,8 @@ def _constrain(flavor: Flavor, layer: Any, kernel: Kernel, variable: Any, constr
         variable.constraint = constraint
     else:  # a tf.Variable, perhaps with one copy per replica
         raw = flavor.raw(variable)
-        for part in getattr(raw, "values", (raw,)):
-            part._constraint = constraint
+        for replica in getattr(raw, "values", (raw,)):
+            replica._constraint = constraint
     if hasattr(layer, kernel.constraint):
         setattr(layer, kernel.constraint, constraint)
 

@@ -6,10 +6,10 @@ Ftrl, inputs that are always 0), and such a weight must be free to come back aft
 
 from __future__ import annotations
 
-from typing import Any
+from keras_trt._keras.types import Tensor
 
 
-def pruned(value: Any, mask: Any) -> Any:
+def pruned(value: Tensor, mask: Tensor) -> Tensor:
     """A tensor's values under a mask.
 
     Args:

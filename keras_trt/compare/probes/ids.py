@@ -34,12 +34,12 @@ def tables_reached(traced: Trace) -> dict[str, int]:
     """By input, the rows of the smallest table that its numbers reach; only those that reach one."""
     graph = GraphView(traced.graph_def)
     names = {node_of(t): info.name for t, info in zip(traced.input_tensors, traced.inputs, strict=True)}
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for ids, size in (*_tables(traced), *_depths(traced)):
         for node in graph.above([ids], stop=lambda node: node.op in _OTHER_NUMBERS):
             if node in names:
-                found[names[node]] = min(size, found.get(names[node], size))
-    return found
+                sizes[names[node]] = min(size, sizes.get(names[node], size))
+    return sizes
 
 
 def _tables(traced: Trace) -> Iterator[tuple[str, int]]:

@@ -15,7 +15,7 @@ import numpy as np
 from keras_trt._formats import is_quantized
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._nests import zip_nests
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.compare.probes.draws import FLOATS, Draw, gentle, natural, whole
@@ -86,7 +86,7 @@ def rows_of(inputs: Sequence[TensorSpec], batch: tuple[int, int, int]) -> int:
     return min(max(low, min(max(_ROOM // max(one, 1), _ROWS[0]), _ROWS[1])), high)
 
 
-def ask_keras(model: Model, traced: Trace, precision: str, rows: int, data: Any = None) -> Answers:
+def ask_keras(model: Model, traced: Trace, precision: str, rows: int, data: object = None) -> Answers:
     """Runs Keras on the most telling probe that it can compute.
 
     Args:
@@ -159,7 +159,7 @@ def made_up(model: Model, traced: Trace, rows: int) -> Feeds:
     return _filled(traced, rows, _SIZES[0], smallest_table(traced), draw)
 
 
-def _attempts(model: Model, traced: Trace, rows: int, data: Any) -> Iterator[Callable[[], Feeds]]:
+def _attempts(model: Model, traced: Trace, rows: int, data: object) -> Iterator[Callable[[], Feeds]]:
     """Probes from the most telling to the gentlest."""
     flavor, table, tables = flavor_of(model), smallest_table(traced), tables_reached(traced)
     few = {info.name: table or 2 for info in traced.inputs}
@@ -175,7 +175,7 @@ def _attempts(model: Model, traced: Trace, rows: int, data: Any) -> Iterator[Cal
         yield partial(fill, whole({**few, **tables}))
 
 
-def _from_data(flavor: Flavor, model: Model, traced: Trace, rows: int, data: Any) -> Feeds:
+def _from_data(flavor: Flavor, model: Model, traced: Trace, rows: int, data: object) -> Feeds:
     """The first rows of the user's data, again and again when there are too few."""
     first = next(iter(batches(flavor, model, data, batch_size=rows, steps=1)))
     given = {name: np.asarray(x) for name, x in zip_nests(traced.input_structure, first)}
@@ -234,7 +234,7 @@ def _fitted(
     for floats in dict.fromkeys((usual, *FLOATS)):
         ratios: list[float] = []
 
-        def observe(quantizer: Any, tensor: Any, ratios: list[float] = ratios) -> None:
+        def observe(quantizer: Any, tensor: Tensor, ratios: list[float] = ratios) -> None:
             if hasattr(tensor, "numpy") and tensor.shape.num_elements():
                 reached = np.abs(tensor.numpy().astype(np.float32)).max() / quantizer.range()
                 ratios.append(abs(np.log2(max(float(reached), 1e-6))))

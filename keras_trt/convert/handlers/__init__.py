@@ -12,6 +12,7 @@ from keras_trt.convert.handlers.indexing.broadcasting import broadcast_args
 from keras_trt.convert.handlers.indexing.diagonal import diagonal_matrix, diagonal_part, set_diagonal
 from keras_trt.convert.handlers.indexing.einsum import einsum
 from keras_trt.convert.handlers.indexing.gather import gather
+from keras_trt.convert.handlers.indexing.mirrored import mirror_pad, reverse, roll
 from keras_trt.convert.handlers.indexing.one_hot import one_hot
 from keras_trt.convert.handlers.indexing.patches import extract_patches
 from keras_trt.convert.handlers.indexing.scatter import scatter_nd
@@ -64,6 +65,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "MatrixSetDiag": (set_diagonal, []),
     "MatrixSetDiagV2": (set_diagonal, []),
     "MatrixSetDiagV3": (set_diagonal, []),
+    "MirrorPad": (mirror_pad, []),
     "OneHot": (one_hot, []),
     "ResizeArea": (resize, []),
     "ResizeBicubic": (resize, []),
@@ -71,6 +73,8 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ResizeNearestNeighbor": (resize_nearest, []),
     **dict.fromkeys(("Complex", "RFFT", *TRANSFORMS), (complex_numbers, [])),
     **dict.fromkeys(("Real", "Imag", "ComplexAbs", "IRFFT"), (real_numbers, [])),
+    "ReverseV2": (reverse, []),
+    "Roll": (roll, []),
     "ScaleAndTranslate": (resize, []),
     "ScatterNd": (scatter_nd, []),
     "Select": (select, []),

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt.convert.types import Graph, Node
+
 FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # onnx.TensorProto
 
 
 class Nodes:
     """Adds nodes named after the op they stand for."""
 
-    def __init__(self, ctx: Any, name: str) -> None:
+    def __init__(self, ctx: Graph, name: str) -> None:
         self.ctx = ctx
         self.name = name
         self._made = 0
@@ -27,7 +29,7 @@ class Nodes:
         )
         return node.output[0]
 
-    def const(self, array: Any, dtype: Any = None) -> str:
+    def const(self, array: object, dtype: Any = None) -> str:
         """Adds a constant; returns its output."""
         self._made += 1
         return self.ctx.make_const(f"{self.name}/const_{self._made}", np.asarray(array, dtype)).output[0]
@@ -37,7 +39,7 @@ class Nodes:
         return value if self.ctx.get_dtype(value) == dtype else self("Cast", value, dtype=dtype, to=dtype)
 
 
-def replace(ctx: Any, node: Any, name: str, build: Callable[[Nodes], str]) -> Any:
+def replace(ctx: Graph, node: Node, name: str, build: Callable[[Nodes], str]) -> Any:
     """Puts what `build` makes in the place of a node with one output."""
     shapes, dtypes, (output,) = node.output_shapes, node.output_dtypes, node.output
     ctx.remove_node(node.name)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from keras_trt._keras.types import Model
@@ -60,7 +61,7 @@ class TFTRTReport(Findings):
         yield Table(f"{self.name} -> {self.path / FOLDER}: {self.precision_mode}, {engines}", (), ())
 
 
-def check_usable(options: TFTRTOptions, **given: Any) -> None:
+def check_usable(options: TFTRTOptions, **given: object) -> None:
     """Tells before any work whether TF-TRT can be used.
 
     Args:
@@ -107,7 +108,7 @@ def open_converter(options: TFTRTOptions, mode: str = "FP32", folder: Path | Non
     return converter
 
 
-def _needs(tf: Any, reason: str) -> str:
+def _needs(tf: ModuleType, reason: str) -> str:
     has = "with" if tf.sysconfig.get_build_info().get("is_tensorrt_build") else "without"
     return (
         f'route="tf-trt" cannot be used here: {reason}. Installed: TensorFlow {tf.__version__}, built {has} '
@@ -120,7 +121,7 @@ def _needs(tf: Any, reason: str) -> str:
 def export_tftrt(
     model: Model,
     traced: Trace,
-    found: list[QuantizedTensor],
+    tensors: list[QuantizedTensor],
     target: Path,
     *,
     options: TFTRTOptions,
@@ -136,7 +137,7 @@ def export_tftrt(
     Args:
         model: The model that was traced.
         traced: Its trace.
-        found: What is quantised in it.
+        tensors: What is quantised in it.
         target: The folder to write.
         options: For TF-TRT.
         precision: As resolved by export.
@@ -154,7 +155,7 @@ def export_tftrt(
     mode = precision_mode(precision)
     with write_bundle(target, overwrite, check=_check_written) as folder:
         with tempfile.TemporaryDirectory() as plain:
-            notes = [*notes, *write_saved_model(traced, found, Path(plain))]
+            notes = [*notes, *write_saved_model(traced, tensors, Path(plain))]
             converter = open_converter(options, mode, Path(plain))
             with _reported(traced.name):
                 function = converter.convert()
@@ -195,8 +196,8 @@ def _verified(
     answers = ask_keras(model, traced, precision, rows_of(traced.inputs, batch))
     serve = tf.saved_model.load(str(folder / FOLDER)).signatures["serving_default"]
     outputs = serve(**{name: tf.constant(value) for name, value in answers.feeds.items()})
-    found = {name: value.numpy() for name, value in outputs.items()}
-    differences = compare(answers.expected, found, answers.allowed)
+    actual = {name: value.numpy() for name, value in outputs.items()}
+    differences = compare(answers.expected, actual, answers.allowed)
     if differences[0].diverges:
         raise ExportError(
             f"The exported model differs from Keras: {differences[0]}. If the difference is known and "

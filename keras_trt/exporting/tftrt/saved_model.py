@@ -28,12 +28,12 @@ _LIMIT = 1_900_000_000  # bytes; TensorFlow reads no larger graph
 _CHANNELS_LAST = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2")
 
 
-def write_saved_model(traced: Trace, found: list[QuantizedTensor], folder: Path) -> list[str]:
+def write_saved_model(traced: Trace, tensors: list[QuantizedTensor], folder: Path) -> list[str]:
     """Writes a traced model as a SavedModel with the signature `serving_default`.
 
     Args:
         traced: The model.
-        found: What is quantised in it.
+        tensors: What is quantised in it.
         folder: An empty folder.
 
     Returns:
@@ -45,21 +45,21 @@ def write_saved_model(traced: Trace, found: list[QuantizedTensor], folder: Path)
     """
     import tensorflow as tf
 
-    others = sorted({t.format for t in found} - {"int8"})
+    others = sorted({t.format for t in tensors} - {"int8"})
     if others:
         raise InputError(
             f"TF-TRT knows int8 only. Received: a model quantised to {', '.join(others)}. "
             'Export it with route="onnx".'
         )
     graph_def = traced.whole_graph()
-    left = quantize_kernels(graph_def, traced.layers, {t.layer for t in found if t.stored})
+    left = quantize_kernels(graph_def, traced.layers, {t.layer for t in tensors if t.stored})
     if graph_def.ByteSize() > _LIMIT:
         raise ExportError(
             f"Model {traced.name!r} is a graph of {graph_def.ByteSize() / 1e9:.1f} GB; TF-TRT takes "
             'one below 2 GB. Export it with route="onnx".'
         )
 
-    def serve(*inputs: Any) -> dict[str, Any]:
+    def serve(*inputs: object) -> dict[str, Any]:
         outputs = tf.graph_util.import_graph_def(
             graph_def,
             input_map=dict(zip(traced.input_tensors, inputs, strict=True)),
@@ -94,9 +94,9 @@ def quantize_kernels(graph_def: Any, layers: tuple[str, ...], quantized: set[str
         _split(graph_def, node, _value(nodes[node.input[1]]), layer)
         done.add(layer)
     used = {node_of(name) for node in graph_def.node for name in node.input}
-    kept = [node for node in graph_def.node if node.op != "Const" or node.name in used]
-    if len(kept) < len(graph_def.node):
-        copies = [type(node).FromString(node.SerializeToString()) for node in kept]
+    read = [node for node in graph_def.node if node.op != "Const" or node.name in used]
+    if len(read) < len(graph_def.node):
+        copies = [type(node).FromString(node.SerializeToString()) for node in read]
         del graph_def.node[:]
         graph_def.node.extend(copies)
     return sorted(quantized - done)
@@ -129,7 +129,7 @@ def _split(graph_def: Any, node: Any, kernel: np.ndarray, layer: str) -> None:
     _constant(graph_def, f"{name}/high", np.float32(127))
     _constant(graph_def, f"{name}/scales", scales)
     quantize = graph_def.node.add(name=f"{name}/kernel", op="QuantizeAndDequantizeV2")
-    quantize.input.extend(f"{name}/{part}" for part in ("int8", "low", "high"))
+    quantize.input.extend(f"{name}/{suffix}" for suffix in ("int8", "low", "high"))
     for attribute, value in (("signed_input", True), ("range_given", True), ("narrow_range", False)):
         quantize.attr[attribute].b = value
     quantize.attr["num_bits"].i, quantize.attr["axis"].i = 8, -1

@@ -142,8 +142,8 @@ def _set_bias(before: ir.Node, change: object, *, only_if_there: bool = False) -
     old = before.inputs[2] if len(before.inputs) > 2 else None
     if old is None and only_if_there:
         return
-    found = g.constant(old)
-    bias = np.zeros(1) if found is None else found.astype(np.float64)
+    existing = g.constant(old)
+    bias = np.zeros(1) if existing is None else existing.astype(np.float64)
     new = change(bias).astype(np.float32)  # type: ignore[operator]
     value = g.add_constant(before.graph, new, f"{before.name}/bias")
     before.resize_inputs(max(3, len(before.inputs)))

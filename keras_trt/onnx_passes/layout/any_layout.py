@@ -33,6 +33,7 @@ _DEFAULT_AXIS = {
     "QuantizeLinear": 1,
     "Softmax": -1,
     "Split": 0,
+    "TopK": -1,
 }
 # The inputs that name axes, and those with an entry for each axis (Pad: for either side of each).
 _AXES = {**dict.fromkeys(_REDUCTIONS, 1), "CumSum": 1, "Pad": 3, "Slice": 3}

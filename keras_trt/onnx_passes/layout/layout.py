@@ -37,11 +37,11 @@ def _transpose_before(value: ir.Value | None) -> tuple[ir.Node, list[int]] | Non
 
 
 def _reduce(node: ir.Node) -> bool:
-    found = _transpose_before(node.inputs[0])
+    before = _transpose_before(node.inputs[0])
     axes = g.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if found is None or axes is None:
+    if before is None or axes is None:
         return False
-    transpose, perm = found
+    transpose, perm = before
     n = len(perm)
     moved = sorted(perm[int(a) % n] for a in axes)
     keep = bool(g.integer(node, "keepdims", 1))
@@ -76,16 +76,16 @@ def _flatten(node: ir.Node) -> bool:
     reshape, chain = _through_quantizers(node.inputs[0])
     if weight is None or len(weight) != 2 or reshape is None:
         return False
-    found = _transpose_before(reshape.inputs[0])
-    sizes = _flat_sizes(found[0].outputs[0]) if found is not None else None
+    before = _transpose_before(reshape.inputs[0])
+    sizes = _flat_sizes(before[0].outputs[0]) if before is not None else None
     target = g.constant(reshape.inputs[1])
-    if found is None or sizes is None or target is None or len(target) != 2 or found[1][0] != 0:
+    if before is None or sizes is None or target is None or len(target) != 2 or before[1][0] != 0:
         return False
     if int(np.prod(sizes)) != weight[0] or int(target[1]) not in (-1, weight[0]):
         return False
-    if any(g.sole_consumer(v) is None for v in (found[0].outputs[0], reshape.outputs[0], *chain)):
+    if any(g.sole_consumer(v) is None for v in (before[0].outputs[0], reshape.outputs[0], *chain)):
         return False
-    transpose, perm = found
+    transpose, perm = before
     back = np.argsort([p - 1 for p in perm[1:]])
     rows = np.arange(weight[0]).reshape(sizes).transpose(back).reshape(-1)
     g.derive_constant(node, 1, lambda weight: weight[rows], "__nchw")

@@ -14,6 +14,10 @@ Order = tuple[int, ...]
 """As a Transpose's `perm`: axis i of a tensor is axis `order[i]` of the moved one."""
 
 
+_AXIS = {"ArgMax": 0, "ArgMin": 0, "OneHot": -1}
+"""The operators that say in an attribute which axis they drop or add, and what they mean without it."""
+
+
 class Group(NamedTuple):
     """Axes of the input that become axes of the output; one side is empty where axes come or go."""
 
@@ -29,31 +33,45 @@ def groups_of(node: ir.Node) -> list[Group] | None:
         return None
     if kind == "Reshape":
         return _reshaped(node)
+    changed = _changed_axes(node)
+    if changed is None:
+        return None
+    dropping, axes = changed
+    longer = max(int(rank or 0) for rank in ranks)
+    gone = {axis % longer for axis in axes}
+    left = [axis for axis in range(longer) if axis not in gone]
+    pairs = [Group((axis,), (i,)) for i, axis in enumerate(left)] + [Group((axis,), ()) for axis in gone]
+    return pairs if dropping else [Group(after, before) for before, after in pairs]
+
+
+def _changed_axes(node: ir.Node) -> tuple[bool, list[int]] | None:
+    """The axes that a node drops, or adds; None where it does neither, or they are not known."""
+    kind = node.op_type
+    if kind in _AXIS:
+        keeps = kind != "OneHot" and g.integer(node, "keepdims", 1)
+        return None if keeps else (kind != "OneHot", [g.integer(node, "axis", _AXIS[kind])])
     axes = g.constant(node.inputs[1]) if len(node.inputs) > 1 else None
     dropping = kind == "Squeeze" or (kind.startswith("Reduce") and not g.integer(node, "keepdims", 1))
     if axes is None or not (dropping or kind == "Unsqueeze"):
         return None
-    longer = max(int(rank or 0) for rank in ranks)
-    gone = {int(axis) % longer for axis in axes.reshape(-1)}
-    left = [axis for axis in range(longer) if axis not in gone]
-    pairs = [Group((axis,), (i,)) for i, axis in enumerate(left)] + [Group((axis,), ()) for axis in gone]
-    return pairs if dropping else [Group(after, before) for before, after in pairs]
+    return dropping, [int(axis) for axis in axes.reshape(-1)]
 
 
 def carried(groups: Sequence[Group], order: Order) -> Order | None:
     """The output's order for that of the input; None where axes to be merged would lie apart."""
     owner = {axis: group for group in groups if group.after for axis in group.before}
     moved = [axis for axis in np.argsort(order).tolist() if axis in owner]
-    found: list[int] = []
+    new_order: list[int] = []
     while moved:
         group = owner[moved[0]]
         if tuple(moved[: len(group.before)]) != group.before:
             return None
         moved = moved[len(group.before) :]
-        found += group.after
+        new_order += group.after
     for axis in sorted(axis for group in groups if not group.before for axis in group.after):
-        found.insert(found.index(axis - 1) + 1 if axis else 0, axis)  # behind its neighbour, as it was
-    return tuple(np.argsort(found).tolist())
+        # Behind its neighbour, as it was.
+        new_order.insert(new_order.index(axis - 1) + 1 if axis else 0, axis)
+    return tuple(np.argsort(new_order).tolist())
 
 
 def reversed_groups(groups: Sequence[Group]) -> list[Group]:
@@ -67,6 +85,11 @@ def move_ranks(node: ir.Node, before: Order, after: Order) -> None:
     if node.op_type == "Reshape":
         name, array = "shape", _sizes(node, after)
         node.attributes.pop("allowzero", None)
+    elif node.op_type in _AXIS:
+        order = after if node.op_type == "OneHot" else before
+        axis = order[g.integer(node, "axis", _AXIS[node.op_type]) % len(order)]
+        node.attributes["axis"] = ir.AttrInt64("axis", axis)
+        return
     else:
         order = after if node.op_type == "Unsqueeze" else before
         axes = g.given(g.constant(node.inputs[1]))
@@ -101,10 +124,10 @@ def _reshaped(node: ir.Node) -> list[Group] | None:
     while left and right:
         here, there = [left.pop(0)], [right.pop(0)]
         while (a := _product(old, here)) != (b := _product(new, there)):
-            rest, part = (left, here) if a < b else (right, there)
+            rest, split = (left, here) if a < b else (right, there)
             if not rest:
                 return None
-            part.append(rest.pop(0))
+            split.append(rest.pop(0))
         groups.append(Group(tuple(here), tuple(there)))
     return None if left or right else groups + ones
 

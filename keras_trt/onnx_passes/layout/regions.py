@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.layout.any_layout import can_be_moved, move, permuted
+from keras_trt.onnx_passes.layout.orders import inverse, is_plain, make_transpose, order_of
 from keras_trt.onnx_passes.layout.other_rank import Order, carried, groups_of, move_ranks, reversed_groups
+from keras_trt.onnx_passes.layout.pointwise import move_product, product_can_be_moved
+from keras_trt.onnx_passes.naming import layer_of
 
 
 class MoveRegionsPass(ir.passes.InPlacePass):
@@ -20,17 +22,31 @@ class MoveRegionsPass(ir.passes.InPlacePass):
     to tensors of another rank (`other_rank`). Moved, it needs a Transpose where a tensor comes in or goes out
     in the old order; it is moved when it had more of them at its borders. Transposes that meet are left to
     `SimplifyPass`.
+
+    Args:
+        layers: The paths of all layers, to tell which layer a node belongs to.
+        matrices: The paths of those whose weights must stay matrices, as their format needs it.
     """
+
+    def __init__(self, layers: Iterable[str] = (), matrices: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+        self.matrices = frozenset(matrices)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Looks at each region and order once, and moves those that save most; what they hold stays then."""
         moved: set[ir.Value] = set()
-        regions = [(region.saved(), region) for region in _regions(model.graph)]
-        for saved, region in sorted(regions, key=lambda found: -found[0]):
+        place = {node: i for i, node in enumerate(model.graph) if not self._stays(node)}
+        regions = [(region.saved(), region) for region in _regions(model.graph, place)]
+        for saved, region in sorted(regions, key=lambda scored: -scored[0]):
             if saved > 0 and moved.isdisjoint(region.orders):
                 moved.update(region.orders)
                 region.move()
         return ir.passes.PassResult(model, bool(moved))
+
+    def _stays(self, node: ir.Node) -> bool:
+        is_product = bool(self.matrices) and node.op_type == "MatMul"
+        return is_product and layer_of(node.name or "", self.layers) in self.matrices
 
 
 @dataclass
@@ -43,7 +59,7 @@ class _Region:
         return sum(map(self._saved_before, self._entries())) + sum(map(self._saved_behind, self._made()))
 
     def _saved_before(self, value: ir.Value) -> int:
-        had = _order(value.producer())
+        had = order_of(value.producer())
         if had is None:
             return -1
         needed_still = bool(self._outside(value)) or value.is_graph_output()
@@ -52,8 +68,8 @@ class _Region:
 
     def _saved_behind(self, value: ir.Value) -> int:
         outside = self._outside(value)
-        needless = sum(_order(node) == _inverse(self.orders[value]) for node in outside)
-        others = [node for node in outside if _order(node) is None]
+        needless = sum(order_of(node) == inverse(self.orders[value]) for node in outside)
+        others = [node for node in outside if order_of(node) is None]
         return needless - int(bool(others) or value.is_graph_output())
 
     def _entries(self) -> list[ir.Value]:
@@ -63,7 +79,7 @@ class _Region:
         return [v for v in self.orders if v.producer() in self.nodes and not self._stays(v)]
 
     def _stays(self, value: ir.Value) -> bool:
-        return _is_plain(self.orders[value])
+        return is_plain(self.orders[value])
 
     def _outside(self, value: ir.Value) -> list[ir.Node]:
         return [use.node for use in value.uses() if use.node not in self.nodes]
@@ -72,13 +88,13 @@ class _Region:
         """Rewrites the region, with Transposes at its borders."""
         entries, made = self._entries(), self._made()
         for node in (*(v.producer() for v in entries), *(n for v in made for n in self._outside(v))):
-            _make_transpose(node)
+            make_transpose(node)
         outside = {value: self._outside(value) for value in made}
         for node in self.nodes:
             self._move_node(node)
         for value in entries:
             first = next(node for node in self.nodes if value in node.inputs)
-            into = _transpose(value, _inverse(self.orders[value]), first, before=True)
+            into = _transpose(value, inverse(self.orders[value]), first, before=True)
             for node in self.nodes:
                 _replace(node, value, into)
         for value in made:
@@ -96,21 +112,22 @@ class _Region:
 
     def _move_node(self, node: ir.Node) -> None:
         after = self.orders[node.outputs[0]]
-        if groups_of(node) is None:
+        if node.op_type == "MatMul":
+            move_product(node, after)
+        elif groups_of(node) is None:
             move(node, after)
         else:
             move_ranks(node, self.orders[g.given(node.inputs[0])], after)
 
 
-def _regions(graph: ir.Graph) -> Iterator[_Region]:
+def _regions(graph: ir.Graph, place: dict[ir.Node, int]) -> Iterator[_Region]:
     """The regions at whose borders there is a Transpose, in each order that makes it needless."""
-    place = {node: i for i, node in enumerate(graph)}
     seen: set[tuple[ir.Value, Order]] = set()
     for node in list(graph):
-        order = _order(node)
+        order = order_of(node)
         if order is None:
             continue
-        for start, wanted in ((node.outputs[0], order), (node.inputs[0], _inverse(order))):
+        for start, wanted in ((node.outputs[0], order), (node.inputs[0], inverse(order))):
             if start is None or (start, wanted) in seen or g.rank(start) != len(wanted):
                 continue
             if start.is_initializer():
@@ -131,25 +148,27 @@ def _grown(start: ir.Value, order: Order, place: dict[ir.Node, int]) -> _Region:
         for node in around:
             if node in region.nodes or node not in place:
                 continue
-            found = _orders_around(node, value, region.orders[value])
-            if any(region.orders.get(v, wanted) != wanted for v, wanted in found.items()):
+            orders = _orders_around(node, value, region.orders[value])
+            if any(region.orders.get(v, wanted) != wanted for v, wanted in orders.items()):
                 continue  # its tensors would need two orders
-            if found:
+            if orders:
                 region.nodes[node] = None
-            waiting += [v for v, o in found.items() if v not in region.orders and not _is_plain(o)]
-            region.orders.update(found)
+            waiting += [v for v, o in orders.items() if v not in region.orders and not is_plain(o)]
+            region.orders.update(orders)
     return region
 
 
 def _orders_around(node: ir.Node, value: ir.Value, order: Order) -> dict[ir.Value, Order]:
     """The orders of all tensors of a node, when one of them has this one; none if it cannot be moved."""
-    if _order(node) is not None:
+    if order_of(node) is not None:
         return {}
+    source, target = (node.inputs[0] if node.inputs else None), node.outputs[0]
+    if source is not None and product_can_be_moved(node, order):
+        return {source: order, target: order}
     if can_be_moved(node, len(order)):
         tensors = (v for v in (*node.inputs, *node.outputs) if v is not None)
-        return {v: order for v in tensors if _is_part(v, len(order))}
+        return {v: order for v in tensors if _can_be_moved(v, len(order))}
     groups = groups_of(node)
-    source, target = (node.inputs[0] if node.inputs else None), node.outputs[0]
     if groups is None or source is None or value not in (source, target):
         return {}
     other = carried(groups if value is source else reversed_groups(groups), order)
@@ -158,49 +177,8 @@ def _orders_around(node: ir.Node, value: ir.Value, order: Order) -> dict[ir.Valu
     return {source: order, target: other} if value is source else {source: other, target: order}
 
 
-def _is_part(value: ir.Value, rank: int) -> bool:
+def _can_be_moved(value: ir.Value, rank: int) -> bool:
     return g.rank(value) == rank and g.constant_shape(value) is None
-
-
-def _is_plain(order: Order) -> bool:
-    return order == tuple(range(len(order)))
-
-
-def _order(node: ir.Node | None) -> Order | None:
-    """The order that a Transpose makes, or a Reshape that does nothing but move axes of size one."""
-    if node is None or node.op_type not in ("Transpose", "Reshape"):
-        return None
-    if node.op_type == "Reshape":
-        return _order_of_reshape(node.inputs[0], node.outputs[0])
-    perm = g.ints(node, "perm")
-    return None if perm is None else tuple(perm)
-
-
-def _order_of_reshape(before: ir.Value | None, after: ir.Value) -> Order | None:
-    if before is None or before.shape is None or after.shape is None or len(before.shape) != len(after.shape):
-        return None
-    old, new = list(before.shape)[1:], list(after.shape)[1:]
-    if any(not isinstance(size, int) for size in (*old, *new)) or 0 in (*old, *new):
-        return None
-    if [size for size in old if size != 1] != [size for size in new if size != 1] or old == new:
-        return None
-    ones, others = ([i for i, size in enumerate(old, 1) if (size == 1) == is_one] for is_one in (True, False))
-    return (0, *((ones if size == 1 else others).pop(0) for size in new))
-
-
-def _inverse(order: Order) -> Order:
-    return tuple(int(i) for i in np.argsort(order))
-
-
-def _make_transpose(node: ir.Node | None) -> None:
-    """Writes a Reshape that moves axes as a Transpose, which others can take in."""
-    order = _order(node)
-    if node is not None and order is not None and node.op_type == "Reshape":
-        node.replace_input_with(1, None)
-        node.resize_inputs(1)
-        node.op_type = "Transpose"
-        node.attributes.clear()
-        node.attributes["perm"] = ir.AttrInt64s("perm", order)
 
 
 def _transpose(value: ir.Value, order: Order, anchor: ir.Node, *, before: bool) -> ir.Value:

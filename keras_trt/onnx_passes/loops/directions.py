@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
@@ -12,7 +13,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 class RunBackwardsPass(ir.passes.InPlacePass):
     """`reverse -> LSTM -> reverse` becomes an LSTM with direction `reverse`, as Bidirectional layers need it.
 
-    The second reversal may be missing where only the last state is read. Lengths must be known.
+    The second reversal may be missing where only the last state is read.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -25,15 +26,21 @@ class RunBackwardsPass(ir.passes.InPlacePass):
 
 
 def _turn(node: ir.Node) -> bool:
-    before = g.producer(node.inputs[0], "ReverseSequence")
+    transpose = g.producer(node.inputs[0], "Transpose")
+    axis = 0 if transpose is None else g.given(g.ints(transpose, "perm"))[0]
+    before = g.producer(node.inputs[0] if transpose is None else transpose.inputs[0], "Slice")
     forward = node.attributes["direction"].as_string() == "forward"
-    if before is None or not forward or not _is_whole(before):
+    if before is None or not forward or not _reverses(before, axis):
         return False
     behind = _reversals(node.outputs[0])
     if behind is None:
         return False
     node.attributes["direction"] = ir.AttrString("direction", "reverse")
-    node.replace_input_with(0, before.inputs[0])
+    x = before.inputs[0]
+    if transpose is not None:
+        options = {"like": transpose.outputs[0], "name": f"{node.name}/Transpose"}
+        x = g.insert(node, "Transpose", [x], dict(transpose.attributes), **options)
+    node.replace_input_with(0, x)
     for reversal in behind:
         g.replace(reversal, reversal.inputs[0])
     return True
@@ -41,15 +48,36 @@ def _turn(node: ir.Node) -> bool:
 
 def _reversals(sequence: ir.Value) -> list[ir.Node] | None:
     """The reversals that read a recurrent operator's sequence, behind its Squeeze; None if others do too."""
-    found: list[ir.Node] = []
+    reversals: list[ir.Node] = []
     if sequence.is_graph_output():
         return None
     for squeeze, _ in sequence.uses():
-        if squeeze.op_type != "Squeeze" or squeeze.outputs[0].is_graph_output():
+        readers = _reversing(squeeze.outputs[0], 0) if squeeze.op_type == "Squeeze" else None
+        if readers is None:
             return None
-        found += [reader for reader, _ in squeeze.outputs[0].uses() if not _measures(reader)]
-    outputs_fit = len(found) == 1 or not any(n.outputs[0].is_graph_output() for n in found)
-    return found if outputs_fit and all(map(_is_whole, found)) else None
+        reversals += readers
+    return (
+        reversals
+        if len(reversals) == 1 or not any(n.outputs[0].is_graph_output() for n in reversals)
+        else None
+    )
+
+
+def _reversing(value: ir.Value, axis: int) -> list[ir.Node] | None:
+    """The nodes that read a tensor, also behind a Transpose, when all reverse this axis."""
+    reversals: list[ir.Node] = []
+    if value.is_graph_output():
+        return None
+    for reader, _ in value.uses():
+        if _reverses(reader, axis):
+            reversals.append(reader)
+        elif not _measures(reader):
+            moved = g.given(g.ints(reader, "perm")).index(axis) if reader.op_type == "Transpose" else None
+            behind = None if moved is None else _reversing(reader.outputs[0], moved)
+            if behind is None:
+                return None
+            reversals += behind
+    return reversals
 
 
 def _measures(node: ir.Node) -> bool:
@@ -59,16 +87,9 @@ def _measures(node: ir.Node) -> bool:
     return node.op_type == "Shape"
 
 
-def _is_whole(node: ir.Node) -> bool:
-    """Whether a node reverses the steps, axis 0, of sequences (steps, batch, size) in their whole length."""
-    if node.op_type != "ReverseSequence" or g.integer(node, "time_axis", 0) != 0:
+def _reverses(node: ir.Node, axis: int) -> bool:
+    """Whether a node turns the whole of one axis around."""
+    if node.op_type != "Slice" or len(node.inputs) < 5:
         return False
-    steps = node.inputs[0].shape[0] if node.inputs[0].shape is not None else None
-    spread = g.producer(node.inputs[1], "Expand")
-    length = None if spread is None else g.producer(spread.inputs[0], "Gather")
-    shape = None if length is None else g.producer(length.inputs[0], "Shape")
-    axis = None if length is None else g.scalar(length.inputs[1])
-    if shape is None or axis is None or shape.inputs[0] is None or shape.inputs[0].shape is None:
-        return False
-    size = shape.inputs[0].shape[int(axis)]
-    return isinstance(steps, int) and size == steps
+    start, end, axes, step = (g.scalar(value) for value in node.inputs[1:])
+    return (start, axes, step) == (-1, axis, -1) and end is not None and end <= np.iinfo(np.int32).min

@@ -33,7 +33,7 @@ def to_grid(
     weight: np.ndarray,
     axis: int,
     layer: str,
-    form: Format = Format(),  # noqa: B008 - immutable
+    number_format: Format = Format(),  # noqa: B008 - immutable
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quantised values and scales of a weight that lies on a grid.
 
@@ -41,7 +41,7 @@ def to_grid(
         weight: Float32.
         axis: Of the output channels; with a block, of the input channels.
         layer: For the error.
-        form: The format.
+        number_format: The format.
 
     Returns:
         The values, of the weight's shape, and float32 scales > 0: one per output channel, or for blocks of
@@ -51,37 +51,38 @@ def to_grid(
     Raises:
         ExportError: The weight is not on the grid.
     """
-    parts, reduced = _parts(weight, axis, form.block)
-    largest = np.maximum(parts.max(axis=reduced, keepdims=True), -parts.min(axis=reduced, keepdims=True))
-    scales = largest.astype(np.float64) / TOP[form.name]
+    blocks, reduced = _in_blocks(weight, axis, number_format.block)
+    largest = np.maximum(blocks.max(axis=reduced, keepdims=True), -blocks.min(axis=reduced, keepdims=True))
+    scales = largest.astype(np.float64) / TOP[number_format.name]
     alive = scales > 0
-    scales[~alive] = scales[alive].min() if alive.any() else 1 / TOP[form.name]
-    values, distance = np.empty(parts.shape, DTYPES[form.name]), 0.0
-    spread = np.broadcast_to(scales, parts.shape)
-    for rows in _slabs(parts):
-        steps = parts[rows] / spread[rows]
-        rounded = steps.astype(DTYPES["fp8"]) if form.name == "fp8" else np.rint(steps)
-        step = np.maximum(np.abs(steps) / 8, 2**-9) if form.name == "fp8" else 1.0  # E4M3: 3 bits of mantissa
+    scales[~alive] = scales[alive].min() if alive.any() else 1 / TOP[number_format.name]
+    values, distance = np.empty(blocks.shape, DTYPES[number_format.name]), 0.0
+    spread = np.broadcast_to(scales, blocks.shape)
+    for rows in _slabs(blocks):
+        steps = blocks[rows] / spread[rows]
+        rounded = steps.astype(DTYPES["fp8"]) if number_format.name == "fp8" else np.rint(steps)
+        # E4M3 has 3 bits of mantissa.
+        step = np.maximum(np.abs(steps) / 8, 2**-9) if number_format.name == "fp8" else 1.0
         distance = max(distance, float((np.abs(steps - rounded.astype(np.float64)) / step).max()))
-        values[rows] = rounded.astype(DTYPES[form.name])
+        values[rows] = rounded.astype(DTYPES[number_format.name])
     if not distance <= _TOLERANCE:
         raise ExportError(
-            f"The weights of layer {layer!r} are not on an {form.name} grid (up to {distance:.2g} steps "
-            f"away), so writing them as {form.name} would change the model. This happens when a custom layer "
-            "changes its quantised kernel before using it. Leave the layer float: "
+            f"The weights of layer {layer!r} are not on an {number_format.name} grid (up to {distance:.2g} "
+            f"steps away), so writing them as {number_format.name} would change the model. This happens when "
+            "a custom layer changes its quantised kernel before using it. Leave the layer float: "
             f"quantize_model(model, skip=[{layer!r}])."
         )
     shape = scales.squeeze(reduced).shape
     return values.reshape(weight.shape), scales.reshape(shape).astype(np.float32)
 
 
-def _slabs(parts: np.ndarray) -> Iterator[slice]:
+def _slabs(blocks: np.ndarray) -> Iterator[slice]:
     """Parts of the first axis, so that the work in float64 on a large weight takes little memory."""
-    rows = max(1, _SLAB * len(parts) // parts.size)
-    return (slice(start, start + rows) for start in range(0, len(parts), rows))
+    rows = max(1, _SLAB * len(blocks) // blocks.size)
+    return (slice(start, start + rows) for start in range(0, len(blocks), rows))
 
 
-def _parts(weight: np.ndarray, axis: int, block: int | None) -> tuple[np.ndarray, tuple[int, ...]]:
+def _in_blocks(weight: np.ndarray, axis: int, block: int | None) -> tuple[np.ndarray, tuple[int, ...]]:
     """The weight cut so that one scale covers the returned axes."""
     if block is None:
         return weight, tuple(i for i in range(weight.ndim) if i != axis)

@@ -48,14 +48,7 @@ def _hoist(node: ir.Node) -> bool:
     if g.scalar(source.inputs[1]) is None or not (alone or node.op_type == "Transpose"):
         return False
     # One step at a time: before a DQ first, then before its Q.
-    moved = g.insert(
-        node,
-        node.op_type,
-        [source.inputs[0], *node.inputs[1:]],
-        dict(node.attributes),
-        dtype=source.inputs[0].dtype,
-        name=node.name or node.op_type,
-    )
+    moved = _moved_before(node, source)
     output = node.outputs[0]
     moved.shape = None if output.shape is None else ir.Shape(output.shape)
     again = g.insert(
@@ -78,14 +71,7 @@ def _swap_with_pad(node: ir.Node, pad: ir.Node) -> bool:
     if amounts is None or g.sole_consumer(pad.outputs[0]) is None:
         return False
     pads = g.add_constant(node.graph, amounts, f"{pad.name}/pads")
-    moved = g.insert(
-        node,
-        node.op_type,
-        [pad.inputs[0], *node.inputs[1:]],
-        dict(node.attributes),
-        dtype=pad.inputs[0].dtype,
-        name=node.name or node.op_type,
-    )
+    moved = _moved_before(node, pad)
     moved.shape = _unpadded(node.outputs[0].shape, amounts)
     padded = g.insert(
         node,
@@ -98,6 +84,19 @@ def _swap_with_pad(node: ir.Node, pad: ir.Node) -> bool:
     g.replace(node, padded)
     drop_unused(pad)
     return True
+
+
+def _moved_before(node: ir.Node, source: ir.Node) -> ir.Value:
+    """What a node makes of the input of the one before it; the shape is still to be said."""
+    x = source.inputs[0]
+    return g.insert(
+        node,
+        node.op_type,
+        [x, *node.inputs[1:]],
+        dict(node.attributes),
+        dtype=x.dtype,
+        name=node.name or node.op_type,
+    )
 
 
 def _amounts_behind(node: ir.Node, pad: ir.Node) -> np.ndarray | None:

@@ -64,8 +64,8 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
             layer = layer_of(node.name or "", self.layers)
             weight = _float_weight(node) if self._wants(node, layer) else None
             if weight is not None:
-                form = self.formats.get(layer or "", Format())
-                _quantize(node, weight, layer or node.name or node.op_type, form)
+                number_format = self.formats.get(layer or "", Format())
+                _quantize(node, weight, layer or node.name or node.op_type, number_format)
                 reached[layer or ""] += 1
         return reached
 
@@ -86,18 +86,20 @@ def _float_weight(node: ir.Node) -> np.ndarray | None:
     )
 
 
-def _quantize(node: ir.Node, weight: np.ndarray, layer: str, form: Format) -> None:
+def _quantize(node: ir.Node, weight: np.ndarray, layer: str, number_format: Format) -> None:
     value = node.inputs[1]
     # Blocks run along a matrix's input channels.
-    axis = (output_axis if form.block is None else input_axis)(node) % weight.ndim
-    values, scales = to_grid(weight, axis, layer, form)
+    axis = (output_axis if number_format.block is None else input_axis)(node) % weight.ndim
+    values, scales = to_grid(weight, axis, layer, number_format)
     name, graph = value.name or f"{node.name}/weight", node.graph
     inputs = [
-        g.add_constant(graph, values, f"{name}/{form.name}"),
+        g.add_constant(graph, values, f"{name}/{number_format.name}"),
         g.add_constant(graph, scales, f"{name}/scale"),
         g.add_constant(graph, np.zeros(scales.shape, values.dtype), f"{name}/zero_point"),
     ]
-    attributes = {"axis": axis} if form.block is None else {"axis": axis, "block_size": form.block}
+    attributes = (
+        {"axis": axis} if number_format.block is None else {"axis": axis, "block_size": number_format.block}
+    )
     dq = g.insert(
         node,
         "DequantizeLinear",

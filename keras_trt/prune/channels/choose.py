@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -41,7 +40,7 @@ def choose(
     scores: dict[int, float],
     sparsity: float,
     *,
-    strategy: Any,
+    strategy: object,
     multiple_of: int,
     chosen: Callable[[str], bool],
 ) -> list[Group]:
@@ -67,7 +66,7 @@ def choose(
     return [replace(group, keep=keep.get(group.name, group.keep)) for group in groups]
 
 
-def _counts(strategy: Any, sparsity: float, groups: list[Group], values: list[np.ndarray]) -> list[int]:
+def _counts(strategy: object, sparsity: float, groups: list[Group], values: list[np.ndarray]) -> list[int]:
     """How many channels of each group go."""
     names, sizes = [group.name for group in groups], [len(group.roots) for group in groups]
     if strategy == "global" and groups:

@@ -55,22 +55,22 @@ def importance(channels: Channels, layers: dict[str, Any], by: Any) -> dict[int,
         InputError: A callable gave the wrong number of scores.
         ModelError: Weights hold NaN or infinity.
     """
-    found: dict[int, list[float]] = {}
+    collected: dict[int, list[float]] = {}
     if by == "batchnorm":
         for path in channels.makes:
             layer = layers.get(path)  # none for an operation between layers
             if layer is not None and getattr(layer, "moving_variance", None) is not None and layer.scale:
-                _add(found, channels, path, _relative(np.abs(layer.gamma.numpy()), path))
-    scored = set(found)
+                _add(collected, channels, path, _relative(np.abs(layer.gamma.numpy()), path))
+    scored = set(collected)
     for path in channels.makers:
         if not scored.issuperset(channels.roots(channels.makes[path]).tolist()):
-            _add(found, channels, path, _scores(path, layers[path], by, len(channels.makes[path])))
-    return {root: float(np.mean(values)) for root, values in found.items()}
+            _add(collected, channels, path, _scores(path, layers[path], by, len(channels.makes[path])))
+    return {root: float(np.mean(values)) for root, values in collected.items()}
 
 
-def _add(found: dict[int, list[float]], channels: Channels, path: str, scores: np.ndarray) -> None:
+def _add(collected: dict[int, list[float]], channels: Channels, path: str, scores: np.ndarray) -> None:
     for root, score in zip(channels.roots(channels.makes[path]).tolist(), scores.tolist(), strict=True):
-        found.setdefault(root, []).append(score)
+        collected.setdefault(root, []).append(score)
 
 
 def _scores(path: str, layer: Layer, by: Any, count: int) -> np.ndarray:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.copying.copy_model import copy_layers
-from keras_trt._keras.derived import renew_derived
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.graph import layer_graph
+from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.kernels import kernel_of, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Choices, Layer, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.choose import Group, choose
 from keras_trt.prune.channels.dependencies import Channels
@@ -23,16 +23,16 @@ from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.reports import Report
 
-Kept = dict[int, bool]  # by root: whether the channels behind it stay
+Staying = dict[int, bool]  # by root: whether the channels behind it stay
 
 
 def remove_channels(
     model: Model,
     sparsity: float,
     pattern: ChannelPattern,
-    strategy: Any = "uniform",
-    only: Any = None,
-    skip: Any = (),
+    strategy: object = "uniform",
+    only: Choices | None = None,
+    skip: Choices = (),
 ) -> Any:
     """A smaller copy of a model, without its least important channels.
 
@@ -54,15 +54,17 @@ def remove_channels(
     if all(group.reason is not None for group in groups):
         listed = "\n  ".join(f"{group.name}: {group.reason}" for group in groups[:10])
         raise ModelError(f"No channel of model {model.name!r} can be removed:\n  {listed or 'it makes none'}")
-    kept: Kept = {root: bool(k) for g in groups for root, k in zip(g.roots.tolist(), g.keep, strict=True)}
+    staying: Staying = {
+        root: bool(k) for g in groups for root, k in zip(g.roots.tolist(), g.keep, strict=True)
+    }
 
     def stays(numbers: np.ndarray) -> np.ndarray:
-        return np.array([kept.get(root, True) for root in channels.roots(numbers).tolist()], bool)
+        return np.array([staying.get(root, True) for root in channels.roots(numbers).tolist()], bool)
 
     copied = copy_layers(flavor, model)
     pairs: list[tuple[Any, Any, dict[int, Any]]] = []
 
-    def make(path: str, layer: Layer) -> Any:
+    def make(path: str, layer: Layer) -> Layer:
         if path not in channels.makes:
             return copied(layer)
         reads, makes = stays(channels.reads[path]), stays(channels.makes[path])
@@ -88,9 +90,9 @@ def channel_report(
     sparsity: float,
     *,
     pattern: ChannelPattern | None = None,
-    strategy: Any = "uniform",
-    only: Any = None,
-    skip: Any = (),
+    strategy: object = "uniform",
+    only: Choices | None = None,
+    skip: Choices = (),
 ) -> Report:
     """What `prune_model(pattern="channel")` would remove, and what must stay and why.
 
@@ -120,7 +122,12 @@ def channel_report(
 
 
 def plan_channels(
-    model: Model, sparsity: float, pattern: ChannelPattern, strategy: Any, only: Any, skip: Any
+    model: Model,
+    sparsity: float,
+    pattern: ChannelPattern,
+    strategy: object,
+    only: Choices | None,
+    skip: Choices,
 ) -> tuple[Channels, list[Group]]:
     """The channels of a model, and its groups of tied layers with what stays at a sparsity."""
     flavor = check_model(model)
@@ -172,33 +179,33 @@ def _smaller(layer: Layer, is_maker: bool, makes: np.ndarray, reads: np.ndarray)
 
 def _slices(layer: Layer, reads: np.ndarray, makes: np.ndarray) -> dict[int, list[tuple[int, np.ndarray]]]:
     """By id of a layer's variable: what of which axis stays."""
-    found: dict[int, list[tuple[int, np.ndarray]]] = {}
+    slices: dict[int, list[tuple[int, np.ndarray]]] = {}
     for kernel in kernels_of(layer):
         if kernel.input_axes:
             inputs = np.repeat(reads, getattr(layer, "depth_multiplier", None) or 1)
-            found[id(masking.variable_of(layer, kernel))] = [
+            slices[id(masking.variable_of(layer, kernel))] = [
                 (kernel.input_axes[-1], inputs),
                 (kernel.channel_axes[-1], makes),
             ]
         else:  # depthwise: (..., channels, multiplier)
-            found[id(masking.variable_of(layer, kernel))] = [(kernel.channel_axes[0], reads)]
+            slices[id(masking.variable_of(layer, kernel))] = [(kernel.channel_axes[0], reads)]
     for name in ("bias", "gamma", "beta", "moving_mean", "moving_variance"):
         if getattr(layer, name, None) is not None:
-            found[id(getattr(layer, name))] = [(0, makes)]
+            slices[id(getattr(layer, name))] = [(0, makes)]
     for variable, axis, stays in _corrections(layer, makes, reads).values():
-        found[id(variable)] = [(axis, stays)]
-    return found
+        slices[id(variable)] = [(axis, stays)]
+    return slices
 
 
 def _corrections(layer: Any, makes: np.ndarray, reads: np.ndarray) -> dict[str, tuple[Any, int, np.ndarray]]:
     """A quantised layer's corrections: {name: (variable, axis of the channels, which of them stay)}."""
-    own, found = getattr(layer, "quantization", None), {}
+    own, corrections = getattr(layer, "quantization", None), {}
     if own is not None and own.shift:
-        found["shift"] = (layer.quantization_switch.shift, 0, makes)
+        corrections["shift"] = (layer.quantization_switch.shift, 0, makes)
     if own is not None and own.gain:
         kernel = kernel_of(layer, own.kernels[-1])
         axis, stays = (
             (kernel.channel_axes[-1], makes) if kernel.input_axes else (kernel.channel_axes[0], reads)
         )
-        found["gain"] = (layer.quantization_switch.gain, axis, stays)
-    return found
+        corrections["gain"] = (layer.quantization_switch.gain, axis, stays)
+    return corrections

@@ -25,17 +25,17 @@ class Cache(dict[str, float]):
 
     Args:
         path: The file, or None to keep nothing.
-        parts: What the losses depend on, as `model_parts`, `data_parts` and `described` give it.
+        chunks: What the losses depend on, as `model_chunks`, `data_chunks` and `described` give it.
     """
 
-    def __init__(self, path: Any, parts: Iterator[bytes]) -> None:
+    def __init__(self, path: Any, chunks: Iterator[bytes]) -> None:
         super().__init__()
         self.path = None if path is None else Path(path)
         if self.path is None:
             return
         digest = hashlib.sha256(_FORMAT.encode())
-        for part in parts:
-            digest.update(hashlib.sha256(part).digest())  # of one length: no two lists of parts read alike
+        for chunk in chunks:
+            digest.update(hashlib.sha256(chunk).digest())  # of one length: no two lists of chunks read alike
         self.digest = digest.hexdigest()
         if self.path.exists():
             self.update(json.loads(self.path.read_text()).get(self.digest, {}))
@@ -49,7 +49,7 @@ class Cache(dict[str, float]):
         beside.replace(self.path)
 
 
-def model_parts(flavor: Flavor, model: Any) -> Iterator[bytes]:
+def model_chunks(flavor: Flavor, model: Any) -> Iterator[bytes]:
     """What a model computes: its layers, how they are connected as far as its config says, its weights."""
     for path, layer in flavor.walk(model):
         yield f"{path} {type(layer).__module__}.{type(layer).__qualname__}".encode()
@@ -58,10 +58,10 @@ def model_parts(flavor: Flavor, model: Any) -> Iterator[bytes]:
     except NotImplementedError:  # a model or layer without a config: Keras says so
         config = ""
     yield re.sub(r" at 0x[0-9a-f]+", "", config).encode()
-    yield from data_parts(model.get_weights())
+    yield from data_chunks(model.get_weights())
 
 
-def data_parts(data: Any) -> Iterator[bytes]:
+def data_chunks(data: object) -> Iterator[bytes]:
     """The arrays of a nest, with their places in it, dtypes and shapes.
 
     Raises:
@@ -71,7 +71,7 @@ def data_parts(data: Any) -> Iterator[bytes]:
         items = data.items() if isinstance(data, Mapping) else enumerate(data)
         for key, value in items:
             yield repr(key).encode()
-            yield from data_parts(value)
+            yield from data_chunks(value)
         return
     array = np.asarray(data)
     if array.dtype == object and data is not None:
@@ -83,7 +83,7 @@ def data_parts(data: Any) -> Iterator[bytes]:
     yield b"" if data is None else np.ascontiguousarray(array).tobytes()
 
 
-def described(value: Any, seen: frozenset[int] = frozenset()) -> Iterator[bytes]:
+def described(value: object, seen: frozenset[int] = frozenset()) -> Iterator[bytes]:
     """An option or a function by what it does rather than by its name.
 
     A function is its code, its defaults, and the numbers, texts, arrays and functions that it takes from
@@ -96,7 +96,7 @@ def described(value: Any, seen: frozenset[int] = frozenset()) -> Iterator[bytes]
     if isinstance(value, _PLAIN):
         yield repr(value).encode()
     elif isinstance(value, (np.ndarray, np.generic)):
-        yield from data_parts(value)
+        yield from data_chunks(value)
     elif isinstance(value, type):
         yield f"{value.__module__}.{value.__qualname__}".encode()
     elif isinstance(value, (tuple, frozenset)):
@@ -121,6 +121,6 @@ def _makings(function: types.FunctionType) -> tuple[Any, ...]:
     """A function's code, and what it finds in its defaults, its closure and its module."""
     cells = tuple(c.cell_contents for c in function.__closure__ or ())
     keywords = tuple((function.__kwdefaults__ or {}).items())
-    found = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-    around = tuple((k, v) for k, v in found.items() if not isinstance(v, types.ModuleType))
+    referenced = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    around = tuple((k, v) for k, v in referenced.items() if not isinstance(v, types.ModuleType))
     return function.__code__, function.__defaults__, keywords, cells, around

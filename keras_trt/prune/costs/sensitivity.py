@@ -10,13 +10,13 @@ from typing import Any
 from keras_trt._arguments import check_verbose
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Choices, Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.measure import inputs_and_targets, loss_against
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import plan_channels, remove_channels
-from keras_trt.prune.costs.cache import Cache, data_parts, described, model_parts
+from keras_trt.prune.costs.cache import Cache, data_chunks, described, model_chunks
 from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
@@ -31,14 +31,14 @@ LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 
 def sensitivity(
     model: Model,
-    data: Any,
+    data: object,
     *,
     metric: Callable[[Any, Any], float] | None = None,
     levels: Sequence[float] = LEVELS,
-    pattern: Any = "unstructured",
-    only: Any = None,
-    skip: Any = (),
-    cache: Any = None,
+    pattern: object = "unstructured",
+    only: Choices | None = None,
+    skip: Choices = (),
+    cache: object = None,
     batch_size: int = 32,
     verbose: int = 1,
 ) -> Sensitivity:
@@ -98,7 +98,7 @@ def sensitivity(
     choices = [tuple(c) if isinstance(c, (list, set)) else c for c in (only, skip)]
     choice = tuple(choices) if isinstance(shape, ChannelPattern) else ()  # decides what is tied
     options = (metric, watched.first, *vars(shape).items(), shape.name, choice)
-    known = Cache(cache, chain(model_parts(flavor, model), data_parts([x, y]), described(options)))
+    known = Cache(cache, chain(model_chunks(flavor, model), data_chunks([x, y]), described(options)))
     losses: dict[str, tuple[float, ...]] = {}
     for name, trial in _progress(trials, verbose):
         for level in levels:
@@ -124,7 +124,7 @@ def _weight_trials(weights: list[Weight], pattern: Pattern, loss: Callable[..., 
 
 
 def _channel_trials(
-    model: Model, pattern: ChannelPattern, only: Any, skip: Any, loss: Callable[..., float]
+    model: Model, pattern: ChannelPattern, only: Choices | None, skip: Choices, loss: Callable[..., float]
 ) -> list[Trial]:
     """Per group of tied layers: measures a copy without some of its channels."""
     groups = plan_channels(model, 0.0, pattern, "uniform", only, skip)[1]
@@ -151,7 +151,7 @@ class _Remembering:
         self.metric = metric
         self.first: float | None = None
 
-    def __call__(self, targets: Any, predictions: Any) -> float:
+    def __call__(self, targets: object, predictions: Any) -> float:
         value = float(self.metric(targets, predictions))  # type: ignore[misc]
         self.first = value if self.first is None else self.first
         return value

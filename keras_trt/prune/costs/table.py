@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Sensitivity(Findings):
         )
         return Report(f"Loss by sparsity ({self.pattern})", rows)
 
-    def plot(self, path: Any = None) -> Any:
+    def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Draws one curve per variable: the loss over the sparsity.
 
         Args:

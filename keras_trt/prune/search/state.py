@@ -81,12 +81,12 @@ def _state_class(flavor: Flavor) -> type:
 
         is_keras_trt_quantizer = True  # hidden from `walk`, as the library's other inner layers
 
-        def build(self, input_shape: Any = None) -> None:
+        def build(self, input_shape: object = None) -> None:
             self.remember(None, None)
             self._track_trackable(_stored_class()(self), name="state", overwrite=True)
             self.built = True
 
-        def call(self, x: Any) -> Any:
+        def call(self, x: object) -> Any:
             return x
 
         def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
@@ -112,7 +112,7 @@ def _state_class(flavor: Flavor) -> type:
             for name, value in self.arrays():
                 store[name] = value
 
-        def load_own_variables(self, store: Any) -> None:
+        def load_own_variables(self, store: object) -> None:
             self.take(store)
 
     return PruningSearch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: TensorRT synchronises the whole dev
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 
 
-def call(name: str, *arguments: Any) -> None:
+def call(name: str, *arguments: object) -> None:
     """Calls a driver function.
 
     Raises:

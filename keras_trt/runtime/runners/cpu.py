@@ -39,10 +39,12 @@ class Setting:
         return f"{self.name} without {self.without}" if self.without else self.name
 
 
+_INT8 = "its int8 arithmetic"
 _SETTINGS = (
     Setting("openvino", OpenVINORunner),
-    Setting("openvino", partial(OpenVINORunner, low_precision=False), "its int8 arithmetic"),
+    Setting("openvino", partial(OpenVINORunner, low_precision=False), _INT8),
     Setting("onnxruntime", ONNXRuntimeRunner),
+    Setting("onnxruntime", partial(ONNXRuntimeRunner, low_precision=False), _INT8),
     Setting("onnxruntime", partial(ONNXRuntimeRunner, optimize=False), "its optimisations"),
 )
 
@@ -52,10 +54,9 @@ REFERENCE = _SETTINGS[-1]
 
 def settings(manifest: Manifest, names: tuple[str, ...] = tuple(CPU_RUNNERS)) -> Iterator[Setting]:
     """The ways to run a bundle with the packages that are installed, fastest first."""
-    fastest, without_int8, *_ = _SETTINGS
-    lossy = fastest if saturates() else None
-    # In float the second is the fastest again.
-    left_out = lossy if is_quantized(manifest.precision) else without_int8
+    left_out: str | None = _INT8  # in float it is the fastest again
+    if is_quantized(manifest.precision):
+        left_out = "" if saturates() else None
     for setting in _SETTINGS:
-        if setting.name in names and _deps.available(setting.name) and setting is not left_out:
+        if setting.name in names and _deps.available(setting.name) and setting.without != left_out:
             yield setting

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from keras_trt import _deps
-from keras_trt._formats import FOR_CPUS, rounds_in_bfloat16
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
+from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.openvino_model import repair
 from keras_trt.runtime.runners.runner import Runner
 
@@ -28,13 +28,8 @@ class OpenVINORunner(Runner):
 
     def __init__(self, bundle: Bundle, *, low_precision: bool = True) -> None:
         super().__init__(bundle.manifest)
-        if rounds_in_bfloat16(bundle.manifest.precision):
-            # Seen with OpenVINO 2026.4: an int8 convolution with a bfloat16 bias gives garbage, no error.
-            raise RunnerError(
-                f"OpenVINO computes int8 with bfloat16 around it wrongly; it does not run `{bundle.path}`. "
-                f"{FOR_CPUS}"
-            )
-        openvino = _deps.require("openvino", install="openvino>=2026.1", why="runner='openvino'")
+        openvino = _deps.require("openvino", install="keras-trt[openvino]", why="runner='openvino'")
+        check_process("openvino")
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else it rounds activations where only weights are int8
@@ -57,6 +52,10 @@ class OpenVINORunner(Runner):
         self._idle: list[Any] = []
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
+        with self.lifetime.use():
+            return self._run(feeds)
+
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             request = self._idle.pop()
         except IndexError:  # all are busy in other threads
@@ -64,13 +63,19 @@ class OpenVINORunner(Runner):
         try:
             request.infer(dict(feeds), share_inputs=True)
             # By position: OpenVINO merges equal nodes, and one of two outputs loses its name.
-            found = (np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
-            return dict(zip((spec.name for spec in self.outputs), found, strict=True))
+            arrays = (np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
+            return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
         except RuntimeError as e:
             shapes = {name: array.shape for name, array in feeds.items()}
             raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
         finally:
             self._idle.append(request)
+
+    def close(self) -> None:
+        """Frees the weights and the threads."""
+        if self.lifetime.end():
+            self._idle.clear()
+            self._compiled = None
 
 
 def _shortened(error: Exception, limit: int = 300) -> str:

@@ -6,6 +6,7 @@ Every rewrite keeps the numbers: it only changes which of OpenVINO's own optimis
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _TINY = np.finfo(np.float32).tiny
 """A bias that no sum notices, and that OpenVINO does not drop as it drops a zero."""
 
 
-def repair(model: Any, openvino: Any) -> None:
+def repair(model: Any, openvino: ModuleType) -> None:
     """Makes OpenVINO compute what the file says, in place; call it before `compile_model`.
 
     Args:
@@ -35,23 +36,23 @@ def repair(model: Any, openvino: Any) -> None:
         separate_extremes(model, openvino)
 
 
-def widen_floats(model: Any, openvino: Any) -> None:
-    """Makes float32 of float16 inputs, constants and casts; the CPU plugin computes in float32 anyway.
+def widen_floats(model: Any, openvino: ModuleType) -> None:
+    """Makes float32 of narrow floats: inputs, constants, casts. The CPU plugin computes in float32 anyway.
 
-    An input is cast behind itself. Between float16 and the float32 of the quantisers' own nodes, pairs could
-    not be joined.
+    An input is cast behind itself. Between narrow floats and the float32 of the quantisers' own nodes, pairs
+    could not be joined; and an int8 convolution with a bfloat16 bias gives garbage.
     """
-    half, single = openvino.Type.f16, openvino.Type.f32
+    narrow, single = (openvino.Type.f16, openvino.Type.bf16), openvino.Type.f32
     opset, changed = openvino.opset13, False
     for parameter in model.get_parameters():
-        if parameter.get_element_type() == half:
+        if parameter.get_element_type() in narrow:
             _insert_behind(parameter.output(0), lambda x: opset.convert(x, single))
             changed = True
     for node in model.get_ordered_ops():
-        if node.get_output_size() != 1 or node.get_output_element_type(0) != half:
+        if node.get_output_size() != 1 or node.get_output_element_type(0) not in narrow:
             continue
         if node.get_type_name() == "Constant":
-            wide = opset.constant(node.get_data().astype(np.float32))
+            wide = opset.constant(node.get_data(dtype=np.float32))
         elif node.get_type_name() == "Convert":
             wide = opset.convert(node.input_value(0), single)
         else:
@@ -62,7 +63,7 @@ def widen_floats(model: Any, openvino: Any) -> None:
         model.validate_nodes_and_infer_types()
 
 
-def join_pairs(model: Any, openvino: Any) -> int:
+def join_pairs(model: Any, openvino: ModuleType) -> int:
     """Makes one FakeQuantize of each activation's Q/DQ pair.
 
     OpenVINO reads a pair as FakeQuantize -> Convert -> Convert -> Subtract -> Multiply. Left so, an int8
@@ -85,7 +86,7 @@ def join_pairs(model: Any, openvino: Any) -> int:
     return joined
 
 
-def shield_products(model: Any, openvino: Any) -> None:
+def shield_products(model: Any, openvino: ModuleType) -> None:
     """Gives a tiny bias to quantised products that have none, or one of zeros.
 
     Without a bias the product's scale is handed to each of its readers, and the plugin then fuses one
@@ -104,7 +105,7 @@ def shield_products(model: Any, openvino: Any) -> None:
             _insert_behind(product.output(0), lambda y, b=bias: opset.add(y, opset.constant(b)))
 
 
-def separate_extremes(model: Any, openvino: Any) -> None:
+def separate_extremes(model: Any, openvino: ModuleType) -> None:
     """Puts a Squeeze or Unsqueeze between ReduceMax or ReduceMin and what is behind.
 
     A quantiser fused into them rounds to int8 while the search for the extreme still runs.
@@ -119,7 +120,7 @@ def separate_extremes(model: Any, openvino: Any) -> None:
             _replace(node.output(0), (opset.unsqueeze if keep else opset.squeeze)(extreme, axes))
 
 
-def batch_first(model: Any, openvino: Any) -> None:
+def batch_first(model: Any, openvino: ModuleType) -> None:
     """Reads the sequences of recurrent layers batch first where the file transposes them so.
 
     ONNX has the steps first, OpenVINO the batch. Transposed to and fro, a sequence with two readers gets

@@ -10,6 +10,12 @@ import numpy as np
 
 from keras_trt._tensors import TensorSpec, fixed_batch
 from keras_trt.bundle.manifest import Manifest
+from keras_trt.errors import RunnerError
+from keras_trt.runtime.runners.lifetime import Lifetime
+
+
+class ProfileError(RunnerError):
+    """The engine was not built for inputs of these sizes."""
 
 
 class Runner(ABC):
@@ -21,6 +27,7 @@ class Runner(ABC):
         inputs: The graph's inputs.
         outputs: The graph's outputs.
         batch_range: The smallest and largest batch one `run` takes; None means no limit.
+        lifetime: Of its use: `with runner.lifetime.use()` around calls of `run` holds off `close`.
     """
 
     name: str
@@ -28,6 +35,13 @@ class Runner(ABC):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batch_range: tuple[int, int | None]
+    lifetime: Lifetime
+
+    def __new__(cls, *_: object, **__: object) -> Runner:
+        """Gives each its lifetime, also where a subclass has an `__init__` of its own."""
+        made = super().__new__(cls)
+        made.lifetime = Lifetime()
+        return made
 
     def __init__(self, manifest: Manifest) -> None:
         self.inputs, self.outputs = manifest.inputs, manifest.outputs
@@ -48,8 +62,13 @@ class Runner(ABC):
             RunnerError: The engine failed.
         """
 
-    def close(self) -> None:  # noqa: B027 - most runners hold nothing that the garbage collector cannot free
-        """Frees device memory and threads. The runner cannot run afterwards."""
+    def close(self) -> None:
+        """Waits for calls under way, then frees memory and threads. The runner cannot run afterwards.
+
+        Raises:
+            RunnerError: Called from inside such a call.
+        """
+        self.lifetime.end()
 
     def __enter__(self) -> Runner:
         return self

@@ -14,8 +14,8 @@ _EXACT = {"avx512_vnni", "avx_vnni", "amx_int8"}
 def saturates(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
     """Whether products of int8 are added up in pairs of 16 bits here, as AVX2's VPMADDUBSW does.
 
-    OpenVINO 2026.4 then cuts sums above 32767, with errors in few elements that a probe can miss. False where
-    the processor's flags cannot be read.
+    OpenVINO 2026.4 and ONNX Runtime 1.32 then cut sums above 32767, with errors in few elements that a probe
+    can miss. False where the processor's flags cannot be read.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False

@@ -15,7 +15,8 @@ from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners._cuda import Buffer, Device, Graph, Stream
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.lifetime import check_process
+from keras_trt.runtime.runners.runner import ProfileError, Runner
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -62,6 +63,7 @@ class TensorRTRunner(Runner):
         """
         super().__init__(manifest)
         trt = _trt.load(module, why=f"runner={module!r}")
+        check_process(module)
         self.name = module
         self._device = Device(options.device)
         self._lock = threading.Lock()  # one context, one set of buffers
@@ -97,7 +99,7 @@ class TensorRTRunner(Runner):
             )
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
-        with self._lock, self._device:
+        with self.lifetime.use(), self._lock, self._device:
             shapes = tuple((spec.name, feeds[spec.name].shape) for spec in self.inputs)
             arrays = {n: np.ascontiguousarray(feeds[n], dtype=self._dtypes[n]) for n, _ in shapes}
             if shapes != self._shapes:
@@ -118,7 +120,7 @@ class TensorRTRunner(Runner):
         self._shapes = ()
         for name, shape in shapes:
             if not self._context.set_input_shape(name, shape):
-                raise RunnerError(
+                raise ProfileError(
                     f"TensorRT refused the shape of input `{name}`. Received: {shape}, "
                     f"the engine takes (min, opt, max): {_trt.profile_shapes(self._engine, name)}"
                 )
@@ -176,6 +178,8 @@ class TensorRTRunner(Runner):
 
     def close(self) -> None:
         """Frees the engine's memory on the GPU."""
+        if not self.lifetime.end():
+            return
         with self._lock:
             if self._closed:
                 return

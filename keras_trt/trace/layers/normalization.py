@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._private import private
 from keras_trt._process import attributes_replaced
 from keras_trt.trace.layers.time_steps import sizes
@@ -27,12 +27,12 @@ def plain_normalization(flavor: Flavor, model: Model) -> Iterator[None]:
     if flavor.name != "legacy":
         yield
         return
-    layers, found = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]
+    layers, every = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]
     fused = [
-        x for x in found if isinstance(x, layers.LayerNormalization) and private(x, "_fused", "tf_keras")
+        x for x in every if isinstance(x, layers.LayerNormalization) and private(x, "_fused", "tf_keras")
     ]
     kind = layers.GroupNormalization
-    grouped = [x for x in found if getattr(type(x), "call", None) is kind.call]
+    grouped = [x for x in every if getattr(type(x), "call", None) is kind.call]
     with attributes_replaced() as replace:
         for layer in fused:
             replace(layer, "_fused", False)
@@ -45,13 +45,13 @@ def _grouped_call(tf: Any, layer: Any) -> Callable[..., Any]:
     """What stands in for `GroupNormalization.call`, which is kept for inputs with a mask."""
     masked = layer.call
 
-    def call(inputs: Any, mask: Any = None) -> Any:
+    def call(inputs: Any, mask: object = None) -> Any:
         if mask is not None:
             return masked(inputs, mask=mask)
         shape, axis = [-1, *sizes(tf, inputs)[1:]], layer.axis % inputs.shape.rank
         groups = [layer.groups, inputs.shape[axis] // layer.groups]
 
-        def parted(x: Any, sizes: list[Any]) -> Any:
+        def parted(x: Tensor, sizes: list[Any]) -> Any:
             return tf.reshape(x, [*sizes[:axis], *groups, *sizes[axis + 1 :]])
 
         ones = [1] * len(shape)

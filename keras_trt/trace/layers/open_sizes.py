@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._process import attributes_replaced
 
 
@@ -20,19 +21,19 @@ def open_sizes(flavor: Flavor, model: Model) -> Iterator[None]:
     """While open, `UpSampling2D` layers read the size of their images at run time where it is open."""
     kind = flavor.keras.layers.UpSampling2D
     name = "_resize_images"  # of Keras 3; a release without it resizes in another way
-    found = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
-    layers = [layer for layer in found if hasattr(layer, name)]
+    instances = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
+    layers = [layer for layer in instances if hasattr(layer, name)]
     with attributes_replaced() as replace:
         for layer in layers:
             replace(layer, name, _resize(flavor.tf, getattr(layer, name)))
         yield
 
 
-def _resize(tf: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+def _resize(tf: ModuleType, original: Callable[..., Any]) -> Callable[..., Any]:
     """What stands in for the layer's own method, with the same arguments."""
 
     def resize(
-        x: Any, height_factor: int, width_factor: int, data_format: str, interpolation: str = "nearest"
+        x: Tensor, height_factor: int, width_factor: int, data_format: str, interpolation: str = "nearest"
     ) -> Any:
         first = data_format == "channels_first"
         sizes = x.shape[2:4] if first else x.shape[1:3]

@@ -14,7 +14,7 @@ from typing import Any
 from keras_trt._keras.calls.running import running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._process import attributes_replaced
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
@@ -50,7 +50,7 @@ def _mode(flavor: Flavor, layer: Layer, method: str, kinds: Sequence[str]) -> st
     kind = next((name for name in kinds if isinstance(cell, getattr(layers, f"{name}Cell"))), None)
     if kind is None or not _is_stock(layer, method) or not _is_stock(cell, "call"):
         return None
-    if any(getattr(part, "input_quantizers", None) for part in (layer, cell)):
+    if any(getattr(owner, "input_quantizers", None) for owner in (layer, cell)):
         return None  # the operator's inputs have no place for them
     activation = _name(flavor, cell.activation)
     if kind == "SimpleRNN":
@@ -74,7 +74,7 @@ def _inner_loop(flavor: Flavor, layer: Any, mode: str) -> Any:
     """Keras 3's seam: the layer's own `call` handles states and what is returned."""
     loop = layer.inner_loop
 
-    def inner_loop(sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+    def inner_loop(sequences: Tensor, initial_state: Any, mask: object, training: bool = False) -> Any:
         if mask is not None:
             return loop(sequences, initial_state, mask, training)
         return _sequence(flavor, layer, mode, sequences, initial_state)
@@ -87,7 +87,7 @@ def _call(flavor: Flavor, layer: Any, mode: str) -> Any:
     call = layer.call
 
     def operator(
-        inputs: Any, mask: Any = None, training: Any = None, initial_state: Any = None, **kwargs: Any
+        inputs: Any, mask: object = None, training: object = None, initial_state: Any = None, **kwargs: object
     ) -> Any:
         if mask is not None or kwargs.get("constants") or isinstance(inputs, flavor.tf.RaggedTensor):
             return call(inputs, mask=mask, training=training, initial_state=initial_state, **kwargs)
@@ -99,7 +99,7 @@ def _call(flavor: Flavor, layer: Any, mode: str) -> Any:
     return operator
 
 
-def _sequence(flavor: Flavor, layer: Any, mode: str, x: Any, states: Any) -> tuple[Any, Any, list[Any]]:
+def _sequence(flavor: Flavor, layer: Any, mode: str, x: Tensor, states: Any) -> tuple[Any, Any, list[Any]]:
     """The last output, all outputs and the last states, in the order in which the steps are taken."""
     tf = flavor.tf
     states = [tf.expand_dims(state, 0) for state in tf.nest.flatten(states)]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._process import attributes_replaced
 
 
@@ -24,8 +25,8 @@ def steps_at_once(flavor: Flavor, model: Model) -> Iterator[None]:
     A class with a `call` of its own and a wrapped layer that keeps a state between calls are left alone.
     """
     kind = flavor.keras.layers.TimeDistributed
-    found = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
-    wrappers = [w for w in found if _float_class(w).call is kind.call and not _is_stateful(flavor, w)]
+    instances = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
+    wrappers = [w for w in instances if _float_class(w).call is kind.call and not _is_stateful(flavor, w)]
     with attributes_replaced() as replace:
         for wrapper in wrappers:
             replace(wrapper, "call", _call(flavor, wrapper))
@@ -47,7 +48,7 @@ def _call(flavor: Flavor, wrapper: Any) -> Callable[..., Any]:
     tf, layer = flavor.tf, wrapper.layer
     takes = inspect.signature(layer.call).parameters
 
-    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+    def call(inputs: object, training: object = None, mask: Any = None) -> Any:
         options = {"training": training} if "training" in takes else {}
         if _is_dense(flavor, layer):
             return layer(inputs, **options)
@@ -68,19 +69,19 @@ def _is_dense(flavor: Flavor, layer: Layer) -> bool:
     return activation.split(".")[0] == flavor.keras.__name__  # a user's own may look at other axes
 
 
-def _joined(tf: Any, x: Any) -> Any:
+def _joined(tf: ModuleType, x: Tensor) -> Tensor:
     """(batch, steps, ...) as (batch * steps, ...)."""
     return tf.reshape(x, [-1, *sizes(tf, x)[2:]])
 
 
-def _parted(tf: Any, y: Any, like: Any) -> Any:
+def _parted(tf: ModuleType, y: Tensor, like: Tensor) -> Tensor:
     """(batch * steps, ...) as (batch, steps, ...) of `like`."""
     parted = tf.reshape(y, [-1, sizes(tf, like)[1], *sizes(tf, y)[1:]])
     parted.set_shape([*like.shape[:2], *y.shape[1:]])
     return parted
 
 
-def sizes(tf: Any, x: Any) -> list[Any]:
+def sizes(tf: ModuleType, x: Tensor) -> list[Any]:
     """The size of every axis, a number where it is known."""
     sizes = tf.shape(x)
     return [sizes[axis] if size is None else size for axis, size in enumerate(x.shape)]

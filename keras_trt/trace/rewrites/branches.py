@@ -7,6 +7,7 @@ resizing with it. In a model with a fixed input there is nothing to choose.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,11 @@ def fill_in_sizes(graph_def: Any) -> bool:
         for node in graph_def.node:
             if node.op == "StridedSlice":
                 sizes[node.name] = _size(tf, graph.get_operation_by_name(node.name))
-    found = {name: size for name, size in sizes.items() if size is not None}
+    known = {name: size for name, size in sizes.items() if size is not None}
     for node in graph_def.node:
-        if node.name in found:
-            make_constant(node, found[node.name])
-    return bool(found)
+        if node.name in known:
+            make_constant(node, known[node.name])
+    return bool(known)
 
 
 def choose_branches(graph_def: Any, weights: Mapping[str, np.ndarray]) -> bool:
@@ -75,7 +76,7 @@ def choose_branches(graph_def: Any, weights: Mapping[str, np.ndarray]) -> bool:
     return chosen
 
 
-def _size(tf: Any, operation: Any) -> np.ndarray | None:
+def _size(tf: ModuleType, operation: Any) -> np.ndarray | None:
     """What a slice of a shape holds, if it is fixed."""
     source, *bounds = operation.inputs
     if source.op.type != "Shape" or source.op.inputs[0].shape.rank is None:

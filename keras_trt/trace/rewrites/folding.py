@@ -131,20 +131,20 @@ def _evaluate(
 
     above = {name: view.above([name], control=True) for name in wanted}
     needed = set().union(*above.values())
-    part = tf.compat.v1.GraphDef(versions=graph_def.versions)
-    part.node.extend(view.nodes[name] for name in sorted(needed))
-    if not wanted or part.ByteSize() > _LIMIT:
+    subgraph = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    subgraph.node.extend(view.nodes[name] for name in sorted(needed))
+    if not wanted or subgraph.ByteSize() > _LIMIT:
         return {}
     values: dict[str, np.ndarray] = {}
     with tf.device("/cpu:0"), tf.Graph().as_default() as graph:
-        tf.import_graph_def(part, name="")
+        tf.import_graph_def(subgraph, name="")
         single = [n for n in wanted if len(graph.get_operation_by_name(n).outputs) == 1]
         with tf.compat.v1.Session(graph=graph, config=_unoptimized()) as session:
             for names in _runs(single, above, weights):
                 feeds = {f"{w}:0": weights[w] for n in names for w in above[n] & weights.keys()}
-                found = session.run([f"{name}:0" for name in names], feeds)
+                results = session.run([f"{name}:0" for name in names], feeds)
                 values.update(
-                    (n, _shared(view.nodes[n], v, weights)) for n, v in zip(names, found, strict=True)
+                    (n, _shared(view.nodes[n], v, weights)) for n, v in zip(names, results, strict=True)
                 )
     return {
         name: value

@@ -11,7 +11,7 @@ from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.weights import make_constant
 
 
-def inline_tables(graph_def: Any, tables: Mapping[str, Any]) -> None:
+def inline_tables(graph_def: Any, tables: Mapping[str, object]) -> None:
     """Replaces look-ups by `default + sum((x == keys) * (values - default))`, in place.
 
     Tables of strings stay: no later step can convert them, whatever their form.
@@ -53,8 +53,8 @@ def _compare(graph_def: Any, node: Any, keys: np.ndarray, values: np.ndarray) ->
     axis = constant("axis", np.array(-1, np.int32))
     int32 = graph_def.node[-1].attr["dtype"].type
     column = add("ExpandDims", x, axis, T=key_type, Tdim=int32)
-    found = add("Equal", column, constant("keys", keys), T=key_type)
-    hits = add("Cast", found, SrcT=10, DstT=value_type)  # DT_BOOL
+    equal = add("Equal", column, constant("keys", keys), T=key_type)
+    hits = add("Cast", equal, SrcT=10, DstT=value_type)  # DT_BOOL
     gains = add("Sub", constant("values", values), default, T=value_type)
     gain = add("Mul", hits, gains, T=value_type)
     total = add("Sum", gain, axis, T=value_type, Tidx=int32)

@@ -307,3 +307,45 @@ def test_products_that_are_zero_where_the_first_factor_is(k, function, tmp_path)
         return getattr(tf.math, function)(y, y)
 
     check(after_dense(k, product, 6), floats(4, 6), tmp_path)
+
+
+MIRRORED = {
+    "reverse": lambda tf, x: tf.reverse(x, [1, -1]),
+    "reverse of nothing": lambda tf, x: tf.reverse(x, []) + 1.0,
+    "symmetric": lambda tf, x: tf.pad(x, [[0, 0], [1, 0], [3, 4], [0, 2]], "SYMMETRIC"),
+    "reflected": lambda tf, x: tf.pad(x, [[0, 0], [1, 0], [3, 2], [0, 0]], "REFLECT"),
+    "roll": lambda tf, x: tf.roll(x, [2, -7, 9], [1, -1, 1]),
+    "roll of nothing": lambda tf, x: tf.roll(x, 10, 1) + 1.0,
+}
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_axes_are_mirrored_and_shifted_by_slices(k, name, tmp_path):
+    import tensorflow as tf
+
+    model = after_dense(k, lambda x: MIRRORED[name](tf, x), 5, 4, 3)
+    check(model, floats(2, 5, 4, 3), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["reverse", "symmetric", "reflected"])
+def test_mirrored_axes_may_be_open(k, name, tmp_path):
+    import tensorflow as tf
+
+    model = after_dense(k, lambda x: MIRRORED[name](tf, x), None, 4, 3)
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    for length in (4, 7):
+        x = floats(2, length, 4, 3)
+        for runner in ("openvino", "onnxruntime"):
+            found = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
+            np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-5, err_msg=runner)
+
+
+def test_an_open_axis_rolls_too(k, tmp_path):
+    import tensorflow as tf
+
+    model = after_dense(k, lambda x: tf.roll(x, 9, 1), None, 4)
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    for length in (4, 7):
+        x = floats(2, length, 4)
+        found = load(tmp_path / "net", runner="onnxruntime", verbose=0).predict(x, verbose=0)
+        np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-5)

@@ -45,6 +45,13 @@ def between(k, name):
         "stacked": lambda x: tf.reduce_sum(tf.stack([x, x * 2.0], -1), -1),
         "gathered": lambda x: tf.gather(x, [1, 0, 3, 2, 5, 4, 7, 6], axis=-1),
         "summed": lambda x: tf.cumsum(x, 2),
+        "dense": L.Dense(8, activation="gelu"),
+        "product": lambda x: tf.einsum("bhwc,cd->bhwd", x, tf.reshape(tf.range(64, dtype="float32"), (8, 8))),
+        "reversed": lambda x: tf.reverse(x, [1, -1]),
+        "rolled": lambda x: tf.roll(x, [3, -21], [1, 2]),
+        "mirrored": lambda x: tf.pad(x, [[0, 0], [1, 2], [3, 0], [0, 0]], "SYMMETRIC"),
+        "chosen": lambda x: x * tf.one_hot(tf.argmax(x, -1), 8),
+        "largest": lambda x: x - tf.math.top_k(x, 3).values[..., -1:],
     }[name]
 
 
@@ -72,7 +79,8 @@ NAMES += [
     "rows",
     "spatial",
 ]
-NAMES += ["stacked", "gathered", "summed"]
+NAMES += ["stacked", "gathered", "summed", "dense", "product", "reversed", "rolled", "mirrored"]
+NAMES += ["chosen", "largest"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,6 +109,33 @@ def test_int8_stays_int8_in_the_other_order(k, tmp_path):
     )
     report = export(model, tmp_path / "net", engine=None, verbose=0)
     assert (report.int8_mac_share, report.operators["Transpose"]) == (1.0, 1)
+
+
+def test_an_int8_dense_on_images_is_a_convolution(k, tmp_path):
+    x = k.Input((16, 16, 8))
+    y = k.layers.Conv2D(8, 3, padding="same")(x)
+    y = k.layers.Dense(6, bias_initializer="uniform")(k.layers.Dense(16, activation="relu")(y))
+    values = floats(8, 16, 16, 8)
+    model = k.Model(x, k.layers.Conv2D(4, 3, name="last")(y))
+    model = quantize_model(model, calibration_data=values, verbose=0)
+    report = export(model, tmp_path / "net", engine=None, verbose=0)
+    kinds = [report.operators.get(kind, 0) for kind in ("Conv", "MatMul", "Transpose")]
+    assert (report.int8_mac_share, kinds) == (1.0, [4, 0, 2])
+    expected = model.predict(values, verbose=0)
+    for runner in ("openvino", "onnxruntime"):
+        found = load(tmp_path / "net", runner=runner, verbose=0).predict(values, verbose=0)
+        off = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert off < 0.02, runner  # values on a border are rounded up or down
+    build(tmp_path / "net" / "model.onnx")
+
+
+def test_blocks_of_int4_weights_stay_matrices(k, tmp_path):
+    x = k.Input((16, 16, 8))
+    y = k.layers.Dense(16, name="middle")(k.layers.Conv2D(64, 3, padding="same", name="first")(x))
+    model = k.Model(x, k.layers.Conv2D(8, 3, name="last")(y))
+    model = quantize_model(model, "int4-weights", skip=["first", "last"], verbose=0)
+    report = export(model, tmp_path / "net", engine=None, verbose=0)
+    assert report.operators["MatMul"] == 1
 
 
 def moved(model, channels=3):

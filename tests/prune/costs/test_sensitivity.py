@@ -7,7 +7,7 @@ import pytest
 
 from keras_trt.errors import InputError
 from keras_trt.prune import prune_model, sensitivity
-from keras_trt.prune.costs.cache import data_parts, described
+from keras_trt.prune.costs.cache import data_chunks, described
 from keras_trt.prune.costs.table import Sensitivity
 
 X = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
@@ -134,7 +134,7 @@ def test_the_cache_refuses_what_it_cannot_tell_apart():
     import keras
 
     with pytest.raises(InputError, match="must be arrays. Received: object"):
-        list(data_parts({"x": object()}))
+        list(data_chunks({"x": object()}))
     one, other = keras.metrics.binary_accuracy, keras.metrics.binary_crossentropy
     assert list(described(one)) != list(described(other))
 

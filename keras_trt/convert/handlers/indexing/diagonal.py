@@ -9,16 +9,17 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import BOOL, INT64, Nodes, replace
 from keras_trt.convert.tf2onnx_seam import numpy_type
+from keras_trt.convert.types import Graph, Node
 
 
 def diagonal(add: Nodes, x: str, axes: tuple[int, int], offset: int = 0) -> str:
     """The entries of `x` at the places (i, i + offset) of two axes, of which the later goes."""
     shape, dtype = add.ctx.get_shape(x), add.ctx.get_dtype(x)
-    kept = add("Where", _mask(add, x, axes, offset), x, zero(add, x), dtype=dtype)
-    add.ctx.set_shape(kept, shape)
-    found = add("ReduceSum", kept, add.const([axes[1]], np.int64), keepdims=0, dtype=dtype)
-    add.ctx.set_shape(found, [n for i, n in enumerate(shape) if i != axes[1]])
-    return found
+    masked = add("Where", _mask(add, x, axes, offset), x, zero(add, x), dtype=dtype)
+    add.ctx.set_shape(masked, shape)
+    summed = add("ReduceSum", masked, add.const([axes[1]], np.int64), keepdims=0, dtype=dtype)
+    add.ctx.set_shape(summed, [n for i, n in enumerate(shape) if i != axes[1]])
+    return summed
 
 
 def size_of(add: Nodes, x: str, axis: int) -> str:
@@ -48,7 +49,7 @@ def zero(add: Nodes, like: str) -> str:
     return add.const(0, numpy_type(add.ctx.get_dtype(like)))
 
 
-def diagonal_part(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def diagonal_part(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`MatrixDiagPart` of one diagonal."""
     x, offset, rank = node.input[0], _single(node.inputs[1:2]), ctx.get_rank(node.input[0])
     if rank is None or offset is None:
@@ -67,7 +68,7 @@ def diagonal_part(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     replace(ctx, node, name, build)
 
 
-def diagonal_matrix(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def diagonal_matrix(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`MatrixDiag`: square matrices with their main diagonal given and zeros around it."""
     shape = ctx.get_shape(node.input[0])
     size = shape[-1] if shape else -1
@@ -84,7 +85,7 @@ def diagonal_matrix(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     replace(ctx, node, name, build)
 
 
-def set_diagonal(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def set_diagonal(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`MatrixSetDiag` of the main diagonal of matrices that are not higher than wide."""
     x, rank = node.input[0], ctx.get_rank(node.input[0])
     if rank is None or _single(node.inputs[2:3]) != 0:

@@ -10,11 +10,12 @@ import numpy as np
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.handlers.indexing.diagonal import diagonal
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 _LETTERS = string.ascii_lowercase
 
 
-def einsum(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def einsum(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """Writes letters for the ellipsis, and takes the diagonal first of an operand that repeats one."""
     ranks = [ctx.get_rank(operand) for operand in node.input]
     parsed = _spelled_out(node.get_attr_value("equation").decode(), ranks)

@@ -8,9 +8,10 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 
-def gather(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def gather(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """tf2onnx's own conversion, which counts both from the first where there are batch axes."""
     batch_axes, axis = node.get_attr_value("batch_dims", 0), node.inputs[2]
     if batch_axes < 0:

@@ -9,9 +9,10 @@ import numpy as np
 from keras_trt.convert.handlers._nodes import INT64, Nodes
 from keras_trt.convert.handlers.numbers.integers import is_nonnegative
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 
-def one_hot(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def one_hot(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """tf2onnx's own conversion, of positions that are moved behind the last one where they are negative."""
     if not is_nonnegative(node.inputs[0]):
         add, x = Nodes(ctx, name), node.input[0]

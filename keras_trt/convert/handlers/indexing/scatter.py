@@ -8,11 +8,12 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes, replace
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 _LIMIT = 1 << 20  # entries of the matrix that says what falls where
 
 
-def scatter_nd(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def scatter_nd(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`ScatterNd`: plain where no place is named twice, else a matrix product or a ScatterND that adds.
 
     TensorRT does not scatter with a sum, so where the sizes are known and small the places are compared with
@@ -45,7 +46,7 @@ def _sizes(shape: Any) -> list[int] | None:
     )
 
 
-def _as_product(ctx: Any, node: Any, name: str, sizes: list[int], depth: int, count: int) -> Any:
+def _as_product(ctx: Graph, node: Node, name: str, sizes: list[int], depth: int, count: int) -> Any:
     """A matrix of zeros and ones, (places, entries), by the entries."""
     indices, updates = node.input[:2]
     places = int(np.prod(sizes[:depth]))

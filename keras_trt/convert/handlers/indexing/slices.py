@@ -13,9 +13,10 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import BOOL, INT64, Nodes, replace
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 
-def dynamic_update_slice(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def dynamic_update_slice(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`ops.slice_update`: the update where it lies, and the tensor elsewhere."""
     x, update, indices = node.input
     sizes, lengths = ctx.get_shape(x) or [], ctx.get_shape(update) or []
@@ -47,7 +48,7 @@ def dynamic_update_slice(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def sliced(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def sliced(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`tf.slice`: tf2onnx's own conversion, or a lookup where the data says where a known length begins."""
     x, begin, size = node.input
     known, sizes = node.inputs[2].is_const(), ctx.get_shape(x) or [-1] * ctx.get_rank(x)
@@ -58,25 +59,25 @@ def sliced(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     dtype = ctx.get_dtype(x)
 
     def build(add: Nodes) -> str:
-        starts, found = add.cast(begin, INT64), x
+        starts, result = add.cast(begin, INT64), x
         asked = add.cast(size, INT64)
         for axis, length in enumerate(lengths):
             if length == sizes[axis]:
                 continue  # it can only begin at 0
             count = _count(add, _entry(add, asked, axis))
             places = add("Add", _entry(add, starts, axis), count, dtype=INT64)
-            found = add("Gather", found, places, axis=axis, dtype=dtype)
-        return found
+            result = add("Gather", result, places, axis=axis, dtype=dtype)
+        return result
 
     return replace(ctx, node, name, build)
 
 
-def _is_computed(node: Any) -> bool:
+def _is_computed(node: Node) -> bool:
     """Whether numbers come from a graph's inputs, not from their shapes only."""
     return any(source.type != "Const" for source in _sources(node))
 
 
-def _sources(node: Any) -> Iterator[Any]:
+def _sources(node: Node) -> Iterator[Any]:
     """The nodes without inputs that a node is made of, shapes apart."""
     seen, todo = set(), [node]
     while todo:

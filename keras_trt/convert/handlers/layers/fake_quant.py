@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 _INT8 = 3  # onnx.TensorProto
 _OFFSET = 128  # TensorFlow counts its 8 bits from 0
 
 
-def fake_quant(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def fake_quant(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`FakeQuantWithMinMaxArgs` and `-Vars` of 8 bits and constant range, narrow ranges too.
 
     tf2onnx refuses narrow ranges and writes the others with uint8. The range is nudged as in TensorFlow
@@ -39,7 +40,7 @@ def fake_quant(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def _limits(node: Any) -> tuple[float, float] | None:
+def _limits(node: Node) -> tuple[float, float] | None:
     """(min, max); None when they are not known before the engine runs."""
     if node.type == "FakeQuantWithMinMaxArgs":
         return node.get_attr_value("min"), node.get_attr_value("max")

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, Nodes
+from keras_trt.convert.types import Graph, Node
 
 _OPERATORS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 """The gates in ONNX's order (LSTM: input, output, forget, cell), as positions in Keras's."""
 
 
-def recurrent(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def recurrent(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`CudnnRNNV3` with the weights of a Keras cell as its parameters."""
     mode = node.get_attr_str("rnn_mode")
     operator = _OPERATORS[mode]
@@ -74,5 +75,5 @@ def _weights(
         return rows.reshape(len(matrix), columns)
 
     w, r = (gates(m.reshape(n, columns)).T[None] for m, n in ((kernel, width), (recurrent, units)))
-    parts = [np.ascontiguousarray(part, np.float32) for part in (w, r, gates(biases).reshape(1, -1))]
-    return parts, bias.size == 2 * columns
+    arrays = [np.ascontiguousarray(array, np.float32) for array in (w, r, gates(biases).reshape(1, -1))]
+    return arrays, bias.size == 2 * columns

@@ -14,9 +14,10 @@ import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, Nodes, replace
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 
-def resize_linear(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def resize_linear(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """As tf2onnx does it, with scales that give the wanted size in spite of float32's rounding."""
     (output,), shape = node.output, _fixed_shape(ctx, node)
     sizes = node.inputs[1].get_tensor_value() if shape else None
@@ -27,7 +28,7 @@ def resize_linear(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
         ctx.replace_input(resized, resized.input[2], Nodes(ctx, name).const(scales, np.float32), 2)
 
 
-def resize_nearest(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def resize_nearest(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """As `resize_linear` for whole factors; else the rows and columns that TensorFlow takes are picked.
 
     Half of a pixel may lie exactly between two others, and runners do not agree on which is nearer.
@@ -47,7 +48,7 @@ def resize_nearest(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     replace(ctx, node, name, build)
 
 
-def _fixed_shape(ctx: Any, node: Any) -> list[int] | None:
+def _fixed_shape(ctx: Graph, node: Node) -> list[int] | None:
     """The shape of an image whose height, width and channels are known, if all else is constant, too."""
     shape = ctx.get_shape(node.input[0])
     known = shape is not None and min(shape[1:]) > 0 and all(value.is_const() for value in node.inputs[1:])
@@ -60,7 +61,7 @@ def _scale(old: int, new: int) -> np.float32:
     return scale if old * float(scale) >= new else np.nextafter(scale, np.float32(np.inf))
 
 
-def resize(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def resize(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """Two matrix products; needs a fixed height and width on both sides."""
     x, shape = node.input[0], _fixed_shape(ctx, node)
     if shape is None:
@@ -79,7 +80,7 @@ def resize(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     replace(ctx, node, name, build)
 
 
-def _resized(node: Any, lines: list[np.ndarray]) -> list[np.ndarray]:
+def _resized(node: Node, lines: list[np.ndarray]) -> list[np.ndarray]:
     """A column and a row of pixels, (size, 1, channels) each, as the node resizes images of that form."""
     import tensorflow as tf
 
@@ -87,7 +88,7 @@ def _resized(node: Any, lines: list[np.ndarray]) -> list[np.ndarray]:
         return session.run([_operation(node)(line, axis) for axis, line in enumerate(lines)])
 
 
-def _operation(node: Any) -> Callable[[np.ndarray, int], Any]:
+def _operation(node: Node) -> Callable[[np.ndarray, int], Any]:
     """What resizes (size, 1, channels) along one axis of an image, as the node does."""
     import tensorflow as tf
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 
-def sparse_product(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def sparse_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`SparseMatMul`: a matrix product of dense tensors, of which one is expected to hold many zeros."""
     inputs = list(node.input)
     transposed = [node.get_attr_value(key) for key in ("transpose_a", "transpose_b")]
@@ -24,10 +25,10 @@ def sparse_product(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def sparse_dense_product(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def sparse_dense_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """A constant sparse matrix by a dense one."""
     indices, values, shape, dense = node.inputs[0], node.inputs[1], node.inputs[2], node.input[3]
-    if not all(part.is_const() for part in (indices, values, shape)):
+    if not all(tensor.is_const() for tensor in (indices, values, shape)):
         return
     kernel = np.zeros(shape.get_tensor_value(), np.float32)
     kernel[tuple(indices.get_tensor_value(as_list=False).T)] = values.get_tensor_value(as_list=False)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 
-def arctan2(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def arctan2(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """The angle to the nearer half of the x axis, turned to the quadrant that the signs say."""
     y, x = node.input
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, INT32, INT64, Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 
-def bucketize(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def bucketize(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """The number of boundaries not above `x`."""
     x = node.input[0]
     boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
@@ -23,17 +24,17 @@ def bucketize(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def lower_bound(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def lower_bound(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`searchsorted(side="left")`: how many entries of a sorted row are below each value."""
     return _entries_before(ctx, node, name, "Less")
 
 
-def upper_bound(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def upper_bound(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`searchsorted(side="right")`: how many entries of a sorted row are not above each value."""
     return _entries_before(ctx, node, name, "LessOrEqual")
 
 
-def _entries_before(ctx: Any, node: Any, name: str, comparison: str) -> Any:
+def _entries_before(ctx: Graph, node: Node, name: str, comparison: str) -> Any:
     (entries, values), wanted = node.input, node.output_dtypes[0]
 
     def build(add: Nodes) -> str:
@@ -45,7 +46,7 @@ def _entries_before(ctx: Any, node: Any, name: str, comparison: str) -> Any:
     return replace(ctx, node, name, build)
 
 
-def dense_bincount(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def dense_bincount(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """How often each of a fixed number of values occurs in a row (or its weights' sum, or whether it does).
 
     Every entry is compared with every value, as there is no scattering with a sum in TensorRT.
@@ -81,7 +82,7 @@ def _fixed_size(size: Any) -> int | None:
     return common.pop() if len(common) == 1 else None
 
 
-def _constants(node: Any, types: tuple[str, ...]) -> set[int]:
+def _constants(node: Node, types: tuple[str, ...]) -> set[int]:
     if node.type not in types:
         return set()
     return {int(value.get_tensor_value()) for value in node.inputs if value.is_const()}

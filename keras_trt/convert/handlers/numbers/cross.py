@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 
-def cross(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def cross(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`a[1, 2, 0] * b[2, 0, 1] - a[2, 0, 1] * b[1, 2, 0]`."""
     a, b = node.input
 

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 _AXES_AS_INPUT = 18
 """The opset since which ReduceProd takes its axes as a tensor."""
 
 
-def cumulative_product(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def cumulative_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """For each place of an axis of fixed length the product of those that count for it, without a loop."""
     x, shape, dtype = node.input[0], ctx.get_shape(node.input[0]), ctx.get_dtype(node.input[0])
     if not node.inputs[1].is_const() or not shape:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 # fmt: off
 _MIDDLE = (
@@ -21,7 +22,7 @@ _TAIL = (
 """Giles, "Approximating the erfinv function" (2012), for float32: highest power first."""
 
 
-def erfinv(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def erfinv(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`x * p(w)` with `w = -log(1 - x^2)`, p being another polynomial where w is not below 5."""
     x = node.input[0]
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 
-def erfc(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def erfc(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`erfc(x) = 1 - erf(x)`."""
     x, dtype = node.input[0], ctx.get_dtype(node.input[0])
 

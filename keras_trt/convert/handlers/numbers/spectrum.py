@@ -12,26 +12,27 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 COMPLEX64 = 14  # onnx.TensorProto
-Parts = tuple[str, str | None]
+Complex = tuple[str, str | None]
 """The real and the imaginary part; None where that is zero."""
 
 TRANSFORMS = {"FFT": (1, False), "FFT2D": (2, False), "IFFT": (1, True), "IFFT2D": (2, True)}
 """By operator over how many of the last axes it goes, and whether it is the inverse."""
 
 
-def complex_numbers(ctx: Any, node: Any, name: str, _: list[Any]) -> None:
+def complex_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Leaves what makes complex numbers to what reads them."""
 
 
-def real_numbers(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """A real reader of complex numbers; it stays when something behind it is not known."""
     add = Nodes(ctx, name)
-    parts = _parts(add, node.input[0])
-    if parts is None:
+    pair = _complex(add, node.input[0])
+    if pair is None:
         return None
-    real, imaginary = parts
+    real, imaginary = pair
     if node.type == "IRFFT":
         matrices = _backwards(ctx, node, real)
         if matrices is None:
@@ -49,38 +50,38 @@ def real_numbers(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, lambda _: result)
 
 
-def _parts(add: Nodes, value: str) -> Parts | None:
+def _complex(add: Nodes, value: str) -> Complex | None:
     """The two parts of a complex tensor; None where what made it is not known."""
     maker = add.ctx.get_node_by_output(value)
-    parts: Parts | None = None
+    pair: Complex | None = None
     if maker is None:
         return None
     if maker.type == "Complex":
         real, imaginary = maker.input
-        parts = real, None if _is_zero(add.ctx, imaginary) else imaginary
+        pair = real, None if _is_zero(add.ctx, imaginary) else imaginary
     elif maker.type == "Cast" and add.ctx.get_dtype(value) == COMPLEX64:
-        parts = add.cast(maker.input[0], FLOAT), None
+        pair = add.cast(maker.input[0], FLOAT), None
     elif maker.type == "RFFT" and (matrices := _halves(add.ctx, maker)) is not None:
         cosines, sines = (add.const(matrix) for matrix in matrices)
-        parts = _turned(add, (maker.input[0], None), cosines, sines)
+        pair = _turned(add, (maker.input[0], None), cosines, sines)
     elif maker.type == "Identity" or maker.type in TRANSFORMS:
-        parts = _parts(add, maker.input[0])
+        pair = _complex(add, maker.input[0])
         axes, inverse = TRANSFORMS.get(maker.type, (0, False))
         for axis in range(-1, -axes - 1, -1):
-            parts = parts and _along(add, parts, axis, inverse)
-    return parts
+            pair = pair and _along(add, pair, axis, inverse)
+    return pair
 
 
-def _is_zero(ctx: Any, value: str) -> bool:
+def _is_zero(ctx: Graph, value: str) -> bool:
     maker = ctx.get_node_by_output(value)
     if maker.type == "ConstantOfShape":
         return "value" not in maker.attr or not np.any(maker.get_attr_value("value").raw_data)
     return maker.is_const() and not np.any(maker.get_tensor_value(as_list=False))
 
 
-def _along(add: Nodes, parts: Parts, axis: int, inverse: bool) -> Parts:
+def _along(add: Nodes, pair: Complex, axis: int, inverse: bool) -> Complex:
     """The transform along one of the last two axes, of fixed or open length."""
-    real = parts[0]
+    real = pair[0]
     shape = add.ctx.get_shape(real)
     length = shape[axis] if shape else -1
     if length > 0:
@@ -89,11 +90,11 @@ def _along(add: Nodes, parts: Parts, axis: int, inverse: bool) -> Parts:
     else:
         cosines, sines, length = _open_matrices(add, real, axis)
     sines = sines if inverse else add("Neg", sines)
-    turned = _turned(add, parts, cosines, sines, left=axis == -2)
+    turned = _turned(add, pair, cosines, sines, left=axis == -2)
     if not inverse:
         return turned
     count = add.const(length, np.float32) if isinstance(length, int) else length
-    return tuple(add("Div", part, count) for part in turned if part is not None)  # type: ignore[return-value]
+    return tuple(add("Div", tensor, count) for tensor in turned if tensor is not None)  # type: ignore[return-value]
 
 
 def _open_matrices(add: Nodes, x: str, axis: int) -> tuple[str, str, str]:
@@ -108,13 +109,13 @@ def _open_matrices(add: Nodes, x: str, axis: int) -> tuple[str, str, str]:
     return add("Cos", angles), add("Sin", angles), size
 
 
-def _turned(add: Nodes, parts: Parts, cosines: str, sines: str, left: bool = False) -> Parts:
+def _turned(add: Nodes, pair: Complex, cosines: str, sines: str, left: bool = False) -> Complex:
     """The parts of `x @ (cosines + i * sines)`, or with the matrix on the left."""
 
-    def product(part: str, matrix: str) -> str:
-        return add("MatMul", matrix, part) if left else add("MatMul", part, matrix)
+    def product(tensor: str, matrix: str) -> str:
+        return add("MatMul", matrix, tensor) if left else add("MatMul", tensor, matrix)
 
-    real, imaginary = parts
+    real, imaginary = pair
     if imaginary is None:
         return product(real, cosines), product(real, sines)
     return (
@@ -127,7 +128,7 @@ def _angles(rows: int, columns: int, length: int) -> np.ndarray:
     return 2 * np.pi / length * (np.outer(np.arange(rows), np.arange(columns)) % length)
 
 
-def _length(ctx: Any, node: Any, x: str) -> tuple[int, int] | None:
+def _length(ctx: Graph, node: Node, x: str) -> tuple[int, int] | None:
     """How long the last axis of `x` is and the length of the transform, where both are fixed."""
     shape, length = ctx.get_shape(x), node.inputs[1]
     if not shape or shape[-1] < 1 or not length.is_const():
@@ -135,7 +136,7 @@ def _length(ctx: Any, node: Any, x: str) -> tuple[int, int] | None:
     return shape[-1], int(np.ravel(length.get_tensor_value(as_list=False))[0])
 
 
-def _halves(ctx: Any, node: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def _halves(ctx: Graph, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
     """For `RFFT`: the samples are cut or filled up with zeros to the length."""
     sizes = _length(ctx, node, node.input[0])
     if sizes is None:
@@ -145,7 +146,7 @@ def _halves(ctx: Any, node: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return (np.cos(angles) * inside).astype(np.float32), (-np.sin(angles) * inside).astype(np.float32)
 
 
-def _backwards(ctx: Any, node: Any, real: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _backwards(ctx: Graph, node: Node, real: str) -> tuple[np.ndarray, np.ndarray] | None:
     """For `IRFFT`: each frequency stands for itself and its mirror image, but the first and middle one."""
     sizes = _length(ctx, node, real)
     if sizes is None:

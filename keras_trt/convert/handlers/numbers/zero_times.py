@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
+from keras_trt.convert.types import Graph, Node
 
 
-def zero_times(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def zero_times(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """`x * log(y)`, `x * log(1 + y)` and `x / y`."""
     (x, y), kind, dtype = node.input, node.type, ctx.get_dtype(node.input[0])
 

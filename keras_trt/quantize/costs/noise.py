@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.twins.quantizer import observing, rounded_in_range
 
@@ -34,10 +34,10 @@ class RoundingNoise:
     """
 
     def __init__(self, flavor: Flavor, model: Model, rows: Any) -> None:
-        found = [(path, layer) for path, layer in twins(flavor, model) if layer.quantization.own]
-        self.layers = {path: layer.quantization.scheme.activations for path, layer in found}
+        own = [(path, layer) for path, layer in twins(flavor, model) if layer.quantization.own]
+        self.layers = {path: layer.quantization.scheme.activations for path, layer in own}
         self._rows = rows
-        self._run = _traced(flavor, model, [layer for _, layer in found])
+        self._run = _traced(flavor, model, [layer for _, layer in own])
         self._exact = self._outputs(())
         again = self._outputs(())
         self._measured = [i for i, y in enumerate(self._exact) if np.isfinite(y).all() and y.any()]
@@ -70,9 +70,9 @@ class RoundingNoise:
         order = itertools.count()  # no comparison of groups where noises are equal
         groups = [(self.sqnr(among), next(order), tuple(among))] if among else []
         while groups:
-            kept, _, group = heapq.heappop(groups)
+            sqnr, _, group = heapq.heappop(groups)
             if len(group) == 1:
-                yield group[0], kept
+                yield group[0], sqnr
                 continue
             middle = len(group) // 2
             for half in (group[:middle], group[middle:]):
@@ -80,31 +80,31 @@ class RoundingNoise:
 
     def _worst(self, rounded: Collection[str]) -> float:
         """The largest ratio of noise to signal of the outputs; infinite where rounding makes one NaN."""
-        found = self._outputs(rounded)
-        return max(_ratio(found[i], self._exact[i]) for i in self._measured)
+        outputs = self._outputs(rounded)
+        return max(_ratio(outputs[i], self._exact[i]) for i in self._measured)
 
     def _outputs(self, rounded: Collection[str]) -> Outputs:
         on = np.array([path in rounded for path in self.layers], bool)
         return [y.numpy().astype(np.float64) for y in self._run(self._rows, on)]
 
 
-def _ratio(found: np.ndarray, exact: np.ndarray) -> float:
-    if found.shape != exact.shape or not np.isfinite(found).all():
+def _ratio(outputs: np.ndarray, exact: np.ndarray) -> float:
+    if outputs.shape != exact.shape or not np.isfinite(outputs).all():
         return math.inf
-    return float(np.square(found - exact).sum() / np.square(exact).sum())
+    return float(np.square(outputs - exact).sum() / np.square(exact).sum())
 
 
 def _traced(flavor: Flavor, model: Model, layers: Sequence[Any]) -> Any:
     """The model's floating outputs as one graph of (rows, which layers round)."""
     tf = flavor.tf
-    position = {id(part): i for i, layer in enumerate(layers) for part in (layer, *quantizers_of(layer))}
+    position = {id(member): i for i, layer in enumerate(layers) for member in (layer, *quantizers_of(layer))}
 
     @tf.function(reduce_retracing=True)
     def run(rows: Any, on: Any) -> list[Any]:
-        def activation(quantizer: Any, x: Any) -> Any:
+        def activation(quantizer: Any, x: Tensor) -> Tensor:
             return rounded_in_range(flavor, quantizer, x, on[position[id(quantizer)]])
 
-        def weight(layer: Layer, floats: Any, quantized: Any) -> Any:
+        def weight(layer: Layer, floats: Tensor, quantized: Tensor) -> Tensor:
             return tf.where(on[position[id(layer)]], quantized, floats)
 
         with observing(activation, weight, weight):

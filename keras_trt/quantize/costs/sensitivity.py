@@ -13,7 +13,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import value_of, variable_of
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Choices, Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.measure import Metric, inputs_and_targets, loss_against
 from keras_trt.quantize.inventory import quantizers_of, twins
@@ -50,13 +50,13 @@ class SensitivityReport(Findings):
 
 def sensitivity(
     model: Model,
-    data: Any,
+    data: object,
     *,
     metric: Metric | None = None,
-    scheme: Any = "int8",
-    method: Any = "max",
-    only: Any = None,
-    skip: Any = (),
+    scheme: object = "int8",
+    method: object = "max",
+    only: Choices | None = None,
+    skip: Choices = (),
     batch_size: int = 32,
     verbose: int = 1,
 ) -> SensitivityReport:
@@ -123,8 +123,8 @@ class _Switch:
             self.weights.append((variable, float_values, rounded))
         if layer.quantization.shift:
             shift = layer.quantization_switch.shift
-            found = flavor.raw(shift).numpy()
-            self.weights.append((shift, np.zeros_like(found), found))
+            value = flavor.raw(shift).numpy()
+            self.weights.append((shift, np.zeros_like(value), value))
         layer.quantization = replace(layer.quantization, kernels=())  # the values carry it from now on
         self.off()
 

@@ -9,7 +9,7 @@ import pytest
 
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.quantize import quantize_model
-from keras_trt.quantize.noise import RoundingNoise
+from keras_trt.quantize.costs.noise import RoundingNoise
 from tests.nets import images, residual_net
 
 

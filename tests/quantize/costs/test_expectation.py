@@ -10,7 +10,7 @@ from keras_trt.exporting import export
 from keras_trt.models import load_model, report, save_model
 from keras_trt.quantize import quantize_model, sensitivity
 from keras_trt.quantize.inventory import inventory
-from tests.quantize.test_noise import decibels
+from tests.quantize.costs.test_noise import decibels
 
 X = np.random.default_rng(0).normal(size=(64, 12, 12, 3)).astype(np.float32)
 

@@ -14,7 +14,7 @@ import numpy as np
 from keras_trt._arguments import wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt.quantize.noise import RoundingNoise
+from keras_trt.quantize.costs.noise import RoundingNoise
 
 GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
 _IN_VAIN = 3  # so many of the costliest layers that gain nothing: then the noise is that of all of them
@@ -41,7 +41,7 @@ class Expectation:
     def __str__(self) -> str:
         if self.sqnr is None:
             return "Expected: not measured, for the outputs are no finite floats that each run repeats."
-        costs = ", ".join(f"{path} {kept:.1f}" for path, kept in self.worst.items())
+        costs = ", ".join(f"{path} {sqnr:.1f}" for path, sqnr in self.worst.items())
         left = f"; left in float: {', '.join(self.spared)}" if self.spared else ""
         return (
             f"Expected: the outputs keep {self.sqnr:.1f} dB of signal to rounding noise ({self.rows} rows of "
@@ -56,7 +56,7 @@ def check_sqnr(min_sqnr: Any) -> None:
         raise wrong_argument("min_sqnr", "a number of decibels, or None", min_sqnr)
 
 
-def expect(flavor: Flavor, model: Model, batch: Any, floor: float | None, shown: int = 3) -> Expectation:
+def expect(flavor: Flavor, model: Model, batch: object, floor: float | None, shown: int = 3) -> Expectation:
     """Measures what rounding costs, and finds the layers to leave in float.
 
     While the outputs keep less than `floor`, the costliest layer is left in float, if that gains 1 dB. Of
@@ -74,10 +74,10 @@ def expect(flavor: Flavor, model: Model, batch: Any, floor: float | None, shown:
     if not noise.measurable:
         return Expectation(count)
     ranking = noise.costliest(list(noise.layers))
-    found = _spared(noise, ranking, -math.inf if floor is None else floor)
-    seen = found.alone | dict(itertools.islice(ranking, max(0, shown + len(found.why) - len(found.alone))))
-    worst = [(path, kept) for path, kept in seen.items() if path not in found.why][:shown]
-    return Expectation(count, noise.sqnr(_without(noise, found.why)), dict(worst), found.why)
+    spared = _spared(noise, ranking, -math.inf if floor is None else floor)
+    seen = spared.alone | dict(itertools.islice(ranking, max(0, shown + len(spared.why) - len(spared.alone))))
+    worst = [(path, sqnr) for path, sqnr in seen.items() if path not in spared.why][:shown]
+    return Expectation(count, noise.sqnr(_without(noise, spared.why)), dict(worst), spared.why)
 
 
 @dataclass(frozen=True)
@@ -89,27 +89,27 @@ class _Spared:
 
 
 def _spared(noise: RoundingNoise, ranking: Iterator[tuple[str, float]], floor: float) -> _Spared:
-    found, in_vain = _Spared(), 0
+    spared, in_vain = _Spared(), 0
     sqnr = noise.sqnr(noise.layers)
     while sqnr < floor and in_vain < _IN_VAIN:
         path, alone = next(ranking, (None, 0.0))
-        if path is None or len(found.why) == len(noise.layers) - 1:  # one is always rounded
+        if path is None or len(spared.why) == len(noise.layers) - 1:  # one is always rounded
             break
-        found.alone[path] = alone
-        better = noise.sqnr(_without(noise, [*found.why, path]))
+        spared.alone[path] = alone
+        better = noise.sqnr(_without(noise, [*spared.why, path]))
         if better < sqnr + GAIN or noise.layers[path] != "int8":
             in_vain += 1
             continue
-        found.why[path] = (
+        spared.why[path] = (
             f"left in float: with it rounded the outputs keep {sqnr:.1f} dB of signal to noise, else "
             f"{better:.1f} dB; `min_sqnr={floor:g}`"
         )
         sqnr, in_vain = better, 0
-    for path in list(found.why):  # the first one may not have been needed in the end
-        others = [other for other in found.why if other != path]
+    for path in list(spared.why):  # the first one may not have been needed in the end
+        others = [other for other in spared.why if other != path]
         if sqnr >= floor and noise.sqnr(_without(noise, others)) >= floor:
-            del found.why[path]
-    return found
+            del spared.why[path]
+    return spared
 
 
 def _without(noise: RoundingNoise, left: Iterable[str]) -> list[str]:
@@ -117,7 +117,7 @@ def _without(noise: RoundingNoise, left: Iterable[str]) -> list[str]:
     return [path for path in noise.layers if path not in left]
 
 
-def _few(flavor: Flavor, model: Model, batch: Any) -> tuple[Any, int]:
+def _few(flavor: Flavor, model: Model, batch: object) -> tuple[Any, int]:
     """The first rows of a batch, few where they are large; all where the model takes one number of rows."""
     tf = flavor.tf
     leaves = tf.nest.flatten(batch)

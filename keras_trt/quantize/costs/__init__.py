@@ -1,0 +1,1 @@
+"""What rounding costs: at the outputs, and layer by layer."""

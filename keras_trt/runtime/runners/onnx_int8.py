@@ -1,0 +1,98 @@
+"""What int8 looks like in a bundle's graph: quantisers, what they may be moved past, weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_trt.runtime.runners.onnx_edit import constant, only_reader
+
+
+def chain_of(value: Any) -> tuple[list[Any], Any]:
+    """The monotone functions in front of a quantiser, in their order, and the node in front of them."""
+    chain: list[Any] = []
+    while (node := value.producer()) is not None and only_reader(value) is not None:
+        clips = node.op_type == "Clip" and all(constant(end) is not None for end in node.inputs[1:] if end)
+        pools = node.op_type == "MaxPool" and len(node.outputs) == 1
+        if not (node.op_type == "Relu" or clips or pools):
+            return chain[::-1], node
+        chain.append(node)
+        value = node.inputs[0]
+    return [], None
+
+
+def bounds(chain: list[Any], step: float) -> tuple[int, int]:
+    """The smallest and largest int8 that come out of a chain, in steps; rounded as a quantiser rounds."""
+    low, high = -128, 127
+    for node in chain:
+        below, above = _ends(node)
+        if below is not None:
+            low, high = (max(value, _rounded(below, step)) for value in (low, high))
+        if above is not None:
+            low, high = (min(value, _rounded(above, step)) for value in (low, high))
+    return low, high
+
+
+def _ends(node: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """What a function cuts off its results at, below and above."""
+    if node.op_type == "Relu":
+        return np.array(0, np.float32), None
+    low, high, *_ = (*map(constant, node.inputs[1:]), None, None) if node.op_type == "Clip" else (None, None)
+    return low, high
+
+
+def _rounded(value: np.ndarray, step: float) -> int:
+    return int(np.clip(np.rint(np.float32(value.item()) / np.float32(step)), -128, 127))
+
+
+def is_symmetric(node: Any) -> bool:
+    """Whether a node quantises an activation to int8 with one float32 step, only for it to be dequantised."""
+    if node.op_type != "QuantizeLinear" or constant(node.inputs[0]) is not None or _zero_of(node) != 0:
+        return False
+    step, value = constant(node.inputs[1]), node.outputs[0]
+    return (
+        step is not None
+        and step.size == 1
+        and step.dtype == np.float32
+        and not value.is_graph_output()
+        and all(u.node.op_type == "DequantizeLinear" and _zero_of(u.node) == 0 for u in value.uses())
+    )
+
+
+def _zero_of(node: Any) -> int | None:
+    """The int8 zero point of a node that has a single one."""
+    zero = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    return int(zero.reshape(())) if zero is not None and zero.dtype == np.int8 and zero.size == 1 else None
+
+
+def step_of(quantize: Any) -> float:
+    """The one step of a quantiser that `is_symmetric` took."""
+    step = constant(quantize.inputs[1])
+    assert step is not None
+    return float(step.item())
+
+
+def dequantized(value: Any) -> tuple[Any, np.ndarray] | None:
+    """(quantised value, step) of an activation dequantised with one step; else None."""
+    node = value.producer()
+    if node is None or node.op_type != "DequantizeLinear" or constant(node.inputs[0]) is not None:
+        return None
+    step = constant(node.inputs[1])
+    return (node.inputs[0], step) if step is not None and step.size == 1 else None
+
+
+def weight_of(value: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """(integers, steps that broadcast to them) of a symmetric int8 weight; None for anything else."""
+    node = value.producer()
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    integers, steps = constant(node.inputs[0]), constant(node.inputs[1])
+    zero = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if integers is None or steps is None or integers.dtype != np.int8 or steps.dtype != np.float32:
+        return None
+    if (zero is not None and zero.any()) or "block_size" in node.attributes or steps.ndim > 1:
+        return None
+    axis = node.attributes["axis"].value if "axis" in node.attributes else 1
+    shape = [-1 if i == axis % integers.ndim else 1 for i in range(integers.ndim)]
+    return integers, steps.reshape(shape) if steps.ndim else steps

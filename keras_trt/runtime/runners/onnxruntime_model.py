@@ -1,0 +1,95 @@
+"""What ONNX Runtime is given of a bundle: the file itself, or a rewrite of it that its CPU kernels suit."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from keras_trt import _deps
+from keras_trt._formats import float_type
+from keras_trt.bundle.read import Bundle
+from keras_trt.runtime.runners.onnx_edit import Editor
+from keras_trt.runtime.runners.onnxruntime_int8 import fuse
+
+_LOG = logging.getLogger("keras_trt")
+_NARROW = ("FLOAT16", "BFLOAT16")
+
+
+def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
+    """The path of the bundle's file, or the bytes of a graph of the same numbers.
+
+    Narrow floats become float32, in which a CPU computes anyway; there are no kernels for bfloat16.
+
+    Args:
+        bundle: What to run.
+        int8: Whether int8 layers shall compute in int8, where the bundle has any.
+    """
+    path, precision = str(bundle.onnx_path), bundle.manifest.precision
+    int8 = int8 and precision.startswith("int8")
+    wide = float_type(precision) == "float32"
+    if wide and not int8:
+        return path
+    if not _deps.available("onnx_ir"):
+        _LOG.info("ONNX Runtime gets `%s` as it is; it is faster with: pip install onnx-ir", path)
+        return path
+    ir = _deps.require("onnx_ir", install="onnx-ir", why="runner='onnxruntime'")
+    model = ir.load(path)
+    if not wide:
+        widen_floats(model, ir)
+    if int8:
+        fuse(model, ir)
+    data: bytes = ir.to_proto(model).SerializeToString()
+    return data
+
+
+def widen_floats(model: Any, ir: Any) -> None:
+    """Makes float32 of float16 and bfloat16 but for the model's own inputs and outputs, in place."""
+    graph = model.graph
+    narrow = [ir.DataType[name] for name in _NARROW]
+    ends = [(value, value.dtype) for value in (*graph.inputs, *graph.outputs) if value.dtype in narrow]
+    for each in (graph, *graph.subgraphs()):
+        for value in (*each.inputs, *each.initializers.values()):
+            _widen(value, narrow, ir)
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            _widen(value, narrow, ir)
+        for name in ("to", "dtype", "output_dtype"):
+            if name in node.attributes and node.attributes[name].value in narrow:
+                node.attributes[name] = ir.AttrInt64(name, ir.DataType.FLOAT)
+        held = node.attributes.get("value")
+        if held is not None and held.type == ir.AttributeType.TENSOR and held.value.dtype in narrow:
+            node.attributes["value"] = ir.AttrTensor("value", _single(held.value, ir))
+    _cast_ends(graph, ends, ir)
+
+
+def _widen(value: Any, narrow: list[Any], ir: Any) -> None:
+    if value.dtype in narrow:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+        if value.const_value is not None:
+            value.const_value = _single(value.const_value, ir)
+
+
+def _single(tensor: Any, ir: Any) -> Any:
+    return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
+
+
+def _cast_ends(graph: Any, ends: list[tuple[Any, Any]], ir: Any) -> None:
+    """Gives the graph's inputs and outputs back their types, with casts behind and in front of them."""
+    edit = Editor(graph, ir)
+    for value, dtype in ends:
+        if value in graph.inputs:
+            readers = list(value.uses())
+            value.type = ir.TensorType(dtype)
+            if readers:
+                cast = edit.before(graph[0], "Cast", [value], {"to": int(ir.DataType.FLOAT)})
+                for use in readers:
+                    use.node.replace_input_with(use.idx, cast)
+        for index, output in enumerate(graph.outputs):
+            if output is value and value not in graph.inputs:
+                node = ir.node("Cast", [value], {"to": int(dtype)})
+                graph.append(node)
+                node.outputs[0].name, value.name = value.name, f"{value.name}/float32"
+                node.outputs[0].type, node.outputs[0].shape = ir.TensorType(dtype), value.shape
+                graph.outputs[index] = node.outputs[0]
