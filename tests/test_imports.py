@@ -72,7 +72,7 @@ MAY_IMPORT = {
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},
-    "runtime": _BASE | {"bundle", "engine", "data"},
+    "runtime": _BASE | {"bundle", "engine", "data", "reports"},
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
     "trace": _SEAM,
     "onnx_passes": _BASE | {"trace"},

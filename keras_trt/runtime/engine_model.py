@@ -21,12 +21,14 @@ from keras_trt._say import say
 from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import Manifest
+from keras_trt.bundle.probe import made_up
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
 from keras_trt.errors import BundleError, InputError
-from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
+from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
+from keras_trt.runtime.profile import EngineProfile, by_layer
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
@@ -251,6 +253,42 @@ class EngineModel:
         if name is not None:
             check_text(name, "name")
         return engine_layer(self, flavor_named(keras or self.bundle.manifest.keras), name)
+
+    def profile(self, x: Any, calls: int = 20) -> EngineProfile:
+        """Measures how long each Keras layer takes.
+
+        The engine is made ready once more for this, with the runner's own profiler. Layers that the runner
+        computes as one stand in one row.
+
+        Args:
+            x: One batch, as for `predict_on_batch`, of a size that the engine takes.
+            calls: Of how many calls to take the median.
+
+        Returns:
+            A report, printable as a table; `layers` has the times in seconds.
+
+        Raises:
+            InputError: Wrong input.
+            RunnerError: The runner does not tell, as TensorRT's, or it failed.
+
+        Example:
+            >>> print(model.profile(x))  # doctest: +SKIP
+        """
+        check_count(calls, "calls")
+        feeds = cast(self._named(x), self.inputs)
+        return by_layer(self.name, self.runner.name, self.runner.executed(feeds, calls), measured=True)
+
+    def inspect(self) -> EngineProfile:
+        """Tells which types each Keras layer really computes in, and which quantisers are left unfused.
+
+        Returns:
+            A report, printable as a table, without times.
+
+        Raises:
+            RunnerError: The runner does not tell, as TensorRT's.
+        """
+        feeds = cast(made_up(self.bundle.manifest).inputs, self.inputs)
+        return by_layer(self.name, self.runner.name, self.runner.executed(feeds, 1), measured=False)
 
     def summary(self, print_fn: Any = None) -> None:
         """Prints what the bundle holds and what runs it."""

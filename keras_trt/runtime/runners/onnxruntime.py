@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +16,8 @@ from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.onnxruntime_model import cpu_model
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.onnxruntime_profile import executed_nodes
+from keras_trt.runtime.runners.runner import Executed, Runner
 
 
 class ONNXRuntimeRunner(Runner):
@@ -28,15 +33,21 @@ class ONNXRuntimeRunner(Runner):
 
     def __init__(self, bundle: Bundle, *, low_precision: bool = True, optimize: bool = True) -> None:
         super().__init__(bundle.manifest)
+        self._bundle, self._low_precision, self._optimize = bundle, low_precision, optimize
+        self._session: Any = self._opened()
+
+    def _opened(self, profile: Path | None = None) -> Any:
+        """A session; with a profile, its times go into a file of that name's beginning."""
         ort = _deps.require("onnxruntime", install="keras-trt[onnxruntime]", why="runner='onnxruntime'")
         check_process("onnxruntime")
+        bundle, int8 = self._bundle, self._low_precision and self._optimize
         options = ort.SessionOptions()
         options.log_severity_level = 4  # its errors come as exceptions
-        if not (
-            low_precision and optimize
-        ):  # else it looks for int8 kernels, and unpacks weights at each call
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
+        if not int8:  # else it looks for int8 kernels, and unpacks weights at each call
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        if not optimize:
+        if not self._optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         # The first takes zeros around a MaxPool for the pool's own padding, which is -inf (1.31, ResNetV2);
         # the second rounds the biases of int8 layers, which the graph does not; the next two drop the ReLU
@@ -47,8 +58,8 @@ class ONNXRuntimeRunner(Runner):
         folder = str(bundle.onnx_path.parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         try:
-            self._session = ort.InferenceSession(
-                cpu_model(bundle, int8=low_precision and optimize),
+            return ort.InferenceSession(
+                cpu_model(bundle, int8=int8),
                 options,
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=disabled,
@@ -67,6 +78,15 @@ class ONNXRuntimeRunner(Runner):
         except Exception as e:
             shapes = {name: array.shape for name, array in feeds.items()}
             raise RunnerError(f"ONNX Runtime failed on inputs of shapes {shapes}: {e}") from e
+
+    def executed(self, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:
+        """From ONNX Runtime's own profiler, in a session of its own."""
+        with self.lifetime.use(), tempfile.TemporaryDirectory() as folder:
+            session = self._opened(Path(folder) / "profile")
+            for _ in range(calls + 1):  # the first one sets up
+                session.run(None, dict(feeds))
+            events = json.loads(Path(session.end_profiling()).read_text())
+        return executed_nodes(events)
 
     def close(self) -> None:
         """Frees the weights and the threads."""
