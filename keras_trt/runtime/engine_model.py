@@ -29,7 +29,7 @@ from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import PredictCallbacks, cut, fill, join, progress, run_rows
 from keras_trt.runtime.profile import EngineProfile, by_layer
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS
+from keras_trt.runtime.runners.cpu import ONNX_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
 from keras_trt.runtime.select import GPU_RUNNERS, select_runner
@@ -50,7 +50,8 @@ def load(
         path: The folder that `export` wrote.
         runner: `"auto"`: a TensorRT plan on the GPU when one fits or can be built, else the ONNX file on the
             CPU with OpenVINO or ONNX Runtime. Or the name of one: `"tensorrt"`, `"tensorrt_rtx"`,
-            `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+            `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`; or `"onnxruntime-cuda"` or
+            `"onnxruntime-tensorrt"`, ONNX Runtime with one of its providers for GPUs.
         check: On a CPU, try the runner on the few rows that the bundle carries and take its fastest setting,
             else the next runner, that computes them right. False takes the first one that loads.
         verbose: 1 prints what was chosen and why; 0 is quiet.
@@ -69,7 +70,7 @@ def load(
         >>> model.predict(x).shape  # doctest: +SKIP
         (360, 10)
     """
-    check_one_of(runner, ("auto", *GPU_RUNNERS, *CPU_RUNNERS), "runner")
+    check_one_of(runner, ("auto", *GPU_RUNNERS, *ONNX_RUNNERS), "runner")
     check_verbose(verbose)
     booleans = {"check": check, "cuda_graph": cuda_graph, "allow_host_code": allow_host_code}
     for name, value in booleans.items():
