@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from keras_trt import _deps
 from keras_trt._formats import float_type
 from keras_trt.bundle.read import Bundle
+from keras_trt.runtime.runners.mapped import without_weights
 from keras_trt.runtime.runners.onnx_edit import Editor
 from keras_trt.runtime.runners.onnxruntime_int8 import fuse
 
@@ -35,13 +37,21 @@ def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
         _LOG.info("ONNX Runtime gets `%s` as it is; it is faster with: pip install onnx-ir", path)
         return path
     ir = _deps.require("onnx_ir", install="onnx-ir", why="runner='onnxruntime'")
-    model = ir.load(path)
+    model = _mapped(bundle.onnx_path, ir)
     if not wide:
         widen_floats(model, ir)
     if int8:
         fuse(model, ir)
     data: bytes = ir.to_proto(model).SerializeToString()
     return data
+
+
+def _mapped(path: Path, ir: Any) -> Any:
+    """The model, its large weights left in the file, from where ONNX Runtime reads them, too."""
+    onnx = _deps.require("onnx", install="onnx", why="runner='onnxruntime'")
+    model = ir.from_proto(onnx.load_model_from_string(without_weights(path, path.name)))
+    ir.external_data.set_base_dir(model.graph, str(path.parent))
+    return model
 
 
 def widen_floats(model: Any, ir: Any) -> None:
