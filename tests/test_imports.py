@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},
     "plans": _BASE | {"bundle", "engine", "reports"},
-    "runtime": _BASE | {"bundle", "engine", "plans", "data"},
+    "runtime": _BASE | {"bundle", "engine", "plans", "data", "reports"},
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
     "trace": _SEAM,
     "onnx_passes": _BASE | {"trace"},

@@ -9,7 +9,7 @@ from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
 from keras_trt.plans import PlanCache
 from keras_trt.runtime.on_gpu import GpuRunners
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS, settings
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS, installed, settings
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
 from keras_trt.runtime.trial import TF32_ERROR, fault, probe_of
@@ -31,7 +31,8 @@ def select_runner(
     Args:
         bundle: What to run.
         runner: `"auto"`: a plan on the GPU when one fits or can be built, else OpenVINO, else ONNX Runtime.
-            Or one of `"tensorrt"`, `"tensorrt_rtx"`, `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+            Or one of `"tensorrt"`, `"tensorrt_rtx"`, `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`,
+            `"onnxruntime-cuda"`, `"onnxruntime-tensorrt"`.
         check: Try a runner on the bundle's probe, and take the first way of running it that is right.
         verbose: 1 shows the progress of a rebuild.
         options: How an engine is run on the GPU, and on which.
@@ -43,12 +44,12 @@ def select_runner(
         EngineError: The runner asked for cannot run the bundle here; says why for each plan.
         RunnerError: No runner can run the bundle, or none computes it right.
     """
-    known = ("auto", *GPU_RUNNERS, *CPU_RUNNERS)
+    known = ("auto", *GPU_RUNNERS, *ONNX_RUNNERS)
     if runner not in known:
         raise InputError(f"`runner` must be one of {list(known)}. Received: {runner!r}")
-    if runner in CPU_RUNNERS:
-        if not _deps.available(runner):
-            CPU_RUNNERS[runner](bundle)  # says how to install it
+    if runner in ONNX_RUNNERS:
+        if not installed(runner):
+            ONNX_RUNNERS[runner](bundle)  # says how to install it
         return _on_cpu(bundle, (runner,), ["asked for"], check)
     if runner != "auto":
         _trt.load(runner, why=f"runner={runner!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -16,6 +17,23 @@ from keras_trt.runtime.runners.lifetime import Lifetime
 
 class ProfileError(RunnerError):
     """The engine was not built for inputs of these sizes."""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """One operator that a runner executed.
+
+    Attributes:
+        name: The graph's node, or several behind commas.
+        operator: The runner's own word for it.
+        type: What it computes in, in the runner's word.
+        seconds: The median over the calls.
+    """
+
+    name: str
+    operator: str
+    type: str
+    seconds: float
 
 
 class Runner(ABC):
@@ -61,6 +79,17 @@ class Runner(ABC):
         Raises:
             RunnerError: The engine failed.
         """
+
+    def executed(self, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:
+        """Every operator that is executed for a batch, in order; made ready for it anew, so it takes a while.
+
+        Raises:
+            RunnerError: This runner does not tell, or failed.
+        """
+        raise RunnerError(
+            f"The runner {self.name!r} does not tell what it executes. "
+            "Load the bundle with runner='openvino' or runner='onnxruntime'."
+        )
 
     def close(self) -> None:
         """Waits for calls under way, then frees memory and threads. The runner cannot run afterwards.
