@@ -46,11 +46,11 @@ def whole(value: Any, name: str, least: int, most: int | None = None, what: str 
     number = (
         hasattr(value, "__index__") and not isinstance(value, bool | type) and not getattr(value, "shape", ())
     )
-    found = value.__index__() if number else least - 1
-    if not least <= found <= (2**63 - 1 if most is None else most):
+    number_given = value.__index__() if number else least - 1
+    if not least <= number_given <= (2**63 - 1 if most is None else most):
         limits = f">= {least}" if most is None else f"from {least} to {most}"
         raise wrong_argument(name, f"None or a whole number{what} {limits}", value)
-    return found
+    return number_given
 
 
 def choice(value: Any, allowed: tuple[str, ...], name: str) -> str | None:

@@ -72,8 +72,8 @@ def build(
     check_config(config)
     check_verbose(verbose)
     target = None if into is None else PlanCache(folder_named(check_path(into, "into"), "into"))
-    found = read_bundle(check_path(bundle, "bundle"), plans=False)
-    if target is not None and target.folder.resolve().is_relative_to(found.path.resolve()):
+    opened = read_bundle(check_path(bundle, "bundle"), plans=False)
+    if target is not None and target.folder.resolve().is_relative_to(opened.path.resolve()):
         raise InputError(
             "`into` must be a folder outside of the bundle; without `into` the plan goes into the bundle. "
             f"Received: {str(into)!r}"
@@ -84,13 +84,13 @@ def build(
     }
     for last, kind in enumerate(kinds, 1):
         try:
-            plan, notes = _kept(_Request(found, kind, config, int(bool(verbose))), target)
+            plan, notes = _made_available(_Request(opened, kind, config, int(bool(verbose))), target)
         except EngineError as e:
             if last == len(kinds):
                 raise
             not_built[kind] = str(e)
             continue
-        report = BuildReport(found.path, found.manifest.name, (plan,), not_built, tuple(notes))
+        report = BuildReport(opened.path, opened.manifest.name, (plan,), not_built, tuple(notes))
         say(report, verbose)
         return report
     raise AssertionError("there is always a kind")
@@ -134,7 +134,7 @@ def _unbuildable(kind: str, engine: str) -> str | None:
     return "it builds for this machine's GPU, and there is none" if kind == "tensorrt" else None
 
 
-def _kept(request: _Request, target: PlanCache | None) -> tuple[BuiltPlan, list[str]]:
+def _made_available(request: _Request, target: PlanCache | None) -> tuple[BuiltPlan, list[str]]:
     """The plan, reused or built, and notes."""
     if target is not None:
         return _in_cache(request, target, [])

@@ -44,13 +44,13 @@ class PlanCache:
 
     def entries(self, manifest: Manifest) -> list[PlanStamp]:
         """The stamps of a bundle's plans, the one built last first; damaged ones are logged and left out."""
-        found = []
+        dated = []
         for path in self.folder_of(manifest).glob("*.json"):
             try:
-                found.append((path.stat().st_mtime_ns, _read_stamp(path, manifest)))
+                dated.append((path.stat().st_mtime_ns, _read_stamp(path, manifest)))
             except (BundleError, OSError, ValueError, RecursionError) as e:
                 _damaged(path, e)
-        return [stamp for _, stamp in sorted(found, key=lambda pair: pair[0], reverse=True)]
+        return [stamp for _, stamp in sorted(dated, key=lambda pair: pair[0], reverse=True)]
 
     def path_of(self, manifest: Manifest, stamp: PlanStamp) -> Path:
         """The file of a plan."""
