@@ -113,12 +113,12 @@ def reopen(path: str, onnx_sha256: str, asked: Mapping[str, Any]) -> EngineModel
         BundleError: No whole bundle is there, or it is another one by now.
     """
     model = load(path, verbose=0, **asked)
-    found = model.bundle.manifest.onnx_sha256
-    if found != onnx_sha256:
+    digest = model.bundle.manifest.onnx_sha256
+    if digest != onnx_sha256:
         model.close()
         raise BundleError(
             f"The bundle `{path}` is not the one that was loaded before. "
-            f"Received: a graph with SHA-256 {found}, expected: {onnx_sha256}. "
+            f"Received: a graph with SHA-256 {digest}, expected: {onnx_sha256}. "
             f"Put the old bundle back, or load the new one: keras_trt.load({path!r})"
         )
     return model

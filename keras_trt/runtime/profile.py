@@ -73,18 +73,18 @@ def by_layer(name: str, runner: str, executed: Iterable[Executed], *, measured: 
         executed: The runner's operators, in order.
         measured: Whether their times mean anything.
     """
-    found: dict[str, list[Executed]] = {}
+    by_name: dict[str, list[Executed]] = {}
     for one in executed:
-        found.setdefault(layer_of(one.name), []).append(one)
+        by_name.setdefault(layer_of(one.name), []).append(one)
     layers = [
         LayerProfile(
             layer,
-            tuple(dict.fromkeys(one.operator for one in parts)),
-            tuple(dict.fromkeys(one.type for one in parts)),
-            sum(one.seconds for one in parts) if measured else 0.0,
-            sum(one.operator in _QUANTISERS for one in parts),
+            tuple(dict.fromkeys(one.operator for one in operators)),
+            tuple(dict.fromkeys(one.type for one in operators)),
+            sum(one.seconds for one in operators) if measured else 0.0,
+            sum(one.operator in _QUANTISERS for one in operators),
         )
-        for layer, parts in found.items()
+        for layer, operators in by_name.items()
     ]
     notes = () if measured else ("Shapes of one made-up row; quantisers that are not listed are fused.",)
     return EngineProfile(name, runner, tuple(layers), measured, notes)

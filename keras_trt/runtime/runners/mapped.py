@@ -28,36 +28,36 @@ def without_weights(file: Path, location: str) -> bytes:
         IndexError: It ends too early.
     """
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        parts = []
+        pieces = []
         for field, start, end, content in _fields(data, 0, len(data)):
             if field == _GRAPH:
-                parts.append(_message(_GRAPH, _graph(data, content, end, location)))
+                pieces.append(_message(_GRAPH, _graph(data, content, end, location)))
             else:
-                parts.append(data[start:end])
-        return b"".join(parts)
+                pieces.append(data[start:end])
+        return b"".join(pieces)
 
 
 def _graph(data: Any, start: int, end: int, location: str) -> bytes:
-    parts = []
+    pieces = []
     for field, begin, stop, content in _fields(data, start, end):
         if field == _INITIALIZER:
-            parts.append(_message(_INITIALIZER, _tensor(data, content, stop, location)))
+            pieces.append(_message(_INITIALIZER, _tensor(data, content, stop, location)))
         else:
-            parts.append(data[begin:stop])
-    return b"".join(parts)
+            pieces.append(data[begin:stop])
+    return b"".join(pieces)
 
 
 def _tensor(data: Any, start: int, end: int, location: str) -> bytes:
-    parts = []
+    pieces = []
     for field, begin, stop, content in _fields(data, start, end):
         if field != _RAW_DATA or stop - content < SMALLEST:
-            parts.append(data[begin:stop])
+            pieces.append(data[begin:stop])
             continue
         for key, value in (("location", location), ("offset", str(content)), ("length", str(stop - content))):
             entry = _message(1, key.encode()) + _message(2, value.encode())
-            parts.append(_message(_EXTERNAL_DATA, entry))
-        parts.append(_number(_DATA_LOCATION << 3) + _number(1))
-    return b"".join(parts)
+            pieces.append(_message(_EXTERNAL_DATA, entry))
+        pieces.append(_number(_DATA_LOCATION << 3) + _number(1))
+    return b"".join(pieces)
 
 
 def _fields(data: Any, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -95,8 +95,8 @@ def _message(field: int, content: bytes) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    found = bytearray()
+    octets = bytearray()
     while value > 127:
-        found.append(value & 127 | 128)
+        octets.append(value & 127 | 128)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*octets, value])

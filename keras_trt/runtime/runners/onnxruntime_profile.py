@@ -15,10 +15,10 @@ _ADDED = re.compile(r"(_token_\d+|_quant|_nhwc|_kernel_time|_nchwc)+$")
 
 def executed_nodes(events: Iterable[Mapping[str, Any]]) -> list[Executed]:
     """The nodes in the order of their first run; times are medians over the runs but the first."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            found.setdefault(event["name"], []).append(event)
+            by_name.setdefault(event["name"], []).append(event)
     return [
         Executed(
             _ADDED.sub("", name.removeprefix("fused ")),
@@ -26,7 +26,7 @@ def executed_nodes(events: Iterable[Mapping[str, Any]]) -> list[Executed]:
             _type(runs[0]["args"]),
             statistics.median(run["dur"] for run in runs[1:] or runs) / 1e6,
         )
-        for name, runs in found.items()
+        for name, runs in by_name.items()
     ]
 
 

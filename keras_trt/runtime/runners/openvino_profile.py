@@ -23,7 +23,7 @@ def executed_nodes(compiled: Any, feeds: Mapping[str, np.ndarray], calls: int) -
         feeds: One batch.
         calls: How many to measure.
     """
-    said = {node.get_friendly_name(): node.get_rt_info() for node in compiled.get_runtime_model().get_ops()}
+    facts = {node.get_friendly_name(): node.get_rt_info() for node in compiled.get_runtime_model().get_ops()}
     request = compiled.create_infer_request()
     request.infer(dict(feeds))
     kinds: dict[str, tuple[str, str]] = {}
@@ -36,9 +36,9 @@ def executed_nodes(compiled: Any, feeds: Mapping[str, np.ndarray], calls: int) -
                 seconds.setdefault(node.node_name, []).append(node.real_time.total_seconds())
     return [
         Executed(
-            nodes_in(_entry(said.get(name), "originalLayersNames") or name),
+            nodes_in(_entry(facts.get(name), "originalLayersNames") or name),
             kind,
-            _entry(said.get(name), "runtimePrecision") or executable.rpartition("_")[2],
+            _entry(facts.get(name), "runtimePrecision") or executable.rpartition("_")[2],
             statistics.median(seconds[name]),
         )
         for name, (kind, executable) in kinds.items()
