@@ -23,8 +23,8 @@ NET, SIZE, BATCHES, ROUNDS = "MobileNetV2", 96, 6, 10
 CALLS = 5000
 
 HEAD = f"""`predict` of {BATCHES} batches of 32 ({NET}, {SIZE} x {SIZE}, float32), with and without its
-bar, over a loop of `runner.run` on the same arrays: the median ratio of neighbouring runs in one process. And the time
-of one call on one row with a runner that computes nothing: all of it is this library's.
+bar, over a loop of `runner.run` on the same arrays: the median ratio of neighbouring runs in one process. And
+the time of one call on one row with a runner that computes nothing: all of it is this library's.
 
 """
 

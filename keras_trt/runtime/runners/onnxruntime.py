@@ -89,8 +89,9 @@ class ONNXRuntimeRunner(Runner):
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         if not self._optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        folder = str(self._bundle.onnx_path.parent)
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        if not self._bundle.manifest.external_data:  # where a rewritten graph has its weights
+            folder = str(self._bundle.onnx_path.resolve().parent)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         return options
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102

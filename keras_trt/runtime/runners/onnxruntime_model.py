@@ -37,7 +37,10 @@ def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
         _LOG.info("ONNX Runtime gets `%s` as it is; it is faster with: pip install onnx-ir", path)
         return path
     ir = _deps.require("onnx_ir", install="onnx-ir", why="runner='onnxruntime'")
-    model = _mapped(bundle.onnx_path, ir)
+    if bundle.manifest.external_data:  # perhaps links out of the folder, which ONNX Runtime refuses
+        model = ir.external_data.load_to_model(ir.load(path))
+    else:
+        model = _mapped(bundle.onnx_path.resolve(), ir)
     if not wide:
         widen_floats(model, ir)
     if int8:
