@@ -140,6 +140,7 @@ class EngineModel:
     """
 
     asked: Mapping[str, Any] | None = None
+    reopen = staticmethod(reopen)
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
         manifest = bundle.manifest
