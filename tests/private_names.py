@@ -26,8 +26,8 @@ class Name:
     takes: str | None = None
 
 
-# Begin with `_` and are no names of others: our marks on functions and classes, and parts of names we make
-# or find in a profile; the last is Python's, of named tuples.
+# Begin with `_` and are no names of others: our marks on functions and classes, and parts of names we make;
+# the last is Python's, of named tuples.
 OURS = {
     *(
         "_SwitchN",

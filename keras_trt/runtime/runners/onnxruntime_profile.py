@@ -17,7 +17,7 @@ def executed_nodes(events: Iterable[Mapping[str, Any]]) -> list[Executed]:
     """The nodes in the order of their first run; times are medians over the runs but the first."""
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+        if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
             by_name.setdefault(event["name"], []).append(event)
     return [
         Executed(
