@@ -14,6 +14,7 @@ import numpy as np
 from keras_trt._arguments import wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
+from keras_trt.data.rows import can_take, count_rows, take
 from keras_trt.quantize.noise import RoundingNoise
 
 GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
@@ -119,15 +120,9 @@ def _without(noise: RoundingNoise, left: Iterable[str]) -> list[str]:
 
 def _few(flavor: Flavor, model: Model, batch: Any) -> tuple[Any, int]:
     """The first rows of a batch, few where they are large; all where the model takes one number of rows."""
-    tf = flavor.tf
-    leaves = tf.nest.flatten(batch)
-    sizes = {int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)}
-    fixed = any(
-        tensor.shape[0] is not None for tensor in tf.nest.flatten(getattr(model, "inputs", None) or [])
-    )
-    count = min(sizes, default=1)
-    if len(sizes) != 1 or fixed or not all(isinstance(leaf, tf.Tensor) for leaf in leaves):
+    count = count_rows(flavor, batch)
+    if not can_take(flavor, model, batch):
         return batch, count
-    values = sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+    values = sum(math.prod(leaf.shape[1:]) for leaf in flavor.tf.nest.flatten(batch))
     count = min(count, int(np.clip(_VALUES // max(values, 1), 4, 32)))
-    return tf.nest.map_structure(lambda leaf: leaf[:count], batch), count
+    return take(flavor, batch, slice(count)), count

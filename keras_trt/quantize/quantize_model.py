@@ -281,7 +281,7 @@ def set_from_data(
     """
     kept = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
     set_ranges(flavor, model, ranges)
-    correct(flavor, model, kept, recover)
+    correct(flavor, model, kept, recover, verbose=verbose)
     return kept
 
 
