@@ -15,6 +15,7 @@ from keras_trt._arguments import wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.data.rows import can_take, count_rows, take
+from keras_trt.quantize.lost_channels import lost_channels
 from keras_trt.quantize.noise import RoundingNoise
 
 GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
@@ -32,12 +33,14 @@ class Expectation:
             cannot be measured.
         worst: {path: the same with this layer alone rounded} of those that cost most, costliest first.
         spared: {path: why} of the layers that are to be left in float.
+        floor: What was asked for, in dB.
     """
 
     rows: int
     sqnr: float | None = None
     worst: dict[str, float] = field(default_factory=dict)
     spared: dict[str, str] = field(default_factory=dict)
+    floor: float | None = None
 
     def __str__(self) -> str:
         if self.sqnr is None:
@@ -47,6 +50,16 @@ class Expectation:
         return (
             f"Expected: the outputs keep {self.sqnr:.1f} dB of signal to rounding noise ({self.rows} rows of "
             f"the calibration data); the costliest layers alone, in dB: {costs}{left}."
+            f"{self._short(self.sqnr)}"
+        )
+
+    def _short(self, sqnr: float) -> str:
+        """What to do where even the layers left in float do not bring the outputs to the floor."""
+        if self.floor is None or sqnr >= self.floor:
+            return ""
+        return (
+            f" That is below `min_sqnr={self.floor:g}`: train it quantised with `fit`, or normalise inputs "
+            "and branches whose channels differ much in size."
         )
 
 
@@ -76,9 +89,11 @@ def expect(flavor: Flavor, model: Model, batch: Any, floor: float | None, shown:
         return Expectation(count)
     ranking = noise.costliest(list(noise.layers))
     found = _spared(noise, ranking, -math.inf if floor is None else floor)
+    lost = lost_channels(flavor, model, rows, found.why)
+    why = {path: reason + lost.get(path, "") for path, reason in found.why.items()}
     seen = found.alone | dict(itertools.islice(ranking, max(0, shown + len(found.why) - len(found.alone))))
     worst = [(path, kept) for path, kept in seen.items() if path not in found.why][:shown]
-    return Expectation(count, noise.sqnr(_without(noise, found.why)), dict(worst), found.why)
+    return Expectation(count, noise.sqnr(_without(noise, found.why)), dict(worst), why, floor)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ def quantize_model(
                         calibration_data if is_arrays(calibration_data) else ((x,) for x in kept), verbose=0
                     )
                 if expected.spared and verbose:
-                    expected = replace(expect(flavor, new, kept[0], None), spared=expected.spared)
+                    after = expect(flavor, new, kept[0], None)
+                    expected = replace(after, spared=expected.spared, floor=floor)
                 say(expected, verbose)
     return new
 

@@ -51,7 +51,8 @@ def test_layers_that_int8_costs_too_much_stay_float_and_say_why(k):
     assert {"stem", "quiet", "big"} <= quantised(spared)
     reasons = {row["layer"]: row["reason"] for row in report(spared).rows}
     assert reasons["head"].startswith("left in float: with it rounded the outputs keep ")
-    assert reasons["head"].endswith("dB; `min_sqnr=25`")
+    assert "dB; `min_sqnr=25`; the grid of its input, which reaches " in reasons["head"]
+    assert reasons["head"].endswith(" of 16 channels (0 to 7)")  # those of the quiet branch
 
 
 def test_what_served_a_layer_that_stays_float_stays_float_too(k):
@@ -81,6 +82,14 @@ def test_one_line_says_what_is_expected(k, capsys):
     assert "; left in float: " in printed and "head" in printed
     quantize_model(net(k), calibration_data=X, verbose=0)
     assert not capsys.readouterr().out
+
+
+def test_who_falls_short_of_the_floor_is_told_what_to_do(k, capsys):
+    said = "That is below `min_sqnr=90`: train it quantised with `fit`"
+    quantize_model(net(k, loud=1.0), calibration_data=X, min_sqnr=90)
+    assert said in capsys.readouterr().out
+    quantize_model(net(k, loud=1.0), calibration_data=X)
+    assert "That is below" not in capsys.readouterr().out
 
 
 def test_sensitivity_measures_every_layer(k):
