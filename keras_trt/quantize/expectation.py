@@ -19,6 +19,7 @@ from keras_trt.quantize.lost_channels import lost_channels
 from keras_trt.quantize.noise import RoundingNoise
 
 GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
+_TOGETHER = 3.0  # dB for each of some layers that gain nothing alone: more than parts of a sum of noises
 _IN_VAIN = 3  # so many of the costliest layers that gain nothing: then the noise is that of all of them
 _VALUES = 2**18  # of the inputs; some dozens of runs must take no longer than the calibration
 
@@ -43,6 +44,8 @@ class Expectation:
     floor: float | None = None
 
     def __str__(self) -> str:
+        if self.spared and not self.worst:
+            return f"Expected: what float gives; int8 costs too much in each layer: {', '.join(self.spared)}."
         if self.sqnr is None:
             return "Expected: not measured, for the outputs are no finite floats that each run repeats."
         costs = ", ".join(f"{path} {kept:.1f}" for path, kept in self.worst.items())
@@ -73,7 +76,8 @@ def check_sqnr(min_sqnr: Any) -> None:
 def expect(flavor: Flavor, model: Model, batch: Any, floor: float | None, shown: int = 3) -> Expectation:
     """Measures what rounding costs, and finds the layers to leave in float.
 
-    While the outputs keep less than `floor`, the costliest layer is left in float, if that gains 1 dB. Of
+    While the outputs keep less than `floor`, the costliest layer is left in float, if that gains 1 dB, or up
+    to three together, if that gains 3 dB for each: where one follows the other both may lose the same. Of
     other formats than int8 all are kept: who asks for them knows that they keep less.
 
     Args:
@@ -105,22 +109,29 @@ class _Spared:
 
 
 def _spared(noise: RoundingNoise, ranking: Iterator[tuple[str, float]], floor: float) -> _Spared:
-    found, in_vain = _Spared(), 0
+    found, in_vain = _Spared(), list[str]()
     sqnr = noise.sqnr(noise.layers)
-    while sqnr < floor and in_vain < _IN_VAIN:
+    while sqnr < floor and len(in_vain) < _IN_VAIN:
         path, alone = next(ranking, (None, 0.0))
-        if path is None or len(found.why) == len(noise.layers) - 1:  # one is always rounded
+        if path is None:
             break
         found.alone[path] = alone
-        better = noise.sqnr(_without(noise, [*found.why, path]))
-        if better < sqnr + GAIN or noise.layers[path] != "int8":
-            in_vain += 1
+        if noise.layers[path] != "int8":
+            in_vain.append(path)
             continue
-        found.why[path] = (
-            f"left in float: with it rounded the outputs keep {sqnr:.1f} dB of signal to noise, else "
-            f"{better:.1f} dB; `min_sqnr={floor:g}`"
-        )
-        sqnr, in_vain = better, 0
+        better, left = noise.sqnr(_without(noise, [*found.why, path])), [path]
+        if better < sqnr + GAIN:
+            in_vain.append(path)  # one behind the other may lose the same, and gain together only
+            left = [other for other in in_vain if noise.layers[other] == "int8"]
+            better = noise.sqnr(_without(noise, [*found.why, *left]))
+            if better < sqnr + len(left) * _TOGETHER:
+                continue
+        for other in left:
+            found.why[other] = (
+                f"left in float: with it rounded the outputs keep {sqnr:.1f} dB of signal to noise, else "
+                f"{better:.1f} dB; `min_sqnr={floor:g}`"
+            )
+        sqnr, in_vain = better, []
     for path in list(found.why):  # the first one may not have been needed in the end
         others = [other for other in found.why if other != path]
         if sqnr >= floor and noise.sqnr(_without(noise, others)) >= floor:
