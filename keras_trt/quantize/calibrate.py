@@ -14,7 +14,8 @@ from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import M, Model, Tensor
-from keras_trt.data.batches import FirstBatches, batches, check_data, length
+from keras_trt.data.batches import batches, check_data, length
+from keras_trt.data.rows import FirstBatches
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
 from keras_trt.quantize.correction import correct, corrected
@@ -70,7 +71,7 @@ def calibrate(
     check_verbose(verbose)
     check_data(data, batch_size, steps)
     first = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct(flavor, model, first)
+    correct(flavor, model, first, verbose=verbose)
     return model
 
 

@@ -320,6 +320,7 @@ def test_an_existing_bundle_is_kept_unless_told_otherwise(k, tmp_path):
     ("arguments", "message"),
     [
         ({"precision": "fp8x"}, "`precision` must be one of"),
+        ({"precision": "fp8"}, r"quantize_model\(model, 'fp8', calibration_data=x\), path\)"),
         ({"precision": "fp16+bf16"}, "`precision` must be one of"),
         ({"route": "tflite"}, "`route` must be one of"),
         ({"engine": "cudnn"}, "`engine` must be one of"),
