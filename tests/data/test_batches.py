@@ -67,3 +67,22 @@ def test_no_more_memory_is_kept_than_wanted_but_for_the_first_batch():
     row = 5 * np.dtype("float32").itemsize
     assert kept([2, 2, 2, 2], size=6 * row) == ([2, 2, 2], [True, True, False, False])
     assert kept([2, 1], size=row) == ([2], [False, False])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_list_of_arrays_is_what_a_model_without_a_graph_was_called_on(k, count, rng):
+    class Sum(k.Model):
+        def call(self, inputs):
+            return sum(inputs) if isinstance(inputs, (list, tuple)) else inputs
+
+    x = [rng.normal(size=(5, 3)).astype("float32") for _ in range(count)]
+    net, alone = Sum(), Sum()
+    net(x)
+    alone(x[0])
+    flavor = flavor_of(net)
+    for data in (x, iter([(x, x[0])])):
+        (found,) = batches(flavor, net, data)
+        for a, b in zip(found, x, strict=True):
+            np.testing.assert_array_equal(a, b)
+    (found,) = batches(flavor, alone, iter([tuple(x)]))  # with targets, and perhaps weights
+    np.testing.assert_array_equal(found, x[0])
