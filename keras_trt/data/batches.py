@@ -66,7 +66,7 @@ def batches_with_targets(
 
 def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
     nest, count = _declared(flavor, model), 0
-    inputs = 1 if nest is None else len(flavor.tf.nest.flatten(nest))
+    inputs = flavor.inputs_called(model) if nest is None else len(flavor.tf.nest.flatten(nest))
     for batch in source.items:
         x, y = unpacked(batch, inputs)
         check_dense(x, argument)

@@ -25,9 +25,9 @@ def can_take(flavor: Flavor, model: Model, batch: Any) -> bool:
     return len(sizes) == 1 and not fixed and all(isinstance(leaf, tf.Tensor) for leaf in leaves)
 
 
-def take(flavor: Flavor, batch: Any, part: slice) -> Any:
+def take(flavor: Flavor, batch: Any, rows: slice) -> Any:
     """Some rows of a batch that `can_take` has let pass."""
-    return flavor.tf.nest.map_structure(lambda leaf: leaf[part] if len(leaf.shape) else leaf, batch)
+    return flavor.tf.nest.map_structure(lambda leaf: leaf[rows] if len(leaf.shape) else leaf, batch)
 
 
 class FirstBatches:

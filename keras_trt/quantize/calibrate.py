@@ -19,6 +19,7 @@ from keras_trt.data.rows import FirstBatches
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
 from keras_trt.quantize.correction import correct, corrected
+from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.quantizer import observing
@@ -120,17 +121,15 @@ def calibrate_keeping(
 
 def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any:
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
-    tf = flavor.tf
 
     def observe(quantizer: Any, tensor: Tensor) -> None:
         give(numbers[id(quantizer)], tensor)
 
-    @tf.function(reduce_retracing=True)
     def run(batch: object) -> None:
         with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
             model(batch, training=False)
 
-    return run
+    return as_graphs(flavor, run)
 
 
 def _check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]) -> None:

@@ -32,6 +32,7 @@ from keras_trt._process import attributes_replaced
 from keras_trt._say import say
 from keras_trt.data.rows import count_rows
 from keras_trt.quantize.channel_moments import ChannelFit
+from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import twins
 from keras_trt.twins.einsum_dense import keeps_order
 from keras_trt.twins.quantizer import observing, rounded_in_range
@@ -167,12 +168,11 @@ def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers
 
         return measured
 
-    @tf.function(reduce_retracing=True)
     def run(batch: object) -> None:
         with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, measuring):
             model(batch, training=False)
 
-    return run
+    return as_graphs(flavor, run)
 
 
 @contextmanager

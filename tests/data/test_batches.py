@@ -40,3 +40,22 @@ def test_a_missing_input_is_named_with_both_ways_to_name_it(k):
     net, (one, *_) = model(k, "keys"), arrays()
     with pytest.raises(InputError, match=r"lacks input.*c_in.*or the keys \['left', 'right', 'third'\]"):
         list(batches(flavor_of(net), net, {"left": one}))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_list_of_arrays_is_what_a_model_without_a_graph_was_called_on(k, count, rng):
+    class Sum(k.Model):
+        def call(self, inputs):
+            return sum(inputs) if isinstance(inputs, (list, tuple)) else inputs
+
+    x = [rng.normal(size=(5, 3)).astype("float32") for _ in range(count)]
+    net, alone = Sum(), Sum()
+    net(x)
+    alone(x[0])
+    flavor = flavor_of(net)
+    for data in (x, iter([(x, x[0])])):
+        (found,) = batches(flavor, net, data)
+        for a, b in zip(found, x, strict=True):
+            np.testing.assert_array_equal(a, b)
+    (found,) = batches(flavor, alone, iter([tuple(x)]))  # with targets, and perhaps weights
+    np.testing.assert_array_equal(found, x[0])
