@@ -121,9 +121,9 @@ def _graph_model(model: Model) -> Any:
 
 def _shapes(nest: Any) -> Iterator[Any]:
     """The shapes in a structure of them."""
-    parts = list(nest.values()) if isinstance(nest, dict) else nest
+    members = list(nest.values()) if isinstance(nest, dict) else nest
     if isinstance(nest, list | tuple) and all(size is None or isinstance(size, int) for size in nest):
         yield nest
-    elif isinstance(parts, list | tuple):
-        for part in parts:
-            yield from _shapes(part)
+    elif isinstance(members, list | tuple):
+        for member in members:
+            yield from _shapes(member)
