@@ -31,8 +31,7 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
         path: A file, made where there is none and left there; or a folder (not on Windows).
         waiting: Called once when another holds the lock.
     """
-    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
-    handle = os.open(path, flags, 0o666)
+    handle = _open(path)
     try:
         told = False
         while not _taken(handle):
@@ -46,6 +45,15 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
             _release(handle)
     finally:
         os.close(handle)
+
+
+def _open(path: Path) -> int:
+    if path.is_dir():
+        return os.open(path, os.O_RDONLY)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's file, which can be locked all the same
+        return os.open(path, os.O_RDONLY)
 
 
 def _taken(handle: int) -> bool:

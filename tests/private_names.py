@@ -29,8 +29,31 @@ class Name:
 # Begin with `_` and are no names of others: our marks on functions and classes, and parts of names we make;
 # the last is Python's, of named tuples.
 OURS = {
-    *("_SwitchN", "__inner", "__low", "__moved", "__nchw", "__old", "__scaled", "_amax", "_axis_", "_axis_0"),
-    *("_nchw", "_quantizer", "_quantizer_", "_structure", "_switch", "_tuples", "_inner", "_axis", "_mask"),
+    *(
+        "_SwitchN",
+        "__inner",
+        "__kernel",
+        "__low",
+        "__moved",
+        "__nchw",
+        "__old",
+        "__scaled",
+        "_amax",
+        "_axis_",
+        "_axis_0",
+    ),
+    *(
+        "_kernel_time",
+        "_nchw",
+        "_quantizer",
+        "_quantizer_",
+        "_structure",
+        "_switch",
+        "_tuples",
+        "_inner",
+        "_axis",
+        "_mask",
+    ),
     *("_waiting", "_stands_still", "_copied_variables", "_float_class", "_query", "_key", "_probabilities"),
     "_replace",
 }

@@ -102,6 +102,7 @@ TABLE = {
         "route": (3, "tensorrt", None),
         "engine": (3, "cuda", True, ["auto"]),
         "compute_capabilities": (3, "SM89", [89]),
+        "config": (3, None, {"tf32": False}, "fast", keras_trt.EngineConfig),
         "calibration_data": (3, "data", object()),
         "overwrite": NOT_BOOLEAN,
         "opset": (19.0, "19", True, 5, [19]),
@@ -119,10 +120,19 @@ TABLE = {
         "steps": NOT_COUNT,
         "verbose": NOT_VERBOSE,
     },
+    "build": {
+        "bundle": NOT_PATH,
+        "engine": (3, "cuda", None, True, ["auto"]),
+        "config": (3, None, {"tf32": False}, "fast", keras_trt.EngineConfig),
+        "into": (3, b"x", "", ["a"], "a\0b"),
+        "verbose": NOT_VERBOSE,
+    },
     "load": {
         "path": NOT_PATH,
         "runner": (3, "cuda", None, True),
         "verbose": NOT_VERBOSE,
+        "device": (-1, "0", None, True, 1.5, [0]),
+        "cache": (True, 3, b"x", "", ["a"], "a\0b"),
         "check": NOT_BOOLEAN,
         "cuda_graph": NOT_BOOLEAN,
         "allow_host_code": NOT_BOOLEAN,
@@ -155,6 +165,7 @@ def given(model, tmp_path):
         "load_model": {"path": tmp_path / "none.keras"},
         "export": {"model": model, "path": tmp_path / "bundle", "engine": None, "verbose": 0},
         "verify": {"model": model, "path": tmp_path / "none", **data},
+        "build": {"bundle": tmp_path / "none"},
         "load": {"path": tmp_path / "none"},
     }
 

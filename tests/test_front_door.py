@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import pickle
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -57,3 +60,19 @@ def test_no_room_shares_its_name_with_a_function_of_the_front_door():
     rooms = {path.stem for path in SOURCE.parent.iterdir()}
     functions = {name for name in keras_trt.__all__ if not inspect.ismodule(getattr(keras_trt, name))}
     assert not rooms & functions
+
+
+@pytest.mark.parametrize("name", ["export", "plan", "verify"])
+def test_a_function_whose_packages_are_missing_says_how_to_get_them(name):
+    code = f"""
+import sys
+sys.modules["onnx_ir"] = sys.modules["onnx"] = None
+import keras_trt
+try:
+    keras_trt.{name}
+except keras_trt.errors.MissingDependencyError as e:
+    print(e)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert re.match(rf"`keras_trt\.{name}` needs `onnx(_ir)?`, which is not installed\.", done.stdout)
+    assert "pip install 'keras-trt[keras]'" in done.stdout

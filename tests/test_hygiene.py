@@ -73,7 +73,6 @@ CROSS_CUTTING = {
     "contract": "what quantize_model promises, whichever file keeps it",
     "convert/handlers/test_operators.py": "one operator a test, of all folders of handlers",
     "e2e": "the whole road",
-    "engine/test_timing_cache.py": "the cache file beside the build",
     "exporting/test_deterministic.py": "the same bytes in another process",
     "exporting/test_idle_layers.py": "a kind of layer through all of export",
     "exporting/test_layers.py": "kinds of layers through all of export",

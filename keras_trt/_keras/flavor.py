@@ -72,6 +72,10 @@ class Flavor:
         """The nest of symbolic inputs a functional model is called with; None for other models."""
         raise NotImplementedError
 
+    def inputs_called(self, model: Model) -> int:
+        """How many tensors a model without a layer graph was first called on; 1 where it never was."""
+        raise NotImplementedError
+
     def children(self, layer: Any) -> list[Any]:
         """The layers directly inside `layer`."""
         return list(layer._flatten_layers(include_self=False, recursive=False))

@@ -61,6 +61,10 @@ class Keras3(Flavor):
     def input_nest(self, model: Model) -> Any:
         return _graph_model(model)._inputs_struct if self.is_functional(model) else None
 
+    def inputs_called(self, model: Model) -> int:
+        shapes = private(model, "_build_shapes_dict", "keras") or {}
+        return max(1, len(list(_shapes(shapes))))
+
     def copy_kinds(self) -> Iterator[tuple[type, Any]]:
         return kinds()
 
@@ -113,3 +117,13 @@ def _graph_model(model: Model) -> Any:
     import keras
 
     return private(model, "_functional", "keras") if isinstance(model, keras.Sequential) else model
+
+
+def _shapes(nest: Any) -> Iterator[Any]:
+    """The shapes in a structure of them."""
+    members = list(nest.values()) if isinstance(nest, dict) else nest
+    if isinstance(nest, list | tuple) and all(size is None or isinstance(size, int) for size in nest):
+        yield nest
+    elif isinstance(members, list | tuple):
+        for member in members:
+            yield from _shapes(member)

@@ -55,6 +55,9 @@ class LegacyKeras(Flavor):
         wrapped = isinstance(model, self.keras.Sequential) and isinstance(nest, list)
         return nest[0] if wrapped else nest
 
+    def inputs_called(self, model: Any) -> int:
+        return max(1, len(self.tf.nest.flatten(model.save_spec())))
+
     def copy_kinds(self) -> Iterator[tuple[type, Any]]:
         return kinds()
 

@@ -25,6 +25,7 @@ from keras_trt.data.batches import batches_with_targets, check_data, length
 from keras_trt.data.measure import Metric
 from keras_trt.engine import gpus
 from keras_trt.errors import InputError, KerasTRTError, RunnerError
+from keras_trt.plans import cache_of
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS
@@ -163,9 +164,9 @@ def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack) -> tuple[dict[str
 def _chosen(bundle: Bundle, name: str) -> tuple[Runner, list[str]]:
     """The runner as `load` would take it; one that `load` refuses is compared all the same."""
     try:
-        return select_runner(bundle, name, verbose=0), []
+        return select_runner(bundle, name, verbose=0, cache=cache_of(None)), []
     except RunnerError as e:
-        return select_runner(bundle, name, check=False, verbose=0), [_first_line(e)]
+        return select_runner(bundle, name, check=False, verbose=0, cache=cache_of(None)), [_first_line(e)]
 
 
 def _layers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,7 +66,7 @@ def batches_with_targets(
 
 def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
     nest, count = _declared(flavor, model), 0
-    inputs = 1 if nest is None else len(flavor.tf.nest.flatten(nest))
+    inputs = flavor.inputs_called(model) if nest is None else len(flavor.tf.nest.flatten(nest))
     for batch in source.items:
         x, y = unpacked(batch, inputs)
         check_dense(x, argument)
@@ -76,28 +75,6 @@ def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data")
         count += 1
     if count == 0:
         raise InputError("The data holds no batch. Received: an empty data set.")
-
-
-class FirstBatches:
-    """The first batches of data that may be read once only, as many as a bounded memory takes.
-
-    Args:
-        rows: The most rows of all batches together; the first batch is kept whatever its size.
-        size: The most bytes of all batches together.
-    """
-
-    def __init__(self, rows: int = 256, size: int = 64 * 2**20) -> None:
-        self.batches: list[Any] = []
-        self._rows, self._size = rows, size
-
-    def add(self, flavor: Flavor, batch: object) -> bool:
-        """Keeps a batch unless it is too much; says whether there may be room for more."""
-        leaves = flavor.tf.nest.flatten(batch)
-        self._rows -= max((int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)), default=1)
-        self._size -= sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in leaves)
-        if not self.batches or min(self._rows, self._size) >= 0:
-            self.batches.append(batch)
-        return min(self._rows, self._size) > 0
 
 
 def check_data(data: object, batch_size: int = 32, steps: int | None = None, *, name: str = "data") -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_trt._arguments import check_mapping, check_one_of, check_path, wrong_argument
+from keras_trt.engine.cache_folder import folder_named
 from keras_trt.engine.profile import sizes_of
 
 
@@ -45,11 +46,11 @@ def whole(value: Any, name: str, least: int, most: int | None = None, what: str 
     number = (
         hasattr(value, "__index__") and not isinstance(value, bool | type) and not getattr(value, "shape", ())
     )
-    found = value.__index__() if number else least - 1
-    if not least <= found <= (2**63 - 1 if most is None else most):
+    number_given = value.__index__() if number else least - 1
+    if not least <= number_given <= (2**63 - 1 if most is None else most):
         limits = f">= {least}" if most is None else f"from {least} to {most}"
         raise wrong_argument(name, f"None or a whole number{what} {limits}", value)
-    return found
+    return number_given
 
 
 def choice(value: Any, allowed: tuple[str, ...], name: str) -> str | None:
@@ -58,7 +59,7 @@ def choice(value: Any, allowed: tuple[str, ...], name: str) -> str | None:
 
 def timing_cache(value: Any) -> bool | str:
     if isinstance(value, str | os.PathLike):
-        return str(check_path(value, "timing_cache").expanduser())
+        return str(folder_named(check_path(value, "timing_cache"), "timing_cache"))
     if isinstance(value, bool):
         return value
     raise wrong_argument("timing_cache", "True, False, or the path of a folder", value)

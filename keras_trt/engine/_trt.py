@@ -156,10 +156,10 @@ def member(trt: ModuleType, enum: str, name: str) -> Any:
     """
     if not hasattr(trt, enum):
         raise EngineError(f"{trt.__name__} {version(trt)} has no {enum}")
-    found = getattr(trt, enum).__members__
-    if name not in found:
-        raise EngineError(f"{trt.__name__} {version(trt)} has no {enum}.{name}. It has: {sorted(found)}")
-    return found[name]
+    members = getattr(trt, enum).__members__
+    if name not in members:
+        raise EngineError(f"{trt.__name__} {version(trt)} has no {enum}.{name}. It has: {sorted(members)}")
+    return members[name]
 
 
 def set_option(trt: ModuleType, config: Any, name: str, value: Any) -> None:
@@ -171,10 +171,10 @@ def set_option(trt: ModuleType, config: Any, name: str, value: Any) -> None:
     if not hasattr(config, name):
         raise EngineError(f"{trt.__name__} {version(trt)} has no IBuilderConfig.{name}")
     setattr(config, name, value)
-    kept = getattr(config, name)
-    if kept != value:
+    now_set = getattr(config, name)
+    if now_set != value:
         raise EngineError(
-            f"{trt.__name__} {version(trt)} does not take IBuilderConfig.{name} = {value}; it stays {kept}"
+            f"{trt.__name__} {version(trt)} does not take IBuilderConfig.{name} = {value}; it stays {now_set}"
         )
 
 
@@ -184,6 +184,8 @@ def refit(trt: ModuleType, engine: Any, onnx_path: Path) -> bytes:
     Raises:
         EngineError: The weights are not those that the engine lacks.
     """
+    if not hasattr(trt, "OnnxParserRefitter"):
+        raise EngineError(f"{trt.__name__} {version(trt)} cannot put weights into a plan: it reads no ONNX")
     with captured_log() as messages:
         refitter = trt.Refitter(engine, logger(trt))
         parser_refitter = trt.OnnxParserRefitter(refitter, logger(trt))

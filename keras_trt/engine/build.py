@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from keras_trt import _deps
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import PlanStamp, plan_file
 from keras_trt.bundle.read import Bundle
@@ -19,11 +18,12 @@ from keras_trt.engine.audit import Audit, audit_network
 from keras_trt.engine.cache_folder import plan_cache_folder
 from keras_trt.engine.config import EngineConfig
 from keras_trt.engine.gpu import gpus
+from keras_trt.engine.kinds import choose_kind
 from keras_trt.engine.profile import add_profiles
 from keras_trt.engine.progress import build_progress
 from keras_trt.engine.targets import targets_of, that_compute
 from keras_trt.engine.timing_cache import load_timing_cache, save_timing_cache, timing_file
-from keras_trt.errors import EngineError, InputError, MissingDependencyError
+from keras_trt.errors import EngineError, InputError
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,6 @@ class Plan:
     stamp: PlanStamp
     audit: Audit
     warnings: tuple[str, ...]
-
-
-def available_builders() -> tuple[str, ...]:
-    """The kinds that `build_plan` can build here: `"tensorrt"` needs its package and a GPU, RTX no GPU."""
-    installed = [kind for kind in _trt.KINDS if _deps.available(kind)]
-    return tuple(kind for kind in installed if kind != "tensorrt" or gpus())
 
 
 def build_plan(
@@ -165,30 +159,6 @@ def _stamp(
         sha256=hashlib.sha256(data).hexdigest(),
         config=config.stamped(),
     )
-
-
-def choose_kind(kind: str) -> str:
-    """The builder to use for `kind`, which may be `"auto"`.
-
-    Raises:
-        InputError: An unknown kind.
-        MissingDependencyError: No builder is installed.
-        EngineError: TensorRT without a GPU.
-    """
-    if kind not in ("auto", *_trt.KINDS):
-        raise InputError(f"`kind` must be one of {['auto', *_trt.KINDS]}. Received: {kind!r}")
-    usable = available_builders()
-    if kind == "auto":
-        if not usable:
-            lines = " or ".join(_trt.install_line(k) for k in reversed(_trt.KINDS))
-            raise MissingDependencyError(f"No TensorRT builder is installed. Install one with: {lines}")
-        return usable[0]
-    if kind == "tensorrt" and _deps.available(kind) and kind not in usable:
-        raise EngineError(
-            "kind='tensorrt' builds for this machine's GPU, and no GPU or driver was found. Use "
-            f"kind='tensorrt_rtx', which builds ahead of time: {_trt.install_line('tensorrt_rtx')}"
-        )
-    return kind
 
 
 def _build_failed(

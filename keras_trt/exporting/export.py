@@ -70,7 +70,8 @@ def export(
         path: The folder to write.
         precision: None keeps what the model carries: int8 if quantised, float32 around it. `"fp16"` and
             `"bf16"` choose the float part, `"int8"` quantises a float model with `calibration_data`, and
-            `"int8+fp16"` is both. Inputs and outputs stay as in Keras.
+            `"int8+fp16"` is both; other formats are chosen by `quantize_model`. Inputs and outputs stay as in
+            Keras.
         batch: The batch sizes of the engine: a number or (min, opt, max).
         input_shapes: Fixes axes that the model leaves open: a shape with its batch axis, or a list or dict
             of shapes; an entry is a size, None, a name for a dynamic axis or its (min, opt, max). A
@@ -221,7 +222,7 @@ def _quantized(model: Model, precision: str | None, data: object, stages: Stages
     from keras_trt.quantize import calibrate, quantize_model
 
     tensors = inventory(model)
-    if is_quantized(precisions.resolve(precision, quantized=False)) and not tensors:
+    if not tensors and is_quantized(precisions.resolve(precision, quantized=False)):
         if data is None:
             raise ModelError(
                 f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "

@@ -18,6 +18,7 @@ from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.models.keras_file import MASKS, keras_file
 from keras_trt.prune.search.state import search_state, searched
+from keras_trt.runtime.engine_model import reopen
 from keras_trt.runtime.keras_layer import layer_class
 from keras_trt.twins.containers import check_adopted
 from keras_trt.twins.registry import deciding, register
@@ -56,7 +57,7 @@ def load_model(
     with _named(f"`{path}` cannot be loaded"):
         flavor = keras3() if version.startswith("3") else legacy()
         mask_class(flavor.keras)  # known to Keras only once it has been made
-        layer_class(flavor)  # likewise
+        layer_class(flavor, reopen)  # likewise
         wanted = config if compile else {**config, "compile_config": None}
         with deciding(flavor, register(flavor, config, custom)):
             check_names(flavor, wanted, custom, safe_mode=safe_mode)

@@ -12,6 +12,7 @@ from keras_trt.errors import ExportError
 from keras_trt.onnx_passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.onnx_passes.folding.fold_affine import FoldAffinePass
 from keras_trt.onnx_passes.folding.fold_pad import FoldPadPass
+from keras_trt.onnx_passes.folding.zero_convolutions import ZeroConvolutionsPass
 from keras_trt.onnx_passes.layout.layout import RemoveTransposesPass
 from keras_trt.onnx_passes.layout.products import MultiplyManyAxesPass
 from keras_trt.onnx_passes.layout.regions import MoveRegionsPass
@@ -122,6 +123,7 @@ def _rewrite(layers: tuple[str, ...], formats: _Formats) -> ir.passes.PassManage
     steps: list[ir.passes.PassBase] = [
         common.IdentityEliminationPass(),
         SimplifyPass(),
+        ZeroConvolutionsPass(layers, formats.quantized),
         LimitTripsPass(),
         RunBackwardsPass(),
         ExplicitPadsPass(),

@@ -19,9 +19,7 @@ class SimplifyPass(ir.passes.InPlacePass):
     6. A nearest `Resize` uses the coordinates TensorRT has: `asymmetric` for whole factors, where all modes
        agree, else `half_pixel`, rounded up at a half, which is the same as TensorFlow's without the shift.
        Its empty region of interest goes; TensorRT warns of it.
-    7. A convolution with nothing but zeros is a tensor of zeros: tf_keras makes the first state of
-       ConvLSTM layers with one, which TensorRT-RTX 1.7 cannot put before a loop over one axis.
-    8. One minus a boolean (tf_keras's attention masks) is its negation: OpenVINO 2026.4 takes the first for
+    7. One minus a boolean (tf_keras's attention masks) is its negation: OpenVINO 2026.4 takes the first for
        a dequantisation and computes int8 attention wrongly.
     """
 
@@ -146,31 +144,7 @@ def _factors(node: ir.Node) -> np.ndarray | None:
     return np.array([b / a for a, b in known])
 
 
-def _zero_convolution(node: ir.Node) -> bool:
-    shape = node.outputs[0].shape
-    if len(node.inputs) > 2 or shape is None:
-        return False
-    kernel = g.constant(node.inputs[1])
-    if kernel is None or kernel.any():
-        return False
-    sizes = list(shape)[1:]
-    if not all(isinstance(size, int) for size in sizes) or node.outputs[0].is_graph_output():
-        return False
-    graph, name = node.graph, f"{node.name}/zeros"
-    rest = g.add_constant(graph, np.array(sizes, np.int64), f"{name}/sizes")
-    zero = g.add_constant(graph, np.zeros((), kernel.dtype), f"{name}/zero")
-    batch = g.insert(
-        node, "Shape", [node.inputs[0]], {"end": 1}, dtype=ir.DataType.INT64, name=f"{name}/batch"
-    )
-    target = g.insert(
-        node, "Concat", [batch, rest], {"axis": 0}, dtype=ir.DataType.INT64, name=f"{name}/shape"
-    )
-    g.replace(node, g.insert(node, "Expand", [zero, target], like=node.outputs[0], name=name))
-    return True
-
-
 _RULES = {
-    "Conv": _zero_convolution,
     "Resize": _resize,
     "Mul": _neutral,
     "Div": _neutral,

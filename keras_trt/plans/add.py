@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from keras_trt._lock import locked
@@ -23,6 +24,8 @@ _LOCK = ".lock"
 def can_add(bundle: Bundle) -> str | None:
     """Why a plan cannot be put into the bundle; None where it can."""
     plans = bundle.path / PLANS_FOLDER
+    if os.path.lexists(plans) and not plans.is_dir():
+        return f"`{plans}` is not a folder"
     if plans.exists() and not plans.resolve().is_relative_to(bundle.path.resolve()):
         return f"`{plans}` is a link to a folder outside of the bundle"
     folders = [bundle.path, *([plans] if plans.exists() else [])]
@@ -74,7 +77,7 @@ def add_plan(bundle: Bundle, plan: Plan) -> tuple[PlanStamp, list[str]]:
             bundle.plan_path(stamp).unlink()
         raise
     for old in gone:
-        if old.file != stamp.file:
+        if old.file != stamp.file and fnmatchcase(old.file, f"{PLANS_FOLDER}/*.plan"):  # a manifest may lie
             with suppress(OSError):
                 bundle.plan_path(old).unlink()
     return stamp, [f"`{old.file}` was damaged and is out of the bundle." for old in damaged]

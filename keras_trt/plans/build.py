@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_trt import _deps
-from keras_trt._arguments import check_one_of, check_verbose
+from keras_trt._arguments import check_one_of, check_path, check_verbose
 from keras_trt._disk import full_disk
 from keras_trt._say import say
 from keras_trt.bundle.manifest import PlanStamp
@@ -24,10 +24,11 @@ from keras_trt.engine import (
     plan_cache_folder,
     plan_for,
 )
+from keras_trt.engine.cache_folder import folder_named
 from keras_trt.engine.targets import targets_of
-from keras_trt.errors import BundleError, EngineError
+from keras_trt.errors import BundleError, EngineError, InputError
 from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan
-from keras_trt.plans.cache import PlanCache, cache_folder
+from keras_trt.plans.cache import PlanCache
 from keras_trt.plans.key import same_build
 from keras_trt.plans.report import BuildReport, BuiltPlan, built_plan
 
@@ -70,21 +71,26 @@ def build(
     check_one_of(engine, ("auto", *_trt.KINDS), "engine")
     check_config(config)
     check_verbose(verbose)
-    target = None if into is None else PlanCache(cache_folder(into, "into"))
-    found = read_bundle(bundle, plans=False)
+    target = None if into is None else PlanCache(folder_named(check_path(into, "into"), "into"))
+    opened = read_bundle(check_path(bundle, "bundle"), plans=False)
+    if target is not None and target.folder.resolve().is_relative_to(opened.path.resolve()):
+        raise InputError(
+            "`into` must be a folder outside of the bundle; without `into` the plan goes into the bundle. "
+            f"Received: {str(into)!r}"
+        )
     kinds = _kinds(engine)
     not_built = {
         kind: why for kind in _trt.KINDS if kind not in kinds and (why := _unbuildable(kind, engine))
     }
     for last, kind in enumerate(kinds, 1):
         try:
-            plan, notes = _kept(_Request(found, kind, config, int(bool(verbose))), target)
+            plan, notes = _made_available(_Request(opened, kind, config, int(bool(verbose))), target)
         except EngineError as e:
             if last == len(kinds):
                 raise
             not_built[kind] = str(e)
             continue
-        report = BuildReport(found.path, found.manifest.name, (plan,), not_built, tuple(notes))
+        report = BuildReport(opened.path, opened.manifest.name, (plan,), not_built, tuple(notes))
         say(report, verbose)
         return report
     raise AssertionError("there is always a kind")
@@ -128,13 +134,16 @@ def _unbuildable(kind: str, engine: str) -> str | None:
     return "it builds for this machine's GPU, and there is none" if kind == "tensorrt" else None
 
 
-def _kept(request: _Request, target: PlanCache | None) -> tuple[BuiltPlan, list[str]]:
+def _made_available(request: _Request, target: PlanCache | None) -> tuple[BuiltPlan, list[str]]:
     """The plan, reused or built, and notes."""
     if target is not None:
         return _in_cache(request, target, [])
     why = can_add(request.bundle)
     if why is None:
-        return _in_bundle(request)
+        try:
+            return _in_bundle(request)
+        except OSError as e:
+            why = f"the bundle's lock cannot be had ({e})"
     return _in_cache(request, PlanCache(plan_cache_folder()), [f"The plan is kept in the plan cache: {why}."])
 
 

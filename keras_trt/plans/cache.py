@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from keras_trt._say import LOGGER
 from keras_trt._swap import replaced_file
 from keras_trt.bundle.manifest import Manifest, PlanStamp, plan_stamp
 from keras_trt.engine import Plan, plan_cache_folder
+from keras_trt.engine.cache_folder import folder_named
 from keras_trt.errors import BundleError, InputError
 from keras_trt.plans.key import graph_key, plan_key
 
@@ -43,13 +44,13 @@ class PlanCache:
 
     def entries(self, manifest: Manifest) -> list[PlanStamp]:
         """The stamps of a bundle's plans, the one built last first; damaged ones are logged and left out."""
-        found = []
+        dated = []
         for path in self.folder_of(manifest).glob("*.json"):
             try:
-                found.append((path.stat().st_mtime_ns, _read_stamp(path, manifest)))
+                dated.append((path.stat().st_mtime_ns, _read_stamp(path, manifest)))
             except (BundleError, OSError, ValueError, RecursionError) as e:
                 _damaged(path, e)
-        return [stamp for _, stamp in sorted(found, key=lambda pair: pair[0], reverse=True)]
+        return [stamp for _, stamp in sorted(dated, key=lambda pair: pair[0], reverse=True)]
 
     def path_of(self, manifest: Manifest, stamp: PlanStamp) -> Path:
         """The file of a plan."""
@@ -99,15 +100,18 @@ class PlanCache:
         folder = self.folder_of(manifest)
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            yield
-            return
-        with locked(folder / f"{kind}.lock", waiting=lambda: _waiting(manifest, folder)):
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(folder / f"{kind}.lock", lambda: _waiting(manifest, folder)))
+            except OSError as e:
+                LOGGER.debug("The plan cache `%s` has no lock: %s", folder, e)
             yield
 
 
 def cache_of(cache: Any) -> PlanCache | None:
     """The cache that an argument names: None is the user's own, False none, or the path of a folder.
+
+    A user without a home, as in some containers, has none unless `KERAS_TRT_CACHE` names it.
 
     Raises:
         InputError: It is something else, or names a file.
@@ -115,18 +119,14 @@ def cache_of(cache: Any) -> PlanCache | None:
     if cache is False:
         return None
     if cache is None:
-        return PlanCache(plan_cache_folder())
+        try:
+            return PlanCache(plan_cache_folder())
+        except InputError as e:
+            LOGGER.info("Plans that are built are not kept: %s", e)
+            return None
     if isinstance(cache, bool):
         raise InputError(f"`cache` must be None, False or the path of a folder. Received: {cache!r}")
-    return PlanCache(cache_folder(cache, "cache"))
-
-
-def cache_folder(value: Any, name: str) -> Path:
-    """The path of a folder that is there or can be made."""
-    folder = check_path(value, name).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"`{name}` must be the path of a folder. Received: '{folder}', which is a file")
-    return folder
+    return PlanCache(folder_named(check_path(cache, "cache"), "cache"))
 
 
 def _read_stamp(path: Path, manifest: Manifest) -> PlanStamp:

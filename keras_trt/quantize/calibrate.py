@@ -14,10 +14,12 @@ from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import M, Model, Tensor
-from keras_trt.data.batches import FirstBatches, batches, check_data, length
+from keras_trt.data.batches import batches, check_data, length
+from keras_trt.data.rows import FirstBatches
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Histogram, calibrator
 from keras_trt.quantize.correction import correct, corrected
+from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.quantizer import observing
@@ -70,7 +72,7 @@ def calibrate(
     check_verbose(verbose)
     check_data(data, batch_size, steps)
     first = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
-    correct(flavor, model, first)
+    correct(flavor, model, first, verbose=verbose)
     return model
 
 
@@ -119,17 +121,15 @@ def calibrate_keeping(
 
 def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any:
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
-    tf = flavor.tf
 
     def observe(quantizer: Any, tensor: Tensor) -> None:
         give(numbers[id(quantizer)], tensor)
 
-    @tf.function(reduce_retracing=True)
     def run(batch: object) -> None:
         with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
             model(batch, training=False)
 
-    return run
+    return as_graphs(flavor, run)
 
 
 def _check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]) -> None:

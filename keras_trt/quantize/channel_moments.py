@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-FEWEST_ROWS = 16
-"""Fewer say too little of the mean: corrections from 2 to 8 rows cost small trained networks up to 1 dB."""
-
 
 @dataclass(frozen=True)
 class Moments:
@@ -90,28 +87,33 @@ class ChannelFit:
 
     shape: tuple[int, ...]
     axis: int = -1
-    _rows: int = field(default=0, repr=False)
+    _rows: int = field(default=1, repr=False)
+    _first: int = field(default=0, repr=False)
     _halves: list[Moments] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._halves = [Moments.none(math.prod(self.shape)) for _ in range(2)]
 
+    def begin(self, rows: int, seen: int) -> None:
+        """Tells how many rows of data the next calls of the layer come from, and how many there were."""
+        self._rows, self._first = rows, seen
+
     def add(self, values: np.ndarray) -> None:
-        """Counts in the exact and the rounded outputs of a batch, stacked; rows go to two halves in turn."""
-        lost = values[0] - values[1]
-        halves = [
-            Moments.of(self._by_channel(values[1, half::2]), self._by_channel(lost[half::2]))
-            for half in range(2)
-            if values[1, half::2].size
-        ]
-        with self._lock:
-            self._rows += values.shape[1]
-            halves = halves if self._halves[0].count <= self._halves[1].count else halves[::-1]
-            for half, moments in enumerate(halves):
-                self._halves[half] += moments
-            if len(halves) == 1:  # of one row: the next one to the other half
-                self._halves.reverse()
+        """Counts in the exact and the rounded outputs of a call, stacked.
+
+        The rows of the data go to two halves in turn, and with each all that the model has made of it: steps
+        and windows that lie along the first axis belong to one row, as reshaping leaves them.
+        """
+        rounded, lost = values[1], values[0] - values[1]
+        steps, rest = divmod(len(rounded), self._rows)
+        row = np.arange(len(rounded)) // (1 if rest or not steps else steps)
+        for half in range(2):
+            own = (row + self._first) % 2 == half
+            if rounded[own].size:
+                moments = Moments.of(self._by_channel(rounded[own]), self._by_channel(lost[own]))
+                with self._lock:
+                    self._halves[half] += moments
 
     def _by_channel(self, values: np.ndarray) -> np.ndarray:
         """As (pairs, channels); axes that the shift is the same along are among the pairs."""
@@ -124,7 +126,7 @@ class ChannelFit:
     def value(
         self, gains: bool, shifts: bool, bias: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Gains and shifts of this shape; 1 and 0 where none is finite, and for fewer than `FEWEST_ROWS`.
+        """Gains and shifts of this shape; 1 and 0 where none is finite.
 
         A channel has a gain where one fitted on half of the rows makes the other half's error less than no
         gain, both ways round.
@@ -145,7 +147,7 @@ class ChannelFit:
             without = both.fit(False, shifts)
             better = _unseen(halves, gains, shifts) < _unseen(halves, False, shifts)
             gain, shift = (np.where(better, a, b) for a, b in zip((gain, shift), without, strict=True))
-        finite = np.isfinite(gain) & np.isfinite(shift) & (self._rows >= FEWEST_ROWS)
+        finite = np.isfinite(gain) & np.isfinite(shift)
         return (
             np.where(finite, gain, 1.0).reshape(self.shape),
             np.where(finite, shift, 0.0).reshape(self.shape),

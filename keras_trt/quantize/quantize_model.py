@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -32,9 +33,9 @@ from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.correction import NAMES, correct, corrected, places
-from keras_trt.quantize.costs.expectation import check_sqnr, expect
+from keras_trt.quantize.costs.expectation import Expectation, check_sqnr, expect
 from keras_trt.quantize.in_place import quantizing
-from keras_trt.quantize.inventory import activation_quantizers, quantizers_of
+from keras_trt.quantize.inventory import activation_quantizers, quantizers_of, twins
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
 from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
@@ -56,6 +57,11 @@ LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
 OWN_ATTENTION_REASON = "its class computes attention in its own way: its layers are quantised one by one"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
+NOTHING_LEFT = (
+    "No layer of {name!r} computes in int8: each costs the outputs too much (`min_sqnr={floor:g}`), "
+    "and `report(model)` says why. Normalise inputs and branches whose channels differ much in size, "
+    "or quantise all with `min_sqnr=None` and train the result with `fit`."
+)
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
 
@@ -107,6 +113,9 @@ def quantize_model(
         ModelError: The model is not built, or no layer of it can be quantised.
         InputError: A choice, a range or the data does not fit the model.
 
+    Warns:
+        UserWarning: Every layer is left in float, for each costs too much.
+
     Example:
         >>> quantized = quantize_model(model, calibration_data=x_train[:256])
         >>> quantized.compile("adam", "sparse_categorical_crossentropy")
@@ -138,14 +147,11 @@ def quantize_model(
             if rounds and (verbose or floor is not None):
                 expected = expect(flavor, new, batches[0], floor, shown=3 if verbose else 0)
                 if expected.spared:
-                    spare(flavor, new, expected.spared, scheme, skip)
-                    # Behind a layer that rounds no more the tensors have other ranges.
-                    measure(
-                        calibration_data if is_arrays(calibration_data) else ((x,) for x in batches),
-                        verbose=0,
+                    again = calibration_data if is_arrays(calibration_data) else [(x,) for x in batches]
+                    leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
+                    expected = _left_costly(
+                        flavor, new, batches[0], expected, leave, partial(measure, again, verbose=0)
                     )
-                if expected.spared and verbose:
-                    expected = replace(expect(flavor, new, batches[0], None), spared=expected.spared)
                 say(expected, verbose)
     return new
 
@@ -284,8 +290,35 @@ def set_from_data(
     """
     batches = calibrate_keeping(model, data, method, verbose=verbose, name="calibration_data")
     set_ranges(flavor, model, ranges)
-    correct(flavor, model, batches, recover)
+    correct(flavor, model, batches, recover, verbose=verbose)
     return batches
+
+
+def _left_costly(
+    flavor: Flavor,
+    model: Model,
+    batch: object,
+    expected: Expectation,
+    leave: Callable[[Mapping[str, str]], None],
+    measure: Callable[[], Any],
+) -> Expectation:
+    """Leaves in float what is expected to cost too much; what the model then keeps.
+
+    Behind a layer that rounds no more the tensors have other ranges: the last one is judged by those.
+    """
+    spared = dict(expected.spared)
+    if len(spared) == sum(layer.quantization.own for _, layer in twins(flavor, model)) > 1:
+        spared.popitem()
+    leave(spared)
+    after = Expectation(expected.rows)
+    if any(activation_quantizers(flavor, model)):
+        measure()
+        after = expect(flavor, model, batch, expected.floor if spared != expected.spared else None)
+        if after.spared:
+            leave(after.spared)
+    if not any(activation_quantizers(flavor, model)):
+        warnings.warn(NOTHING_LEFT.format(name=model.name, floor=expected.floor), stacklevel=3)
+    return replace(after, spared=spared | after.spared, floor=expected.floor)
 
 
 def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: object, skip: Choices) -> None:
@@ -314,18 +347,18 @@ def set_ranges(flavor: Flavor, model: Model, ranges: Mapping[str, float]) -> Non
     if not isinstance(ranges, Mapping):
         raise InputError(f"`ranges` maps layers to their largest magnitudes. Received: ranges={ranges!r}")
     layers = {path: layer for path, layer in flavor.walk(model) if is_twin(layer)}
-    twins = {path: quantizers for path, layer in layers.items() if (quantizers := quantizers_of(layer))}
+    rounding = {path: quantizers for path, layer in layers.items() if (quantizers := quantizers_of(layer))}
     for name, amax in ranges.items():
         if not (isinstance(amax, (int, float, np.number)) and 0 < amax < math.inf):
             raise InputError(f"A range is a largest magnitude > 0. Received: ranges={{{name!r}: {amax!r}}}.")
-        named = [path for path in twins if path == name] or [p for p in twins if layers[p].name == name]
+        named = [path for path in rounding if path == name] or [p for p in rounding if layers[p].name == name]
         if not named:
-            close = difflib.get_close_matches(str(name), twins, n=5, cutoff=0.5)
+            close = difflib.get_close_matches(str(name), rounding, n=5, cutoff=0.5)
             raise InputError(
                 f"`ranges` names a layer without quantised activations. Received: {name!r}. "
-                f"Quantised layers: {', '.join(close or list(twins)[:20]) or 'none'}."
+                f"Quantised layers: {', '.join(close or list(rounding)[:20]) or 'none'}."
             )
-        for quantizer in itertools.chain.from_iterable(twins[path] for path in named):
+        for quantizer in itertools.chain.from_iterable(rounding[path] for path in named):
             quantizer.set_range(amax)
             quantizer.observe.assign(0.0)
 

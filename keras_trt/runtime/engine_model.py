@@ -23,12 +23,13 @@ from keras_trt._say import say
 from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.manifest import Manifest
+from keras_trt.bundle.probe import made_up
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
 from keras_trt.engine import gpus
 from keras_trt.errors import BundleError, InputError
 from keras_trt.plans import cache_of
-from keras_trt.runtime.feeds import Feeds, batch_of, name_arrays
+from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
 from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
 from keras_trt.runtime.predict import (
     PredictCallbacks,
@@ -40,7 +41,8 @@ from keras_trt.runtime.predict import (
     run_on_device,
     run_rows,
 )
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS
+from keras_trt.runtime.profile import EngineProfile, by_layer
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
 from keras_trt.runtime.select import GPU_RUNNERS, select_runner
@@ -63,12 +65,14 @@ def load(
         path: The folder that `export` wrote.
         runner: `"auto"`: a TensorRT plan on the GPU when one fits or can be built, else the ONNX file on the
             CPU with OpenVINO or ONNX Runtime. Or the name of one: `"tensorrt"`, `"tensorrt_rtx"`,
-            `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
+            `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`; or `"onnxruntime-cuda"` or
+            `"onnxruntime-tensorrt"`, ONNX Runtime with one of its providers for GPUs.
         device: The number of the GPU, as CUDA counts them.
         cache: Where a plan that is built here is kept for the next `load`: a folder, None for the one that
             `KERAS_TRT_CACHE` names or else the user's cache folder, or False for nowhere.
-        check: On a CPU, try the runner on the few rows that the bundle carries and take its fastest setting,
-            else the next runner, that computes them right. False takes the first one that loads.
+        check: Try the runner on the few rows that the bundle carries, and take its fastest setting, else the
+            next runner, that computes them right; an engine on the GPU that is wrong is built again with
+            TensorRT's simplest kernels. False takes the first one that loads.
         verbose: 1 prints what was chosen and why; 0 is quiet.
         cuda_graph: On the GPU, replay input shapes that come again as CUDA graphs: less latency for small
             batches.
@@ -86,7 +90,7 @@ def load(
         >>> model.predict(x).shape  # doctest: +SKIP
         (360, 10)
     """
-    check_one_of(runner, ("auto", *GPU_RUNNERS, *CPU_RUNNERS), "runner")
+    check_one_of(runner, ("auto", *GPU_RUNNERS, *ONNX_RUNNERS), "runner")
     check_verbose(verbose)
     booleans = {"check": check, "cuda_graph": cuda_graph, "allow_host_code": allow_host_code}
     for name, value in booleans.items():
@@ -119,12 +123,12 @@ def reopen(path: str, onnx_sha256: str, asked: Mapping[str, Any]) -> EngineModel
         BundleError: No whole bundle is there, or it is another one by now.
     """
     model = load(path, verbose=0, **asked)
-    found = model.bundle.manifest.onnx_sha256
-    if found != onnx_sha256:
+    digest = model.bundle.manifest.onnx_sha256
+    if digest != onnx_sha256:
         model.close()
         raise BundleError(
             f"The bundle `{path}` is not the one that was loaded before. "
-            f"Received: a graph with SHA-256 {found}, expected: {onnx_sha256}. "
+            f"Received: a graph with SHA-256 {digest}, expected: {onnx_sha256}. "
             f"Put the old bundle back, or load the new one: keras_trt.load({path!r})"
         )
     return model
@@ -146,6 +150,7 @@ class EngineModel:
     """
 
     asked: Mapping[str, Any] | None = None
+    reopen = staticmethod(reopen)
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
         manifest = bundle.manifest
@@ -297,6 +302,42 @@ class EngineModel:
         if name is not None:
             check_text(name, "name")
         return engine_layer(self, flavor_named(keras or self.bundle.manifest.keras), name)
+
+    def profile(self, x: Any, calls: int = 20) -> EngineProfile:
+        """Measures how long each Keras layer takes.
+
+        The engine is made ready once more for this, with the runner's own profiler. Layers that the runner
+        computes as one stand in one row.
+
+        Args:
+            x: One batch, as for `predict_on_batch`, of a size that the engine takes.
+            calls: Of how many calls to take the median.
+
+        Returns:
+            A report, printable as a table; `layers` has the times in seconds.
+
+        Raises:
+            InputError: Wrong input.
+            RunnerError: The runner does not tell, as TensorRT's, or it failed.
+
+        Example:
+            >>> print(model.profile(x))  # doctest: +SKIP
+        """
+        check_count(calls, "calls")
+        feeds = cast(self._named(x), self.inputs)
+        return by_layer(self.name, self.runner.name, self.runner.executed(feeds, calls), measured=True)
+
+    def inspect(self) -> EngineProfile:
+        """Tells which types each Keras layer really computes in, and which quantisers are left unfused.
+
+        Returns:
+            A report, printable as a table, without times.
+
+        Raises:
+            RunnerError: The runner does not tell, as TensorRT's.
+        """
+        feeds = cast(made_up(self.bundle.manifest).inputs, self.inputs)
+        return by_layer(self.name, self.runner.name, self.runner.executed(feeds, 1), measured=False)
 
     def summary(self, print_fn: Any = None) -> None:
         """Prints what the bundle holds and what runs it."""

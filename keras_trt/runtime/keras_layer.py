@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_trt._names import unique
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 _FLAVORS = ("keras3", "legacy")
 
 
+Reopen = Callable[[str, str, Mapping[str, Any]], Any]
+
+
 class Engine(Protocol):
     """What a layer asks of the engine that it runs; an `EngineModel` has it."""
 
     bundle: Bundle
     runner: Runner
     asked: Mapping[str, Any] | None
+    reopen: Any
 
     @property
     def name(self) -> str:
@@ -60,7 +64,7 @@ def flavor_named(name: str) -> Flavor:
 
 def engine_layer(engine: Engine, flavor: Flavor, name: str | None = None) -> Any:
     """A Keras layer without weights that runs the engine; no gradient flows through it."""
-    return layer_class(flavor)(engine, name=name or engine.name.replace("/", "_"))
+    return layer_class(flavor, engine.reopen)(engine, name=name or engine.name.replace("/", "_"))
 
 
 def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
@@ -103,8 +107,13 @@ def compile_arguments(flavor: Flavor, *given: object, **named: Any) -> dict[str,
 
 
 @functools.cache
-def layer_class(flavor: Flavor) -> type:
-    """The class of layers that run an engine; known to Keras's files once it has been made."""
+def layer_class(flavor: Flavor, reopen: Reopen) -> type:
+    """The class of layers that run an engine; known to Keras's files once it has been made.
+
+    Args:
+        flavor: Of which Keras.
+        reopen: Makes a loaded layer's engine of its bundle's path, hash and arguments of `load`.
+    """
     tf = flavor.tf
 
     class EngineLayer(flavor.keras.layers.Layer):  # type: ignore[name-defined, misc]
@@ -147,8 +156,6 @@ def layer_class(flavor: Flavor) -> type:
 
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Any:
-            from keras_trt.runtime.engine_model import reopen
-
             return cls(reopen(config["path"], config["onnx_sha256"], config["asked"]), config["name"])
 
     flavor.keras.saving.register_keras_serializable(package="keras_trt")(EngineLayer)

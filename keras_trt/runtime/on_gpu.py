@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from packaging.version import Version
 
 from keras_trt import _deps
 from keras_trt._say import LOGGER
@@ -17,11 +15,13 @@ from keras_trt.engine import EngineConfig, _trt, available_builders, gpus, plan_
 from keras_trt.engine.config import config_of
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.plans import PlanCache, same_build
+from keras_trt.runtime.misfit import misfit
 from keras_trt.runtime.runners._cuda import Device
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
 
-_FIRST_AMPERE = 80
+SAFER: dict[str, Any] = {"optimization_level": 0, "tf32": False}
+"""How an engine is built where one built otherwise has been wrong: TensorRT's simplest kernels."""
 
 
 @dataclass
@@ -44,6 +44,7 @@ class GpuRunners:
     verbose: int = 1
     notes: list[str] = field(default_factory=list)
     tried: set[str | None] = field(default_factory=set)
+    wrong: bool = False
 
     def __iter__(self) -> Iterator[Runner]:
         manifest = self.bundle.manifest
@@ -55,6 +56,12 @@ class GpuRunners:
             for stamp in self.cache.entries(manifest):
                 yield from self._of(stamp, "the cached plan", self._cached)
         yield from self._built()
+
+    def reject(self, runner: Runner, problem: str) -> None:
+        """Notes that a runner computes wrongly, and what; those that are made afterwards are built safer."""
+        origin = runner.reason.rpartition("; ")[2]  # before it stands what was noted until then
+        self.notes.append(f"{runner.name} ({origin}) computes it wrongly: {problem}")
+        self.wrong = True
 
     def _of(self, stamp: PlanStamp, name: str, read: Any) -> Iterator[Runner]:
         """The runner of a plan, where it fits and is whole."""
@@ -102,18 +109,25 @@ class GpuRunners:
         if not builders:
             self.notes.append("no TensorRT builder is installed")
         here = gpus()[self.options.device].compute_capability
-        for kind in builders:
-            try:
-                data, stamp, how = self._build_once(kind, here)
-                made = self._runner(data, stamp, kind)
-            except KerasTRTError as e:
-                self.notes.append(f"building with {kind}: {e}")
-            else:
-                yield _explained(made, "; ".join([*self.notes, f"{how} for {here}"]))
+        for kind, config in ((k, config) for k in builders for config in _configs(self.bundle, k)):
+            targeted = config.with_targets([here])
+            if not self.wrong:
+                yield from self._built_with(kind, targeted, here)
+            if self.wrong:
+                yield from self._built_with(kind, replace(targeted, **SAFER), here)
 
-    def _build_once(self, kind: str, here: str) -> tuple[bytes, PlanStamp, str]:
+    def _built_with(self, kind: str, config: EngineConfig, here: str) -> Iterator[Runner]:
+        try:
+            data, stamp, how = self._build_once(kind, config, here)
+            made = self._runner(data, stamp, kind)
+        except KerasTRTError as e:
+            self.notes.append(f"building with {kind}: {e}")
+        else:
+            kernels = " with its simplest kernels" if self.wrong else ""
+            yield _explained(made, "; ".join([*self.notes, f"{how}{kernels} for {here}"]))
+
+    def _build_once(self, kind: str, config: EngineConfig, here: str) -> tuple[bytes, PlanStamp, str]:
         """A plan that another process has built meanwhile, or one that is built now and kept."""
-        config = _config(self.bundle, kind).with_targets([here])
         if self.cache is None:
             plan = self._plan(kind, config)
             return plan.data, plan.stamp, "built anew"
@@ -145,50 +159,14 @@ class GpuRunners:
         return Device(self.options.device) if self.options.device else nullcontext()
 
 
-def misfit(
-    stamp: PlanStamp,
-    *,
-    version: str,
-    os: str,
-    compute_capability: str,
-    onnx_sha256: str,
-    allow_host_code: bool,
-) -> str | None:
-    """Why a plan cannot run here; None when it fits.
-
-    Args:
-        stamp: The plan's.
-        version: Of the TensorRT that would run it.
-        os: Of this machine.
-        compute_capability: Of this machine's GPU, e.g. `"SM89"`.
-        onnx_sha256: Of the bundle's ONNX file.
-        allow_host_code: Whether plans that carry code may run.
-    """
-    if stamp.onnx_sha256 != onnx_sha256:
-        return "it was built from another ONNX file"
-    if stamp.os != os:
-        return f"it was built for {stamp.os}, this is {os}"
-    if not _runs_on(stamp, compute_capability):
-        return f"it was built for {'/'.join(stamp.compute_capabilities)}, this GPU is {compute_capability}"
-    if stamp.version_compatible and not allow_host_code:
-        return "it carries code (version compatible), which runs only with allow_host_code=True"
-    later = stamp.version_compatible and Version(version) > Version(stamp.version)
-    if stamp.version != version and not later:
-        return f"it was built by version {stamp.version}, installed is {version}"
-    return None
-
-
-def _runs_on(stamp: PlanStamp, compute_capability: str) -> bool:
-    if compute_capability in stamp.compute_capabilities:
-        return True
-    everywhere = stamp.config.get("hardware_compatibility") == "ampere_plus"
-    return everywhere and int(compute_capability.removeprefix("SM")) >= _FIRST_AMPERE
-
-
-def _config(bundle: Bundle, kind: str) -> EngineConfig:
-    """The options of the bundle's own plan of this kind: what is built for another GPU should be alike."""
-    stamp = next((stamp for stamp in bundle.manifest.plans if stamp.kind == kind), None)
-    return EngineConfig() if stamp is None else config_of(stamp.config)
+def _configs(bundle: Bundle, kind: str) -> Iterator[EngineConfig]:
+    """Options to build with: those of the bundle's own plan of this kind; none where these do not do here."""
+    for stamp in bundle.manifest.plans:
+        if stamp.kind == kind and stamp.config:
+            with suppress(InputError):  # an option of a later version
+                yield config_of(stamp.config)
+            break
+    yield EngineConfig()
 
 
 def _can_load(module: str, stamp: PlanStamp) -> bool:

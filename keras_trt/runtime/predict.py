@@ -48,26 +48,26 @@ def run_batches(
     runner: Runner, batches: Iterable[Feeds], inputs: Specs, outputs: Specs
 ) -> Generator[Feeds, None, None]:
     """The results of `run_rows` for batch after batch, in order; the runner may take a few batches ahead."""
-    waiting: deque[list[int]] = deque()  # the rows of every part of the batches under way
+    waiting: deque[list[int]] = deque()  # the rows of every piece of the batches under way
 
-    def parts() -> Iterator[Feeds]:
+    def pieces() -> Iterator[Feeds]:
         for feeds in batches:
             sizes = _split(runner, batch_of(feeds, inputs), outputs)
             waiting.append(sizes)
             start = 0
             for size in sizes:
-                part = cast(cut(feeds, inputs, slice(start, start + size)), inputs)
-                yield _pad(part, inputs, runner.batch_for(size)) if runner.batch_for(size) > size else part
+                piece = cast(cut(feeds, inputs, slice(start, start + size)), inputs)
+                yield _pad(piece, inputs, runner.batch_for(size)) if runner.batch_for(size) > size else piece
                 start += size
 
     done: list[Feeds] = []
-    with closing(runner.run_many(parts())) as results:
+    with closing(runner.run_many(pieces())) as results:
         for result in results:
             sizes = waiting[0]
             done.append(cut(result, outputs, slice(0, sizes[len(done)])))
             if len(done) == len(sizes):
                 waiting.popleft()
-                joined = {s.name: join([part[s.name] for part in done], s) for s in outputs}
+                joined = {s.name: join([piece[s.name] for piece in done], s) for s in outputs}
                 done = []
                 # A graph may be wider than what Keras returns, and so may a runner than the graph.
                 yield {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
@@ -91,7 +91,7 @@ def run_on_device(runner: Runner, feeds: Feeds, inputs: Specs, outputs: Specs) -
 
 
 def _split(runner: Runner, rows: int, outputs: Specs) -> list[int]:
-    """How many rows go into each part."""
+    """How many rows go into each piece."""
     if not rows:
         raise InputError("`x` holds no row to predict. Received: a batch of 0 rows.")
     low, high = runner.batch_range

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from keras_trt import _deps
+from keras_trt.bundle.probe import Probe
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
 from keras_trt.plans import PlanCache
 from keras_trt.runtime.on_gpu import GpuRunners
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS, settings
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS, installed, settings
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions
-from keras_trt.runtime.trial import fault, probe_of
+from keras_trt.runtime.trial import TF32_ERROR, fault, probe_of
 
 GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 
@@ -30,8 +31,9 @@ def select_runner(
     Args:
         bundle: What to run.
         runner: `"auto"`: a plan on the GPU when one fits or can be built, else OpenVINO, else ONNX Runtime.
-            Or one of `"tensorrt"`, `"tensorrt_rtx"`, `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`.
-        check: Try a runner on the CPU on the bundle's probe, and take its fastest setting that is right.
+            Or one of `"tensorrt"`, `"tensorrt_rtx"`, `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`,
+            `"onnxruntime-cuda"`, `"onnxruntime-tensorrt"`.
+        check: Try a runner on the bundle's probe, and take the first way of running it that is right.
         verbose: 1 shows the progress of a rebuild.
         options: How an engine is run on the GPU, and on which.
         cache: Where plans that are built here are kept; None keeps none.
@@ -40,14 +42,14 @@ def select_runner(
         InputError: An unknown runner or GPU.
         MissingDependencyError: The runner asked for is not installed, or none is.
         EngineError: The runner asked for cannot run the bundle here; says why for each plan.
-        RunnerError: No runner on the CPU can run the bundle, or none computes it right.
+        RunnerError: No runner can run the bundle, or none computes it right.
     """
-    known = ("auto", *GPU_RUNNERS, *CPU_RUNNERS)
+    known = ("auto", *GPU_RUNNERS, *ONNX_RUNNERS)
     if runner not in known:
         raise InputError(f"`runner` must be one of {list(known)}. Received: {runner!r}")
-    if runner in CPU_RUNNERS:
-        if not _deps.available(runner):
-            CPU_RUNNERS[runner](bundle)  # says how to install it
+    if runner in ONNX_RUNNERS:
+        if not installed(runner):
+            ONNX_RUNNERS[runner](bundle)  # says how to install it
         return _on_cpu(bundle, (runner,), ["asked for"], check)
     if runner != "auto":
         _trt.load(runner, why=f"runner={runner!r}")
@@ -56,12 +58,24 @@ def select_runner(
     if gpus():
         _check_device(options.device)
         runners = GpuRunners(bundle, modules, options, cache, verbose)
-        for made in runners:
+        made = _first_right(runners, probe_of(bundle) if check else None)
+        if made is not None:
             return made
         notes = runners.notes
     if runner != "auto":
         raise EngineError(f"runner={runner!r} cannot run `{bundle.path}`: {'; '.join(notes)}")
     return _on_cpu(bundle, tuple(CPU_RUNNERS), notes, check)
+
+
+def _first_right(runners: GpuRunners, probe: Probe | None) -> Runner | None:
+    """The first runner on the GPU that is right on the probe."""
+    for made in runners:
+        problem = None if probe is None else fault(made, probe, least=TF32_ERROR)
+        if problem is None:
+            return made
+        made.close()
+        runners.reject(made, problem)
+    return None
 
 
 def _check_device(device: int) -> None:

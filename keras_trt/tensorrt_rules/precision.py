@@ -10,6 +10,7 @@ from keras_trt.errors import InputError
 
 _FLOATS = {"fp32": "float32", "float32": "float32", "fp16": "fp16", "float16": "fp16", "bf16": "bf16"}
 _FLOATS["bfloat16"] = "bf16"
+_SCHEMES = ("fp8", "int8-weights", "int4-weights")
 KNOWN = (None, "float32", "fp16", "bf16", "int8", "int8+fp16", "int8+bf16")
 
 
@@ -35,11 +36,27 @@ def resolve(precision: Any, *, quantized: bool) -> str:
     floats = [name for name in names if name != "int8"]
     if len(names) > 2 or len(floats) > 1 or any(name not in _FLOATS for name in floats):
         known = ", ".join(map(repr, KNOWN))
-        raise InputError(f"`precision` must be one of {known}. Received: precision={precision!r}")
+        raise InputError(
+            f"`precision` must be one of {known}. Received: precision={precision!r}."
+            f"{_way_to(names, quantized)}"
+        )
     rest = _FLOATS[floats[0]] if floats else "float32"
     if not (quantized or wants_int8):
         return rest
     return "int8" if rest == "float32" else f"int8+{rest}"
+
+
+def _way_to(names: Iterable[str], quantized: bool) -> str:
+    """How a format is had that the model carries or not, and that `precision` does not choose."""
+    scheme = next((name for name in names if name in _SCHEMES), None)
+    if scheme is None:
+        return ""
+    if quantized:
+        return " A quantised model keeps its formats: `precision` is for its float part, or left out."
+    return (
+        f" {scheme!r} is a format of `quantize_model`: "
+        f"`export(keras_trt.quantize_model(model, {scheme!r}, calibration_data=x), path)`."
+    )
 
 
 def carried(asked: str, schemes: Iterable[str]) -> str:

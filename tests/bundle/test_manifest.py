@@ -103,6 +103,8 @@ def test_a_wrong_field_is_named(manifest, change, named, rule):
         ({"bytes": -1}, "whole number >= 0"),
         ({"file": "a/../../b"}, "inside the bundle"),
         ({"version_compatible": "yes"}, "[True, False]"),
+        ({"config": ["tf32"]}, "a JSON object"),
+        ({"config": None}, "a JSON object"),
     ],
 )
 def test_a_wrong_stamp_is_named(manifest, change, rule):
@@ -111,6 +113,14 @@ def test_a_wrong_stamp_is_named(manifest, change, rule):
     with pytest.raises(BundleError, match="plan") as e:
         Manifest.from_json(json.dumps(data))
     assert rule in str(e.value)
+
+
+def test_a_stamp_holds_options_and_passes_over_fields_of_later_versions(manifest):
+    data = json.loads(manifest.to_json())
+    assert data["plans"][0].pop("config") == {}
+    assert Manifest.from_json(json.dumps(data)) == manifest, "as in bundles from before there were options"
+    data["plans"][0] |= {"config": {"tf32": False, "of_later": [1]}, "of_later": 1}
+    assert Manifest.from_json(json.dumps(data)).plans[0].config == {"tf32": False, "of_later": [1]}
 
 
 def test_a_newer_format_says_upgrade(manifest):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 SCRIPT = """
 import importlib, sys
 import numpy as np
@@ -31,27 +29,28 @@ def net():
         k.layers.GlobalAveragePooling2D(name="g"), k.layers.Dense(4, activation="softmax", name="d"),
     ])
 
-with strategy.scope():
-    model = net() if sys.argv[2] == "callback" else quantize_model(net())
-    model.compile("sgd", "sparse_categorical_crossentropy")
-callbacks = [Quantize()] if sys.argv[2] == "callback" else []
-history = model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
-assert np.isfinite(history.history["loss"]).all()
-ranges = {t.layer: t.amax for t in inventory(model) if t.kind == "activation"}
-assert set(ranges) == {"c", "g", "d"}, ranges
-for _, q in activation_quantizers(flavor_of(model), model):
-    raw = flavor_of(model).raw(q.amax)
-    copies = [float(v.numpy()) for v in raw.values]
-    assert len(copies) == 2, copies
-    assert copies[0] == copies[1] > 0, (q.name, copies)
-assert 1.5 < ranges["c"] <= 3.0, ranges
-print("ok", ranges)
+for how in ("callback", "quantize_model"):
+    with strategy.scope():
+        model = net() if how == "callback" else quantize_model(net())
+        model.compile("sgd", "sparse_categorical_crossentropy")
+    callbacks = [Quantize()] if how == "callback" else []
+    history = model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
+    assert np.isfinite(history.history["loss"]).all()
+    ranges = {t.layer: t.amax for t in inventory(model) if t.kind == "activation"}
+    assert set(ranges) == {"c", "g", "d"}, ranges
+    for _, q in activation_quantizers(flavor_of(model), model):
+        raw = flavor_of(model).raw(q.amax)
+        copies = [float(v.numpy()) for v in raw.values]
+        assert len(copies) == 2, copies
+        assert copies[0] == copies[1] > 0, (q.name, copies)
+    assert 1.5 < ranges["c"] <= 3.0, ranges
+    print("ok", how, ranges)
 """
 
 
-@pytest.mark.parametrize("how", ["callback", "quantize_model"])
-def test_ranges_agree_across_replicas(k, how):
-    command = [sys.executable, "-c", SCRIPT, k.__name__, how]
+def test_ranges_agree_across_replicas(k):
+    """One process a Keras: starting it and tracing are most of the time."""
+    command = [sys.executable, "-c", SCRIPT, k.__name__]
     run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
-    assert run.stdout.startswith("ok")
+    assert [line.split(" {")[0] for line in run.stdout.splitlines()] == ["ok callback", "ok quantize_model"]

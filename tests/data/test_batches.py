@@ -1,12 +1,12 @@
-"""Data in the structures that Keras's `fit` and `predict` take; what is kept of data that is read once."""
+"""Data in the structures that Keras's `fit` and `predict` take."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from keras_trt._keras.flavor_of import flavor_of, keras3
-from keras_trt.data.batches import FirstBatches, batches
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt.data.batches import batches
 from keras_trt.errors import InputError
 
 
@@ -42,28 +42,20 @@ def test_a_missing_input_is_named_with_both_ways_to_name_it(k):
         list(batches(flavor_of(net), net, {"left": one}))
 
 
-def kept(sizes, **limits):
-    first, flavor = FirstBatches(**limits), keras3()
-    more = [
-        first.add(flavor, {"x": flavor.tf.zeros((size, 4)), "y": flavor.tf.zeros((size,))}) for size in sizes
-    ]
-    return [len(batch["x"]) for batch in first.batches], more
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_list_of_arrays_is_what_a_model_without_a_graph_was_called_on(k, count, rng):
+    class Sum(k.Model):
+        def call(self, inputs):
+            return sum(inputs) if isinstance(inputs, (list, tuple)) else inputs
 
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([100, 100, 56, 1], [100, 100, 56]),
-        ([100, 100, 57, 1], [100, 100]),
-        ([300, 1], [300]),
-        ([0, 5], [0, 5]),
-    ],
-)
-def test_no_more_rows_are_kept_than_wanted_but_for_the_first_batch(sizes, expected):
-    assert kept(sizes)[0] == expected
-
-
-def test_no_more_memory_is_kept_than_wanted_but_for_the_first_batch():
-    row = 5 * np.dtype("float32").itemsize
-    assert kept([2, 2, 2, 2], size=6 * row) == ([2, 2, 2], [True, True, False, False])
-    assert kept([2, 1], size=row) == ([2], [False, False])
+    x = [rng.normal(size=(5, 3)).astype("float32") for _ in range(count)]
+    net, alone = Sum(), Sum()
+    net(x)
+    alone(x[0])
+    flavor = flavor_of(net)
+    for data in (x, iter([(x, x[0])])):
+        (found,) = batches(flavor, net, data)
+        for a, b in zip(found, x, strict=True):
+            np.testing.assert_array_equal(a, b)
+    (found,) = batches(flavor, alone, iter([tuple(x)]))  # with targets, and perhaps weights
+    np.testing.assert_array_equal(found, x[0])

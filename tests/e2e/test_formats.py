@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from keras_trt.errors import ExportError, RunnerError
+from keras_trt.errors import ExportError
 from keras_trt.exporting import export
 from keras_trt.onnx_passes.quantized.grid import Format, to_grid
 from keras_trt.quantize import quantize_model
@@ -133,11 +133,12 @@ def test_weights_on_a_grid_are_read_back_exactly(name, block):
         to_grid(weight, 0 if block else 1, "layer", Format(name, block))
 
 
-def test_int8_with_bfloat16_is_refused_where_it_would_be_computed_wrongly(tmp_path):
+def test_int8_with_bfloat16_is_computed_rightly_on_a_cpu(tmp_path):
     import keras
 
     x, _ = images()
     model = quantize_model(residual_net(keras), calibration_data=x, verbose=0)
     report = export(model, tmp_path / "b", precision="int8+bf16", **SM89)
-    with pytest.raises(RunnerError, match=r"bfloat16 around it wrongly.*int8\+fp16"):
-        load(report.path, runner="openvino", verbose=0)
+    found = load(report.path, runner="openvino", verbose=0).predict(x, verbose=0)
+    expected = model.predict(x, verbose=0)
+    assert np.linalg.norm(found - expected) <= 0.1 * np.linalg.norm(expected)

@@ -1,11 +1,13 @@
 """What reaches the builder, against stand-ins: one takes everything, one is an old TensorRT, one ignores."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from keras_trt.engine import EngineConfig
-from keras_trt.engine.apply import CHOICES, FLAGS, apply_config
+from keras_trt.engine.apply import ATTRIBUTES, CHOICES, FLAGS, apply_config
 from keras_trt.errors import EngineError
 from tests.engine.test_config import ALL
 
@@ -109,6 +111,14 @@ def test_a_value_that_tensorrt_drops_without_an_error_is_one():
 def test_a_dla_core_that_is_not_there_is_an_error():
     with pytest.raises(EngineError, match="this machine has 2 DLA cores"):
         apply_config(new_tensorrt(), BUILDER, Config(), EngineConfig(dla_core=2))
+
+
+def test_the_documents_table_has_every_option_and_its_name_in_tensorrt():
+    text = (Path(__file__).parents[2] / "docs" / "building.md").read_text()
+    table = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE))
+    assert list(table) == list(EngineConfig.__dataclass_fields__)
+    names = FLAGS | ATTRIBUTES | {option: attribute for option, (attribute, _) in CHOICES.items()}
+    assert all(f"`{name}`" in table[option] for option, name in names.items())
 
 
 def test_every_option_is_applied_or_taken_elsewhere():

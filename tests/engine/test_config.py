@@ -52,6 +52,7 @@ ALL = {
         ({"aux_streams": -1}, "`aux_streams`"),
         ({"timing_cache": 1}, "`timing_cache` must be True, False, or the path of a folder"),
         ({"timing_cache": ""}, "`timing_cache`"),
+        ({"timing_cache": __file__}, "`timing_cache` must be the path of a folder.*which is a file"),
         ({"sparse_weights": "auto"}, "`sparse_weights` must be True or False"),
         ({"tf32": None}, "`tf32` must be True or False. Received: None"),
         ({"hardware_compatibility": True}, "`hardware_compatibility` must be one of"),

@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -234,3 +235,60 @@ def test_what_is_logged_during_one_build_stays_there():
 
 def test_asking_for_gpus_never_crashes():
     assert all(g.compute_capability.startswith("SM") for g in gpus())
+
+
+class Refitter:
+    """Stands in for TensorRT's, which needs a GPU; notes what is asked of it."""
+
+    takes = True
+
+    def __init__(self, engine, logger):
+        self.engine = engine
+
+    def refit_cuda_engine(self):
+        self.engine.done.append("refit")
+        return self.takes
+
+
+def refitting(takes):
+    class ParserRefitter:
+        def __init__(self, refitter, logger):
+            self.done = refitter.engine.done
+
+        def refit_from_file(self, path):
+            self.done.append(Path(path).name)
+            return takes
+
+    class Engine:
+        def __init__(self):
+            self.done = []
+
+        def create_serialization_config(self):
+            return SimpleNamespace(clear_flag=self.done.append)
+
+        def serialize_with_config(self, serialization):
+            return b"with weights"
+
+    trt = SimpleNamespace(
+        __name__="tensorrt",
+        __version__="11.4.0",
+        ILogger=type("ILogger", (), {}),
+        Refitter=Refitter,
+        OnnxParserRefitter=ParserRefitter,
+        SerializationFlag=SimpleNamespace(EXCLUDE_WEIGHTS="exclude"),
+    )
+    return type("Module", (), {**vars(trt), "__hash__": object.__hash__})(), Engine()
+
+
+def test_the_weights_of_the_onnx_file_are_put_into_a_plan():
+    trt, engine = refitting(takes=True)
+    assert _trt.refit(trt, engine, Path("folder/model.onnx")) == b"with weights"
+    assert engine.done == ["model.onnx", "refit", "exclude"]
+
+
+def test_weights_that_do_not_fit_are_an_error():
+    trt, engine = refitting(takes=False)
+    with pytest.raises(EngineError, match=r"tensorrt 11.4.0 cannot put the weights of `model.onnx` into"):
+        _trt.refit(trt, engine, Path("model.onnx"))
+    with pytest.raises(EngineError, match="it reads no ONNX"):
+        _trt.refit(SimpleNamespace(__name__="tensorrt_lean", __version__="11"), engine, Path("model.onnx"))

@@ -114,6 +114,43 @@ def test_a_float_model_computes_in_the_precision_asked_for(k, precision, tmp_pat
     assert report.differences[0]["relative"] < {None: 1e-5, "fp16": 1e-2, "bf16": 5e-2}[precision]
 
 
+def test_options_of_the_builder_are_in_the_plans_stamp(quantized, tmp_path):
+    config = keras_trt.EngineConfig(
+        profiles=[{"batch": 1}, {"batch": (2, 4, 8)}], optimization_level=1, compute_capabilities="SM89"
+    )
+    report = export(quantized, tmp_path / "net", engine="tensorrt_rtx", config=config, verbose=0)
+    (stamp,) = read_bundle(tmp_path / "net").manifest.plans
+    assert stamp.config == {"profiles": [{"batch": 1}, {"batch": [2, 4, 8]}], "optimization_level": 1}
+    assert stamp.compute_capabilities == ("SM89",)
+    assert report.plans[0]["config"] == stamp.config
+    again = keras_trt.build(tmp_path / "net", "tensorrt_rtx", config=config, verbose=0)
+    assert again.plans[0].reused
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"engine": None},
+            r"`config` is for a plan, and engine=None builds none. Received: \{'tf32': False\}",
+        ),
+        ({"route": "tf-trt"}, '`config` is for route="onnx" only'),
+        (
+            {"compute_capabilities": ["SM86"], "engine": "tensorrt_rtx"},
+            r"different GPU classes. Received: \['SM86'\] and \['SM89'\]",
+        ),
+        ({"engine": "tensorrt_rtx"}, "`sparse_weights` needs weights in the 2:4 pattern"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(quantized, tmp_path, options, text):
+    ada = {"compute_capabilities": "SM89"} if options.get("engine") else {}
+    sparse = True if "sparse" in text else None
+    config = keras_trt.EngineConfig(tf32=False, sparse_weights=sparse, **ada)
+    with pytest.raises(InputError, match=text):
+        export(quantized, tmp_path / "net", config=config, verbose=0, **options)
+    assert not (tmp_path / "net").exists()
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_quantised_model_keeps_int8_with_another_float_type_around_it(quantized, precision, tmp_path):
     report = export(
@@ -283,6 +320,7 @@ def test_an_existing_bundle_is_kept_unless_told_otherwise(k, tmp_path):
     ("arguments", "message"),
     [
         ({"precision": "fp8x"}, "`precision` must be one of"),
+        ({"precision": "fp8"}, r"quantize_model\(model, 'fp8', calibration_data=x\), path\)"),
         ({"precision": "fp16+bf16"}, "`precision` must be one of"),
         ({"route": "tflite"}, "`route` must be one of"),
         ({"engine": "cudnn"}, "`engine` must be one of"),

@@ -72,20 +72,6 @@ def test_nearest_upsampling_uses_coordinates_that_tensorrt_has():
     assert model.graph[0].attributes["coordinate_transformation_mode"].as_string() == "asymmetric"
 
 
-def test_a_convolution_with_zeros_is_a_tensor_of_zeros():
-    b = GraphBuilder(x=("batch", 2, 8))
-    y = b("Conv", "x", np.zeros((3, 2, 3), np.float32))
-    assert "Conv" not in simplified(b.finish(b("Relu", y)), x=floats(2, 2, 8))
-
-
-@pytest.mark.parametrize("kernel", [np.eye(3, 2, dtype=np.float32)[..., None], None])
-def test_a_convolution_with_numbers_or_a_bias_stays(kernel):
-    b = GraphBuilder(x=("batch", 2, 8))
-    bias = [] if kernel is not None else [np.ones(3, np.float32)]
-    y = b("Conv", "x", np.zeros((3, 2, 1), np.float32) if kernel is None else kernel, *bias)
-    assert "Conv" in simplified(b.finish(b("Relu", y)), x=floats(2, 2, 8))
-
-
 def test_one_minus_a_boolean_is_its_negation():
     b = GraphBuilder(x=("batch", 4))
     mask = b("Cast", b("Greater", "x", np.float32(0.0)), to=1)

@@ -14,7 +14,7 @@ import pytest
 
 import keras_trt
 from keras_trt import EngineConfig, _deps, build
-from keras_trt.bundle import read_bundle, sha256_of, write_bundle, write_manifest
+from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.contents import foreign_files
 from keras_trt.engine import build as building
 from keras_trt.errors import BundleError, EngineError, InputError, MissingDependencyError
@@ -161,6 +161,42 @@ def test_nothing_is_written_through_a_link_out_of_the_bundle(path, tmp_path, pla
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_file_in_the_place_of_the_folder_is_no_obstacle(path, plan_cache):
+    (path / "plans").write_text("mine")
+    report = built(path)
+    assert report.plans[0].file.is_relative_to(plan_cache)
+    assert "is not a folder" in report.notes[0]
+
+
+def test_a_lock_that_cannot_be_had_is_no_obstacle(path, plan_cache):
+    (path / "plans" / ".lock").mkdir(parents=True)
+    (path / "plans" / ".lock").rmdir()
+    (path / "plans" / ".lock").symlink_to(path / "gone" / "away")
+    report = built(path)
+    assert report.plans[0].file.is_relative_to(plan_cache)
+    assert "the bundle's lock cannot be had" in report.notes[0]
+
+
+def test_a_manifest_that_lies_about_its_plans_costs_no_other_file(path):
+    manifest = read_bundle(path).manifest
+    stamp = built(path).plans[0]
+    lie = PlanStamp(
+        "model.onnx", "tensorrt", "11", "linux", ("SM89",), manifest.onnx_sha256, 3, sha256="0" * 64
+    )
+    write_manifest(path, dataclasses.replace(manifest, plans=(lie,)))
+    report = built(path, FAST)
+    assert "`model.onnx` was damaged" in report.notes[0]
+    assert (path / "model.onnx").exists()
+    assert stamp.file.exists()
+    assert len(read_bundle(path).manifest.plans) == 1
+
+
+def test_into_is_not_the_bundle_itself(path):
+    for into in (path, path / "plans"):
+        with pytest.raises(InputError, match="`into` must be a folder outside of the bundle"):
+            built(path, into=into)
+
+
 def test_a_bundle_replaced_during_the_build_is_not_spoiled(path, monkeypatch):
     real = building.build_plan
 
@@ -285,7 +321,7 @@ def test_a_wrong_argument_is_named_and_the_bundle_stays(path, arguments, error, 
 
 @pytest.mark.parametrize("wrong", [None, 3, "", "a\0b", b"b"])
 def test_a_path_that_is_none_is_an_input_error(wrong):
-    with pytest.raises(InputError, match="`path` must be"):
+    with pytest.raises(InputError, match="`bundle` must be"):
         build(wrong)
 
 

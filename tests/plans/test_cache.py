@@ -163,12 +163,26 @@ def test_the_folder_is_the_one_of_the_variable_else_of_the_system(monkeypatch, t
     assert plan_cache_folder() == tmp_path / "home" / ".cache" / "keras_trt"
 
 
+def test_a_user_without_a_home_has_no_cache_and_can_load(monkeypatch, tmp_path):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", home)
+    monkeypatch.delenv("KERAS_TRT_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(InputError, match="Set KERAS_TRT_CACHE to a folder"):
+        plan_cache_folder()
+    assert cache_of(None) is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_of(None) == PlanCache(tmp_path / "keras_trt")
+
+
 def test_what_the_argument_may_be(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_TRT_CACHE", str(tmp_path / "mine"))
     assert cache_of(None) == PlanCache(tmp_path / "mine")
     assert cache_of(False) is None
     assert cache_of(tmp_path) == cache_of(str(tmp_path)) == PlanCache(tmp_path)
     (tmp_path / "file").write_text("")
-    for wrong in (True, 1, 0, "", tmp_path / "file"):
+    for wrong in (True, 1, 0, "", tmp_path / "file", "~nobody-of-that-name/cache"):
         with pytest.raises(InputError, match="`cache` must be"):
             cache_of(wrong)

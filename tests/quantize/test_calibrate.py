@@ -118,3 +118,12 @@ def test_data_whose_length_is_unknown_ends_the_line_of_the_bar(k, capsys, steps)
     with pytest.warns(UserWarning, match="Zero in all"):
         calibrate(model, iter([X[:8], X[8:]]), steps=steps)
     assert capsys.readouterr().out.endswith("\n")
+
+
+def test_models_calibrated_one_after_the_other_raise_no_warning_of_retracing(k, caplog, rng):
+    x = rng.normal(size=(10, 6)).astype("float32")
+    inputs = k.Input((6,))
+    model = quantize_model(k.Model(inputs, k.layers.Dense(3)(inputs)), verbose=0)
+    for _ in range(7):
+        calibrate(model, x, batch_size=4, verbose=0)  # the last batch is smaller
+    assert not [record for record in caplog.records if "retracing" in record.getMessage()]

@@ -48,7 +48,7 @@ def mobile(k):
     """Inverted residuals, one with a channel 300 times the others between its convolutions."""
     L = k.layers
     inputs = x = k.Input((12, 12, 8))
-    for i in range(3):
+    for i in range(2):
         y = L.Conv2D(32, 1, activation="relu", name=f"expand{i}")(x)
         y = L.DepthwiseConv2D(3, padding="same", activation="relu", name=f"depthwise{i}")(y)
         x = L.Add()([x, L.Conv2D(8, 1, name=f"project{i}")(y)])

@@ -22,7 +22,8 @@ from keras_trt.engine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError
 from keras_trt.plans.cache import PlanCache
 from keras_trt.runtime import engine_model, on_gpu, select
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime.runners.runner import ProfileError, Runner
 from tests.small_onnx import conv_model, save_bundle
 
 ROOT = Path(__file__).parent.parent.parent
@@ -180,6 +181,26 @@ def test_a_plan_for_another_gpu_is_built_with_the_options_of_the_bundles_own(pat
     assert loaded(path).reason == "the cached plan fits this machine"
 
 
+@pytest.mark.parametrize("config", [{"an_option_of_later": 1}, {"profiles": 3}, {"dla_core": 0}])
+def test_options_that_cannot_be_had_here_are_left_out(path, gpu, config, monkeypatch):
+    bundle = read_bundle(path)
+    stamp = plan_of(bundle.onnx_path, config=build.EngineConfig(compute_capabilities="SM86")).stamp
+    (path / "plans").mkdir()
+    (path / stamp.file).write_bytes(b"anew")
+    plans = (dataclasses.replace(stamp, config=config),)
+    write_manifest(path, dataclasses.replace(bundle.manifest, plans=plans))
+    real = build.build_plan
+
+    def build_plan(onnx_path, **options):
+        if options["config"].dla_core is not None:
+            raise EngineError("this machine has 0 DLA cores")
+        return real(onnx_path, **options)
+
+    monkeypatch.setattr(build, "build_plan", build_plan)
+    assert loaded(path).plan == b"anew"
+    assert [options["config"].stamped() for options in gpu.calls] == [{}]
+
+
 def test_falling_back_is_one_line_of_warning_that_says_why(path, gpu, caplog):
     gpu.data = b"broken"
     with caplog.at_level(logging.INFO, "keras_trt"):
@@ -285,3 +306,90 @@ def test_the_cache_of_a_load_is_the_one_of_build(path, gpu, plan_cache):
     PlanCache(plan_cache).store(bundle.manifest, plan_of(bundle.onnx_path, b"better", config=config))
     assert loaded(path).plan == b"better"
     assert gpu.calls == []
+
+
+class Computing(FakeEngine):
+    """An engine that is right, or by how much the plan says wrong."""
+
+    def __init__(self, plan, manifest, *, module, options):
+        super().__init__(plan, manifest, module=module, options=options)
+        self.factor = {b"wrong": 1.5, b"tf32": 1.002}.get(plan, 1.0)
+        self.closed = False
+
+    def run(self, feeds):
+        outputs = Computing.reference.run(feeds)
+        return {name: y * self.factor for name, y in outputs.items()}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def computing(path, gpu, monkeypatch):
+    """Engines that compute; `plans` says what each build yields."""
+    Computing.reference = ONNXRuntimeRunner(read_bundle(path), optimize=False)
+    monkeypatch.setattr(on_gpu, "TensorRTRunner", Computing)
+    monkeypatch.setattr(select._deps, "available", lambda m: m in ("tensorrt_rtx", "openvino", "onnxruntime"))
+    plans: list[bytes] = []
+    monkeypatch.setattr(
+        build, "build_plan", lambda path, **o: gpu.calls.append(o) or plan_of(path, plans.pop(0), **o)
+    )
+    return plans
+
+
+def test_a_wrong_engine_is_built_again_without_what_may_be_wrong_in_it(path, gpu, computing):
+    computing += [b"wrong", b"right"]
+    runner = load(path, verbose=0).runner
+    assert runner.plan == b"right"
+    assert runner.reason == (
+        "the bundle holds no plan; tensorrt_rtx (built anew for SM89) computes it wrongly: output 'y' is "
+        "50.0% off, 3.00% is allowed; built anew with its simplest kernels for SM89"
+    )
+    first, second = (options["config"] for options in gpu.calls)
+    assert first.differences() == {"compute_capabilities": ["SM89"]}
+    assert second.differences() == {
+        "compute_capabilities": ["SM89"], "optimization_level": 0, "tf32": False
+    }  # fmt: skip
+    assert load(path, verbose=0).runner.plan == b"right"  # of the cache: nothing is left to build
+
+
+def test_engines_that_stay_wrong_are_not_taken(path, computing):
+    computing += [b"wrong", b"wrong"]
+    engine = load(path, verbose=0)
+    assert engine.runner.name == "openvino"
+    assert engine.runner.reason.count("computes it wrongly") == 2
+    computing += [b"wrong", b"wrong"]
+    with pytest.raises(EngineError, match=r"cannot run .* computes it wrongly: output 'y' is 50.0% off"):
+        load(path, "tensorrt_rtx", cache=False, verbose=0)
+
+
+def test_what_tf32_rounds_is_right(path, computing):
+    computing += [b"tf32"]
+    assert load(path, verbose=0).runner.plan == b"tf32"
+
+
+def test_an_engine_for_other_sizes_than_the_probe_has_is_taken(path, computing, monkeypatch):
+    def run(self, feeds):
+        raise ProfileError("TensorRT refused the shape of input `x`.")
+
+    monkeypatch.setattr(Computing, "run", run)
+    computing += [b"right"]
+    assert load(path, verbose=0).runner.plan == b"right"
+
+
+def test_an_engine_of_a_smaller_batch_is_tried_in_parts(path, computing, monkeypatch):
+    sizes = []
+
+    class Small(Computing):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.batch_range = (1, 1)
+
+        def run(self, feeds):
+            sizes.append(len(feeds["x"]))
+            return super().run(feeds)
+
+    monkeypatch.setattr(on_gpu, "TensorRTRunner", Small)
+    computing += [b"right"]
+    assert load(path, verbose=0).runner.plan == b"right"
+    assert sizes == [1, 1]

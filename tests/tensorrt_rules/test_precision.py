@@ -32,6 +32,15 @@ def test_other_words_are_refused(asked):
         resolve(asked, quantized=False)
 
 
+@pytest.mark.parametrize("asked", ["fp8", "int4-weights", "fp8+fp16"])
+def test_formats_of_quantize_model_are_refused_with_the_way_to_them(asked):
+    scheme = asked.split("+")[0]
+    with pytest.raises(InputError, match=rf"`export\(keras_trt\.quantize_model\(model, '{scheme}', cal"):
+        resolve(asked, quantized=False)
+    with pytest.raises(InputError, match=r"A quantised model keeps its formats"):
+        resolve(asked, quantized=True)
+
+
 def test_each_known_precision_has_a_float_type():
     found = {float_type(resolve(asked, quantized=False)) for asked in KNOWN}
     assert found == {"float32", "fp16", "bf16"}

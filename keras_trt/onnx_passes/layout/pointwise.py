@@ -33,6 +33,6 @@ def move_product(node: ir.Node, order: Sequence[int]) -> None:
     inputs, outputs = g.given(g.constant_shape(node.inputs[1]))
     ones = (1,) * (rank - 2)
     kernel = (outputs, inputs, *ones)
-    g.derive_constant(node, 1, lambda matrix: matrix.T.reshape(kernel), "__kernel", kernel)
+    g.derive_constant(node, 1, lambda matrix: matrix.T.reshape(kernel), "/kernel", kernel)
     node.op_type = "Conv"
     node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", ones)

@@ -14,9 +14,12 @@ import numpy as np
 from keras_trt._arguments import wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
+from keras_trt.data.rows import can_take, count_rows, take
+from keras_trt.quantize.costs.lost_channels import lost_channels
 from keras_trt.quantize.costs.noise import RoundingNoise
 
 GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
+_TOGETHER = 3.0  # dB for each of some layers that gain nothing alone: more than parts of a sum of noises
 _IN_VAIN = 3  # so many of the costliest layers that gain nothing: then the noise is that of all of them
 _VALUES = 2**18  # of the inputs; some dozens of runs must take no longer than the calibration
 
@@ -31,14 +34,18 @@ class Expectation:
             cannot be measured.
         worst: {path: the same with this layer alone rounded} of those that cost most, costliest first.
         spared: {path: why} of the layers that are to be left in float.
+        floor: What was asked for, in dB.
     """
 
     rows: int
     sqnr: float | None = None
     worst: dict[str, float] = field(default_factory=dict)
     spared: dict[str, str] = field(default_factory=dict)
+    floor: float | None = None
 
     def __str__(self) -> str:
+        if self.spared and not self.worst:
+            return f"Expected: what float gives; int8 costs too much in each layer: {', '.join(self.spared)}."
         if self.sqnr is None:
             return "Expected: not measured, for the outputs are no finite floats that each run repeats."
         costs = ", ".join(f"{path} {sqnr:.1f}" for path, sqnr in self.worst.items())
@@ -46,6 +53,16 @@ class Expectation:
         return (
             f"Expected: the outputs keep {self.sqnr:.1f} dB of signal to rounding noise ({self.rows} rows of "
             f"the calibration data); the costliest layers alone, in dB: {costs}{left}."
+            f"{self._short(self.sqnr)}"
+        )
+
+    def _short(self, sqnr: float) -> str:
+        """What to do where even the layers left in float do not bring the outputs to the floor."""
+        if self.floor is None or sqnr >= self.floor:
+            return ""
+        return (
+            f" That is below `min_sqnr={self.floor:g}`: train it quantised with `fit`, or normalise inputs "
+            "and branches whose channels differ much in size."
         )
 
 
@@ -59,7 +76,8 @@ def check_sqnr(min_sqnr: Any) -> None:
 def expect(flavor: Flavor, model: Model, batch: object, floor: float | None, shown: int = 3) -> Expectation:
     """Measures what rounding costs, and finds the layers to leave in float.
 
-    While the outputs keep less than `floor`, the costliest layer is left in float, if that gains 1 dB. Of
+    While the outputs keep less than `floor`, the costliest layer is left in float, if that gains 1 dB, or up
+    to three together, if that gains 3 dB for each: where one follows the other both may lose the same. Of
     other formats than int8 all are kept: who asks for them knows that they keep less.
 
     Args:
@@ -75,9 +93,11 @@ def expect(flavor: Flavor, model: Model, batch: object, floor: float | None, sho
         return Expectation(count)
     ranking = noise.costliest(list(noise.layers))
     spared = _spared(noise, ranking, -math.inf if floor is None else floor)
+    lost = lost_channels(flavor, model, rows, spared.why)
+    why = {path: reason + lost.get(path, "") for path, reason in spared.why.items()}
     seen = spared.alone | dict(itertools.islice(ranking, max(0, shown + len(spared.why) - len(spared.alone))))
     worst = [(path, sqnr) for path, sqnr in seen.items() if path not in spared.why][:shown]
-    return Expectation(count, noise.sqnr(_without(noise, spared.why)), dict(worst), spared.why)
+    return Expectation(count, noise.sqnr(_without(noise, spared.why)), dict(worst), why, floor)
 
 
 @dataclass(frozen=True)
@@ -89,22 +109,29 @@ class _Spared:
 
 
 def _spared(noise: RoundingNoise, ranking: Iterator[tuple[str, float]], floor: float) -> _Spared:
-    spared, in_vain = _Spared(), 0
+    spared, in_vain = _Spared(), list[str]()
     sqnr = noise.sqnr(noise.layers)
-    while sqnr < floor and in_vain < _IN_VAIN:
+    while sqnr < floor and len(in_vain) < _IN_VAIN:
         path, alone = next(ranking, (None, 0.0))
-        if path is None or len(spared.why) == len(noise.layers) - 1:  # one is always rounded
+        if path is None:
             break
         spared.alone[path] = alone
-        better = noise.sqnr(_without(noise, [*spared.why, path]))
-        if better < sqnr + GAIN or noise.layers[path] != "int8":
-            in_vain += 1
+        if noise.layers[path] != "int8":
+            in_vain.append(path)
             continue
-        spared.why[path] = (
-            f"left in float: with it rounded the outputs keep {sqnr:.1f} dB of signal to noise, else "
-            f"{better:.1f} dB; `min_sqnr={floor:g}`"
-        )
-        sqnr, in_vain = better, 0
+        better, left = noise.sqnr(_without(noise, [*spared.why, path])), [path]
+        if better < sqnr + GAIN:
+            in_vain.append(path)  # one behind the other may lose the same, and gain together only
+            left = [other for other in in_vain if noise.layers[other] == "int8"]
+            better = noise.sqnr(_without(noise, [*spared.why, *left]))
+            if better < sqnr + len(left) * _TOGETHER:
+                continue
+        for other in left:
+            spared.why[other] = (
+                f"left in float: with it rounded the outputs keep {sqnr:.1f} dB of signal to noise, else "
+                f"{better:.1f} dB; `min_sqnr={floor:g}`"
+            )
+        sqnr, in_vain = better, []
     for path in list(spared.why):  # the first one may not have been needed in the end
         others = [other for other in spared.why if other != path]
         if sqnr >= floor and noise.sqnr(_without(noise, others)) >= floor:
@@ -119,15 +146,9 @@ def _without(noise: RoundingNoise, left: Iterable[str]) -> list[str]:
 
 def _few(flavor: Flavor, model: Model, batch: object) -> tuple[Any, int]:
     """The first rows of a batch, few where they are large; all where the model takes one number of rows."""
-    tf = flavor.tf
-    leaves = tf.nest.flatten(batch)
-    sizes = {int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)}
-    fixed = any(
-        tensor.shape[0] is not None for tensor in tf.nest.flatten(getattr(model, "inputs", None) or [])
-    )
-    count = min(sizes, default=1)
-    if len(sizes) != 1 or fixed or not all(isinstance(leaf, tf.Tensor) for leaf in leaves):
+    count = count_rows(flavor, batch)
+    if not can_take(flavor, model, batch):
         return batch, count
-    values = sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+    values = sum(math.prod(leaf.shape[1:]) for leaf in flavor.tf.nest.flatten(batch))
     count = min(count, int(np.clip(_VALUES // max(values, 1), 4, 32)))
-    return tf.nest.map_structure(lambda leaf: leaf[:count], batch), count
+    return take(flavor, batch, slice(count)), count

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Tensor
+from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.twins.quantizer import observing, rounded_in_range
 
@@ -99,7 +100,6 @@ def _traced(flavor: Flavor, model: Model, layers: Sequence[Any]) -> Any:
     tf = flavor.tf
     position = {id(member): i for i, layer in enumerate(layers) for member in (layer, *quantizers_of(layer))}
 
-    @tf.function(reduce_retracing=True)
     def run(rows: Any, on: Any) -> list[Any]:
         def activation(quantizer: Any, x: Tensor) -> Tensor:
             return rounded_in_range(flavor, quantizer, x, on[position[id(quantizer)]])
@@ -111,4 +111,4 @@ def _traced(flavor: Flavor, model: Model, layers: Sequence[Any]) -> Any:
             outputs = tf.nest.flatten(model(rows, training=False), expand_composites=True)
         return [y for y in map(tf.convert_to_tensor, outputs) if y.dtype.is_floating]
 
-    return run
+    return as_graphs(flavor, run)

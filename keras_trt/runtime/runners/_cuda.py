@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Any
@@ -125,7 +126,7 @@ class Pinned:
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """The first bytes as an array, not a copy; must not be used after `close`."""
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         return self._bytes[:size].view(dtype).reshape(shape)
 
     def close(self) -> None:

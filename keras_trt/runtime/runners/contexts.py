@@ -17,8 +17,9 @@ from keras_trt.errors import EngineError, RunnerError
 from keras_trt.runtime.runners._cuda import Graph
 from keras_trt.runtime.runners.gpu_engine import GpuEngine
 from keras_trt.runtime.runners.profiles import Shape, Shapes, profile_for
+from keras_trt.runtime.runners.runner import ProfileError
 
-KEPT = 8
+SHAPES_REMEMBERED = 8
 """So many shapes are remembered, with their graphs."""
 
 
@@ -42,7 +43,7 @@ class Bound:
         self._shapes = ()
         for name, shape in shapes:
             if not self.context.set_input_shape(name, shape):
-                raise RunnerError(f"TensorRT refused the shape of input `{name}`. Received: {shape}")
+                raise ProfileError(f"TensorRT refused the shape of input `{name}`. Received: {shape}")
         unknown = self.context.infer_shapes()
         if unknown:
             raise RunnerError(
@@ -95,15 +96,15 @@ class Contexts:
         else:
             profile = profile_for(self._gpu.profiles, shapes)
             if profile is None:
-                raise RunnerError(
+                raise ProfileError(
                     f"The engine does not take these shapes. Received: {dict(shapes)}, "
                     f"it takes (smallest, usual, largest): {_ranges(self._gpu)}"
                 )
             bound = self._bound(profile)
             bound.set_shapes(shapes)
-            found = {name: tuple(bound.context.get_tensor_shape(name)) for name in self._outputs}
-            self._known[shapes] = _Known(profile, found)
-            if len(self._known) > KEPT:
+            outputs = {name: tuple(bound.context.get_tensor_shape(name)) for name in self._outputs}
+            self._known[shapes] = _Known(profile, outputs)
+            if len(self._known) > SHAPES_REMEMBERED:
                 self._known.popitem(last=False)[1].forget()
         return self._known[shapes].outputs
 

@@ -1,4 +1,4 @@
-"""How the ONNX file of a bundle can run on the CPU, fastest way first."""
+"""How the ONNX file of a bundle can run without an engine, fastest way first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_trt import _deps
 from keras_trt._formats import is_quantized
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle
-from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime.runners.onnxruntime import PROVIDERS, ONNXRuntimeRunner
 from keras_trt.runtime.runners.openvino import OpenVINORunner
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.saturation import saturates
@@ -19,6 +19,11 @@ CPU_RUNNERS: dict[str, Callable[[Bundle], Runner]] = {
     "openvino": OpenVINORunner,
     "onnxruntime": ONNXRuntimeRunner,
 }
+ONNX_RUNNERS: dict[str, Callable[[Bundle], Runner]] = {
+    **CPU_RUNNERS,
+    **{name: partial(ONNXRuntimeRunner, name=name) for name in PROVIDERS if name not in CPU_RUNNERS},
+}
+"""All that run the ONNX file, by name; those on a GPU only where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,13 @@ def settings(manifest: Manifest, names: tuple[str, ...] = tuple(CPU_RUNNERS)) ->
     left_out: str | None = _INT8  # in float it is the fastest again
     if is_quantized(manifest.precision):
         left_out = "" if saturates() else None
-    for setting in _SETTINGS:
-        if setting.name in names and _deps.available(setting.name) and setting.without != left_out:
+    asked_for = (Setting(name, ONNX_RUNNERS[name]) for name in names if name not in CPU_RUNNERS)
+    for setting in (*_SETTINGS, *asked_for):
+        left = setting.name in CPU_RUNNERS and setting.without == left_out
+        if setting.name in names and installed(setting.name) and not left:
             yield setting
+
+
+def installed(name: str) -> bool:
+    """Whether the package of a runner is; `onnxruntime-cuda` is one of `onnxruntime`."""
+    return _deps.available(name.partition("-")[0])

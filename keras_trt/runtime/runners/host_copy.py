@@ -9,18 +9,18 @@ from itertools import pairwise
 
 import numpy as np
 
-_PART = 1 << 20
+_BYTES = 1 << 20
 """So many bytes are worth a thread."""
 _THREADS = min(8, os.cpu_count() or 1)
 
 
 def copy_into(target: np.ndarray, source: np.ndarray) -> None:
     """Writes an array into another one of its shape, and casts it to its dtype."""
-    parts = min(_THREADS, target.nbytes // _PART, len(target) if target.ndim else 1)
-    if parts < 2:
+    pieces = min(_THREADS, target.nbytes // _BYTES, len(target) if target.ndim else 1)
+    if pieces < 2:
         target[...] = source
         return
-    bounds = [len(target) * part // parts for part in range(parts + 1)]
+    bounds = [len(target) * piece // pieces for piece in range(pieces + 1)]
     rows = [slice(*pair) for pair in pairwise(bounds)]
     others = [_pool().submit(_assign, target[some], source[some]) for some in rows[1:]]
     try:

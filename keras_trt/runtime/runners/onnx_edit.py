@@ -38,7 +38,8 @@ class Editor:
     ) -> Any:
         """The output of a new node in front of another; arrays among the inputs become constants."""
         values = [self.constant(op_type, x) if isinstance(x, np.ndarray) else x for x in inputs]
-        node = self._ir.node(op_type, values, attributes, name=self._name(op_type))
+        layer = (place.name or "").rpartition("/")[0]
+        node = self._ir.node(op_type, values, attributes, name=f"{layer}/{self._name(op_type)}")
         node.outputs[0].name = node.name
         self.graph.insert_before(place, node)
         return node.outputs[0]
@@ -65,7 +66,7 @@ class Editor:
                 del self.graph.initializers[name]
 
     def _name(self, word: str) -> str:
-        return f"onnxruntime//{word}/{next(self._number)}"
+        return f"added//{word}/{next(self._number)}"
 
 
 def constant(value: Any) -> np.ndarray | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from keras_trt import _deps
 from keras_trt._formats import float_type
 from keras_trt.bundle.read import Bundle
+from keras_trt.runtime.runners.mapped import without_weights
 from keras_trt.runtime.runners.onnx_edit import Editor
 from keras_trt.runtime.runners.onnxruntime_int8 import fuse
 
@@ -35,13 +38,43 @@ def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
         _LOG.info("ONNX Runtime gets `%s` as it is; it is faster with: pip install onnx-ir", path)
         return path
     ir = _deps.require("onnx_ir", install="onnx-ir", why="runner='onnxruntime'")
-    model = ir.load(path)
+    model = _mapped(bundle, ir)
     if not wide:
         widen_floats(model, ir)
     if int8:
         fuse(model, ir)
     data: bytes = ir.to_proto(model).SerializeToString()
     return data
+
+
+def weights_folder(bundle: Bundle) -> Path:
+    """Where the files of weights that a rewritten graph names really lie.
+
+    A bundle may be made of links, as in a cache of downloads or a mounted volume, and ONNX Runtime follows
+    none that leads out of the folder it is told.
+    """
+    return bundle.onnx_path.resolve().parent
+
+
+def _mapped(bundle: Bundle, ir: Any) -> Any:
+    """The model, its large weights left in their files, from where ONNX Runtime reads them, too."""
+    onnx = _deps.require("onnx", install="onnx", why="runner='onnxruntime'")
+    path, folder = bundle.onnx_path.resolve(), weights_folder(bundle)
+    model = ir.from_proto(onnx.load_model_from_string(without_weights(path, path.name)))
+    for value in model.graph.initializers.values():
+        held = value.const_value
+        if isinstance(held, ir.ExternalTensor):
+            file = (bundle.onnx_path.parent / held.location).resolve() if held.location != path.name else path
+            value.const_value = ir.ExternalTensor(
+                os.path.relpath(file, folder),
+                held.offset,
+                held.length,
+                held.dtype,
+                shape=held.shape,
+                name=held.name,
+                base_dir=str(folder),
+            )
+    return model
 
 
 def widen_floats(model: Any, ir: Any) -> None:

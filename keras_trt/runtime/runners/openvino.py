@@ -12,7 +12,8 @@ from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.openvino_model import repair
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.openvino_profile import executed_nodes
+from keras_trt.runtime.runners.runner import Executed, Runner
 
 
 class OpenVINORunner(Runner):
@@ -28,28 +29,34 @@ class OpenVINORunner(Runner):
 
     def __init__(self, bundle: Bundle, *, low_precision: bool = True) -> None:
         super().__init__(bundle.manifest)
+        self._bundle, self._low_precision = bundle, low_precision
+        self._compiled: Any = self._opened()
+        # An infer request serves one call at a time. Thread-local ones would die with TensorFlow's threads,
+        # inside Python's clean-up of the thread, which crashes the process.
+        self._idle: list[Any] = []
+
+    def _opened(self, **more: str) -> Any:
+        """A compiled model, with more options."""
         openvino = _deps.require("openvino", install="keras-trt[openvino]", why="runner='openvino'")
         check_process("openvino")
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else it rounds activations where only weights are int8
             "PERFORMANCE_HINT": "LATENCY",
+            **more,
         }
         try:
             core = openvino.Core()
-            model = core.read_model(str(bundle.onnx_path))
+            model = core.read_model(str(self._bundle.onnx_path))
             repair(model, openvino)
-            if not low_precision:
+            if not self._low_precision:
                 options["LP_TRANSFORMS_MODE"] = "NO"  # int8 rounding, float arithmetic
-            self._compiled = core.compile_model(model, "CPU", options)
+            return core.compile_model(model, "CPU", options)
         except RuntimeError as e:
             raise RunnerError(
-                f"OpenVINO cannot load `{bundle.onnx_path}`: {_shortened(e)} "
+                f"OpenVINO cannot load `{self._bundle.onnx_path}`: {_shortened(e)} "
                 "ONNX Runtime may: load it with runner='onnxruntime'."
             ) from e
-        # An infer request serves one call at a time. Thread-local ones would die with TensorFlow's threads,
-        # inside Python's clean-up of the thread, which crashes the process.
-        self._idle: list[Any] = []
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # noqa: D102
         with self.lifetime.use():
@@ -70,6 +77,11 @@ class OpenVINORunner(Runner):
             raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
         finally:
             self._idle.append(request)
+
+    def executed(self, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:
+        """From OpenVINO's counters, in a model compiled for it."""
+        with self.lifetime.use():
+            return executed_nodes(self._opened(PERF_COUNT="YES"), feeds, calls)
 
     def close(self) -> None:
         """Frees the weights and the threads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,27 @@ from keras_trt.bundle.manifest import Manifest
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.device_array import DeviceArray
 from keras_trt.runtime.runners.lifetime import Lifetime
+
+
+class ProfileError(RunnerError):
+    """The engine was not built for inputs of these sizes."""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """One operator that a runner executed.
+
+    Attributes:
+        name: The graph's node, or several behind commas.
+        operator: The runner's own word for it.
+        type: What it computes in, in the runner's word.
+        seconds: The median over the calls.
+    """
+
+    name: str
+    operator: str
+    type: str
+    seconds: float
 
 
 class Runner(ABC):
@@ -96,6 +118,17 @@ class Runner(ABC):
     def batch_for(self, rows: int) -> int:
         """The smallest batch of at least so many rows that it takes; `rows` are at most the largest."""
         return max(rows, self.batch_range[0])
+
+    def executed(self, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:
+        """Every operator that is executed for a batch, in order; made ready for it anew, so it takes a while.
+
+        Raises:
+            RunnerError: This runner does not tell, or failed.
+        """
+        raise RunnerError(
+            f"The runner {self.name!r} does not tell what it executes. "
+            "Load the bundle with runner='openvino' or runner='onnxruntime'."
+        )
 
     def close(self) -> None:
         """Waits for calls under way, then frees memory and threads. The runner cannot run afterwards.

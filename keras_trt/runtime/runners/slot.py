@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ class Slot:
             name: self._opened(name) for name, shape in self._shapes.items() if min(shape, default=0) < 0
         }
         given = {name: feed.pointer for name, feed in feeds.items() if isinstance(feed, DeviceArray)}
-        staged = {name: self._stage(name, feeds[name]) for name in self._inputs if name not in given}
+        staged = {n: self._stage(n, feed) for n, feed in feeds.items() if not isinstance(feed, DeviceArray)}
         addresses = {**given, **{name: self._device[name].pointer for name in staged}}
         addresses |= self._placed({n: s for n, s in self._shapes.items() if n not in open_}, on_device)
         into, out = self._copy_streams(staged)
@@ -122,10 +123,10 @@ class Slot:
                 raise refused[0] from None
             raise
 
-    def _stage(self, name: str, array: Any) -> int:
+    def _stage(self, name: str, array: np.ndarray) -> int:
         """Writes an input into pinned memory, and sees that there is memory on the GPU for it."""
         dtype = self._gpu.dtypes[name]
-        size = int(np.prod(array.shape, dtype=np.int64)) * dtype.itemsize
+        size: int = math.prod(array.shape) * dtype.itemsize
         self._reserve(name, size)
         self._reserve_host(name, size)
         copy_into(self._host[name].array(array.shape, dtype), array)
@@ -135,7 +136,7 @@ class Slot:
         """The addresses of outputs of known size."""
         dtypes, addresses = self._gpu.dtypes, {}
         for name, shape in shapes.items():
-            size = int(np.prod(shape, dtype=np.int64)) * dtypes[name].itemsize
+            size = math.prod(shape) * dtypes[name].itemsize
             if on_device:
                 device = self._gpu.device.index
                 self._own[name] = own_array(Buffer(max(size, 1)), shape, dtypes[name], device)
@@ -176,7 +177,7 @@ class Slot:
         if on_device:
             self._own[name] = own_array(output.give(), shape, dtype, self._gpu.device.index)
         else:
-            self._reserve_host(name, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+            self._reserve_host(name, math.prod(shape) * dtype.itemsize)
         return shape
 
     def _copy_streams(self, staged: Mapping[str, int]) -> tuple[Stream, Stream]:
@@ -187,6 +188,6 @@ class Slot:
 
     def _fetch(self, stream: Stream) -> None:
         for name, shape in self._shapes.items():
-            size = int(np.prod(shape, dtype=np.int64)) * self._gpu.dtypes[name].itemsize
+            size = math.prod(shape) * self._gpu.dtypes[name].itemsize
             memory = self._open[name].result()[1] if name in self._open else self._device[name]
             to_host(self._host[name].pointer, memory.pointer, size, stream)

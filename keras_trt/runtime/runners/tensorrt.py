@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ from keras_trt.runtime.runners.slot import Slot
 
 UNDER_WAY = 3
 """Batches at a time in `run_many`: one for each stage."""
-_KEPT = 4
+_IDLE = 4
 """Slots that wait for the next call; threads beyond that make their own, and give their memory back."""
 
 
@@ -129,13 +130,21 @@ class TensorRTRunner(Runner):
         try:
             for feeds in batches:
                 if len(under_way) == UNDER_WAY:
-                    yield self._landed(under_way.popleft())
-                under_way.append(self._started(feeds))
+                    with self._in_use():
+                        result = self._finished(under_way.popleft())
+                    yield result
+                with self._in_use():
+                    under_way.append(self._started(feeds))
             while under_way:
-                yield self._landed(under_way.popleft())
+                with self._in_use():
+                    result = self._finished(under_way.popleft())
+                yield result
         finally:
-            for slot in under_way:  # an error, or nobody asks for the rest
-                self._dropped(slot)
+            if under_way and not self._closed:  # an error, or nobody asks for the rest
+                with self._in_use():
+                    for slot in under_way:
+                        slot.drain()
+                        self._give_back(slot)
 
     def device_array(self, value: object) -> DeviceArray | None:  # noqa: D102
         if not on_gpu(value):
@@ -159,31 +168,28 @@ class TensorRTRunner(Runner):
             self._gpu.close()
 
     def _ran(self, feeds: Mapping[str, Any], *, on_device: bool) -> dict[str, Any]:
-        with self.lifetime.use():
-            return self._landed(self._started(feeds, on_device=on_device))
+        with self._in_use():
+            return self._finished(self._started(feeds, on_device=on_device))
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Around all use of slots, but not while a caller of `run_many` has the turn."""
+        with self.lifetime.use(), self._gpu.device:
+            yield
 
     def _started(self, feeds: Mapping[str, Any], *, on_device: bool = False) -> Slot:
-        with self.lifetime.use(), self._gpu.device:
-            slot = self._take()
-            try:
-                slot.start(feeds, on_device=on_device)
-            except BaseException:
-                self._give_back(slot)
-                raise
-            return slot
+        slot = self._take()
+        try:
+            slot.start(feeds, on_device=on_device)
+        except BaseException:
+            self._give_back(slot)
+            raise
+        return slot
 
-    def _landed(self, slot: Slot) -> dict[str, Any]:
-        with self.lifetime.use(), self._gpu.device:
-            try:
-                return slot.finish()
-            finally:
-                self._give_back(slot)
-
-    def _dropped(self, slot: Slot) -> None:
-        if self._closed:  # with all its slots
-            return
-        with self.lifetime.use(), self._gpu.device:
-            slot.drain()
+    def _finished(self, slot: Slot) -> dict[str, Any]:
+        try:
+            return slot.finish()
+        finally:
             self._give_back(slot)
 
     def _take(self) -> Slot:
@@ -198,7 +204,7 @@ class TensorRTRunner(Runner):
 
     def _give_back(self, slot: Slot) -> None:
         with self._pool:
-            if len(self._free) < _KEPT:
+            if len(self._free) < _IDLE:
                 self._free.append(slot)
                 return
             self._all.remove(slot)

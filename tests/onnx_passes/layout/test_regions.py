@@ -138,6 +138,24 @@ def test_blocks_of_int4_weights_stay_matrices(k, tmp_path):
     assert report.operators["MatMul"] == 1
 
 
+@pytest.mark.parametrize("scheme", ["int8", "int8-weights"])
+def test_quantised_layers_of_zeros_stay_layers(k, scheme, tmp_path):
+    """Behind a normalisation that starts at zero, and by an initializer, as residual branches often begin."""
+    x = k.Input((8, 8, 8))
+    y = k.layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv")(x)
+    y = k.layers.BatchNormalization(gamma_initializer="zeros")(y)
+    y = k.layers.Dense(8, use_bias=False, kernel_initializer="zeros", name="dense")(y + x) + x
+    model = k.Model(x, k.layers.Conv2D(4, 3, name="last")(y))
+    values = floats(4, 8, 8, 8)
+    model = quantize_model(model, scheme, calibration_data=None if "-" in scheme else values, verbose=0)
+    report = export(model, tmp_path / "net", engine=None, verbose=0)
+    assert report.operators["Conv"] == 3
+    found = load(tmp_path / "net", runner="onnxruntime", verbose=0).predict(values, verbose=0)
+    expected = model.predict(values, verbose=0)
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+    build(tmp_path / "net" / "model.onnx")
+
+
 def moved(model, channels=3):
     """The model after the passes that the rewrite works with, and whether it answers as before."""
     common.ShapeInferencePass()(model)

@@ -51,7 +51,8 @@ def test_layers_that_int8_costs_too_much_stay_float_and_say_why(k):
     assert {"stem", "quiet", "big"} <= quantised(spared)
     reasons = {row["layer"]: row["reason"] for row in report(spared).rows}
     assert reasons["head"].startswith("left in float: with it rounded the outputs keep ")
-    assert reasons["head"].endswith("dB; `min_sqnr=25`")
+    assert "dB; `min_sqnr=25`; the grid of its input, which reaches " in reasons["head"]
+    assert reasons["head"].endswith(" of 16 channels (0 to 7)")  # those of the quiet branch
 
 
 def test_what_served_a_layer_that_stays_float_stays_float_too(k):
@@ -81,6 +82,19 @@ def test_one_line_says_what_is_expected(k, capsys):
     assert "; left in float: " in printed and "head" in printed
     quantize_model(net(k), calibration_data=X, verbose=0)
     assert not capsys.readouterr().out
+
+
+def test_who_falls_short_of_the_floor_is_told_what_to_do(k, rng, capsys):
+    """Of many layers that cost the same none is worth leaving in float."""
+    inputs = x = k.Input((16,))
+    for _ in range(12):
+        x = k.layers.Dense(16, kernel_initializer="orthogonal")(x)
+    model, data = k.Model(inputs, x), rng.normal(size=(64, 16)).astype("float32")
+    said = "That is below `min_sqnr=60`: train it quantised with `fit`"
+    quantize_model(model, calibration_data=data, min_sqnr=60)
+    assert said in capsys.readouterr().out
+    quantize_model(model, calibration_data=data, min_sqnr=10)
+    assert "That is below" not in capsys.readouterr().out
 
 
 def test_sensitivity_measures_every_layer(k):
@@ -140,3 +154,36 @@ def test_ranges_behind_a_layer_that_stays_float_are_those_of_the_float_layer(k, 
     amax = np.max(np.abs(x["one"].sum(axis=1) + x["two"].sum(axis=1) * 1e-3))
     found = {row["layer"]: row["amax"] for row in report(quantized).rows}
     assert float(found["last"]) == pytest.approx(amax, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_each_layer_costs_too_much_all_are_left_in_float_with_a_warning(
+    k, count, tmp_path, rng, capsys
+):
+    """One layer rounded for its own sake would cost decisions, and save nothing worth them."""
+    inputs = x = k.Input((2,))
+    for i in range(count):
+        x = k.layers.Dense(2, use_bias=False, name=f"d{i}", kernel_initializer="identity")(x)
+    model = k.Model(inputs, k.layers.Lambda(lambda y: y[:, 1:])(x))
+    data = np.stack([rng.uniform(500, 1000, 64), rng.uniform(-1, 1, 64)], axis=1).astype("float32")
+    with pytest.warns(UserWarning, match=r"No layer of .* computes in int8: each costs .*`min_sqnr=25`"):
+        quantized = quantize_model(model, calibration_data=data)
+    assert not quantised(quantized)
+    names = [f"d{i}" for i in range(count)]
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith("Expected: what float gives; int8 costs too much in each layer: ")
+    reasons = {row["layer"]: row["reason"] for row in report(quantized).rows}
+    for name in names:
+        assert name in told
+        assert reasons[name].startswith("left in float: ")
+        assert reasons[name].endswith("leaves less than 10 dB of 1 of 2 channels (1)")
+    exact = model.predict(data, verbose=0)
+    np.testing.assert_allclose(quantized.predict(data, verbose=0), exact, rtol=1e-6)
+    found = export(quantized, tmp_path / "net", calibration_data=data, engine=None, verbose=0)
+    assert found.float_layers == tuple(names)
+    assert not found.int8_layers
+    save_model(quantized, tmp_path / "net.keras")
+    loaded = load_model(tmp_path / "net.keras", safe_mode=False)
+    np.testing.assert_allclose(loaded.predict(data, verbose=0), exact, rtol=1e-6)
+    whole = quantize_model(loaded, calibration_data=data, only=names, verbose=0)
+    assert quantised(whole) == set(names)

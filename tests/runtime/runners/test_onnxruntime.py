@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from keras_trt import _deps
 from keras_trt.bundle import read_bundle
+from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.exporting import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load
@@ -59,3 +61,33 @@ def test_without_onnx_ir_the_file_runs_as_it_is(tmp_path, rng, monkeypatch, capl
     assert "pip install onnx-ir" in caplog.text
     name, shape = runner.inputs[0].name, (2, *runner.inputs[0].shape[1:])
     assert np.isfinite(runner.run({name: rng.normal(size=shape).astype(np.float32)})["y"]).all()
+
+
+@pytest.mark.parametrize(
+    ("runner", "provider"),
+    [
+        ("onnxruntime-cuda", "CUDAExecutionProvider"),
+        ("onnxruntime-tensorrt", "TensorrtExecutionProvider"),
+    ],
+)
+def test_a_provider_that_is_not_there_is_named_with_the_way_to_get_it(
+    tmp_path, monkeypatch, runner, provider
+):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    path = save_bundle(tmp_path / "b", conv_model())
+    with pytest.raises(MissingDependencyError, match=rf"{provider}.*pip install onnxruntime-gpu"):
+        load(path, runner, verbose=0)
+
+
+def test_a_provider_that_does_not_start_is_an_error_not_the_cpu(tmp_path, monkeypatch):
+    class Fallback(onnxruntime.InferenceSession):  # as where CUDA's libraries are missing
+        def __init__(self, *arguments, providers, **options):
+            super().__init__(*arguments, providers=["CPUExecutionProvider"], **options)
+
+    given = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: given)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Fallback)
+    path = save_bundle(tmp_path / "b", conv_model())
+    with pytest.raises(RunnerError, match="could not start its CUDAExecutionProvider.*runner='onnxruntime'"):
+        load(path, "onnxruntime-cuda", verbose=0)
+    assert load(path, "onnxruntime", verbose=0).runner.name == "onnxruntime"

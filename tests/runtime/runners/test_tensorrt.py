@@ -136,7 +136,7 @@ def test_threads_do_not_mix_their_rows(make, rng):
     for t in threads:
         t.join()
     assert wrong == []
-    assert len(runner._all) == len(runner._free) <= tensorrt._KEPT, "what many threads needed is given back"
+    assert len(runner._all) == len(runner._free) <= tensorrt._IDLE, "what many threads needed is given back"
 
 
 def test_contexts_share_the_memory_for_activations(make, rows):
@@ -163,11 +163,11 @@ def test_a_shape_that_comes_again_is_recorded_once(make, rows):
 def test_only_the_shapes_used_last_keep_their_graphs(make, rows, cuda):
     runner = make()
     runner.run({"x": rows(50)})
-    for count in range(1, 2 * contexts.KEPT):
+    for count in range(1, 2 * contexts.SHAPES_REMEMBERED):
         for _ in range(3):
             x = rows(count)
             assert np.array_equal(runner.run({"x": x})["y"], x * 4)
-    assert len(cuda.graphs) == contexts.KEPT
+    assert len(cuda.graphs) == contexts.SHAPES_REMEMBERED
 
 
 def test_an_engine_that_cannot_be_recorded_is_launched(make, rows, cuda):

@@ -40,12 +40,12 @@ def mirror_pad(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     def build(add: Nodes) -> str:
         padded = x
         for axis, (before, after) in enumerate(amounts.tolist()):
-            parts = [padded]
+            pieces = [padded]
             if before:
-                parts.insert(0, _slice(add, padded, [axis], before - 1, _BEGIN, -1))
+                pieces.insert(0, _slice(add, padded, [axis], before - 1, _BEGIN, -1))
             if after:
-                parts.append(_slice(add, padded, [axis], -1, -after - 1, -1))
-            padded = _joined(add, parts, axis)
+                pieces.append(_slice(add, padded, [axis], -1, -after - 1, -1))
+            padded = _joined(add, pieces, axis)
         return padded
 
     return replace(ctx, node, name, build)
@@ -80,7 +80,9 @@ def _slice(add: Nodes, x: str, axes: Sequence[int], start: int, end: int, step: 
     return add("Slice", x, *numbers, add.const(axes, np.int64), steps, dtype=add.ctx.get_dtype(x))
 
 
-def _joined(add: Nodes, parts: Sequence[str], axis: int) -> str:
+def _joined(add: Nodes, pieces: Sequence[str], axis: int) -> str:
     return (
-        parts[0] if len(parts) == 1 else add("Concat", *parts, axis=axis, dtype=add.ctx.get_dtype(parts[0]))
+        pieces[0]
+        if len(pieces) == 1
+        else add("Concat", *pieces, axis=axis, dtype=add.ctx.get_dtype(pieces[0]))
     )

@@ -1,0 +1,51 @@
+"""Rows of batches, counted and taken where the data enters a model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
+
+
+def count_rows(flavor: Flavor, batch: Any) -> int:
+    """How many rows a batch of inputs has: the longest first axis, and 1 where nothing has an axis."""
+    return max((int(leaf.shape[0]) for leaf in flavor.tf.nest.flatten(batch) if len(leaf.shape)), default=1)
+
+
+def can_take(flavor: Flavor, model: Model, batch: Any) -> bool:
+    """Whether a model runs on some of a batch's rows: all inputs have as many, and the model any number."""
+    tf = flavor.tf
+    leaves = tf.nest.flatten(batch)
+    fixed = any(
+        tensor.shape[0] is not None for tensor in tf.nest.flatten(getattr(model, "inputs", None) or [])
+    )
+    sizes = {int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)}
+    return len(sizes) == 1 and not fixed and all(isinstance(leaf, tf.Tensor) for leaf in leaves)
+
+
+def take(flavor: Flavor, batch: Any, rows: slice) -> Any:
+    """Some rows of a batch that `can_take` has let pass."""
+    return flavor.tf.nest.map_structure(lambda leaf: leaf[rows] if len(leaf.shape) else leaf, batch)
+
+
+class FirstBatches:
+    """The first batches of data that may be read once only, as many as a bounded memory takes.
+
+    Args:
+        rows: The most rows of all batches together; the first batch is kept whatever its size.
+        size: The most bytes of all batches together.
+    """
+
+    def __init__(self, rows: int = 256, size: int = 64 * 2**20) -> None:
+        self.batches: list[Any] = []
+        self._rows, self._size = rows, size
+
+    def add(self, flavor: Flavor, batch: Any) -> bool:
+        """Keeps a batch unless it is too much; says whether there may be room for more."""
+        self._rows -= count_rows(flavor, batch)
+        self._size -= sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in flavor.tf.nest.flatten(batch))
+        if not self.batches or min(self._rows, self._size) >= 0:
+            self.batches.append(batch)
+        return min(self._rows, self._size) > 0

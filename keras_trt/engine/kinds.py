@@ -1,0 +1,38 @@
+"""The builders of plans: which are here, and which is meant."""
+
+from __future__ import annotations
+
+from keras_trt import _deps
+from keras_trt.engine import _trt
+from keras_trt.engine.gpu import gpus
+from keras_trt.errors import EngineError, InputError, MissingDependencyError
+
+
+def available_builders() -> tuple[str, ...]:
+    """The kinds that `build_plan` can build here: `"tensorrt"` needs its package and a GPU, RTX no GPU."""
+    installed = [kind for kind in _trt.KINDS if _deps.available(kind)]
+    return tuple(kind for kind in installed if kind != "tensorrt" or gpus())
+
+
+def choose_kind(kind: str) -> str:
+    """The builder to use for `kind`, which may be `"auto"`.
+
+    Raises:
+        InputError: An unknown kind.
+        MissingDependencyError: No builder is installed.
+        EngineError: TensorRT without a GPU.
+    """
+    if kind not in ("auto", *_trt.KINDS):
+        raise InputError(f"`kind` must be one of {['auto', *_trt.KINDS]}. Received: {kind!r}")
+    usable = available_builders()
+    if kind == "auto":
+        if not usable:
+            lines = " or ".join(_trt.install_line(k) for k in reversed(_trt.KINDS))
+            raise MissingDependencyError(f"No TensorRT builder is installed. Install one with: {lines}")
+        return usable[0]
+    if kind == "tensorrt" and _deps.available(kind) and kind not in usable:
+        raise EngineError(
+            "kind='tensorrt' builds for this machine's GPU, and no GPU or driver was found. Use "
+            f"kind='tensorrt_rtx', which builds ahead of time: {_trt.install_line('tensorrt_rtx')}"
+        )
+    return kind
