@@ -5,6 +5,7 @@ import pytest
 from keras_trt._tensors import TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import batch_of, cast, name_arrays
+from keras_trt.runtime.runners.device_array import DeviceArray
 
 IMAGE = TensorSpec("image", ("batch", 4, 4, 3), "float32")
 LENGTH = TensorSpec("length", ("batch", 1), "int32")
@@ -137,3 +138,40 @@ def test_rows_are_counted_where_a_batch_axis_is():
     table = TensorSpec("table", (7, 2), "float32")
     assert batch_of({"table": np.zeros((7, 2)), "length": length}, [table, LENGTH]) == 5
     assert batch_of({"table": np.zeros((7, 2))}, [table]) == 1
+
+
+def on_gpu(shape, dtype="float32"):
+    return DeviceArray(4096, shape, np.dtype(dtype), 0, None)
+
+
+def take(value):
+    return value if isinstance(value, DeviceArray) else None
+
+
+def test_arrays_that_the_runner_takes_from_the_gpu_stay_there():
+    feeds = name_arrays([on_gpu((5, 4, 4, 3)), length], ["image", "length"], [IMAGE, LENGTH], take)
+    feeds = cast(feeds, [IMAGE, LENGTH])
+    assert feeds["image"].pointer == 4096
+    assert isinstance(feeds["length"], np.ndarray)
+    assert name_arrays(on_gpu((5,), "int32"), "length", [LENGTH], take)["length"].shape == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (on_gpu((5, 4, 4, 3), "float64"), "is taken from the GPU as it is, in float32. Received: float64"),
+        (on_gpu((5, 4, 4, 3), "int32"), "is taken from the GPU as it is, in float32. Received: int32"),
+        (on_gpu((5, 4, 3, 3)), r"takes the shape .* of shape \(5, 4, 3, 3\)"),
+    ],
+)
+def test_arrays_on_the_gpu_that_do_not_fit_are_named(array, text):
+    with pytest.raises(InputError, match=f"Input `image` {text}"):
+        name_arrays(array, "image", [IMAGE], take)
+
+
+def test_why_an_array_cannot_be_taken_from_the_gpu_is_said_with_its_input():
+    def refuse(value):
+        raise InputError("The array is on GPU 1, and the engine on GPU 0.")
+
+    with pytest.raises(InputError, match="Input `image`: The array is on GPU 1, and the engine on GPU 0"):
+        name_arrays(on_gpu((5, 4, 4, 3)), "image", [IMAGE], refuse)

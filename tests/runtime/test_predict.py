@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from keras_trt._tensors import TensorSpec
-from keras_trt.errors import InputError
+from keras_trt.errors import InputError, RunnerError
 from keras_trt.runtime import Runner
-from keras_trt.runtime.predict import fill, join, progress, run_rows
+from keras_trt.runtime.predict import fill, join, progress, run_batches, run_on_device, run_rows
 
 X = (TensorSpec("x", ("batch", 2), "float32"),)
 Y = (TensorSpec("y", ("batch", 2), "float32"), TensorSpec("count", (1,), "int64"))
@@ -106,3 +106,38 @@ def test_an_output_without_the_batch_is_neither_split_nor_padded(rows, low, high
     text = f"output `flat` .* is not the batch.*Received: {rows} rows; the engine takes {said}"
     with pytest.raises(InputError, match=text):
         run_rows(Flattener(low, high), {"x": np.ones((rows, 2), np.float32)}, X, FLAT)
+
+
+class Ahead(Doubler):
+    """Takes three batches ahead of its results."""
+
+    def run_many(self, batches):
+        held = []
+        for feeds in batches:
+            held.append(self.run(feeds))
+            if len(held) > 3:
+                yield held.pop(0)
+        yield from held
+
+
+@pytest.mark.parametrize("kind", [Doubler, Ahead])
+def test_batches_come_back_whole_and_in_order_however_they_are_split(kind, rng):
+    batches = [rng.normal(size=(count, 2)).astype(np.float32) for count in (5, 1, 2, 7, 3, 3, 20, 1)]
+    runner = kind(2, 3)
+    results = list(run_batches(runner, ({"x": x} for x in batches), X, Y))
+    assert [len(result["y"]) for result in results] == [len(x) for x in batches]
+    for x, result in zip(batches, results, strict=True):
+        assert np.array_equal(result["y"], x * 2)
+        assert sum(result["count"]) >= len(x)
+
+
+def test_a_batch_without_rows_is_refused():
+    with pytest.raises(InputError, match="holds no row to predict"):
+        run_rows(Doubler(1, None), {"x": np.zeros((0, 2))}, X, Y)
+
+
+def test_a_runner_on_the_cpu_has_no_results_on_a_gpu():
+    with pytest.raises(RunnerError, match="doubler computes on the CPU"):
+        run_on_device(Doubler(1, None), {"x": np.zeros((2, 2))}, X, Y)
+    with pytest.raises(InputError, match="for whole batches only. Received: 2 rows; the engine takes 4"):
+        run_on_device(Doubler(4, 4), {"x": np.zeros((2, 2))}, X, Y)

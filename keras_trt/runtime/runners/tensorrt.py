@@ -31,8 +31,8 @@ from keras_trt.runtime.runners.profiles import batch_ranges, padded
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.slot import Slot
 
-UNDER_WAY = 3
-"""Batches at a time in `run_many`: one for each stage."""
+UNDER_WAY = 4
+"""Batches at a time in `run_many`: one for each stage, and one that is being staged on the host."""
 _IDLE = 4
 """Slots that wait for the next call; threads beyond that make their own, and give their memory back."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from keras_trt.errors import EngineError, InputError, RunnerError
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime.runners import _cuda, contexts, tensorrt
+from keras_trt.runtime.runners import _cuda, contexts, slot, tensorrt
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
 from tests.runtime.runners.fake_cuda import FakeCuda
 from tests.runtime.runners.stand_in import bundle_of, stand_in, use
@@ -25,9 +25,10 @@ def cuda(monkeypatch):
     return made
 
 
-@pytest.fixture
-def make(cuda, monkeypatch, tmp_path):
-    """Makes runners, which must leave nothing behind."""
+@pytest.fixture(params=[0, 1 << 16], ids=["three streams", "one stream"])
+def make(request, cuda, monkeypatch, tmp_path):
+    """Makes runners, which must leave nothing behind; small batches are copied on one stream or on three."""
+    monkeypatch.setattr(slot, "_SMALL", request.param)
     made = []
 
     def make(outputs="y", *, cuda_graph=True, device=0, **options):
@@ -167,7 +168,20 @@ def test_only_the_shapes_used_last_keep_their_graphs(make, rows, cuda):
         for _ in range(3):
             x = rows(count)
             assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+        for _ in range(3):
+            runner.run({"x": rows(40)})  # in use all the time
     assert len(cuda.graphs) == contexts.SHAPES_REMEMBERED
+    enqueued = make.trt.engine.enqueued
+    assert enqueued.count((40, 3)) == 3, "recorded once, and never dropped"
+
+
+def test_a_context_that_was_recorded_sees_no_other_shape(make, rows):
+    runner = make()
+    for count in (9, 4, 9, 4, 9, 4, 7, 4, 9):
+        x = rows(count)
+        assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+    told = sorted(len(set(context.told)) for context in make.trt.engine.contexts)
+    assert told == [1, 1, 3]
 
 
 def test_an_engine_that_cannot_be_recorded_is_launched(make, rows, cuda):
