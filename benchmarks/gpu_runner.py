@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -303,6 +304,7 @@ def measure() -> dict[str, Any]:
         Context.launch = launcher(folder)
         return {
             "gpu": gpus()[0].name,
+            "cores": os.cpu_count(),
             "predict": predict_cost(folder),
             "graphs": graphs(folder),
             "growth": growth(folder),
@@ -352,11 +354,14 @@ def page(found: dict[str, Any]) -> str:
             for name, row in found["growth"].items()
         ],
     )
-    costs = found["predict"]
-    own = costs["predict_on_batch one row"] - costs["run one row"]
-    return f"""Measured on: {found["gpu"]}, 16 cores of an x86-64 server processor. Microseconds a batch.
+    pieces, costs = found["overlap"][-1]["pieces"], found["predict"]
+    parts = ", ".join(f"{name} {us(seconds)}" for name, seconds in pieces.items())
+    machine = f"{found['gpu']}, {found['cores']} cores of an x86-64 server processor"
+    return f"""Measured on: {machine}. Microseconds a batch.
 
 {overlapped}
+
+The steps of copying 16 MiB, each by itself and by one thread: {parts}.
 
 {replayed}
 
@@ -364,8 +369,7 @@ def page(found: dict[str, Any]) -> str:
 
 {grown}
 
-`predict` at batch 32 takes {costs["predict"] / costs["run_many"]:.2f} times the runner's own loop, and
-`predict_on_batch` of one row {us(own)} more than `run`."""
+`predict` at batch 32 takes {costs["predict"] / costs["run_many"]:.2f} times the runner's own loop."""
 
 
 def main() -> None:

@@ -40,8 +40,12 @@ def run_rows(runner: Runner, feeds: Feeds, inputs: Specs, outputs: Specs) -> Fee
         InputError: The rows must be split or padded, and an output has an open axis of its own in the
             batch's place: which of its entries belong to which row is not known.
     """
-    with closing(run_batches(runner, [feeds], inputs, outputs)) as results:
-        return next(results)
+    sizes = _split(runner, batch_of(feeds, inputs), outputs)
+    pieces = _pieces(runner, feeds, inputs, sizes)
+    if len(sizes) == 1:
+        return _joined([runner.run(next(pieces))], sizes, outputs)
+    with closing(runner.run_many(pieces)) as results:
+        return _joined([*results], sizes, outputs)
 
 
 def run_batches(
@@ -52,25 +56,32 @@ def run_batches(
 
     def pieces() -> Iterator[Feeds]:
         for feeds in batches:
-            sizes = _split(runner, batch_of(feeds, inputs), outputs)
-            waiting.append(sizes)
-            start = 0
-            for size in sizes:
-                piece = cast(cut(feeds, inputs, slice(start, start + size)), inputs)
-                yield _pad(piece, inputs, runner.batch_for(size)) if runner.batch_for(size) > size else piece
-                start += size
+            waiting.append(_split(runner, batch_of(feeds, inputs), outputs))
+            yield from _pieces(runner, feeds, inputs, waiting[-1])
 
-    done: list[Feeds] = []
     with closing(runner.run_many(pieces())) as results:
+        done: list[Feeds] = []
         for result in results:
-            sizes = waiting[0]
-            done.append(cut(result, outputs, slice(0, sizes[len(done)])))
-            if len(done) == len(sizes):
-                waiting.popleft()
-                joined = {s.name: join([piece[s.name] for piece in done], s) for s in outputs}
+            done.append(result)
+            if len(done) == len(waiting[0]):
+                yield _joined(done, waiting.popleft(), outputs)
                 done = []
-                # A graph may be wider than what Keras returns, and so may a runner than the graph.
-                yield {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
+
+
+def _pieces(runner: Runner, feeds: Feeds, inputs: Specs, sizes: list[int]) -> Iterator[Feeds]:
+    start = 0
+    for size in sizes:
+        piece = cast(cut(feeds, inputs, slice(start, start + size)), inputs)
+        wanted = runner.batch_for(size)
+        yield _pad(piece, inputs, wanted) if wanted > size else piece
+        start += size
+
+
+def _joined(results: list[Feeds], sizes: list[int], outputs: Specs) -> Feeds:
+    rows = [cut(result, outputs, slice(size)) for result, size in zip(results, sizes, strict=True)]
+    joined = {s.name: join([result[s.name] for result in rows], s) for s in outputs}
+    # A graph may be wider than what Keras returns, and so may a runner than the graph.
+    return {s.name: joined[s.name].astype(dtype_of(s.dtype), copy=False) for s in outputs}
 
 
 def run_on_device(runner: Runner, feeds: Feeds, inputs: Specs, outputs: Specs) -> Feeds:
