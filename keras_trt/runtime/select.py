@@ -50,7 +50,7 @@ def select_runner(
     if runner in ONNX_RUNNERS:
         if not installed(runner):
             ONNX_RUNNERS[runner](bundle)  # says how to install it
-        return _on_cpu(bundle, (runner,), ["asked for"], check)
+        return _on_onnx(bundle, (runner,), ["asked for"], check)
     if runner != "auto":
         _trt.load(runner, why=f"runner={runner!r}")
     modules = GPU_RUNNERS if runner == "auto" else (runner,)
@@ -64,7 +64,7 @@ def select_runner(
         notes = runners.notes
     if runner != "auto":
         raise EngineError(f"runner={runner!r} cannot run `{bundle.path}`: {'; '.join(notes)}")
-    return _on_cpu(bundle, tuple(CPU_RUNNERS), notes, check)
+    return _on_onnx(bundle, tuple(CPU_RUNNERS), notes, check)
 
 
 def _first_right(runners: GpuRunners, probe: Probe | None) -> Runner | None:
@@ -86,8 +86,8 @@ def _check_device(device: int) -> None:
         )
 
 
-def _on_cpu(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bool) -> Runner:
-    """The fastest runner that is right on the bundle's probe."""
+def _on_onnx(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bool) -> Runner:
+    """The fastest runner of the ONNX file that is right on the bundle's probe."""
     probe = probe_of(bundle) if check else None
     refusals: list[str] = []
     unable: KerasTRTError | None = None
@@ -98,7 +98,8 @@ def _on_cpu(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: boo
             unable = e
             refusals.append(f"{setting} cannot run it")
             continue
-        problem = fault(made, probe) if probe is not None else None
+        least = 0.0 if setting.name in CPU_RUNNERS else TF32_ERROR
+        problem = fault(made, probe, least=least) if probe is not None else None
         if problem is None:
             return _explained(made, "; ".join([*notes, *refusals]))
         made.close()

@@ -26,7 +26,7 @@ FLOAT_ERROR = {"float32": 1e-3, "fp16": 3e-2, "bf16": 1e-1}
 """The relative error that a graph's float type explains."""
 
 TF32_ERROR = FLOAT_ERROR["fp16"]
-"""What a GPU may be off in float32, since TensorRT rounds factors to TF32, which has float16's digits."""
+"""What a GPU may be off in float32, where it rounds factors to TF32, which has float16's digits."""
 
 _SHAKEN = {"int8": 1e-3, "float": 2.0**-22}
 """By which share of an input's spread it is moved, to see how much of the output is a matter of rounding."""
