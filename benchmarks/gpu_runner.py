@@ -142,7 +142,7 @@ def copies(size: int) -> dict[str, float]:
 
 def kernel_seconds(runner: TensorRTRunner, count: int) -> float:
     """The engine alone: enqueued again and again on memory that is there."""
-    slot = runner._take()
+    slot = runner._slots.take()
     gpu = runner._gpu
     slot.start({"x": np.ones((count, WIDTH), np.float32)})
     slot.finish()
@@ -154,7 +154,7 @@ def kernel_seconds(runner: TensorRTRunner, count: int) -> float:
         gpu.compute.synchronize()
 
     found = seconds(many, 2) / 10
-    runner._give_back(slot)
+    runner._slots.give_back(slot)
     return found
 
 

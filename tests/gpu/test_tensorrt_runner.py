@@ -333,12 +333,12 @@ def test_calls_keep_nothing_on_the_gpu(make, rows):
     runner = make()
     for count in (900, 900, 900, 5, 5, 5):
         runner.run({"x": rows(count)})
-    before, slots = free_memory(), len(runner._all)
+    before, slots = free_memory(), len(runner._slots.all)
     for _ in range(500):
         list(runner.run_many({"x": rows(count)} for count in (5, 900, 5, 30)))
         runner.run_on_device({"x": rows(900)})
     assert before - free_memory() < 8 << 20
-    assert len(runner._all) <= slots + tensorrt.UNDER_WAY
+    assert len(runner._slots.all) <= slots + tensorrt.UNDER_WAY
 
 
 def test_the_real_lean_runtime_refuses_a_broken_plan():

@@ -20,6 +20,13 @@ _NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING: such events cost less
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: pinned for every GPU
 
 
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+
+
+class OutOfMemoryError(RunnerError):
+    """The GPU, or the host for pinned memory, has no more."""
+
+
 @functools.cache
 def bindings() -> ModuleType:
     """NVIDIA's bindings of the CUDA driver.
@@ -38,10 +45,12 @@ def call(name: str, *arguments: Any) -> Any:
 
     Raises:
         RunnerError: There is no driver, or the function failed; names both the call and CUDA's error.
+        OutOfMemoryError: It asked for memory that is not there.
     """
     code, *results = getattr(bindings(), name)(*arguments)
     if code:
-        raise RunnerError(f"CUDA call {name} failed: {code.name} ({int(code)})")
+        kind = OutOfMemoryError if int(code) == _OUT_OF_MEMORY else RunnerError
+        raise kind(f"CUDA call {name} failed: {code.name} ({int(code)})")
     return results[0] if results else None
 
 
@@ -164,8 +173,10 @@ class Graph:
                 work(stream)
             finally:
                 graph = call("cuStreamEndCapture", stream.handle)
-            self._exec = call("cuGraphInstantiate", graph, 0)
-            call("cuGraphDestroy", graph)
+            try:
+                self._exec = call("cuGraphInstantiate", graph, 0)
+            finally:
+                call("cuGraphDestroy", graph)
         finally:
             stream.close()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,17 +24,17 @@ from keras_trt._tensors import BATCH_AXIS
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
+from keras_trt.runtime.runners._cuda import OutOfMemoryError
 from keras_trt.runtime.runners.device_array import DeviceArray, device_array, on_gpu
 from keras_trt.runtime.runners.gpu_engine import GpuEngine
 from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.profiles import batch_ranges, padded
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.slot import Slot
+from keras_trt.runtime.runners.slots import Slots
 
 UNDER_WAY = 4
 """Batches at a time in `run_many`: one for each stage, and one that is being staged on the host."""
-_IDLE = 4
-"""Slots that wait for the next call; threads beyond that make their own, and give their memory back."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,7 @@ class TensorRTRunner(Runner):
         trt = _trt.load(module, why=f"runner={module!r}")
         check_process(module)
         self.name = module
-        self._pool = threading.Lock()
-        self._free: list[Slot] = []
-        self._all: list[Slot] = []
+        self._closing = threading.Lock()
         self._closed = False
         self._gpu = GpuEngine(
             trt,
@@ -91,6 +89,9 @@ class TensorRTRunner(Runner):
             options.device,
             cuda_graph=options.cuda_graph,
             allow_host_code=options.allow_host_code,
+        )
+        self._slots = Slots(
+            self._gpu, *(tuple(spec.name for spec in specs) for specs in (self.inputs, self.outputs))
         )
         try:
             self._check_names(manifest)
@@ -127,24 +128,27 @@ class TensorRTRunner(Runner):
         self, batches: Iterable[Mapping[str, Any]]
     ) -> Generator[dict[str, np.ndarray], None, None]:
         under_way: deque[Slot] = deque()
+        most = UNDER_WAY
         try:
             for feeds in batches:
-                if len(under_way) == UNDER_WAY:
+                slot = None if len(under_way) == most else self._started_ahead(feeds, under_way)
+                if slot is None:
+                    most = len(under_way)  # no memory for more
                     with self._in_use():
-                        result = self._finished(under_way.popleft())
+                        result = self._slots.finish(under_way.popleft())
                     yield result
-                with self._in_use():
-                    under_way.append(self._started(feeds))
+                    with self._in_use():
+                        slot = self._slots.start(feeds)
+                under_way.append(slot)
             while under_way:
                 with self._in_use():
-                    result = self._finished(under_way.popleft())
+                    result = self._slots.finish(under_way.popleft())
                 yield result
         finally:
             if under_way and not self._closed:  # an error, or nobody asks for the rest
                 with self._in_use():
                     for slot in under_way:
-                        slot.drain()
-                        self._give_back(slot)
+                        self._slots.drop(slot)
 
     def device_array(self, value: object) -> DeviceArray | None:  # noqa: D102
         if not on_gpu(value):
@@ -156,20 +160,18 @@ class TensorRTRunner(Runner):
         """Waits for calls under way, then frees the engine's memory on the GPU."""
         if not self.lifetime.end():
             return
-        with self._pool:
+        with self._closing:
             if self._closed:
                 return
             self._closed = True
             with self._gpu.device:
                 self._gpu.drain()
-                for slot in self._all:
-                    slot.close()
-                self._all, self._free = [], []
+                self._slots.close()
             self._gpu.close()
 
     def _ran(self, feeds: Mapping[str, Any], *, on_device: bool) -> dict[str, Any]:
         with self._in_use():
-            return self._finished(self._started(feeds, on_device=on_device))
+            return self._slots.finish(self._slots.start(feeds, on_device=on_device))
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -177,35 +179,12 @@ class TensorRTRunner(Runner):
         with self.lifetime.use(), self._gpu.device:
             yield
 
-    def _started(self, feeds: Mapping[str, Any], *, on_device: bool = False) -> Slot:
-        slot = self._take()
-        try:
-            slot.start(feeds, on_device=on_device)
-        except BaseException:
-            self._give_back(slot)
-            raise
-        return slot
-
-    def _finished(self, slot: Slot) -> dict[str, Any]:
-        try:
-            return slot.finish()
-        finally:
-            self._give_back(slot)
-
-    def _take(self) -> Slot:
-        with self._pool:
-            if self._free:
-                return self._free.pop()
-        names = ([spec.name for spec in specs] for specs in (self.inputs, self.outputs))
-        slot = Slot(self._gpu, *map(tuple, names))
-        with self._pool:
-            self._all.append(slot)
-        return slot
-
-    def _give_back(self, slot: Slot) -> None:
-        with self._pool:
-            if len(self._free) < _IDLE:
-                self._free.append(slot)
-                return
-            self._all.remove(slot)
-        slot.close()
+    def _started_ahead(self, feeds: Mapping[str, Any], others: Collection[Slot]) -> Slot | None:
+        """None where there is no memory for one more."""
+        with self._in_use():
+            try:
+                return self._slots.start(feeds)
+            except OutOfMemoryError:
+                if not others:
+                    raise
+                return None

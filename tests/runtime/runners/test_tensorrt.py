@@ -11,7 +11,7 @@ import pytest
 
 from keras_trt.errors import EngineError, InputError, RunnerError
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime.runners import _cuda, contexts, slot, tensorrt
+from keras_trt.runtime.runners import _cuda, contexts, slot, slots, tensorrt
 from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
 from tests.runtime.runners.fake_cuda import FakeCuda
 from tests.runtime.runners.stand_in import bundle_of, stand_in, use
@@ -92,7 +92,7 @@ def test_a_failing_batch_leaves_a_working_runner(make, rows):
             list(results)
     x = rows(2)
     assert np.array_equal(runner.run({"x": x})["y"], x * 4)
-    assert len(runner._all) == len(runner._free) <= tensorrt.UNDER_WAY
+    assert len(runner._slots.all) == len(runner._slots.idle) <= tensorrt.UNDER_WAY
 
 
 def test_an_error_of_the_source_and_an_early_end_leave_no_slot_out(make, rows):
@@ -108,7 +108,7 @@ def test_an_error_of_the_source_and_an_early_end_leave_no_slot_out(make, rows):
     results = runner.run_many({"x": rows(2)} for _ in range(9))
     next(results)
     results.close()
-    assert len(runner._all) == len(runner._free) <= tensorrt.UNDER_WAY + 1
+    assert len(runner._slots.all) == len(runner._slots.idle) <= tensorrt.UNDER_WAY + 1
 
 
 def test_closing_beside_an_unfinished_generator_frees_all(make, rows):
@@ -137,7 +137,9 @@ def test_threads_do_not_mix_their_rows(make, rng):
     for t in threads:
         t.join()
     assert wrong == []
-    assert len(runner._all) == len(runner._free) <= tensorrt._IDLE, "what many threads needed is given back"
+    assert len(runner._slots.all) == len(runner._slots.idle) <= slots.MOST_IDLE, (
+        "what many threads needed is given back"
+    )
 
 
 def test_contexts_share_the_memory_for_activations(make, rows):
@@ -254,6 +256,20 @@ def test_refused_memory_leaves_a_working_runner(make, rows, cuda):
     with pytest.raises(RunnerError, match="OUT_OF_MEMORY"):
         list(runner.run_many({"x": rows(60)} for _ in range(3)))
     assert np.array_equal(runner.run({"x": x})["y"], x * 4)
+
+
+def test_where_memory_is_short_fewer_batches_are_under_way(make, rows, cuda):
+    runner = make()
+    batches = [rows(1000) for _ in range(12)]
+    cuda.limit = cuda.used + 2 * 24_000 + 1000  # in and out, for two slots
+    results = runner.run_many({"x": x} for x in batches)
+    for x, result in zip(batches, results, strict=True):
+        assert np.array_equal(result["y"], x * 4)
+        assert len(runner._slots.all) <= 3
+    x = rows(1500)
+    assert np.array_equal(runner.run({"x": x})["y"], x * 4), "the idle slot's memory is freed for it"
+    with pytest.raises(RunnerError, match="OUT_OF_MEMORY"):
+        runner.run({"x": rows(3000)})
 
 
 def test_memory_refused_to_an_output_of_open_size_is_named(make, rows, cuda):
