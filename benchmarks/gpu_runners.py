@@ -115,7 +115,8 @@ def page(file: Path) -> None:
         ]
         for row in rows
     ]
-    DOCUMENT.write_text(head + table(["network", "precision", "runner", "off", "images/s", "latency"], cells))
+    text = head + table(["network", "precision", "runner", "off", "images/s", "latency"], cells)
+    DOCUMENT.write_text(text + "\n")
 
 
 def _median(call: Callable[[Any], Any], x: np.ndarray) -> float:

@@ -3,8 +3,8 @@
 The engine is the tests' stand-in: it launches kernels of ours, from C, where TensorRT would launch its own.
 So these are figures of copies, streams, graphs and Python, and none of TensorRT.
 
-    python -m benchmarks.gpu_runner              # measure and write
-    python -m benchmarks.gpu_runner --table      # only write the tables anew
+    python -m benchmarks.tensorrt_runner              # measure and write
+    python -m benchmarks.tensorrt_runner --table      # only write the tables anew
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
 from tests.runtime.runners import stand_in
 
 ROOT = Path(__file__).parent.parent
-ROWS = ROOT / "benchmarks" / "gpu_runner.json"
+ROWS = ROOT / "benchmarks" / "tensorrt_runner.json"
 WIDTH = 3
 LAUNCHER = """
 typedef unsigned u;
@@ -382,7 +382,7 @@ def main() -> None:
     if not options.table:
         options.out.write_text(json.dumps(measure(), indent=1) + "\n")
     if options.out == ROWS:
-        write_section("gpu_runner", page(json.loads(ROWS.read_text())))
+        write_section("tensorrt_runner", page(json.loads(ROWS.read_text())))
 
 
 if __name__ == "__main__":
