@@ -292,6 +292,21 @@ def test_work_that_pytorch_has_only_queued_is_waited_for(make, rows):
             assert np.array_equal(model.predict_on_batch(later), x * 8)
 
 
+def test_a_source_may_write_its_next_batch_over_the_last_one(make, rows):
+    torch = pytest.importorskip("torch")
+    runner = make(layers=50, spin=1000)
+    model = EngineModel(make.bundle, runner)
+    there = torch.empty((LARGEST, 3), device="cuda")
+    batches = [rows(LARGEST) for _ in range(10)]
+
+    def source():
+        for x in batches:
+            there.copy_(torch.from_numpy(x))
+            yield there
+
+    assert np.array_equal(model.predict(source(), verbose=0), np.concatenate(batches) * 4)
+
+
 def test_arrays_that_cannot_be_taken_are_named(make, rows):
     torch = pytest.importorskip("torch")
     runner = make()

@@ -36,7 +36,7 @@ class Slot:
         self._arrived, self._computed, self._done = Event(), Event(), Event()
 
     def start(self, feeds: Mapping[str, Feed], *, on_device: bool = False) -> None:
-        """Queues a batch. Feeds on the host may be changed afterwards, those on the GPU not before `finish`.
+        """Queues a batch. Feeds on the host may be changed afterwards, those on the GPU after `let_go`.
 
         Args:
             feeds: One C-contiguous array per input.
@@ -76,6 +76,11 @@ class Slot:
         if not on_device:
             self._fetch(out)
         self._done.record(out)
+
+    def let_go(self) -> None:
+        """Waits until feeds on the GPU, which were not copied, may be changed."""
+        if any(isinstance(feed, DeviceArray) for feed in self._feeds.values()):
+            self._done.synchronize()
 
     def finish(self) -> dict[str, Any]:
         """Waits for the batch.

@@ -138,7 +138,7 @@ class TensorRTRunner(Runner):
                         result = self._slots.finish(under_way.popleft())
                     yield result
                     with self._in_use():
-                        slot = self._slots.start(feeds)
+                        slot = self._begun(feeds)
                 under_way.append(slot)
             while under_way:
                 with self._in_use():
@@ -183,8 +183,13 @@ class TensorRTRunner(Runner):
         """None where there is no memory for one more."""
         with self._in_use():
             try:
-                return self._slots.start(feeds)
+                return self._begun(feeds)
             except OutOfMemoryError:
                 if not others:
                     raise
                 return None
+
+    def _begun(self, feeds: Mapping[str, Any]) -> Slot:
+        slot = self._slots.start(feeds)
+        slot.let_go()  # the source of the feeds goes on, and may write the next batch over this one
+        return slot

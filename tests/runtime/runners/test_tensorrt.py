@@ -4,6 +4,7 @@ The engine is a stand-in and the driver one without a GPU, which runs work as la
 the same engine on a real one.
 """
 
+import ctypes
 import threading
 
 import numpy as np
@@ -354,6 +355,20 @@ def test_results_stay_on_the_gpu_where_asked(make, rows, cuda):
     y = found[0].pop("y")
     runner.close()
     assert np.array_equal(y.numpy(), x * 4), "also after the engine"
+
+
+def test_a_source_may_write_its_next_batch_over_the_last_one_on_the_gpu(make, rows):
+    runner = make()
+    there = runner.run_on_device({"x": rows(6)})["y"]
+    batches = [rows(6) for _ in range(9)]
+
+    def feeds():
+        for x in batches:
+            ctypes.memmove(there.pointer, x.ctypes.data, x.nbytes)
+            yield {"x": there}
+
+    for x, result in zip(batches, runner.run_many(feeds()), strict=True):
+        assert np.array_equal(result["y"], x * 4)
 
 
 def test_results_of_parts_of_batches_do_not_stay_on_the_gpu(make, rows):
