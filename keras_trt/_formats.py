@@ -49,6 +49,10 @@ def dtype_of(name: str) -> np.dtype[Any]:
         return dtype
 
 
+FLOAT16_MAX = 65504.0
+"""The largest number that float16 holds."""
+
+
 def float_type(precision: str) -> str:
     """The float part of what a graph carries: `"float32"`, `"fp16"` or `"bf16"`.
 

@@ -8,6 +8,7 @@ from keras_trt._arguments import check_boolean, check_path
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.callbacks.base import Callback
 from keras_trt.prune.facts import sparsity_report, total_sparsity
+from keras_trt.tfmot.accept import accept
 
 
 class SparsityLog(Callback):
@@ -33,10 +34,11 @@ class SparsityLog(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the sparsity reached."""
-        total = total_sparsity(self.model)
+        _, model, _ = accept(self.model)
+        total = total_sparsity(model)
         layers = {}
         if self.per_layer or self.log_dir is not None:
-            layers = {f"sparsity/{r['weight']}": r["sparsity"] for r in sparsity_report(self.model).rows}
+            layers = {f"sparsity/{r['weight']}": r["sparsity"] for r in sparsity_report(model).rows}
         if logs is not None:
             logs["sparsity"] = total
             logs.update(layers if self.per_layer else {})

@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from keras_trt._deps import available
+from keras_trt._formats import FLOAT16_MAX
 from keras_trt._tensors import TensorSpec
 from keras_trt.bundle import Bundle
 from keras_trt.compare.numbers import without_rounding
@@ -26,7 +27,6 @@ from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 if TYPE_CHECKING:
     from keras_trt.trace.trace import Trace
 
-FLOAT16_MAX = 65504.0
 LIMIT = FLOAT16_MAX / 2
 """The largest magnitude that is left to float16; data yet to come may reach further than what was given."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx.defs
 import onnx_ir as ir
 
+from keras_trt._formats import FLOAT16_MAX
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.naming import layer_of
 from keras_trt.onnx_passes.order import bodies
@@ -25,7 +26,6 @@ _CONTROL = ("If", "Loop", "Scan")
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "EyeLike")
 _HIGH_OPS = (*_CONTROL, *_RANDOM, "Celu", "NonMaxSuppression", "Upsample", "CumSum", "Range")
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
-_FLOAT16_MAX = 65504.0
 _FLOAT16_NORMAL = 6.104e-05  # smallest value with full precision
 
 
@@ -113,7 +113,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
             return ""
         finite = array[np.isfinite(array)]
         largest = float(np.abs(finite).max(initial=0.0))
-        if largest > _FLOAT16_MAX:
+        if largest > FLOAT16_MAX:
             return f"a constant of {largest:.3g} overflows float16"
         is_scale = node.op_type in _QUANTIZERS and index == 1
         if is_scale and float(finite.min(initial=1.0)) < _FLOAT16_NORMAL:

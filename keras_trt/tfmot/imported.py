@@ -6,6 +6,7 @@ import os
 from types import ModuleType
 
 from keras_trt._deps import require
+from keras_trt._process import alone
 
 _SWITCH = "TF_USE_LEGACY_KERAS"
 
@@ -23,13 +24,12 @@ def import_tfmot() -> ModuleType:
     import tensorflow as tf
 
     getattr(tf.keras, "layers", None)  # lazy: any attribute settles which Keras it is
-    before = os.environ.get(_SWITCH)
-    try:
-        return require(
-            "tensorflow_model_optimization", install="tensorflow-model-optimization", why="keras_trt.tfmot"
-        )
-    finally:
-        if before is None:
-            os.environ.pop(_SWITCH, None)
-        else:
-            os.environ[_SWITCH] = before
+    with alone():  # another thread would take what the import has set for what was there before
+        before = os.environ.get(_SWITCH)
+        try:
+            return require("tensorflow_model_optimization", install="keras-trt[keras]", why="keras_trt.tfmot")
+        finally:
+            if before is None:
+                os.environ.pop(_SWITCH, None)
+            else:
+                os.environ[_SWITCH] = before

@@ -63,8 +63,8 @@ def deciding(flavor: Flavor, objects: Mapping[str, object]) -> Iterator[None]:
     with _DECIDING:
         known = flavor.keras.saving.get_custom_objects()
         before = {name: known[name] for name in objects if name in known}
-        known.update(objects)
         try:
+            known.update(objects)
             yield
         finally:
             for name in objects.keys() - before.keys():

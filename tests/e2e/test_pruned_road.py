@@ -64,7 +64,9 @@ def test_the_engine_builder_is_told_of_two_of_four_and_of_nothing_else(
 
     seen, set_flag = [], _trt.set_flag
     monkeypatch.setattr(
-        _trt, "set_flag", lambda trt, config, flag: (seen.append(flag), set_flag(trt, config, flag))
+        _trt,
+        "set_flag",
+        lambda trt, config, flag, *, on=True: (seen.append(flag), set_flag(trt, config, flag, on=on)),
     )
     model = keras_trt.prune_model(net(k), 0.5, pattern=pattern)
     quantised = keras_trt.quantize_model(model, calibration_data=X, verbose=0)

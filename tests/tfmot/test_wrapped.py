@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tf_keras
 
+import keras_trt
+
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.masks import masking
 from keras_trt.errors import ModelError
@@ -224,3 +226,32 @@ def test_a_range_made_symmetric_costs_what_its_ends_differ():
     assert relu.loss == pytest.approx(255 / 127)
     assert LearnedRange(-6.0, 6.0, step=12.0 / 255).loss == pytest.approx(255 / 254)
     assert LearnedRange(-8.0, 1.0, step=9.0 / 255).union(relu) == LearnedRange(-8.0, 6.0, 9.0 / 255)
+
+
+@pytest.mark.parametrize("wrap", [lambda net: qat.quantize_model(net), pruning.prune_low_magnitude])
+def test_the_channels_of_a_wrapped_model_are_those_of_the_plain_one(wrap):
+    plain = tf_keras.Sequential(
+        [
+            tf_keras.layers.Conv2D(8, 3, name="first", input_shape=(8, 8, 3)),
+            tf_keras.layers.Conv2D(6, 3, name="second"),
+            tf_keras.layers.Flatten(),
+            tf_keras.layers.Dense(4, name="logits"),
+        ]
+    )
+    report = keras_trt.prune.channel_report(wrap(plain), 0.5)
+    expected = keras_trt.prune.channel_report(plain, 0.5)
+    assert [row["channels"] for row in report.rows] == [row["channels"] for row in expected.rows]
+    assert sum(row["kept"] for row in report.rows) == sum(row["kept"] for row in expected.rows) == 11
+
+
+def test_the_log_of_sparsity_agrees_with_itself_on_a_wrapped_model(rng):
+    model = tf_keras.Sequential([tf_keras.layers.Dense(8, name="hidden", input_shape=(4,))])
+    kernel = rng.normal(size=(4, 8)).astype("float32")
+    kernel[:2] = 0
+    model.layers[0].set_weights([kernel, np.zeros(8, "float32")])
+    wrapped = qat.quantize_model(model)
+    logs: dict = {}
+    log = keras_trt.callbacks.SparsityLog(per_layer=True)
+    log.set_model(wrapped)
+    log.on_epoch_end(0, logs)
+    assert logs["sparsity"] == logs["sparsity/hidden.kernel"] == 0.5

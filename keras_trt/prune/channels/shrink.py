@@ -22,6 +22,7 @@ from keras_trt.prune.channels.importance import ChannelPattern, importance
 from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.reports import Report
+from keras_trt.tfmot.accept import accept
 
 Staying = dict[int, bool]  # by root: whether the channels behind it stay
 
@@ -107,6 +108,7 @@ def channel_report(
     Returns:
         One row per group of tied layers: `layers`, `channels`, `kept`, `reason`.
     """
+    _, model, _ = accept(model)
     _, groups = plan_channels(model, sparsity, pattern or ChannelPattern(), strategy, only, skip)
     rows: tuple[dict[str, Any], ...] = tuple(
         {

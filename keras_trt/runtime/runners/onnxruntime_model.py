@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 
 from keras_trt import _deps
 from keras_trt._formats import float_type
+from keras_trt._say import LOGGER
 from keras_trt.bundle.read import Bundle
 from keras_trt.runtime.runners.mapped import without_weights
 from keras_trt.runtime.runners.onnx_edit import Editor
 from keras_trt.runtime.runners.onnxruntime_int8 import fuse
 
-_LOG = logging.getLogger("keras_trt")
 _NARROW = ("FLOAT16", "BFLOAT16")
 
 
@@ -35,7 +34,7 @@ def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
     if wide and not int8:
         return path
     if not _deps.available("onnx_ir"):
-        _LOG.info("ONNX Runtime gets `%s` as it is; it is faster with: pip install onnx-ir", path)
+        LOGGER.info("ONNX Runtime gets `%s` as it is; it is faster with: pip install onnx-ir", path)
         return path
     ir = _deps.require("onnx_ir", install="onnx-ir", why="runner='onnxruntime'")
     model = _mapped(bundle, ir)

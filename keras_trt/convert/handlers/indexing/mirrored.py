@@ -31,20 +31,26 @@ def reverse(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
 
 
 def mirror_pad(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
-    """`tf.pad(mode="SYMMETRIC")`: the rows at either end once more, turned around; else tf2onnx's own."""
-    if node.get_attr_str("mode") != "SYMMETRIC" or not node.inputs[1].is_const():
+    """`tf.pad` by known amounts: the rows at either end once more, turned around; else tf2onnx's own.
+
+    `"REFLECT"` leaves the outermost row itself out.
+    """
+    if not node.inputs[1].is_const():
+        node.type = "Pad"  # as tf2onnx renames it before
         stock("MirrorPad", ctx, node)
         return node
     x, amounts = node.input[0], node.inputs[1].get_tensor_value(as_list=False)
+    out = int(node.get_attr_str("mode") == "REFLECT")
 
     def build(add: Nodes) -> str:
         padded = x
         for axis, (before, after) in enumerate(amounts.tolist()):
             pieces = [padded]
             if before:
-                pieces.insert(0, _slice(add, padded, [axis], before - 1, _BEGIN, -1))
+                end = 0 if out else _BEGIN
+                pieces.insert(0, _slice(add, padded, [axis], before - 1 + out, end, -1))
             if after:
-                pieces.append(_slice(add, padded, [axis], -1, -after - 1, -1))
+                pieces.append(_slice(add, padded, [axis], -1 - out, -after - 1 - out, -1))
             padded = _joined(add, pieces, axis)
         return padded
 
