@@ -7,7 +7,6 @@ import pytest
 import tf_keras
 
 import keras_trt
-
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.masks import masking
 from keras_trt.errors import ModelError
@@ -228,7 +227,7 @@ def test_a_range_made_symmetric_costs_what_its_ends_differ():
     assert LearnedRange(-8.0, 1.0, step=9.0 / 255).union(relu) == LearnedRange(-8.0, 6.0, 9.0 / 255)
 
 
-@pytest.mark.parametrize("wrap", [lambda net: qat.quantize_model(net), pruning.prune_low_magnitude])
+@pytest.mark.parametrize("wrap", [qat.quantize_model, pruning.prune_low_magnitude])
 def test_the_channels_of_a_wrapped_model_are_those_of_the_plain_one(wrap):
     plain = tf_keras.Sequential(
         [
