@@ -30,8 +30,16 @@ import numpy as np
 from benchmarks.page import table, write_section
 from keras_trt.engine import _trt, gpus
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime.runners._cuda import Buffer, Device, Pinned, Stream, bindings, to_device, to_host
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.runners.tensorrt._cuda import (
+    Buffer,
+    Device,
+    Pinned,
+    Stream,
+    bindings,
+    to_device,
+    to_host,
+)
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
 from tests.runtime.runners import stand_in
 
 ROOT = Path(__file__).parent.parent

@@ -179,3 +179,14 @@ def test_a_name_says_what_it_holds(path):
 )
 def test_bound_names_are_seen(source, names):
     assert bound_names(source) == names
+
+
+ROOMS = sorted({path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE})
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(PACKAGE)))
+def test_a_room_stays_small_enough_to_be_known(room):
+    files = [path for path in room.glob("*.py") if path.name != "__init__.py"]
+    lines = sum(len(path.read_text().splitlines()) for path in files)
+    assert len(files) <= 13
+    assert lines <= 1650

@@ -44,7 +44,7 @@ from keras_trt.runtime.predict import (
 from keras_trt.runtime.profile import EngineProfile, by_layer
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
 from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 
 

@@ -12,7 +12,7 @@ from keras_trt._nests import Nest
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import InputError
-from keras_trt.runtime.runners.device_array import DeviceArray
+from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray
 
 Feeds = dict[str, Any]
 """NumPy arrays, or arrays on a GPU that the runner takes as they are, by input or output name."""

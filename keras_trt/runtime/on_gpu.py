@@ -16,9 +16,9 @@ from keras_trt.engine.config import config_of
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.plans import PlanCache, same_build
 from keras_trt.runtime.misfit import misfit
-from keras_trt.runtime.runners._cuda import Device
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.runners.tensorrt._cuda import Device
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
 
 SAFER: dict[str, Any] = {"optimization_level": 0, "tf32": False}
 """How an engine is built where one built otherwise has been wrong: TensorRT's simplest kernels."""

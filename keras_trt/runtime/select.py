@@ -11,7 +11,7 @@ from keras_trt.plans import PlanCache
 from keras_trt.runtime.on_gpu import GpuRunners
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS, installed, settings
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
 from keras_trt.runtime.trial import TF32_ERROR, fault, probe_of
 
 GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")

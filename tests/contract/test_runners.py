@@ -12,7 +12,7 @@ from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load
 from keras_trt.runtime.feeds import cast
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS
-from keras_trt.runtime.runners.onnxruntime import PROVIDERS
+from keras_trt.runtime.runners.onnxruntime.runner import PROVIDERS
 
 PRECISIONS = {  # and how far it may be from the quantised model in float32
     "float32": 1e-4,

@@ -15,7 +15,8 @@ import pytest
 from keras_trt.engine import EngineConfig, _trt, apply, audit, build, gpus, profile, progress, timing_cache
 from keras_trt.engine import config as configs
 from keras_trt.errors import EngineError
-from keras_trt.runtime.runners import contexts, gpu_engine, open_output, slot, slots, tensorrt
+from keras_trt.runtime.runners.tensorrt import contexts, gpu_engine, open_output, slot, slots
+from keras_trt.runtime.runners.tensorrt import runner as tensorrt
 
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 FULL = [v for v in API if not v.startswith("tensorrt_lean")]

@@ -13,9 +13,9 @@ import pytest
 from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, InputError, RunnerError
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime.runners import tensorrt
-from keras_trt.runtime.runners._cuda import Buffer, Device, Stream, bindings, call
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.runners.tensorrt import runner as tensorrt
+from keras_trt.runtime.runners.tensorrt._cuda import Buffer, Device, Stream, bindings, call
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
 from tests.runtime.runners.stand_in import LARGEST, bundle_of, stand_in, use
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpus(), reason="no NVIDIA GPU or driver here")]

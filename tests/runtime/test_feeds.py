@@ -5,7 +5,7 @@ import pytest
 from keras_trt._tensors import TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import batch_of, cast, name_arrays
-from keras_trt.runtime.runners.device_array import DeviceArray
+from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray
 
 IMAGE = TensorSpec("image", ("batch", 4, 4, 3), "float32")
 LENGTH = TensorSpec("length", ("batch", 1), "int32")

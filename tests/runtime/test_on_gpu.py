@@ -22,7 +22,7 @@ from keras_trt.engine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError
 from keras_trt.plans.cache import PlanCache
 from keras_trt.runtime import engine_model, on_gpu, select
-from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 from keras_trt.runtime.runners.runner import ProfileError, Runner
 from tests.small_onnx import conv_model, save_bundle
 

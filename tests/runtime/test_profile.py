@@ -8,7 +8,7 @@ from keras_trt.exporting import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import EngineModel, load
 from keras_trt.runtime.profile import layer_of
-from keras_trt.runtime.runners.openvino_profile import nodes_in
+from keras_trt.runtime.runners.openvino.profile import nodes_in
 from keras_trt.runtime.runners.runner import Runner
 
 RUNNERS = ["openvino", "onnxruntime"]

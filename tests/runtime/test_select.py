@@ -12,7 +12,7 @@ from keras_trt.errors import EngineError, InputError, MissingDependencyError
 from keras_trt.runtime import on_gpu, select
 from keras_trt.runtime.misfit import misfit
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
 from keras_trt.runtime.select import select_runner
 from tests.small_onnx import conv_model, save_bundle
 

@@ -11,7 +11,7 @@ from keras_trt.errors import BundleError, RunnerError
 from keras_trt.runtime import load
 from keras_trt.runtime.runners import cpu
 from keras_trt.runtime.runners.cpu import Setting
-from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 from keras_trt.runtime.select import select_runner
 from keras_trt.runtime.trial import fault, probe_of
 from tests.small_onnx import conv_model, save_bundle

@@ -10,8 +10,8 @@ from keras_trt import _deps
 from keras_trt._formats import is_quantized
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle
-from keras_trt.runtime.runners.onnxruntime import PROVIDERS, ONNXRuntimeRunner
-from keras_trt.runtime.runners.openvino import OpenVINORunner
+from keras_trt.runtime.runners.onnxruntime.runner import PROVIDERS, ONNXRuntimeRunner
+from keras_trt.runtime.runners.openvino.runner import OpenVINORunner
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.saturation import saturates
 

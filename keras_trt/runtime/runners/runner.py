@@ -13,8 +13,8 @@ import numpy as np
 from keras_trt._tensors import TensorSpec, fixed_batch
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners.device_array import DeviceArray
 from keras_trt.runtime.runners.lifetime import Lifetime
+from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray
 
 
 class ProfileError(RunnerError):

@@ -11,7 +11,7 @@ from onnx import helper
 
 from keras_trt.bundle import read_bundle
 from keras_trt.engine import _trt
-from keras_trt.runtime.runners._cuda import call
+from keras_trt.runtime.runners.tensorrt._cuda import call
 from tests.small_onnx import model_of, save_bundle
 
 LARGEST = 1 << 16

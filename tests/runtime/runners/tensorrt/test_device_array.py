@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_trt.runtime.runners import device_array
+from keras_trt.runtime.runners.tensorrt import device_array
 
 
 class OnGpu:

@@ -14,10 +14,10 @@ from typing import Any
 
 from keras_trt._say import LOGGER
 from keras_trt.errors import EngineError, RunnerError
-from keras_trt.runtime.runners._cuda import Graph
-from keras_trt.runtime.runners.gpu_engine import GpuEngine
-from keras_trt.runtime.runners.profiles import Shape, Shapes, profile_for
 from keras_trt.runtime.runners.runner import ProfileError
+from keras_trt.runtime.runners.tensorrt._cuda import Graph
+from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
+from keras_trt.runtime.runners.tensorrt.profiles import Shape, Shapes, profile_for
 
 SHAPES_REMEMBERED = 8
 """So many shapes are remembered, with their graphs."""

@@ -10,8 +10,8 @@ from typing import Any
 from keras_trt._formats import dtype_of
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners._cuda import Buffer, Device, Stream
-from keras_trt.runtime.runners.profiles import Profile
+from keras_trt.runtime.runners.tensorrt._cuda import Buffer, Device, Stream
+from keras_trt.runtime.runners.tensorrt.profiles import Profile
 
 
 class GpuEngine:

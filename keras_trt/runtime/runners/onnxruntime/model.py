@@ -12,9 +12,9 @@ from keras_trt import _deps
 from keras_trt._formats import float_type
 from keras_trt._say import LOGGER
 from keras_trt.bundle.read import Bundle
-from keras_trt.runtime.runners.mapped import without_weights
-from keras_trt.runtime.runners.onnx_edit import Editor
-from keras_trt.runtime.runners.onnxruntime_int8 import fuse
+from keras_trt.runtime.runners.onnxruntime.edit import Editor
+from keras_trt.runtime.runners.onnxruntime.int8 import fuse
+from keras_trt.runtime.runners.onnxruntime.mapped import without_weights
 
 _NARROW = ("FLOAT16", "BFLOAT16")
 

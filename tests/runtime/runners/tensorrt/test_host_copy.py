@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_trt.runtime.runners import host_copy
+from keras_trt.runtime.runners.tensorrt import host_copy
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (1, 1 << 21), (3, 1 << 20), (1 << 20, 4), (7, 5)])

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_trt.runtime.runners.mapped import SMALLEST, without_weights
+from keras_trt.runtime.runners.onnxruntime.mapped import SMALLEST, without_weights
 
 
 @pytest.fixture

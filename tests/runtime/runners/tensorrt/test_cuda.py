@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners import _cuda, device_array
+from keras_trt.runtime.runners.tensorrt import _cuda, device_array
 from tests.runtime.runners.fake_cuda import FakeCuda
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt.runtime.runners.onnx_edit import constant, only_reader
+from keras_trt.runtime.runners.onnxruntime.edit import constant, only_reader
 
 
 def chain_of(value: Any) -> tuple[list[Any], Any]:

@@ -24,14 +24,14 @@ from keras_trt._tensors import BATCH_AXIS
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners._cuda import OutOfMemoryError
-from keras_trt.runtime.runners.device_array import DeviceArray, device_array, on_gpu
-from keras_trt.runtime.runners.gpu_engine import GpuEngine
 from keras_trt.runtime.runners.lifetime import check_process
-from keras_trt.runtime.runners.profiles import batch_ranges, padded
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.runners.slot import Slot
-from keras_trt.runtime.runners.slots import Slots
+from keras_trt.runtime.runners.tensorrt._cuda import OutOfMemoryError
+from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray, device_array, on_gpu
+from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
+from keras_trt.runtime.runners.tensorrt.profiles import batch_ranges, padded
+from keras_trt.runtime.runners.tensorrt.slot import Slot
+from keras_trt.runtime.runners.tensorrt.slots import Slots
 
 UNDER_WAY = 4
 """Batches at a time in `run_many`: one for each stage, and one that is being staged on the host."""

@@ -14,7 +14,7 @@ from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.exporting import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load
-from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
+from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 from tests.small_onnx import conv_model, save_bundle
 
 

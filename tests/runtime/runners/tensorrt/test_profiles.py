@@ -1,6 +1,6 @@
 import pytest
 
-from keras_trt.runtime.runners.profiles import batch_ranges, padded, profile_for
+from keras_trt.runtime.runners.tensorrt.profiles import batch_ranges, padded, profile_for
 
 
 def profile(low, usual, high):

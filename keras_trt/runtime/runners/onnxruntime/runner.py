@@ -15,8 +15,8 @@ from keras_trt._formats import is_quantized
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
-from keras_trt.runtime.runners.onnxruntime_model import cpu_model, weights_folder
-from keras_trt.runtime.runners.onnxruntime_profile import executed_nodes
+from keras_trt.runtime.runners.onnxruntime.model import cpu_model, weights_folder
+from keras_trt.runtime.runners.onnxruntime.profile import executed_nodes
 from keras_trt.runtime.runners.runner import Executed, Runner
 
 PROVIDERS = {

@@ -11,8 +11,8 @@ from keras_trt import _deps
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
-from keras_trt.runtime.runners.openvino_model import repair
-from keras_trt.runtime.runners.openvino_profile import executed_nodes
+from keras_trt.runtime.runners.openvino.model import repair
+from keras_trt.runtime.runners.openvino.profile import executed_nodes
 from keras_trt.runtime.runners.runner import Executed, Runner
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners._cuda import Buffer
-from keras_trt.runtime.runners.gpu_engine import GpuEngine
-from keras_trt.runtime.runners.profiles import Shape
+from keras_trt.runtime.runners.tensorrt._cuda import Buffer
+from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
+from keras_trt.runtime.runners.tensorrt.profiles import Shape
 
 
 class OpenOutput:

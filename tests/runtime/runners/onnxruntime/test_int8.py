@@ -13,8 +13,8 @@ import pytest
 from keras_trt.bundle import read_bundle
 from keras_trt.exporting import export
 from keras_trt.quantize import quantize_model
-from keras_trt.runtime.runners.onnxruntime import ONNXRuntimeRunner
-from keras_trt.runtime.runners.onnxruntime_int8 import fuse
+from keras_trt.runtime.runners.onnxruntime.int8 import fuse
+from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 
 
 def plain(k, L, x):

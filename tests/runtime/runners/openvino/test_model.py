@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from keras_trt.runtime.runners.openvino_model import repair
+from keras_trt.runtime.runners.openvino.model import repair
 from tests.onnx_tools import GraphBuilder, floats, run
 
 openvino = pytest.importorskip("openvino")

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_trt import _deps
 from keras_trt.errors import InputError
-from keras_trt.runtime.runners._cuda import Buffer, Device, call
+from keras_trt.runtime.runners.tensorrt._cuda import Buffer, Device, call
 
 _ON_GPU = (2, 13)  # kDLCUDA, kDLCUDAManaged
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from keras_trt.errors import RunnerError
-from keras_trt.runtime.runners._cuda import Buffer, Event, Pinned, Stream, to_device, to_host
-from keras_trt.runtime.runners.contexts import Contexts
-from keras_trt.runtime.runners.device_array import DeviceArray, own_array
-from keras_trt.runtime.runners.gpu_engine import GpuEngine
-from keras_trt.runtime.runners.host_copy import copy_into
-from keras_trt.runtime.runners.open_output import OpenOutput
-from keras_trt.runtime.runners.profiles import Shape
+from keras_trt.runtime.runners.tensorrt._cuda import Buffer, Event, Pinned, Stream, to_device, to_host
+from keras_trt.runtime.runners.tensorrt.contexts import Contexts
+from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray, own_array
+from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
+from keras_trt.runtime.runners.tensorrt.host_copy import copy_into
+from keras_trt.runtime.runners.tensorrt.open_output import OpenOutput
+from keras_trt.runtime.runners.tensorrt.profiles import Shape
 
 Feed = np.ndarray | DeviceArray
 _SMALL = 1 << 16

@@ -12,8 +12,9 @@ import pytest
 
 from keras_trt.errors import EngineError, InputError, RunnerError
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime.runners import _cuda, contexts, slot, slots, tensorrt
-from keras_trt.runtime.runners.tensorrt import TensorRTOptions, TensorRTRunner
+from keras_trt.runtime.runners.tensorrt import _cuda, contexts, slot, slots
+from keras_trt.runtime.runners.tensorrt import runner as tensorrt
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
 from tests.runtime.runners.fake_cuda import FakeCuda
 from tests.runtime.runners.stand_in import bundle_of, stand_in, use
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from keras_trt.runtime.runners._cuda import OutOfMemoryError
-from keras_trt.runtime.runners.gpu_engine import GpuEngine
-from keras_trt.runtime.runners.slot import Slot
+from keras_trt.runtime.runners.tensorrt._cuda import OutOfMemoryError
+from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
+from keras_trt.runtime.runners.tensorrt.slot import Slot
 
 MOST_IDLE = 4
 """Further slots, which many threads need, give their memory back."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt.runtime.runners.onnx_edit import Editor, constant, only_reader
-from keras_trt.runtime.runners.onnx_int8 import (
+from keras_trt.runtime.runners.onnxruntime.edit import Editor, constant, only_reader
+from keras_trt.runtime.runners.onnxruntime.patterns import (
     bounds,
     chain_of,
     dequantized,

@@ -1,0 +1,1 @@
+"""The ONNX file by ONNX Runtime, on a CPU or by its providers for GPUs."""

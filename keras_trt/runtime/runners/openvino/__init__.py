@@ -1,0 +1,1 @@
+"""The ONNX file by OpenVINO, on a CPU."""

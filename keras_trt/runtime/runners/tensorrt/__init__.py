@@ -1,0 +1,1 @@
+"""Plans on a GPU: TensorRT, its lean runtime, TensorRT-RTX."""
