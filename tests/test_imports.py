@@ -96,8 +96,8 @@ MAY_IMPORT_KERAS = {
     "_keras": {"keras", "tf_keras"},
     "tfmot": {"tensorflow_model_optimization"},
 }
-# These two see everything: the front door names each room, the command line calls the front door.
-FREE = {"__init__", "cli"}
+# The front door names each room.
+FREE = {"__init__"}
 
 
 def python(code: str, **env: str) -> str:
@@ -116,7 +116,7 @@ def python(code: str, **env: str) -> str:
 
 
 def room_of(module: str) -> str:
-    """`keras_trt.onnx_passes` is in the room `export`."""
+    """`keras_trt.onnx_passes.layout.regions` is in the room `onnx_passes`."""
     return module.removeprefix("keras_trt").lstrip(".").split(".")[0] or "__init__"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from keras_trt._keras.in_place import in_place
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices, located
-from keras_trt._keras.types import M
+from keras_trt._keras.types import Choices, M
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import remove_channels
@@ -28,10 +28,10 @@ def prune_model(
     threshold: float | None = None,
     pattern: Any = "unstructured",
     pooling: str = "avg",
-    schedule: Any = None,
-    strategy: Any = "uniform",
-    only: Any = None,
-    skip: Any = (),
+    schedule: object = None,
+    strategy: object = "uniform",
+    only: Choices | None = None,
+    skip: Choices = (),
     copy: bool = True,
 ) -> M:
     """A copy of a model with its smallest weights set to zero; training keeps them there.
