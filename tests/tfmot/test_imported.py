@@ -74,6 +74,6 @@ def test_importing_the_public_module_loads_no_tfmot():
 def test_a_missing_tfmot_is_said_and_the_variable_put_back(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
-    with pytest.raises(MissingDependencyError, match="pip install 'tensorflow-model-optimization'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'keras-trt\[keras\]'"):
         import_tfmot()
     assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
