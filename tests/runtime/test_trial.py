@@ -8,7 +8,7 @@ import pytest
 from keras_trt.bundle import read_bundle
 from keras_trt.bundle.probe import Probe, expect, write_probe
 from keras_trt.errors import BundleError, RunnerError
-from keras_trt.runtime import load
+from keras_trt.runtime import load, select
 from keras_trt.runtime.runners import cpu
 from keras_trt.runtime.runners.cpu import Setting
 from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
@@ -110,6 +110,25 @@ def test_a_setting_without_int8_arithmetic_is_tried_before_the_next_runner(bundl
     runner = select_runner(bundle)
     assert isinstance(runner, Slow)
     assert "openvino computes it wrongly" in runner.reason
+
+
+@pytest.mark.parametrize(("factor", "taken"), [(1.025, True), (1.05, False)])
+def test_a_provider_on_a_gpu_may_round_to_tf32(bundle, monkeypatch, factor, taken):
+    class Rounds(Wrong):
+        name = "onnxruntime-cuda"
+
+        @staticmethod
+        def change(y):
+            return y * factor
+
+    monkeypatch.setitem(cpu.ONNX_RUNNERS, "onnxruntime-cuda", Rounds)
+    monkeypatch.setattr(cpu, "installed", lambda name: True)
+    monkeypatch.setattr(select, "installed", lambda name: True)
+    if taken:
+        assert isinstance(select_runner(bundle, "onnxruntime-cuda"), Rounds)
+    else:
+        with pytest.raises(RunnerError, match="output 'y' is 5.0% off, 3.00% is allowed"):
+            select_runner(bundle, "onnxruntime-cuda")
 
 
 def test_what_keras_computed_counts_and_not_what_a_runner_here_does(bundle):

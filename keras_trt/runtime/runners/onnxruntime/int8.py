@@ -15,8 +15,7 @@ from keras_trt.runtime.runners.onnxruntime.patterns import (
     bounds,
     chain_of,
     dequantized,
-    is_symmetric,
-    step_of,
+    symmetric_step,
     weight_of,
 )
 
@@ -47,8 +46,10 @@ def fuse(model: Any, ir: Any) -> int:
         How many convolutions will compute in int8.
     """
     rewriter = _Rewriter(Editor(model.graph, ir))
-    for quantize in [node for node in model.graph if is_symmetric(node)]:
-        rewriter.fuse(quantize)
+    steps = {node: symmetric_step(node) for node in model.graph}
+    for quantize, step in steps.items():
+        if step is not None:
+            rewriter.fuse(quantize, step)
     rewriter.shift()
     rewriter.fold_weights()
     rewriter.edit.tidy()
@@ -62,12 +63,11 @@ class _Rewriter:
         self.zero = edit.constant("zero_point", np.array(_SHIFT, np.uint8))
         self._ranges: dict[Any, tuple[float, float]] = {}
 
-    def fuse(self, quantize: Any) -> None:
+    def fuse(self, quantize: Any, step: float) -> None:
         """Brings a quantiser right behind the convolution that it rounds."""
         chain, source = chain_of(quantize.inputs[0])
         if source is None:
             return
-        step = step_of(quantize)
         low, high = bounds(chain, step)
         fits = (
             (source.op_type == "Conv" and self._whole_bias(source))
@@ -80,7 +80,7 @@ class _Rewriter:
 
     def shift(self) -> None:
         """Makes uint8 of int8 activations, with the zero point that keeps every number."""
-        for node in [node for node in self.edit.graph if is_symmetric(node)]:
+        for node in [node for node in self.edit.graph if symmetric_step(node) is not None]:
             for each in (node, *(use.node for use in node.outputs[0].uses())):
                 each.replace_input_with(2, self.zero)
             self.edit.retype(node.outputs[0], "UINT8")

@@ -46,31 +46,21 @@ def _rounded(value: np.ndarray, step: float) -> int:
     return int(np.clip(np.rint(np.float32(value.item()) / np.float32(step)), -128, 127))
 
 
-def is_symmetric(node: Any) -> bool:
-    """Whether a node quantises an activation to int8 with one float32 step, only for it to be dequantised."""
+def symmetric_step(node: Any) -> float | None:
+    """The one step with which a node quantises an activation to int8 for dequantisers only; else None."""
     if node.op_type != "QuantizeLinear" or constant(node.inputs[0]) is not None or _zero_of(node) != 0:
-        return False
+        return None
     step, value = constant(node.inputs[1]), node.outputs[0]
-    return (
-        step is not None
-        and step.size == 1
-        and step.dtype == np.float32
-        and not value.is_graph_output()
-        and all(u.node.op_type == "DequantizeLinear" and _zero_of(u.node) == 0 for u in value.uses())
-    )
+    if step is None or step.size != 1 or step.dtype != np.float32 or value.is_graph_output():
+        return None
+    undone = all(u.node.op_type == "DequantizeLinear" and _zero_of(u.node) == 0 for u in value.uses())
+    return float(step.item()) if undone else None
 
 
 def _zero_of(node: Any) -> int | None:
     """The int8 zero point of a node that has a single one."""
     zero = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     return int(zero.reshape(())) if zero is not None and zero.dtype == np.int8 and zero.size == 1 else None
-
-
-def step_of(quantize: Any) -> float:
-    """The one step of a quantiser that `is_symmetric` took."""
-    step = constant(quantize.inputs[1])
-    assert step is not None
-    return float(step.item())
 
 
 def dequantized(value: Any) -> tuple[Any, np.ndarray] | None:
