@@ -41,7 +41,9 @@ another machine's CPU) and beside ONNX Runtime on the CPU of the same machine. U
 * *latency*: one image, in milliseconds.
 
 No TensorRT engine ran for this page. int8 gains nothing here: the provider has no int8 convolutions. Float32
-is off by what TF32 rounds; int8 by decisions at the borders of steps, in untrained networks.
+is off by what TF32 rounds; int8 by decisions at the borders of steps, in untrained networks. On many cores
+int8 in ONNX Runtime on the CPU can be slower than its float, as here; on one it is faster
+([benchmarks](benchmarks.md)).
 
 Measured on {machine}. `python -m benchmarks.gpu_runners` writes this page.
 
