@@ -327,6 +327,22 @@ def test_axes_are_mirrored_and_shifted_by_slices(k, name, tmp_path):
     check(model, floats(2, 5, 4, 3), tmp_path)
 
 
+@pytest.mark.parametrize("mode", ["REFLECT", "SYMMETRIC"])
+def test_amounts_to_mirror_may_be_computed(k, mode, tmp_path):
+    import tensorflow as tf
+
+    def pad(x):
+        return tf.pad(x, [[0, 0], [0, tf.shape(x)[1] % 4], [1, 2], [0, 0]], mode)
+
+    model = after_dense(k, pad, None, 4, 3)
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    for length in (6, 7):
+        x = floats(2, length, 4, 3)
+        for runner in ("openvino", "onnxruntime"):
+            y = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
+            np.testing.assert_allclose(y, model.predict(x, verbose=0), atol=1e-5, err_msg=runner)
+
+
 @pytest.mark.parametrize("name", ["reverse", "symmetric", "reflected"])
 def test_mirrored_axes_may_be_open(k, name, tmp_path):
     import tensorflow as tf
