@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -28,6 +29,23 @@ def can_take(flavor: Flavor, model: Model, batch: Any) -> bool:
 def take(flavor: Flavor, batch: Any, rows: slice) -> Any:
     """Some rows of a batch that `can_take` has let pass."""
     return flavor.tf.nest.map_structure(lambda leaf: leaf[rows] if len(leaf.shape) else leaf, batch)
+
+
+def first_rows(
+    flavor: Flavor, model: Model, batches: Iterable[Any], values: int, fewest: int = 8
+) -> Iterator[Any]:
+    """Batches of as many rows, from the first on, as have so many values together; the last one is cut.
+
+    A batch that no rows can be taken from is taken whole.
+    """
+    for batch in batches:
+        if values <= 0 and fewest <= 0:
+            return
+        each = sum(math.prod(leaf.shape[1:]) for leaf in flavor.tf.nest.flatten(batch))
+        count, wanted = count_rows(flavor, batch), max(values // max(each, 1), fewest)
+        cut = wanted < count and can_take(flavor, model, batch)
+        yield take(flavor, batch, slice(wanted)) if cut else batch
+        values, fewest = values - count * each, fewest - count
 
 
 class FirstBatches:

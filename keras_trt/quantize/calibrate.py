@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,21 +19,23 @@ from keras_trt._keras.types import M, Model, Tensor
 from keras_trt.data.batches import batches, check_data, length
 from keras_trt.data.rows import FirstBatches
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.calibrators import Histogram, calibrator
+from keras_trt.quantize.calibrators import Auto, Histogram, calibrator
 from keras_trt.quantize.correction import correct, corrected
 from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import activation_quantizers
+from keras_trt.quantize.least_error import Candidates, least_error
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.quantizer import observing
 
 _NEARLY_ALL = 0.9  # of the quantised tensors: then it is not a dead branch but the data
+Reached = tuple[str, Any, Histogram]  # a quantiser with its layer's path and what it saw
 _NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for magnitudes below it
 
 
 def calibrate(
     model: M,
     data: object,
-    method: object = "max",
+    method: object = "auto",
     *,
     batch_size: int = 32,
     steps: int | None = None,
@@ -47,8 +51,9 @@ def calibrate(
         model: A quantised Keras 3 or tf_keras model.
         data: An array (samples first), a list or dict of arrays, a `tf.data.Dataset`, a generator or a
             `PyDataset`/`Sequence`; a few hundred samples are usually enough.
-        method: `"max"`, `"percentile"` (99.99 %), `"entropy"`, `"mse"`, `"std"` (|mean| + 6 std), or a
-            calibrator such as `calibrators.Percentile(99.9)`.
+        method: `"auto"` (for each tensor that of `"max"`, `"mse"`, their middle and `"percentile"` which
+            costs its layer's outputs least), `"max"`, `"percentile"` (99.99 %), `"entropy"`, `"mse"`, `"std"`
+            (|mean| + 6 std), or a calibrator such as `calibrators.Percentile(99.9)`.
         batch_size: Batch size for arrays.
         steps: The most batches to use.
         verbose: 1 shows a progress bar, 0 nothing.
@@ -79,7 +84,7 @@ def calibrate(
 def calibrate_keeping(
     model: Model,
     data: object,
-    method: object = "max",
+    method: object = "auto",
     *,
     batch_size: int = 32,
     steps: int | None = None,
@@ -93,7 +98,7 @@ def calibrate_keeping(
         raise ModelError(
             f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
         )
-    seen = {key: Histogram() for key in owners}
+    seen = {key: Histogram(format=q.dtype_name) for key, (_, q) in owners.items()}
     items = batches(flavor, model, data, batch_size, steps, name=name)
     if not owners:  # weights only, whose biases the rows will correct
         for batch in items:
@@ -115,7 +120,8 @@ def calibrate_keeping(
         if done != total:  # an end that could not be known ends the line, too
             bar.update(done, finalize=True)
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
-    _set_ranges(flavor, reached, chosen, peak)  # a layer that the call never reaches keeps its range
+    choose = partial(_ranges, flavor, model, chosen, first.batches, verbose)
+    _set_ranges(flavor, reached, choose, peak)  # a layer that the call never reaches keeps its range
     return first.batches
 
 
@@ -141,7 +147,7 @@ def _check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]
             )
 
 
-def _set_ranges(flavor: Flavor, reached: list[tuple[str, Any, Histogram]], chosen: Any, peak: float) -> None:
+def _set_ranges(flavor: Flavor, reached: list[Reached], choose: Callable, peak: float) -> None:
     """Sets the ranges of the quantisers that the data, of largest magnitude `peak`, has reached."""
     dead = [(path, quantizer) for path, quantizer, histogram in reached if not histogram.largest]
     names = _some({path for path, _ in dead})
@@ -151,7 +157,7 @@ def _set_ranges(flavor: Flavor, reached: list[tuple[str, Any, Histogram]], chose
             f"nothing of their ranges (layers {names}). Received: data of largest magnitude {peak:.3g}. Give "
             "data like that used in practice; look at what the loader returns."
         )
-    ranges = [(q, _range(chosen, path, seen)) for path, q, seen in reached if seen.largest]
+    ranges = choose([each for each in reached if each[-1].largest])
     middle = statistics.median(amax for _, amax in ranges) if ranges else 1.0
     unknown = [(q, middle) for _, q in dead if not float(flavor.raw(q.amax).numpy())]
     for quantizer, amax in ranges + unknown:
@@ -171,6 +177,20 @@ def _magnitude(values: Any) -> float:
     if not np.issubdtype(array.dtype, np.floating):
         return float(np.any(array))
     return float(np.abs(array).max(initial=0.0))
+
+
+def _ranges(
+    flavor: Flavor, model: Model, chosen: Any, batches: list[Any], verbose: Any, reached: list[Reached]
+) -> list[tuple[Any, float]]:
+    """The quantisers with the ranges that a calibrator finds, or by error the best of those of several."""
+    if not isinstance(chosen, Auto):
+        return [(q, _range(chosen, path, seen)) for path, q, seen in reached]
+    candidates = []
+    for path, quantizer, seen in reached:
+        amaxes = np.array([_range(each, path, seen) for each in chosen.candidates], np.float32)
+        candidates.append(Candidates(quantizer, seen.tensor, amaxes, seen.error(amaxes)))
+    best = least_error(flavor, model, candidates, batches, verbose)
+    return [(each.quantizer, float(each.ranges[i])) for each, i in zip(candidates, best, strict=True)]
 
 
 def _range(chosen: Any, path: str, histogram: Histogram) -> float:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_trt._formats import STORED, TOP, dtype_of
 from keras_trt.errors import InputError
 from keras_trt.twins.fake_quant import TINY
 
@@ -23,7 +24,8 @@ LEVELS = 128  # magnitudes an int8 can take, 0..127
 class Histogram:
     """Counts of magnitudes in `BINS` equal bins over [0, top]; `finite` turns false at the first NaN.
 
-    Arrays may be added from several threads: TensorFlow runs the calls of a shared layer side by side.
+    `format` is that of the grid whose range is looked for. Arrays may be added from several threads:
+    TensorFlow runs the calls of a shared layer side by side.
     """
 
     counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
@@ -34,6 +36,7 @@ class Histogram:
     sum: float = 0.0
     squares: float = 0.0
     finite: bool = True
+    format: str = "int8"
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, values: np.ndarray) -> None:
@@ -66,6 +69,18 @@ class Histogram:
         while self.top < largest:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2)])
             self.top *= 2
+
+    def error(self, amax: np.ndarray) -> np.ndarray:
+        """The mean squared error of rounding to the grids of ranges, of shape (ranges,)."""
+        scales = np.asarray(amax, np.float64)[:, None] / TOP[self.format]
+        rounded = _on_grid(self.centers / scales, self.format) * scales
+        squares: np.ndarray = (self.counts * np.square(rounded - self.centers)).sum(axis=1)
+        return squares / max(self.counts.sum(), 1.0)
+
+    @property
+    def tensor(self) -> tuple[float, ...]:
+        """What is equal for histograms of the same tensor, and hardly for two others."""
+        return self.total, self.nonzero, self.sum, self.squares, self.largest
 
     @property
     def centers(self) -> np.ndarray:
@@ -118,10 +133,16 @@ class MSE:
         if seen.largest < TINY:
             return seen.largest
         tops = np.linspace(seen.largest / self.candidates, seen.largest, self.candidates)
-        scales = tops[:, None] / 127.0
-        rounded = np.minimum(np.round(seen.centers / scales), 127.0) * scales
-        errors = (seen.counts * np.square(rounded - seen.centers)).sum(axis=1)
-        return float(tops[int(np.argmin(errors))])
+        return float(tops[int(np.argmin(seen.error(tops)))])
+
+
+@dataclass(frozen=True)
+class Halfway:
+    """The middle of the largest magnitude and the range of the smallest mean squared error."""
+
+    def amax(self, seen: Histogram) -> float:
+        """The largest magnitude to keep."""
+        return (seen.largest + MSE().amax(seen)) / 2
 
 
 @dataclass(frozen=True)
@@ -172,7 +193,19 @@ class Std:
         return min(abs(mean) + self.k * variance**0.5, seen.largest) or seen.largest
 
 
-METHODS: dict[str, Calibrator] = {
+@dataclass(frozen=True)
+class Auto:
+    """Of the ranges of several calibrators, for each tensor the one that costs its layer's outputs least.
+
+    Attributes:
+        candidates: The calibrators; the first is taken where they make no difference.
+    """
+
+    candidates: tuple[Calibrator, ...] = (Max(), Halfway(), MSE(), Percentile())
+
+
+METHODS: dict[str, Calibrator | Auto] = {
+    "auto": Auto(),
     "max": Max(),
     "percentile": Percentile(),
     "entropy": Entropy(),
@@ -181,7 +214,7 @@ METHODS: dict[str, Calibrator] = {
 }
 
 
-def calibrator(method: object) -> Calibrator:
+def calibrator(method: object) -> Calibrator | Auto:
     """The calibrator a name stands for; a calibrator object is returned as it is.
 
     Raises:
@@ -189,11 +222,17 @@ def calibrator(method: object) -> Calibrator:
     """
     if isinstance(method, str) and method in METHODS:
         return METHODS[method]
-    if not isinstance(method, str) and hasattr(method, "amax"):
+    if not isinstance(method, str) and (isinstance(method, Auto) or hasattr(method, "amax")):
         return method
     raise InputError(
         f"`method` must be one of {sorted(METHODS)} or a calibrator. Received: method={method!r}"
     )
+
+
+def _on_grid(steps: np.ndarray, format: str) -> np.ndarray:
+    """Magnitudes in steps of the grid, rounded to its numbers and cut at its end."""
+    cut = np.minimum(steps, TOP[format])
+    return np.round(cut) if format == "int8" else cut.astype(dtype_of(STORED[format])).astype(np.float64)
 
 
 def _share(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -130,7 +130,9 @@ def test_every_method_survives_zeros_and_a_single_value(method):
 
 
 def test_an_unknown_method_names_the_known_ones():
-    with pytest.raises(InputError, match=r"one of \['entropy', 'max', 'mse', 'percentile', 'std'\].*'kl'"):
+    with pytest.raises(
+        InputError, match=r"one of \['auto', 'entropy', 'max', 'mse', 'percentile', 'std'\].*'kl'"
+    ):
         calibrator("kl")
 
 

@@ -45,7 +45,7 @@ def one_layer(k, layer, *shape):
 
 def test_the_correction_is_the_mean_of_what_rounding_changes(k):
     model, x = one_layer(k, k.layers.Dense(5, activation="relu", name="d"), 8)
-    quantized = quantize_model(model, calibration_data=x, recover=BIAS, verbose=0)
+    quantized = quantize_model(model, calibration_data=x, method="max", recover=BIAS, verbose=0)
     kernel, bias = (np.asarray(w, np.float64) for w in model.get_layer("d").get_weights())
     rounded = on_grid(kernel, np.abs(kernel).max(axis=0))
     lost = (x @ kernel - on_grid(x, np.abs(x).max()) @ rounded).mean(axis=0)

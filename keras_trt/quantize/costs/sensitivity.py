@@ -54,7 +54,7 @@ def sensitivity(
     *,
     metric: Metric | None = None,
     scheme: object = "int8",
-    method: object = "max",
+    method: object = "auto",
     only: Choices | None = None,
     skip: Choices = (),
     batch_size: int = 32,

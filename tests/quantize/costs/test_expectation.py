@@ -51,7 +51,7 @@ def test_layers_that_int8_costs_too_much_stay_float_and_say_why(k):
     assert {"stem", "quiet", "big"} <= quantised(spared)
     reasons = {row["layer"]: row["reason"] for row in report(spared).rows}
     assert reasons["head"].startswith("left in float: with it rounded the outputs keep ")
-    assert "dB; `min_sqnr=25`; the grid of its input, which reaches " in reasons["head"]
+    assert "dB; `min_sqnr=30`; the grid of its input, which reaches " in reasons["head"]
     assert reasons["head"].endswith(" of 16 channels (0 to 7)")  # those of the quiet branch
 
 
@@ -166,7 +166,7 @@ def test_where_each_layer_costs_too_much_all_are_left_in_float_with_a_warning(
         x = k.layers.Dense(2, use_bias=False, name=f"d{i}", kernel_initializer="identity")(x)
     model = k.Model(inputs, k.layers.Lambda(lambda y: y[:, 1:])(x))
     data = np.stack([rng.uniform(500, 1000, 64), rng.uniform(-1, 1, 64)], axis=1).astype("float32")
-    with pytest.warns(UserWarning, match=r"No layer of .* computes in int8: each costs .*`min_sqnr=25`"):
+    with pytest.warns(UserWarning, match=r"No layer of .* computes in int8: each costs .*`min_sqnr=30`"):
         quantized = quantize_model(model, calibration_data=data)
     assert not quantised(quantized)
     names = [f"d{i}" for i in range(count)]

@@ -1,0 +1,181 @@
+"""Of several ranges for a tensor, the one that leaves least error in what its layer makes of it.
+
+The best range of the values alone weighs all of them alike; behind a kernel they count by what they are
+multiplied with, and in attention by what comes after (Wu et al. 2020, "Integer Quantization for Deep Learning
+Inference", compare methods by the outputs; here it is done tensor by tensor). Each layer computes in float,
+and once more with one of its inputs rounded: errors of different layers do not mix, so all of a model's
+are measured side by side, in as many runs as there are candidates. A few rows are enough for that, but not
+for what lies far out: by how much the values themselves suffer more in all of the data than in these rows,
+by so much more do the outputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.record import replaced_calls
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Layer, Model, Tensor
+from keras_trt.data.rows import first_rows
+from keras_trt.quantize.graphs import as_graphs
+from keras_trt.quantize.inventory import quantizers_of, twins
+from keras_trt.twins.fake_quant import quantize_dequantize
+from keras_trt.twins.quantizer import observing
+
+_VALUES = 2**20  # of the inputs; a run takes about twice a prediction
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The ranges that a quantiser may get.
+
+    Attributes:
+        quantizer: The quantiser.
+        tensor: What it rounds, as anything that is equal for quantisers of the same tensor: those get the
+            same range, so that the engine rounds it once.
+        ranges: Float32 of shape (candidates,), each > 0.
+        errors: The mean squared error of the values in all of the data, of the same shape; None where the
+            rows that are measured are all there are.
+    """
+
+    quantizer: Any
+    tensor: object
+    ranges: np.ndarray
+    errors: np.ndarray | None = None
+
+
+@dataclass
+class _Sums:
+    """What rounding changes and what that is measured by, as sums; several threads may add to them."""
+
+    values: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, values: np.ndarray) -> None:
+        """Counts in a call."""
+        with self._lock:
+            self.values = self.values + values
+
+    def take(self) -> float:
+        """The ratio of both since the last time."""
+        (noise, measure), self.values = self.values, np.zeros(2)
+        return float(noise / measure) if measure > 0 else 0.0
+
+
+def least_error(
+    flavor: Flavor, model: Model, candidates: Sequence[Candidates], batches: Sequence[Any], verbose: Any = 0
+) -> list[int]:
+    """The number of the best range of each quantiser; the first where none makes a difference.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model; it is not changed.
+        candidates: For some of its quantisers, all with as many ranges.
+        batches: Inputs; the first rows are used, few where they are large.
+        verbose: Whether a bar shows progress.
+    """
+    if not candidates:
+        return []
+    owners = {id(q): path for path, layer in twins(flavor, model) for q in quantizers_of(layer)}
+    turns, members = [], defaultdict[str, list[int]](list)
+    for i, each in enumerate(candidates):
+        own = members[owners[id(each.quantizer)]]
+        turns.append(len(own))  # of a layer's quantisers one rounds at a time
+        own.append(i)
+    ranges = np.stack([each.ranges for each in candidates], axis=1)
+    errors = np.zeros(ranges.shape)
+    sums: dict[object, _Sums] = {key: _Sums() for key in [*members, *range(len(candidates))]}
+    rows = list(first_rows(flavor, model, batches, _VALUES))
+    last = max(turns)
+    bar = flavor.keras.utils.Progbar((last + 1) * len(ranges), verbose=verbose, unit_name="range")
+    with gathering(sums) as numbers:
+        run = _measured_call(flavor, model, [each.quantizer for each in candidates], turns, numbers)
+        for turn, (choice, amaxes) in itertools.product(range(last + 1), enumerate(ranges)):
+            for batch in rows:
+                run(batch, flavor.tf.constant(amaxes), flavor.tf.constant(turn))
+            for path, own in members.items():
+                ratio = sums[path].take()
+                for i in own[turn : turn + 1]:
+                    errors[choice, i] = ratio * _more(candidates[i].errors, choice, sums[i].take())
+            bar.add(1)
+    return _best(errors, candidates)
+
+
+def _more(errors: np.ndarray | None, choice: int, first: float) -> float:
+    """How much larger the error of the values is in all of the data than in the first rows."""
+    return float(errors[choice]) / first if errors is not None and first > 0 else 1.0
+
+
+def _best(errors: np.ndarray, candidates: Sequence[Candidates]) -> list[int]:
+    """The choice of least error for each tensor, whose errors in several layers add up."""
+    of_tensor = defaultdict[object, Any](float)
+    for i, each in enumerate(candidates):
+        of_tensor[each.tensor] = of_tensor[each.tensor] + errors[:, i]
+    return [int(np.argmin(of_tensor[each.tensor])) for each in candidates]
+
+
+def _measured_call(
+    flavor: Flavor, model: Model, quantizers: Sequence[Any], turns: Sequence[int], numbers: dict[Any, int]
+) -> Any:
+    """The model's call in float as a graph in which each layer computes once more, with one input rounded.
+
+    The graph takes a batch, a range for each quantiser, and whose turn it is.
+    """
+    tf, position = flavor.tf, {id(q): i for i, q in enumerate(quantizers)}
+    owner = {
+        id(q): path for path, layer in twins(flavor, model) for q in quantizers_of(layer) if path in numbers
+    }
+    rounding: list[str | None] = [None]
+
+    def run(batch: object, amaxes: Tensor, turn: Tensor) -> None:
+        def activation(quantizer: Any, x: Tensor) -> Tensor:
+            i = position.get(id(quantizer))
+            if i is None or owner[id(quantizer)] != rounding[0]:
+                return x
+            floats = tf.cast(x, tf.float32)
+            on_grid = quantize_dequantize(floats, amaxes[i], quantizer.dtype_name)
+            noise = tf.reduce_sum(tf.square(on_grid - floats))
+            own = tf.cast(turn == turns[i], tf.float32)
+            give(numbers[i], own * tf.stack([noise, tf.cast(tf.size(floats), tf.float32)]))
+            return tf.where(turn == turns[i], tf.cast(on_grid, x.dtype), x)
+
+        def kernel(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
+            return floats
+
+        def measuring(path: str, call: Any) -> Any:
+            def measured(*args: object, **options: object) -> Any:
+                if path not in numbers or rounding[0] is not None:
+                    return call(*args, **options)
+                rounding[0] = path
+                rounded = call(*args, **options)
+                rounding[0] = None
+                exact = call(*args, **options)
+                give(numbers[path], _noise_and_signal(tf, rounded, exact))
+                return exact
+
+            return measured
+
+        with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, measuring):
+            model(batch, training=False)
+
+    return as_graphs(flavor, run)
+
+
+def _noise_and_signal(tf: ModuleType, rounded: Any, exact: Any) -> Tensor:
+    """Sums of squares, of all floats that a layer returns."""
+    pairs = [
+        (tf.cast(a, tf.float32), tf.cast(b, tf.float32))
+        for a, b in zip(tf.nest.flatten(rounded), tf.nest.flatten(exact), strict=True)
+        if b is not None and b.dtype.is_floating
+    ]
+    noise = tf.add_n([tf.reduce_sum(tf.square(a - b)) for a, b in pairs])
+    return tf.stack([noise, tf.add_n([tf.reduce_sum(tf.square(b)) for _, b in pairs])])
