@@ -120,7 +120,8 @@ def _best(errors: np.ndarray, candidates: Sequence[Candidates]) -> list[int]:
     of_tensor = defaultdict[object, Any](float)
     for i, each in enumerate(candidates):
         of_tensor[each.tensor] = of_tensor[each.tensor] + errors[:, i]
-    return [int(np.argmin(of_tensor[each.tensor])) for each in candidates]
+    ranked = {tensor: np.nan_to_num(total, nan=np.inf) for tensor, total in of_tensor.items()}
+    return [int(np.argmin(ranked[each.tensor])) for each in candidates]
 
 
 def _measured_call(
