@@ -85,7 +85,6 @@ CROSS_CUTTING = {
     "quantize/test_calibrate_memory.py": "memory, not numbers",
     "quantize/test_one_layer_in_float.py": "the defaults against a search",
     "runtime/runners/test_runners.py": "one body for every CPU runner",
-    "runtime/test_progress.py": "the bar of predict",
     "sweep": "all layers and networks that Keras has",
     "test_documents.py": "README and docs",
     "test_front_door.py": "keras_trt itself",

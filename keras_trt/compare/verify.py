@@ -26,11 +26,11 @@ from keras_trt.data.measure import Metric
 from keras_trt.engine import gpus
 from keras_trt.errors import InputError, KerasTRTError, RunnerError
 from keras_trt.plans import cache_of
+from keras_trt.runtime.choosing.select import GPU_RUNNERS, select_runner
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 from keras_trt.tfmot.accept import accept
 from keras_trt.trace.trace import run
 

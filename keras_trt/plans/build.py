@@ -24,7 +24,7 @@ from keras_trt.engine import (
     plan_cache_folder,
     plan_for,
 )
-from keras_trt.engine.cache_folder import folder_named
+from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.engine.targets import targets_of
 from keras_trt.errors import BundleError, EngineError, InputError
 from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan

@@ -21,7 +21,7 @@ from keras_trt._say import LOGGER
 from keras_trt._swap import replaced_file
 from keras_trt.bundle.manifest import Manifest, PlanStamp, plan_stamp
 from keras_trt.engine import Plan, plan_cache_folder
-from keras_trt.engine.cache_folder import folder_named
+from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.errors import BundleError, InputError
 from keras_trt.plans.key import graph_key, plan_key
 

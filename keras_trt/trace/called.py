@@ -10,6 +10,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt._private import private
+from keras_trt._tensors import BATCH_AXIS
 from keras_trt.data.batches import batches
 from keras_trt.errors import ModelError
 from keras_trt.trace.asked_shapes import is_shape
@@ -71,7 +72,7 @@ def _note(x: Any, call: Called) -> str:
 
 
 def _text(shape: Sequence[Any]) -> str:
-    return f"({', '.join(['batch', *map(str, shape)])})"
+    return f"({', '.join([BATCH_AXIS, *map(str, shape)])})"
 
 
 def _recorded(flavor: Flavor, model: Any) -> Nest:

@@ -6,7 +6,7 @@ import pytest
 from keras_trt import _deps
 from keras_trt.bundle import sha256_of
 from keras_trt.engine import EngineConfig, available_builders, build_plan, targets
-from keras_trt.engine.gpu import Gpu
+from keras_trt.engine.machine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError
 from tests.small_onnx import conv_model, sequence_model, two_in_two_out
 

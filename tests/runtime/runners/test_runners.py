@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 from keras_trt import _deps
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
-from keras_trt.runtime.select import CPU_RUNNERS
+from keras_trt.runtime.choosing.select import CPU_RUNNERS
 from tests.small_onnx import conv_model, manifest_of, model_of, save_bundle, two_in_two_out
 
 MANIFEST = manifest_of(conv_model(), "0" * 64)

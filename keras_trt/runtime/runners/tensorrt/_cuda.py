@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt import _deps
-from keras_trt.engine.gpu import driver
+from keras_trt.engine.machine.gpu import driver
 from keras_trt.errors import RunnerError
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: TensorRT synchronises the whole device on the default stream

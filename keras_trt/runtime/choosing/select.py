@@ -8,11 +8,11 @@ from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
 from keras_trt.plans import PlanCache
-from keras_trt.runtime.on_gpu import GpuRunners
+from keras_trt.runtime.choosing.on_gpu import GpuRunners
+from keras_trt.runtime.choosing.trial import TF32_ERROR, fault, probe_of
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS, installed, settings
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
-from keras_trt.runtime.trial import TF32_ERROR, fault, probe_of
 
 GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 

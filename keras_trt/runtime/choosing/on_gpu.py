@@ -15,7 +15,7 @@ from keras_trt.engine import EngineConfig, _trt, available_builders, gpus, plan_
 from keras_trt.engine.config import config_of
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.plans import PlanCache, same_build
-from keras_trt.runtime.misfit import misfit
+from keras_trt.runtime.choosing.misfit import misfit
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt._cuda import Device
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
