@@ -180,6 +180,32 @@ def test_bound_names_are_seen(source, names):
     assert bound_names(source) == names
 
 
+# What is defined once: the value, where, and by what name others take it.
+DEFINED_ONCE = {
+    127: ("_formats", "TOP or INT8_ENDS"),
+    65504: ("_formats", "FLOAT16_MAX"),
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_limit_of_a_number_format_is_defined_once(path):
+    constants = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    literals = {node.value for node in constants if type(node.value) in (int, float)}
+    again = {
+        value: name for value, (home, name) in DEFINED_ONCE.items() if path.stem != home and value in literals
+    }
+    assert not again, f"take {again} of keras_trt._formats"
+
+
+def test_where_runners_are_registered_is_where_their_names_stand():
+    """Others take them of `runtime/runners/cpu.py`, so that one more runner is one more entry there."""
+    for path in MODULES:
+        room = path.relative_to(PACKAGE).parts[0]
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        named = {node.value for node in nodes} & {"openvino", "onnxruntime"}
+        assert not named or room == "runtime", f"{path.relative_to(PACKAGE)} names {named}"
+
+
 ROOMS = sorted({path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE})
 
 

@@ -28,9 +28,9 @@ from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.engine.targets import targets_of
 from keras_trt.errors import BundleError, EngineError, InputError
 from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan
+from keras_trt.plans.build_report import BuildReport, BuiltPlan, built_plan
 from keras_trt.plans.cache import PlanCache
 from keras_trt.plans.key import same_build
-from keras_trt.plans.report import BuildReport, BuiltPlan, built_plan
 
 
 def build(

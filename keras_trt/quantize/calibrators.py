@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_trt._formats import TOP
 from keras_trt.errors import InputError
 from keras_trt.twins.fake_quant import TINY
 
@@ -118,8 +119,8 @@ class MSE:
         if seen.largest < TINY:
             return seen.largest
         tops = np.linspace(seen.largest / self.candidates, seen.largest, self.candidates)
-        scales = tops[:, None] / 127.0
-        rounded = np.minimum(np.round(seen.centers / scales), 127.0) * scales
+        scales = tops[:, None] / TOP["int8"]
+        rounded = np.minimum(np.round(seen.centers / scales), TOP["int8"]) * scales
         errors = (seen.counts * np.square(rounded - seen.centers)).sum(axis=1)
         return float(tops[int(np.argmin(errors))])
 

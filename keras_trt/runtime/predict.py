@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_trt._arguments import check_count
 from keras_trt._formats import dtype_of
-from keras_trt._nests import Nest
+from keras_trt._nests import Nest, map_nest
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
 from keras_trt.errors import InputError
@@ -190,12 +190,7 @@ def join(batches: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
 
 def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
     """A nest of tensor names with the arrays in the names' places."""
-    if isinstance(structure, str):
-        return arrays[structure]
-    if isinstance(structure, dict):
-        return {key: fill(child, arrays) for key, child in structure.items()}
-    filled = [fill(child, arrays) for child in structure]
-    return tuple(filled) if isinstance(structure, tuple) else filled
+    return map_nest(lambda name, _: arrays[name], structure)
 
 
 def cut(arrays: Mapping[str, np.ndarray], specs: Specs, rows: slice) -> Feeds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from keras_trt.reports.report import Findings
+from keras_trt.reports.findings import Findings
 from keras_trt.reports.table import Table
 from keras_trt.runtime.runners.runner import Executed
 

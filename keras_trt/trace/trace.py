@@ -15,7 +15,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Layer, Model
 from keras_trt._memory import free_graph
-from keras_trt._names import unique
+from keras_trt._names import free
 from keras_trt._nests import Nest, map_nest, zip_nests
 from keras_trt._private import private
 from keras_trt._process import alone
@@ -260,7 +260,7 @@ def _named(outputs: Nest, taken: Any) -> Nest:
     names: list[str] = []
 
     def name(_: object, key: str | None) -> str:
-        names.append(unique(key or f"output_{len(names) + 1}", {*taken, *names}))
+        names.append(free(key or f"output_{len(names) + 1}", {*taken, *names}))
         return names[-1]
 
     return map_nest(name, outputs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import TOP
+from keras_trt._formats import INT8_ENDS, TOP
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
@@ -38,7 +38,7 @@ class ChannelNoise:
         """Counts in a batch."""
         x = np.moveaxis(values, self.axis, -1).astype(np.float64)
         step = self.amax / TOP["int8"]
-        rounded = np.clip(np.round(x / step), -128, 127) * step
+        rounded = np.clip(np.round(x / step), *INT8_ENDS) * step
         others = tuple(range(x.ndim - 1))
         self._signal = self._signal + np.square(x).sum(axis=others)
         self._noise = self._noise + np.square(rounded - x).sum(axis=others)

@@ -10,7 +10,7 @@ from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDepe
 from keras_trt.plans import PlanCache
 from keras_trt.runtime.choosing.on_gpu import GpuRunners
 from keras_trt.runtime.choosing.trial import TF32_ERROR, fault, probe_of
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS, installed, settings
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, INSTALL, ONNX_RUNNERS, installed, settings
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
 
@@ -107,7 +107,7 @@ def _on_onnx(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bo
     if not refusals:
         raise MissingDependencyError(
             f"Nothing can run `{bundle.path}` here: {'; '.join(notes)}; no CPU runner is installed. "
-            "Install one with: pip install openvino"
+            f"Install one with: {INSTALL}"
         )
     if all(refusal.endswith("cannot run it") for refusal in refusals) and unable is not None:
         raise unable
