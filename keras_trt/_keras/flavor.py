@@ -14,6 +14,7 @@ from typing import Any
 from keras_trt._keras.copying.copy_model import copy_model
 from keras_trt._keras.types import Layer, M, Model, Variable
 from keras_trt._names import unique
+from keras_trt._nests import Nest
 
 
 class Flavor:
@@ -23,11 +24,17 @@ class Flavor:
         name: `"keras3"` or `"legacy"`.
         packages: Whose modules this Keras itself looks up when a file names them.
         keras: The module.
+        runs_autograph: Whether Python's `if` and `for` over tensors in a user's `call` become graph ops.
+        fuses_normalization: Whether layer and group normalisation borrow a fused batch normalisation.
+        recurrent_loop: The method in which a recurrent layer loops over its steps.
     """
 
     name: str
     packages: tuple[str, ...]
     keras: ModuleType
+    runs_autograph: bool
+    fuses_normalization: bool
+    recurrent_loop: str
 
     @property
     def tf(self) -> ModuleType:
@@ -68,8 +75,31 @@ class Flavor:
         """The symbolic tensors that enter and leave a functional model, flattened."""
         raise NotImplementedError
 
-    def input_nest(self, model: Model) -> Any:
+    def nests(self, model: Model) -> tuple[Nest, Nest]:
+        """The nests of symbolic tensors that a functional model takes and returns."""
+        raise NotImplementedError
+
+    def input_nest(self, model: Model) -> Nest:
         """The nest of symbolic inputs a functional model is called with; None for other models."""
+        return self.nests(model)[0] if self.is_functional(model) else None
+
+    def first_call(self, model: Model) -> list[Nest]:
+        """The arguments that a model without a layer graph was first called on; none where it never was.
+
+        Their leaves are shapes, or specs with a shape and a dtype where this Keras remembers those too.
+        """
+        raise NotImplementedError
+
+    def inference_arguments(self, model: Model) -> dict[str, bool]:
+        """What a call of the model is told where it does not train."""
+        raise NotImplementedError
+
+    def policy_attributes(self, layer: Layer, policy: str) -> dict[str, Any]:
+        """The attributes that hold a layer's dtype policy, with what they hold under another one."""
+        raise NotImplementedError
+
+    def fuses_attention(self, layer: Any) -> bool:
+        """Whether an attention layer that returns no scores computes all in one operation."""
         raise NotImplementedError
 
     def inputs_called(self, model: Model) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
 from keras_trt._keras.types import Tensor
-from keras_trt._private import private
 
 OPERANDS = ("_query", "_key", "_probabilities", "_value")
 
@@ -81,23 +80,13 @@ def attention(
         scores = tf.matmul(q, k, transpose_b=True)
     else:
         scores = tf.einsum(layer._dot_product_equation, k, q)
-    fused = heads_first and not return_attention_scores and _has_fused_kernel(flavor, layer)
+    fused = heads_first and not return_attention_scores and flavor.fuses_attention(layer)
     softmax = functools.partial(_fused_softmax, tf) if fused else layer._masked_softmax
     probabilities = softmax(scores, attention_mask)
     p = quantize["_probabilities"](layer._dropout_layer(probabilities, training=training))
     if heads_first:
         return tf.transpose(tf.matmul(p, v), (0, 2, 1, 3)), probabilities
     return tf.einsum(layer._combine_equation, p, v), probabilities
-
-
-def _has_fused_kernel(flavor: Flavor, layer: Any) -> bool:
-    """Whether Keras computes it all in `dot_product_attention`, as Keras 3 without dropout."""
-    if flavor.name == "legacy":
-        return False
-    private(layer, "_flash_attention", "keras")  # a release without it computes in another way
-    if isinstance(layer, flavor.keras.layers.MultiHeadAttention):
-        return not private(layer, "_dropout", "keras")
-    return not layer.dropout
 
 
 def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Any) -> Tensor:
