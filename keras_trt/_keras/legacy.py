@@ -87,6 +87,7 @@ class LegacyKeras(Flavor):
 
     def makers(self, layer_class: Any) -> list[str]:
         private(self.keras.layers.Layer.build, "_is_default", "tf_keras")
+        private(self.keras.layers.MultiHeadAttention, "_build_from_signature", "tf_keras")
         default = getattr(layer_class.build, "_is_default", False)  # a build of its own has no such mark
         late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
         return late if default else ["build", *late]

@@ -11,8 +11,20 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
 from keras_trt._keras.types import Tensor
+from keras_trt._private import private
+from keras_trt.placement.layer_kinds import ATTENTION
 
 OPERANDS = ("_query", "_key", "_probabilities", "_value")
+
+
+def is_attention(layer_class: Any) -> bool:
+    """Whether a class is an attention layer of Keras's own, or one derived from it."""
+    own = (cls for cls in layer_class.__mro__ if cls.__name__ in ATTENTION and is_keras_own(cls))
+    base = next(own, None)
+    if base is None:
+        return False
+    private(base, "_compute_attention", base.__module__.split(".")[0])
+    return True
 
 
 def computes_by_keras(layer_class: Any) -> bool:
@@ -72,7 +84,7 @@ def attention(
     quantize = dict(zip(OPERANDS, layer.inner_quantizers, strict=True))
     if use_causal_mask and attention_mask is None:
         attention_mask = layer._compute_causal_mask(query, value)
-    q = quantize["_query"](query * tf.cast(_scale(layer), query.dtype))
+    q = quantize["_query"](query * tf.cast(_scale(flavor, layer), query.dtype))
     k, v = quantize["_key"](key), quantize["_value"](value)
     heads_first = len(q.shape) == 4  # plain matrix products: einsum's conversion to ONNX hides them
     if heads_first:
@@ -97,7 +109,8 @@ def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Any) -> Tensor:
     return tf.nn.softmax(scores)
 
 
-def _scale(layer: Any) -> float:
+def _scale(flavor: Flavor, layer: Any) -> float:
     """One over the square root of a head's width; the attribute that holds it differs."""
-    width = getattr(layer, "_key_dim", None) or layer.head_dim
-    return float(width) ** -0.5
+    if isinstance(layer, flavor.keras.layers.MultiHeadAttention):
+        return float(private(layer, "_key_dim", flavor.keras.__name__)) ** -0.5
+    return float(layer.head_dim) ** -0.5

@@ -26,8 +26,9 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import adds_bias, is_keras_own, rows_of
 from keras_trt._keras.types import Layer
+from keras_trt._private import private
 from keras_trt.placement.schemes import Scheme
-from keras_trt.twins.attention import OPERANDS, attention
+from keras_trt.twins.attention import OPERANDS, attention, is_attention
 from keras_trt.twins.einsum_dense import as_product
 from keras_trt.twins.quantizer import activation_quantizer, is_observing
 from keras_trt.twins.separable import separable_call
@@ -152,7 +153,7 @@ def twin_class(base: Any) -> type:
     }
     if adds_bias(base):
         body["bias"] = bias_property(flavor, base)
-    if hasattr(base, "_compute_attention"):
+    if is_attention(base):
         body["_compute_attention"] = _compute_attention(flavor, base)
     cls = types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))
     register = flavor.keras.saving.register_keras_serializable
@@ -174,7 +175,7 @@ def _call(flavor: Flavor, base: Any) -> Any:
         args, kwargs = _quantized_inputs(flavor, self, args, kwargs)
         below = [layer for _, layer in flavor.walk(self) if is_twin(layer)]  # a parent may read their kernels
         with running(self, *below), inlined():  # a trace would keep kernels that were float when it was made
-            if _computes_inside(flavor, self) and not hasattr(base, "_compute_attention"):
+            if _computes_inside(flavor, self) and not is_attention(base):
                 return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
             if is_exporting() and hasattr(self, "equation"):
                 product = as_product(flavor, self, args[0] if args else kwargs["inputs"])
@@ -233,6 +234,7 @@ def _serialisation(flavor: Flavor, base: Any) -> dict[str, Any]:
         _adopt(flavor, layer)
         return layer
 
+    private(flavor.keras.layers.Layer.get_config, "_is_default", flavor.keras.__name__)
     get_config._is_default = getattr(base.get_config, "_is_default", False)  # type: ignore[attr-defined]
     return {"get_config": get_config, "from_config": classmethod(from_config)}
 
@@ -303,7 +305,7 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
         switch.build(())
     inner: tuple[str, ...] = ()
     if scheme.inner:
-        inner = OPERANDS if hasattr(layer, "_compute_attention") else ("_inner",)
+        inner = OPERANDS if is_attention(type(layer)) else ("_inner",)
     inputs = [quantizer(f"_{position}" if several else "") for position in scheme.inputs]
     products = [quantizer(suffix) for suffix in inner]
     with flavor.unlocked(layer):
