@@ -305,7 +305,7 @@ def _concrete(flavor: Flavor, model: Model, call: _Call) -> Any:
     function = flavor.tf.function(call, autograph=flavor.runs_autograph)
     with (
         alone(),
-        gradients_forgotten(call.graphs),
+        gradients_forgotten() as call.graphs,
         exporting(),
         in_float32(flavor, model),
         plain_normalization(flavor, model),
@@ -341,7 +341,7 @@ def _predicted_dtypes(
         return {}
     own = _Call(flavor, model, call.signature)
     function = flavor.tf.function(own, autograph=flavor.runs_autograph)
-    with alone(), gradients_forgotten(own.graphs):
+    with alone(), gradients_forgotten() as own.graphs:
         concrete = function.get_concrete_function(*own.specs())
     dtypes = dict(zip(own.output_names, (t.dtype.name for t in concrete.outputs), strict=True))
     return {info.name: dtypes[info.name] for info in outputs if dtypes[info.name] != info.dtype}
