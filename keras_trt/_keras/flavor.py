@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from keras_trt._keras.copying.copy_model import copy_model
 from keras_trt._keras.types import Layer, M, Model, Variable
@@ -43,11 +43,11 @@ class Flavor:
 
         return tensorflow
 
-    def is_layer(self, obj: object) -> bool:
+    def is_layer(self, obj: object) -> TypeGuard[Layer]:
         """Whether `obj` is a layer (or a model) of this Keras."""
         return isinstance(obj, self.keras.layers.Layer)
 
-    def is_model(self, obj: object) -> bool:
+    def is_model(self, obj: object) -> TypeGuard[Model]:
         """Whether `obj` is a model of this Keras."""
         return isinstance(obj, self.keras.Model)
 
@@ -114,7 +114,7 @@ class Flavor:
         """Whether `layer` is one of the quantisers this library puts inside twins."""
         return bool(getattr(layer, "is_keras_trt_quantizer", False))
 
-    def walk(self, model: Model, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def walk(self, model: Layer, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`).
 
         No two layers have one path: a second layer `b` inside `a`, which the Kerases allow in custom layers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -17,7 +17,7 @@ from keras_trt.placement.layer_kinds import ATTENTION
 OPERANDS = ("_query", "_key", "_probabilities", "_value")
 
 
-def is_attention(layer_class: Any) -> bool:
+def is_attention(layer_class: type) -> bool:
     """Whether a class is an attention layer of Keras's own, or one derived from it."""
     own = (cls for cls in layer_class.__mro__ if cls.__name__ in ATTENTION and is_keras_own(cls))
     base = next(own, None)
@@ -27,7 +27,7 @@ def is_attention(layer_class: Any) -> bool:
     return True
 
 
-def computes_by_keras(layer_class: Any) -> bool:
+def computes_by_keras(layer_class: type) -> bool:
     """Whether the two products of an attention layer's class are Keras's own, which `attention` stands for.
 
     A subclass may have another `_compute_attention`, or a `call` that never comes to it.
@@ -44,7 +44,7 @@ def computes_by_keras(layer_class: Any) -> bool:
     return False
 
 
-def _names(function: Any) -> Iterator[str]:
+def _names(function: Callable[..., Any]) -> Iterator[str]:
     """The attributes and globals that a function's code names."""
     codes = [inspect.unwrap(function).__code__]
     for code in codes:
@@ -101,7 +101,7 @@ def attention(
     return tf.einsum(layer._combine_equation, p, v), probabilities
 
 
-def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Any) -> Tensor:
+def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Tensor | None) -> Tensor:
     """A row that is masked whole gets even probabilities here; Keras's Softmax layer would give it zeros."""
     if mask is not None:
         mask = tf.cast(mask if len(mask.shape) == 4 else mask[:, tf.newaxis], tf.bool)

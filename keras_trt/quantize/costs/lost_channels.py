@@ -12,9 +12,10 @@ import numpy as np
 from keras_trt._formats import INT8_ENDS, TOP
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt.quantize.inventory import twins
 from keras_trt.twins.quantizer import observing
+from keras_trt.twins.types import Quantizer
 
 FLOOR = 10.0
 """In dB: the values of such a channel are about one step in size."""
@@ -63,7 +64,8 @@ def lost_channels(flavor: Flavor, model: Model, rows: Any, paths: Collection[str
         rows: One batch of inputs.
         paths: Of layers whose activations are int8.
     """
-    tf, layers = flavor.tf, {path: layer for path, layer in twins(flavor, model) if path in set(paths)}
+    tf = flavor.tf
+    layers: dict[str, Any] = {path: layer for path, layer in twins(flavor, model) if path in set(paths)}
     seen, keys = {}, {}
     for path, layer in layers.items():
         for quantizer in layer.input_quantizers[:1]:
@@ -72,7 +74,7 @@ def lost_channels(flavor: Flavor, model: Model, rows: Any, paths: Collection[str
             keys[id(quantizer)] = path
     with gathering(seen) as numbers:
 
-        def observe(quantizer: Any, x: Any) -> None:
+        def observe(quantizer: Quantizer, x: Tensor) -> None:
             if id(quantizer) in keys:
                 give(numbers[keys[id(quantizer)]], x)
 
