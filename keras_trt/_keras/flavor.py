@@ -98,7 +98,7 @@ class Flavor:
         """The attributes that hold a layer's dtype policy, with what they hold under another one."""
         raise NotImplementedError
 
-    def fuses_attention(self, layer: Any) -> bool:
+    def fuses_attention(self, layer: Layer) -> bool:
         """Whether an attention layer that returns no scores computes all in one operation."""
         raise NotImplementedError
 

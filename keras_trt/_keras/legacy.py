@@ -72,7 +72,7 @@ class LegacyKeras(Flavor):
         plain = self.keras.mixed_precision.Policy(policy)
         return {"_dtype_policy": plain, "_compute_dtype_object": self.tf.as_dtype(plain.compute_dtype)}
 
-    def fuses_attention(self, layer: Any) -> bool:
+    def fuses_attention(self, layer: Layer) -> bool:
         return False
 
     def inputs_called(self, model: Any) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt._tensors import BATCH_AXIS
 from keras_trt.data.batches import batches
@@ -55,13 +55,13 @@ def called_on(flavor: Flavor, model: Model, data: object = None) -> tuple[Nest, 
     return map_nest(lambda x, _: _given(x, next(known)), first), [note for note in notes if note]
 
 
-def _given(x: Any, recorded: Called | None) -> Called:
+def _given(x: Tensor, recorded: Called | None) -> Called:
     if x.dtype.is_floating:
         return Called((None, *x.shape[1:]), "float32")
     return Called((None, *x.shape[1:]), None if recorded is None else recorded.dtype)
 
 
-def _note(x: Any, call: Called) -> str:
+def _note(x: Tensor, call: Called) -> str:
     if tuple(x.shape[1:]) == call.shape[1:]:
         return ""
     return (
@@ -74,7 +74,7 @@ def _text(shape: Sequence[Any]) -> str:
     return f"({', '.join([BATCH_AXIS, *map(str, shape)])})"
 
 
-def _recorded(flavor: Flavor, model: Any) -> Nest:
+def _recorded(flavor: Flavor, model: Model) -> Nest:
     """The nest of tensors of the first call, or None."""
     arguments = flavor.first_call(model)
     return map_nest(_called, _only_argument(model, arguments), is_leaf=is_shape) if arguments else None
