@@ -146,7 +146,7 @@ def layer_class(flavor: Flavor, reopen: Reopen | None) -> type:
 
         def get_config(self) -> dict[str, Any]:
             bundle, asked = self.engine.bundle, self.engine.asked
-            if asked is None:
+            if asked is None or self.engine.reopen is None:
                 raise InputError(
                     f"Layer '{self.name}' runs an engine that was made of a runner, and cannot be saved. "
                     "Make the engine with keras_trt.load(path)."
