@@ -83,7 +83,7 @@ class GpuRunners:
     def _cached(self, stamp: PlanStamp) -> bytes:
         data = None if self.cache is None else self.cache.read(self.bundle.manifest, stamp)
         if data is None:
-            raise InputError("it is damaged")
+            raise InputError("it is damaged or gone")
         return data
 
     def _misfit(self, stamp: PlanStamp, module: str) -> str | None:

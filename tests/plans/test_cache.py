@@ -174,12 +174,12 @@ def test_a_user_without_a_home_has_no_cache_and_can_load(monkeypatch, tmp_path):
         plan_cache_folder()
     assert cache_of(None) is None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_of(None) == PlanCache(tmp_path / "keras_trt")
+    assert cache_of(None) == PlanCache(tmp_path / "keras_trt", 20e9)
 
 
 def test_what_the_argument_may_be(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_TRT_CACHE", str(tmp_path / "mine"))
-    assert cache_of(None) == PlanCache(tmp_path / "mine")
+    assert cache_of(None) == PlanCache(tmp_path / "mine", 20e9)
     assert cache_of(False) is None
     assert cache_of(tmp_path) == cache_of(str(tmp_path)) == PlanCache(tmp_path)
     (tmp_path / "file").write_text("")
