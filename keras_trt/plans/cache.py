@@ -50,12 +50,19 @@ class PlanCache:
     def entries(self, manifest: Manifest) -> list[PlanStamp]:
         """The stamps of a bundle's plans, the one built last first; damaged ones are logged and left out."""
         dated = []
-        for path in self.folder_of(manifest).glob("*.json"):
+        for path in self._stamps(manifest):
             try:
                 dated.append((path.stat().st_mtime_ns, _read_stamp(path, manifest)))
             except (BundleError, OSError, ValueError, RecursionError) as e:
                 _damaged(path, e)
         return [stamp for _, stamp in sorted(dated, key=lambda pair: pair[0], reverse=True)]
+
+    def _stamps(self, manifest: Manifest) -> list[Path]:
+        try:
+            return [*self.folder_of(manifest).glob("*.json")]
+        except OSError as e:  # somebody else's
+            LOGGER.debug("The plan cache `%s` cannot be read: %s", self.folder, e)
+            return []
 
     def path_of(self, manifest: Manifest, stamp: PlanStamp) -> Path:
         """The file of a plan."""

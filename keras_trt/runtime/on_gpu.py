@@ -120,8 +120,8 @@ class GpuRunners:
         try:
             data, stamp, how = self._build_once(kind, config, here)
             made = self._runner(data, stamp, kind)
-        except KerasTRTError as e:
-            self.notes.append(f"building with {kind}: {e}")
+        except (KerasTRTError, MemoryError) as e:
+            self.notes.append(f"building with {kind}: {e or 'no memory is left'}")
         else:
             kernels = " with its simplest kernels" if self.wrong else ""
             yield _explained(made, "; ".join([*self.notes, f"{how}{kernels} for {here}"]))

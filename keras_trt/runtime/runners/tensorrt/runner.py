@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,8 @@ class TensorRTRunner(Runner):
                 return
             self._closed = True
             with self._gpu.device:
-                self._gpu.drain()
+                with suppress(RunnerError):  # a GPU that has failed has nothing under way
+                    self._gpu.drain()
                 self._slots.close()
             self._gpu.close()
 
