@@ -27,6 +27,8 @@ ELEMENT_TYPES = {  # ONNX's numbers (TensorProto.DataType) and numpy's names, th
 }
 TOP = {"int8": 127.0, "fp8": 448.0, "int4": 7.0}
 """The largest number of each quantised format; `scale = amax / TOP` (fp8 is E4M3)."""
+INT8_ENDS = (-128, 127)
+"""The smallest and largest int8 of activations; a grid of weights ends at -127."""
 STORED = {"int8": "int8", "fp8": "float8_e4m3fn", "int4": "int4"}
 """The element type in which a quantised format is stored."""
 FLOATS = {"float32": "float32", "fp16": "float16", "bf16": "bfloat16"}

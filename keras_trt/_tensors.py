@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 BATCH_AXIS = "batch"
@@ -31,3 +31,16 @@ class TensorSpec:
     name: str
     shape: tuple[int | str, ...]
     dtype: str
+
+
+def free_batch(spec: TensorSpec, inputs: Iterable[TensorSpec]) -> TensorSpec:
+    """A static batch is no limit to the user: rows are split and padded, so the axis is named as if free.
+
+    Args:
+        spec: An input or output of the graph.
+        inputs: All inputs of the graph.
+    """
+    fixed = fixed_batch(inputs)
+    if fixed is not None and spec.shape[:1] == (fixed,):
+        return replace(spec, shape=(BATCH_AXIS, *spec.shape[1:]))
+    return spec

@@ -2,6 +2,7 @@
 
 An owner is a module or class by its path, a sample of `test_private_names.py` in angle brackets, or empty for
 what is there at times only and may be missing. `takes` has the first parameters of a function that is called.
+A name may be one of an f-string, as it is written; `stands_for` has one that it makes.
 """
 
 from __future__ import annotations
@@ -18,48 +19,42 @@ class Name:
         name: The name.
         why: What it is for here.
         takes: Parameters that a function of this name must begin with, without `self`.
+        stands_for: What the name is called in an owner, where it is made by an f-string.
     """
 
     owner: str
     name: str
     why: str
     takes: str | None = None
+    stands_for: str = ""
 
 
-# Begin with `_` and are no names of others: our marks on functions and classes, and parts of names we make;
-# the last is Python's, of named tuples.
+# Texts that begin with `_` and are no names of others: parts of names we make, and our marks on functions and
+# classes that are read in another file than they are made in; the last is Python's, of named tuples.
 OURS = {
-    *(
-        "_SwitchN",
-        "__inner",
-        "__kernel",
-        "__low",
-        "__moved",
-        "__nchw",
-        "__old",
-        "__scaled",
-        "_amax",
-        "_axis_",
-        "_axis_0",
-    ),
-    *(
-        "_kernel_time",
-        "_nchw",
-        "_quantizer",
-        "_quantizer_",
-        "_structure",
-        "_switch",
-        "_tuples",
-        "_inner",
-        "_axis",
-        "_mask",
-    ),
-    *("_waiting", "_stands_still", "_copied_variables", "_float_class", "_query", "_key", "_probabilities"),
+    *("__inner", "__low", "__moved", "__nchw", "__old", "__scaled", "_amax", "_axis", "_axis_"),
+    *("_axis_0", "_inner", "_key", "_mask", "_nchw", "_probabilities", "_quantizer"),
+    *("_quantizer_", "_query", "_structure", "_switch", "_tuples", "_SwitchN"),
+    *("_copied_variables", "_float_class", "_stands_still", "_waiting"),
     "_replace",
+}
+
+# Members of classes of ours that are called as something of another package is, and never handed to it.
+COINCIDENCES = {
+    "_built": "GpuRunners, beside a layer of tf_keras's",
+    "_call": "_Rewiring, beside tf.function",
+    "_consumers": "LayerGraph, beside a variable of TensorFlow's",
+    "_inputs": "Slot, beside a Functional model",
+    "_lock": "Histogram and ChannelFit, beside layers",
+    "_outputs": "RoundingNoise and Contexts, beside a Functional model",
+    "_path": "_Rewiring, beside a layer",
+    "_shape": "OpenOutput, beside a variable",
 }
 _CALLS = "the calls of a layer, left out of its copy and made anew"
 _COMPILED = "what `compile` sets, left out of a copy"
 _ATTENTION = "attention with a quantiser before each product"
+_HIDDEN = "the variable behind a property of Keras 3 (LoRA, quantisation)"
+_HOOKS = "whether `fit` must call a callback for every batch"
 _FUNCTION = "a copy of a loaded function with its variables"
 _KERAS_CONVERT = "tensorflow.python.framework.convert_to_constants"
 _TF_FUNCTION = "tensorflow.python.eager.polymorphic_function.polymorphic_function:Function"
@@ -110,6 +105,10 @@ NAMES = [
         "images of open sizes",
         takes="x, height_factor, width_factor, data_format, interpolation",
     ),
+    Name("<layer keras>", "_{kernel.name}", _HIDDEN, stands_for="_kernel"),
+    Name("<embedding keras>", "_{kernel.name}", _HIDDEN, stands_for="_embeddings"),
+    Name("keras:layers.Layer.get_config", "_is_default", "marks a `get_config` that Keras writes itself"),
+    Name("keras:callbacks.Callback.on_batch_end", "_is_default", "marks a hook that does nothing"),
     Name("<compiled keras>", "_compile_loss", _COMPILED),
     Name("<compiled keras>", "_compile_metrics", _COMPILED),
     Name("<compiled keras>", "_loss_tracker", _COMPILED),
@@ -149,6 +148,13 @@ NAMES = [
     Name("<attention tf_keras>", "_compute_attention", _ATTENTION, takes="query, key, value"),
     Name("<attention tf_keras>", "_build_from_signature", "builds its sub-layers", takes="query, value"),
     Name("tf_keras:layers.Layer.build", "_is_default", "marks a `build` that makes nothing"),
+    Name("tf_keras:layers.Layer.get_config", "_is_default", "marks a `get_config` that Keras writes itself"),
+    Name("<callback tf_keras>", "_supports_tf_logs", "logs of batches may stay on the device"),
+    Name("<callback tf_keras>", "_chief_worker_only", "whether a callback runs on one worker only"),
+    Name("<callback tf_keras>", "_implements_train_batch_hooks", _HOOKS, takes=""),
+    Name("<callback tf_keras>", "_implements_test_batch_hooks", _HOOKS, takes=""),
+    Name("<callback tf_keras>", "_implements_predict_batch_hooks", _HOOKS, takes=""),
+    Name("<attention tf_keras>", "_key_dim", _ATTENTION),
     Name("<optimizer tf_keras>", "_index_dict", "an optimizer's numbers of variables"),
     Name("<optimizer tf_keras>", "_model_variables_moving_average", "averages are masked, too"),
     Name(
@@ -187,10 +193,18 @@ NAMES = [
     Name("", "_gradient_op_type", "an attribute of nodes, with the name of their gradient"),
     Name("", "_XlaMustCompile", "an attribute of nodes, taken off so that calls are inlined"),
     Name("", "_noinline", "an attribute of nodes, taken off so that calls are inlined"),
+    Name("", "_class", "an attribute of nodes that names another node, taken off"),
+    Name("tensorflow", "__internal__.autograph", "control flow of a user's functions, converted or not"),
+    Name("tensorflow:__internal__.autograph", "control_status_ctx", "whether it is converted now", takes=""),
+    Name("tensorflow:__internal__.autograph", "tf_convert", "converts it", takes="f, ctx"),
+    Name("tensorflow", "__internal__.tracking.AutoTrackable", "attributes that TensorFlow follows"),
     Name("", "_tfg_inlined_", "how TensorFlow names the nodes of an inlined call"),
     Name(_TF_FUNCTION, "_clone", "a `tf.function` without its traces", takes="python_function"),
     Name("<function>", "_descriptor_cache", "`tf.function`s bound to a model, with their traces"),
     Name("<concrete>", "_function_type", _FUNCTION),
+    Name(
+        "<concrete>", "_call_flat", "overridden: a tape watches the copied variables", takes="tensor_inputs"
+    ),
     Name("<concrete>", "_first_order_tape_functions", _FUNCTION),
     Name("<concrete>", "_higher_order_tape_functions", _FUNCTION),
     Name("<concrete>", "_captured_inputs", _FUNCTION),
@@ -212,6 +226,7 @@ NAMES = [
         "overridden: starts over at the first node after every step",
         takes="graph",
     ),
+    Name("<transposes>", "_g", "the graph that it works on"),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_handle_nhwc_tranpose", "moves one", takes="trans"),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_remove_useless_tranpose", "removes one", takes="trans"),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_mul_handler", "overridden: squares", takes="trans, node"),
@@ -258,4 +273,29 @@ IMPORTS = {
     "tf_keras.src.engine.node:Node": "copies of graphs of layers",
     "tf_keras.src.engine:base_layer_utils": "whether tf_keras is training now",
     "tf_keras.src.mixed_precision.autocast_variable:AutoCastVariable": "a variable read in another type",
+}
+
+# Where a name of another package may be absent without a word, and why that changes no result. Everywhere
+# else it is read without a default, or by `_private.private`.
+MAY_BE_ABSENT = {
+    ("_keras/copying/graph.py", "_keras_history"): "a symbolic tensor that no layer has made has none",
+    ("_keras/copying/legacy.py", "_obj_reference_counts_dict"): "made when the first attribute is set",
+    (
+        "_keras/copying/legacy.py",
+        "_self_unconditional_checkpoint_dependencies",
+    ): "made when something is tracked",
+    ("_keras/copying/walk.py", "_inbound_nodes"): "words of an error",
+    ("_keras/legacy.py", "_build_from_signature"): "few classes have it; asked of an attention layer before",
+    ("_keras/legacy.py", "_is_default"): "a `build` of a user's own has no mark; asked of Keras's own before",
+    ("_keras/masks/averages.py", "_update_model_variables_moving_average"): "whose it is; asked for before",
+    ("_keras/masks/masking.py", "_{kernel.name}"): "a property of a user's own hides what it likes",
+    ("generation.py", "_build_cache"): "an error says so",
+    ("trace/freezing.py", "_XlaMustCompile"): "few nodes have it",
+    ("trace/freezing.py", "_class"): "few nodes have it",
+    ("trace/freezing.py", "_gradient_op_type"): "few nodes have it",
+    ("trace/freezing.py", "_noinline"): "few nodes have it",
+    ("trace/layers/open_sizes.py", "_resize_images"): "of Keras 3 only, which cannot be traced without it",
+    ("trace/scopes.py", "_tfg_inlined_"): "few nodes come of an inlined call",
+    ("twins/attention.py", "_compute_attention"): "whether a user's class overrides it",
+    ("twins/twins.py", "_is_default"): "a user's `get_config` has no mark; asked of Keras's own before",
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +67,78 @@ def test_the_readme_has_an_example_of_ten_lines_and_both_commands():
     assert "```python" in readme
     assert "tox -e digits" in readme
     assert "tox -e tests" in readme
+
+
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+PACKAGE = ROOT / "keras_trt"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def named_paths() -> list[str]:
+    """What the page names as files and folders of the package."""
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.py|/))`", DESIGN)
+    rooms = re.findall(r"^\| `([a-z_/]+(?:\.py)?)` \|", DESIGN, re.MULTILINE)
+    return sorted({*named, *rooms})
+
+
+@pytest.mark.parametrize("path", named_paths())
+def test_the_design_names_files_that_exist(path):
+    assert any((root / path).exists() for root in (PACKAGE, ROOT)), f"docs/design.md: no {path}"
+
+
+def test_the_design_names_every_room():
+    named = set(named_paths())
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert rooms - named == set()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading of the page."""
+    section = DESIGN.partition(f"### {heading}\n")[2].partition("\n#")[0]
+    lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line] for line in lines[2:]]
+
+
+def test_the_design_says_where_to_start_for_ten_changes():
+    changes = rows("Where to make a change")
+    assert len(changes) >= 10
+    for change, place in changes:
+        files = re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.py|/))`", place)
+        assert files, f"{change}: names no file"
+
+
+def room_of(module: str, rooms: set[str]) -> str | None:
+    names = module.split(".")
+    return names[1] if names[0] == "keras_trt" and len(names) > 1 and names[1] in rooms else None
+
+
+def measured() -> dict[str, float]:
+    """The package as it is, in the rows of the page's table."""
+    folders = {path.parent for path in MODULES} - {PACKAGE}
+    rooms = {folder.name for folder in folders if folder.parent == PACKAGE}
+    lines = {path: len(path.read_text().splitlines()) for path in MODULES}
+    own = {folder: [p for p in folder.glob("*.py") if p.name != "__init__.py"] for folder in folders}
+    arrows, anys = set(), 0
+    for path in MODULES:
+        here = path.relative_to(PACKAGE).parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            anys += isinstance(node, ast.Name) and node.id == "Any"
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            arrows |= {(here, room) for name in names if (room := room_of(name, rooms)) and here in rooms}
+    return {
+        "rooms": len(rooms),
+        "modules": len(MODULES),
+        "lines of the median module": statistics.median(lines.values()),
+        "lines of the longest module": max(lines.values()),
+        "files in the largest folder": max(map(len, own.values())),
+        "lines in the largest folder": max(sum(lines[p] for p in files) for files in own.values()),
+        "pairs of rooms of which one imports the other": len({a for a in arrows if a[0] != a[1]}),
+        "circles of imports": 0,  # tests/test_imports.py
+        "`Any` in 1,000 lines": 1000 * anys / sum(lines.values()),
+    }
+
+
+def test_the_size_that_the_design_gives_is_that_of_the_code():
+    said = {row: float(today.replace(",", "")) for row, _, today in rows("The size of it")}
+    assert said == pytest.approx(measured(), rel=0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ _BASE = {
     "_nests",
     "_private",
     "_process",
+    "_protobuf",
     "_say",
     "_swap",
     "_tensors",
@@ -57,6 +59,7 @@ MAY_IMPORT = {
     "_swap": set(),
     "_private": {"errors"},
     "_process": set(),
+    "_protobuf": set(),
     "_say": set(),
     "reports": _BASE,
     "_keras": _BASE,
@@ -234,6 +237,7 @@ def test_the_choice_of_tf_keras_and_the_environment_stay_as_they_were():
     """Whatever a user calls; `tests/tfmot/test_imported.py` has each setting of the variable."""
     code = """
 import os
+import re
 os.environ.pop("TF_USE_LEGACY_KERAS", None)
 before = dict(os.environ)
 import keras_trt
@@ -263,3 +267,40 @@ def test_only_one_file_prints(path):
     calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
     assert not prints or name_of(path) == "keras_trt._say"
+
+
+def asks_which_keras(source: str) -> list[int]:
+    """Lines that compare a flavour's name: what differs is a method or attribute of `_keras/flavor.py`."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            texts = {re.sub(r".*\bflavor\b", "flavor", ast.unparse(side)) for side in sides}
+            constants = {n.value for side in sides for n in ast.walk(side) if isinstance(n, ast.Constant)}
+            by_module = "flavor.keras.__name__" in texts and bool(constants & {"keras", "tf_keras"})
+            if "flavor.name" in texts or by_module or constants & {"keras3", "legacy"}:
+                lines.append(node.lineno)
+        elif isinstance(node, ast.Match) and ast.unparse(node.subject).endswith("flavor.name"):
+            lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_seam_asks_which_keras_it_is(path):
+    assert room_of(name_of(path)) == "_keras" or asks_which_keras(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("if flavor.name == 'keras3': pass", [1]),
+        ("x = self.flavor.name != other", [1]),
+        ("x = 1\nif name in ('legacy',): pass", [2]),
+        ("if flavor.keras.__name__ == 'keras': pass", [1]),
+        ("match flavor.name:\n    case _: pass", [1]),
+        ("root == flavor.keras.__name__", []),  # Keras's own or a user's, of whichever Keras
+        ("write(flavor=flavor.name)\nif layer.name == 'conv': pass", []),
+    ],
+)
+def test_asking_which_keras_it_is_is_seen(source, lines):
+    assert asks_which_keras(source) == lines

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,3 +148,47 @@ def test_stages_are_logged_always_and_printed_where_asked(k, tmp_path, caplog, c
         assert [r.getMessage().split(":")[0] for r in caplog.records][:2] == ["trace", "convert"]
         export(model, tmp_path / "shown", engine=None, verbose=1)
     assert "\r       trace " in capsys.readouterr().out
+
+
+PACKAGE = Path(__file__).parent.parent / "keras_trt"
+CHANGES_THE_PROCESS = {"catch_warnings", "redirect_stdout", "redirect_stderr", "chdir", "setLevel", "putenv"}
+
+
+def unguarded(source: str) -> list[int]:
+    """Lines that change what all threads share without holding the lock: outside of `with alone()`."""
+    lines = []
+
+    def visit(node: ast.AST, guarded: bool) -> None:
+        if isinstance(node, ast.With):
+            for item in node.items:
+                visit(item, guarded)
+                guarded = guarded or ast.unparse(item.context_expr) == "alone()"
+            for child in node.body:
+                visit(child, guarded)
+            return
+        if isinstance(node, ast.Call) and not guarded:
+            name = ast.unparse(node.func).split(".")[-1]
+            lines.extend([node.lineno] if name in CHANGES_THE_PROCESS else [])
+        for child in ast.iter_child_nodes(node):
+            visit(child, guarded)
+
+    visit(ast.parse(source), False)
+    return lines
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_what_all_threads_share_is_changed_under_the_lock(path):
+    assert unguarded(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("with warnings.catch_warnings():\n    pass", [1]),
+        ("with catch_warnings(), alone():\n    pass", [1]),
+        ("with alone(), warnings.catch_warnings():\n    logger.setLevel(1)", []),
+        ("with alone():\n    if x:\n        with catch_warnings(): pass\nlogger.setLevel(1)", [4]),
+    ],
+)
+def test_a_change_without_the_lock_is_seen(source, lines):
+    assert unguarded(source) == lines

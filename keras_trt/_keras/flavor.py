@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from keras_trt._keras.copying.copy_model import copy_model
 from keras_trt._keras.types import Layer, M, Model, Variable
 from keras_trt._names import unique
+from keras_trt._nests import Nest
 
 
 class Flavor:
@@ -23,11 +24,17 @@ class Flavor:
         name: `"keras3"` or `"legacy"`.
         packages: Whose modules this Keras itself looks up when a file names them.
         keras: The module.
+        runs_autograph: Whether Python's `if` and `for` over tensors in a user's `call` become graph ops.
+        fuses_normalization: Whether layer and group normalisation borrow a fused batch normalisation.
+        recurrent_loop: The method in which a recurrent layer loops over its steps.
     """
 
     name: str
     packages: tuple[str, ...]
     keras: ModuleType
+    runs_autograph: bool
+    fuses_normalization: bool
+    recurrent_loop: str
 
     @property
     def tf(self) -> ModuleType:
@@ -36,11 +43,11 @@ class Flavor:
 
         return tensorflow
 
-    def is_layer(self, obj: object) -> bool:
+    def is_layer(self, obj: object) -> TypeGuard[Layer]:
         """Whether `obj` is a layer (or a model) of this Keras."""
         return isinstance(obj, self.keras.layers.Layer)
 
-    def is_model(self, obj: object) -> bool:
+    def is_model(self, obj: object) -> TypeGuard[Model]:
         """Whether `obj` is a model of this Keras."""
         return isinstance(obj, self.keras.Model)
 
@@ -68,8 +75,31 @@ class Flavor:
         """The symbolic tensors that enter and leave a functional model, flattened."""
         raise NotImplementedError
 
-    def input_nest(self, model: Model) -> Any:
+    def nests(self, model: Model) -> tuple[Nest, Nest]:
+        """The nests of symbolic tensors that a functional model takes and returns."""
+        raise NotImplementedError
+
+    def input_nest(self, model: Model) -> Nest:
         """The nest of symbolic inputs a functional model is called with; None for other models."""
+        return self.nests(model)[0] if self.is_functional(model) else None
+
+    def first_call(self, model: Model) -> list[Nest]:
+        """The arguments that a model without a layer graph was first called on; none where it never was.
+
+        Their leaves are shapes, or specs with a shape and a dtype where this Keras remembers those too.
+        """
+        raise NotImplementedError
+
+    def inference_arguments(self, model: Model) -> dict[str, bool]:
+        """What a call of the model is told where it does not train."""
+        raise NotImplementedError
+
+    def policy_attributes(self, layer: Layer, policy: str) -> dict[str, Any]:
+        """The attributes that hold a layer's dtype policy, with what they hold under another one."""
+        raise NotImplementedError
+
+    def fuses_attention(self, layer: Layer) -> bool:
+        """Whether an attention layer that returns no scores computes all in one operation."""
         raise NotImplementedError
 
     def inputs_called(self, model: Model) -> int:
@@ -84,7 +114,7 @@ class Flavor:
         """Whether `layer` is one of the quantisers this library puts inside twins."""
         return bool(getattr(layer, "is_keras_trt_quantizer", False))
 
-    def walk(self, model: Model, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def walk(self, model: Layer, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`).
 
         No two layers have one path: a second layer `b` inside `a`, which the Kerases allow in custom layers

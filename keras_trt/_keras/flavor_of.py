@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from keras_trt._deps import require
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt.errors import ModelError
 
 
@@ -67,7 +67,7 @@ def flavor_of(obj: object) -> Flavor:
     )
 
 
-def check_model(model: Any) -> Flavor:
+def check_model(model: Model) -> Flavor:
     """The flavour of a built model.
 
     Raises:

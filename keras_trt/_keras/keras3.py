@@ -10,7 +10,8 @@ from typing import Any
 
 from keras_trt._keras.copying.keras3 import kinds
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model, Variable
+from keras_trt._keras.types import Layer, Model, Variable
+from keras_trt._nests import Nest
 from keras_trt._private import private
 
 
@@ -19,6 +20,9 @@ class Keras3(Flavor):
 
     name = "keras3"
     packages = ("keras", "keras_hub", "keras_cv", "keras_nlp")
+    runs_autograph = False
+    fuses_normalization = False
+    recurrent_loop = "inner_loop"
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]
@@ -58,12 +62,30 @@ class Keras3(Flavor):
         graph = _graph_model(model)
         return self.keras.tree.flatten(graph.inputs), self.keras.tree.flatten(graph.outputs)
 
-    def input_nest(self, model: Model) -> Any:
-        return _graph_model(model)._inputs_struct if self.is_functional(model) else None
+    def nests(self, model: Model) -> tuple[Nest, Nest]:
+        graph = _graph_model(model)
+        inputs, outputs = (private(graph, name, "keras") for name in ("_inputs_struct", "_outputs_struct"))
+        alone = isinstance(outputs, list | tuple) and len(outputs) == 1  # a call returns the one itself
+        return inputs, outputs[0] if alone else outputs
+
+    def first_call(self, model: Model) -> list[Nest]:
+        return list((private(model, "_build_shapes_dict", "keras") or {}).values())
+
+    def inference_arguments(self, model: Model) -> dict[str, bool]:
+        return {"training": False}
+
+    def policy_attributes(self, layer: Layer, policy: str) -> dict[str, Any]:
+        private(layer, "_dtype_policy", "keras")
+        return {"_dtype_policy": self.keras.mixed_precision.Policy(policy)}
+
+    def fuses_attention(self, layer: Any) -> bool:
+        private(layer, "_flash_attention", "keras")  # a release without it computes in another way
+        if isinstance(layer, self.keras.layers.MultiHeadAttention):
+            return not private(layer, "_dropout", "keras")
+        return not layer.dropout
 
     def inputs_called(self, model: Model) -> int:
-        shapes = private(model, "_build_shapes_dict", "keras") or {}
-        return max(1, len(list(_shapes(shapes))))
+        return max(1, len(list(_shapes(self.first_call(model)))))
 
     def copy_kinds(self) -> Iterator[tuple[type, Any]]:
         return kinds()

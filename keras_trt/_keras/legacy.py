@@ -11,6 +11,7 @@ from keras_trt._deps import require
 from keras_trt._keras.copying.legacy import kinds
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Variable
+from keras_trt._nests import Nest
 from keras_trt._private import private
 
 
@@ -19,6 +20,9 @@ class LegacyKeras(Flavor):
 
     name = "legacy"
     packages = ("tf_keras", "keras")
+    runs_autograph = True
+    fuses_normalization = True
+    recurrent_loop = "call"
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]
@@ -48,12 +52,28 @@ class LegacyKeras(Flavor):
     def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
         return self.tf.nest.flatten(model.inputs), self.tf.nest.flatten(model.outputs)
 
-    def input_nest(self, model: Any) -> Any:
-        if not self.is_functional(model):
-            return None
-        nest = model._nested_inputs
-        wrapped = isinstance(model, self.keras.Sequential) and isinstance(nest, list)
-        return nest[0] if wrapped else nest
+    def nests(self, model: Model) -> tuple[Nest, Nest]:
+        inputs, outputs = (private(model, name, "tf_keras") for name in ("_nested_inputs", "_nested_outputs"))
+        if isinstance(model, self.keras.Sequential):  # may wrap its one tensor in a list
+            return tuple(nest[0] if isinstance(nest, list) else nest for nest in (inputs, outputs))
+        return inputs, outputs
+
+    def first_call(self, model: Any) -> list[Nest]:
+        spec = model.save_spec(dynamic_batch=True)  # (args, kwargs)
+        return [] if spec is None else [*spec[0], *spec[1].values()]
+
+    def inference_arguments(self, model: Model) -> dict[str, bool]:
+        # `training` is passed on to a `call` that may not take it.
+        return {"training": False} if private(model, "_expects_training_arg", "tf_keras") else {}
+
+    def policy_attributes(self, layer: Layer, policy: str) -> dict[str, Any]:
+        for name in ("_dtype_policy", "_compute_dtype_object"):
+            private(layer, name, "tf_keras")
+        plain = self.keras.mixed_precision.Policy(policy)
+        return {"_dtype_policy": plain, "_compute_dtype_object": self.tf.as_dtype(plain.compute_dtype)}
+
+    def fuses_attention(self, layer: Layer) -> bool:
+        return False
 
     def inputs_called(self, model: Any) -> int:
         return max(1, len(self.tf.nest.flatten(model.save_spec())))
@@ -67,6 +87,7 @@ class LegacyKeras(Flavor):
 
     def makers(self, layer_class: Any) -> list[str]:
         private(self.keras.layers.Layer.build, "_is_default", "tf_keras")
+        private(self.keras.layers.MultiHeadAttention, "_build_from_signature", "tf_keras")
         default = getattr(layer_class.build, "_is_default", False)  # a build of its own has no such mark
         late = ["_build_from_signature"] if hasattr(layer_class, "_build_from_signature") else []
         return late if default else ["build", *late]

@@ -61,6 +61,9 @@ class Tensor(Protocol):
 class Layer(Protocol):
     """A layer, or a model, of Keras 3 or tf_keras."""
 
+    built: bool
+    trainable: bool
+
     @property
     def name(self) -> str:
         """Its name."""
@@ -71,6 +74,10 @@ class Layer(Protocol):
 
     def get_config(self) -> Any:
         """What it is made of, as plain data."""
+
+    @classmethod
+    def from_config(cls, config: Any) -> Any:
+        """A new one made of that."""
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """Computes its outputs."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_trt._formats import ELEMENT_TYPES
+from keras_trt._protobuf import BYTES, read_varint
 from keras_trt._tensors import TensorSpec
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import BundleError
@@ -166,29 +167,17 @@ def _text(data: Any, span: Span) -> str:
 def _fields(data: object, at: int, stop: int) -> Iterator[tuple[int, Any]]:
     """(field number, value) of a message: a number, or where its bytes lie."""
     while at < stop:
-        key, at = _varint(data, at)
+        key, at = read_varint(data, at)
         wire = key & 7
         if wire == 0:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
             yield key >> 3, value
             continue
         size = {1: 8, 5: 4}.get(wire)
-        if wire == 2:
-            size, at = _varint(data, at)
+        if wire == BYTES:
+            size, at = read_varint(data, at)
         if size is None or at + size > stop:
             raise ValueError("it is not whole or not protobuf")
-        if wire == 2:
+        if wire == BYTES:
             yield key >> 3, (at, at + size)
         at += size
-
-
-def _varint(data: Any, at: int) -> tuple[int, int]:
-    result = shift = 0
-    while shift < 70:
-        byte = data[at]
-        at += 1
-        result |= (byte & 127) << shift
-        if byte < 128:
-            return result, at
-        shift += 7
-    raise ValueError("a number has no end")

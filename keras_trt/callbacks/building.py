@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.types import Model
 from keras_trt.callbacks.base import Callback
 from keras_trt.errors import ModelError
 
@@ -22,7 +23,7 @@ class OnceBuilt(Callback):
         """Called before the second batch, or at the end of an epoch of one batch."""
         self.on_built()
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Model) -> None:
         """Called by `fit`."""
         super().set_model(model)
         self.is_attached = bool(model.built)

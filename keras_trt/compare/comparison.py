@@ -30,7 +30,7 @@ from keras_trt.errors import ExportError, MissingDependencyError, RunnerError
 from keras_trt.packing.check_graph import check_scales
 from keras_trt.quantize.inventory import QuantizedTensor, activation_quantizers
 from keras_trt.runtime.distance import distance
-from keras_trt.runtime.runners.cpu import REFERENCE, Setting, settings
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, INSTALL, REFERENCE, Setting, settings
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import observing, rounded
 
@@ -87,7 +87,7 @@ def compare_with_keras(
         tried = _Tried(bundle, answers.feeds)
         agreed = tried.first_right(answers)
         if agreed is None and not tried.outputs:
-            reason = "; ".join(tried.refusals.values()) or "no CPU runner is installed (pip install openvino)"
+            reason = "; ".join(tried.refusals.values()) or f"no CPU runner is installed ({INSTALL})"
             return Comparison(notes=(f"Not compared with Keras: {reason}",))
         if agreed is None:
             compiled = replace(answers, expected=run(model, traced, answers.feeds, compiled=True))
@@ -141,7 +141,7 @@ class _Tried:
         shown = "; ".join(f"{difference} on {setting}" for setting, difference in last.values())
         where = f" The first layer that differs is {layer!r}." if layer else ""
         if len(self.outputs) == 1:
-            blame = "No second runner could be asked; install one with: pip install openvino onnxruntime."
+            blame = f"No second runner could be asked; install one with: pip install {' '.join(CPU_RUNNERS)}."
         elif self._agree(answers):
             blame = "The runners agree with one another, so the exported file is off."
         else:

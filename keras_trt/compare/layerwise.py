@@ -27,10 +27,10 @@ from keras_trt.compare.numbers import without_rounding
 from keras_trt.compare.verify_report import LayerDifference
 from keras_trt.onnx_passes.naming import layer_of
 from keras_trt.packing.write import write_onnx
+from keras_trt.runtime.choosing.trial import float_error
 from keras_trt.runtime.distance import distance
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, REFERENCE
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.trial import float_error
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import observing
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._tensors import BATCH_AXIS, free_batch
 from keras_trt.bundle import Manifest
 from keras_trt.compare.verify_report import OutputDifference
 from keras_trt.data.measure import Metric
 from keras_trt.errors import InputError
 from keras_trt.runtime.distance import FLOOR, distance
-from keras_trt.runtime.engine_model import EngineModel, free_batch
+from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
 from keras_trt.runtime.predict import fill, join, run_rows
 from keras_trt.runtime.runners.runner import Runner
@@ -45,7 +45,9 @@ class OutputComparison:
     def __init__(self, model: Model, engines: Mapping[str, EngineModel], keep: bool) -> None:
         first = next(iter(engines.values()))
         self.manifest, self.inputs = first.bundle.manifest, first.inputs
-        self.outputs = tuple(free_batch(s, self.manifest) for s in self.manifest.outputs)  # of the graph
+        self.outputs = tuple(
+            free_batch(s, self.manifest.inputs) for s in self.manifest.outputs
+        )  # of the graph
         self.keras = _KerasRunner(model, self.manifest)
         self.runners = {name: engine.runner for name, engine in engines.items()}
         self.sums = {(name, spec.name): _Sums() for name in engines for spec in self.outputs}

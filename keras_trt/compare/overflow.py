@@ -22,16 +22,13 @@ from keras_trt.onnx_passes.naming import layer_of
 from keras_trt.packing.manifest import manifest_of
 from keras_trt.packing.write import write_onnx
 from keras_trt.runtime.engine_model import EngineModel
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, FAITHFUL_FIRST, INSTALL
 
 if TYPE_CHECKING:
     from keras_trt.trace.trace import Trace
 
 LIMIT = FLOAT16_MAX / 2
 """The largest magnitude that is left to float16; data yet to come may reach further than what was given."""
-
-_RUNNERS = ("onnxruntime", "openvino")
-"""ONNX Runtime first: OpenVINO computes some float32 graphs wrongly (docs/pitfalls.md)."""
 
 _OUTPUT = "largest_values"
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
@@ -129,13 +126,13 @@ def _bundle(
 def _largest(bundle: Bundle, batches: Batches) -> np.ndarray:
     """The largest magnitude of each tensor over all batches."""
     refusals = []
-    for name in filter(available, _RUNNERS):
+    for name in filter(available, FAITHFUL_FIRST):
         try:
             with EngineModel(bundle, CPU_RUNNERS[name](bundle)) as engine:
                 return np.max([engine.predict_on_batch(x).max(axis=0) for x in batches()], axis=0)
         except RunnerError as e:
             refusals.append(f"{name}: {e}")
-    raise RunnerError("; ".join(refusals) or "no CPU runner is installed (pip install openvino)")
+    raise RunnerError("; ".join(refusals) or f"no CPU runner is installed ({INSTALL})")
 
 
 def _owners(value: ir.Value, reached: float, layers: Iterable[str]) -> Iterator[tuple[str, str]]:

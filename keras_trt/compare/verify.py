@@ -26,15 +26,13 @@ from keras_trt.data.measure import Metric
 from keras_trt.engine import gpus
 from keras_trt.errors import InputError, KerasTRTError, RunnerError
 from keras_trt.plans import cache_of
+from keras_trt.runtime.choosing.select import GPU_RUNNERS, select_runner
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, FAITHFUL_FIRST, INSTALL, REFERENCE
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.select import GPU_RUNNERS, select_runner
 from keras_trt.tfmot.accept import accept
 from keras_trt.trace.trace import run
-
-_SHOWING_LAYERS = ("onnxruntime", "openvino")
 
 
 def verify(
@@ -155,8 +153,7 @@ def _engines(bundle: Bundle, on_cpu: Bundle, stack: ExitStack) -> tuple[dict[str
         engines[name] = stack.enter_context(EngineModel(held, runner))
     if not engines:
         raise RunnerError(
-            f"Nothing can run `{bundle.path}` here: {' '.join(notes)} Install a runner with: "
-            "pip install openvino"
+            f"Nothing can run `{bundle.path}` here: {' '.join(notes)} Install a runner with: {INSTALL}"
         )
     return engines, notes
 
@@ -178,10 +175,10 @@ def _layers(
 ) -> tuple[list[LayerDifference], str | None, list[str]]:
     """The layers on the first CPU runner that can show them, the first that diverges, and notes."""
     notes: list[str] = []
-    for name in (name for name in _SHOWING_LAYERS if name in engines):
+    for name in (name for name in FAITHFUL_FIRST if name in engines):
         try:
-            # OpenVINO moves scales through an int8 graph, and shows tensors as they are in between.
-            rounded = name != "openvino"
+            # The others may move scales through an int8 graph, and show tensors as they are in between.
+            rounded = name == REFERENCE.name
             divergences, first = compare_layers(flavor, model, bundle, name, feeds, rounded=rounded)
         except RunnerError as e:
             notes.append(f"Layers were not compared on {name}: {_first_line(e)}")

@@ -35,20 +35,18 @@ def convert(trace: Trace, opset: int = HIGHEST_OPSET) -> ir.Model:
     import tensorflow as tf
 
     check_convertible(trace)
-    origins: dict[str, str] = {}
     with as_before(), tf.device("/cpu:0"), tf.Graph().as_default() as graph:
         constants = constants_of(trace.graph_def)
         tf.import_graph_def(trace.graph_def, name="")
         _tell_shapes(graph, trace.shapes)
         try:
-            converted = graph_to_onnx(
+            converted, origins = graph_to_onnx(
                 graph,
                 constants,
                 HANDLERS,
                 opset=min(opset, HIGHEST_OPSET),
                 inputs=[*trace.input_tensors, *(f"{name}:0" for name in trace.weights)],
                 outputs=list(trace.output_tensors),
-                origins=origins,
             )
         except Exception as e:  # tf2onnx raises whatever comes up
             raise ExportError(f"tf2onnx could not convert model {trace.name!r}: {e}{_loops(trace)}") from e

@@ -72,9 +72,8 @@ def graph_to_onnx(
     opset: int,
     inputs: list[str],
     outputs: list[str],
-    origins: dict[str, str],
-) -> Any:
-    """Converts a graph of TensorFlow and optimises it; gives tf2onnx's graph.
+) -> tuple[Any, dict[str, str]]:
+    """Converts a graph of TensorFlow and optimises it.
 
     Args:
         graph: The `tf.Graph`.
@@ -83,7 +82,9 @@ def graph_to_onnx(
         opset: At most `HIGHEST_OPSET`.
         inputs: The tensors that stay inputs.
         outputs: The tensors that are outputs.
-        origins: Filled with the old name of each Conv that gets a new one.
+
+    Returns:
+        tf2onnx's graph, and the old name of each Conv that got a new one.
     """
     from tf2onnx import tfonnx
 
@@ -95,7 +96,7 @@ def graph_to_onnx(
         input_names=inputs,
         output_names=outputs,
     )
-    return _optimised(converted, origins)
+    return _optimised(converted)
 
 
 @contextmanager
@@ -125,12 +126,12 @@ def as_before() -> Iterator[None]:
                 opsets[domain] = before
 
 
-def _optimised(graph: Any, origins: dict[str, str]) -> Any:
-    """Runs tf2onnx's optimisers until none changes anything.
+def _optimised(graph: Any) -> tuple[Any, dict[str, str]]:
+    """Runs tf2onnx's optimisers until none changes anything; gives the graph and new names of Convs.
 
     `tf2onnx.optimizer.optimize_graph` does the same, but copies all weights before and after every step.
     """
-    factories = _optimizers(origins)
+    factories, origins = _optimizers()
     iteration, changed = 0, True
     while changed:
         changed = False
@@ -142,13 +143,15 @@ def _optimised(graph: Any, origins: dict[str, str]) -> Any:
             changed = changed or step.graph_been_opt
         iteration += 1
     graph.topological_sort(graph.get_nodes())
-    return graph
+    return graph, origins
 
 
-def _optimizers(origins: dict[str, str]) -> list[Any]:
-    """tf2onnx's optimisers; `origins` is filled with the old name of each Conv that gets a new one."""
+def _optimizers() -> tuple[list[Any], dict[str, str]]:
+    """tf2onnx's optimisers; where they give a Conv a new name, they note its old one by it."""
     from tf2onnx import optimizer
     from tf2onnx.optimizer import transpose_optimizer
+
+    origins: dict[str, str] = {}
 
     class NamedTransposeOptimizer(optimizer.TransposeOptimizer):
         """Merging a bias into a Conv makes a nameless node; this notes which Conv it was."""
@@ -197,4 +200,4 @@ def _optimizers(origins: dict[str, str]) -> list[Any]:
             return handled
 
     chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
-    return list({**chosen, "optimize_transpose": NamedTransposeOptimizer}.values())
+    return list({**chosen, "optimize_transpose": NamedTransposeOptimizer}.values()), origins

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt.errors import InputError
 
 Metric = Callable[[Any, Any], float]
@@ -28,7 +28,7 @@ def inputs_and_targets(data: object, metric: Metric | None) -> tuple[Any, Any]:
 
 
 def loss_against(
-    model: Model, x: Any, y: object, metric: Metric | None, batch_size: int
+    model: Model, x: Tensor, y: object, metric: Metric | None, batch_size: int
 ) -> Callable[..., float]:
     """A function that measures how much worse the model is than it is now.
 

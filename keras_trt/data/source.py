@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_trt._nests import leaves_of
 from keras_trt.errors import InputError
 
 
@@ -27,18 +28,9 @@ class Source:
     count: int | None
 
 
-def leaves(data: object) -> list[Any]:
-    """What a structure of lists, tuples and dicts holds, in order."""
-    if isinstance(data, Mapping):
-        return [leaf for value in data.values() for leaf in leaves(value)]
-    if isinstance(data, list | tuple):
-        return [leaf for value in data for leaf in leaves(value)]
-    return [data]
-
-
 def is_arrays(data: object) -> bool:
     """Whether data is arrays with all rows, which can be read again."""
-    arrays = leaves(data)
+    arrays = list(leaves_of(data))
     return bool(arrays) and all(hasattr(a, "shape") and hasattr(a, "dtype") for a in arrays)
 
 
@@ -74,7 +66,7 @@ def slices_of(data: object, size: int, steps: int | None = None) -> Source:
         size: Rows at a time.
         steps: Take no more than this many slices.
     """
-    cuts = slices(len(leaves(data)[0]), size, steps)
+    cuts = slices(len(next(leaves_of(data))), size, steps)
     return Source((_cut(data, rows) for rows in cuts), len(cuts))
 
 

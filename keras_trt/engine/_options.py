@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_trt._arguments import check_mapping, check_one_of, check_path, wrong_argument
-from keras_trt.engine.cache_folder import folder_named
+from keras_trt._tensors import BATCH_AXIS
+from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.engine.profile import sizes_of
 
 
@@ -24,8 +25,8 @@ def _profile(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not value:
         raise wrong_argument(name, "a dict such as {'batch': (1, 8, 32)}", value)
     sizes = {key: _sizes(one, f"{name}[{key!r}]") for key, one in check_mapping(value, name).items()}
-    if "batch" in sizes:
-        sizes_of(sizes["batch"], f"{name}['batch']")
+    if BATCH_AXIS in sizes:
+        sizes_of(sizes[BATCH_AXIS], f"{name}[{BATCH_AXIS!r}]")
     return sizes
 
 

@@ -15,10 +15,10 @@ from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt
 from keras_trt.engine.apply import apply_config
 from keras_trt.engine.audit import Audit, audit_network
-from keras_trt.engine.cache_folder import plan_cache_folder
 from keras_trt.engine.config import EngineConfig
-from keras_trt.engine.gpu import gpus
-from keras_trt.engine.kinds import choose_kind
+from keras_trt.engine.machine.cache_folder import plan_cache_folder
+from keras_trt.engine.machine.gpu import gpus
+from keras_trt.engine.machine.kinds import choose_kind
 from keras_trt.engine.profile import add_profiles
 from keras_trt.engine.progress import build_progress
 from keras_trt.engine.targets import targets_of, that_compute

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from keras_trt.engine import _trt
 from keras_trt.engine.audit import Audit
-from keras_trt.engine.gpu import gpus
+from keras_trt.engine.machine.gpu import gpus
 from keras_trt.errors import InputError
 
 AHEAD_OF_TIME = ("SM86", "SM89", "SM120")

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_trt._lock import locked
 from keras_trt._swap import replaced_file
-from keras_trt.engine.gpu import Gpu
+from keras_trt.engine.machine.gpu import Gpu
 
 
 def timing_file(folder: Path, kind: str, version: str, gpu: Gpu) -> Path:

@@ -27,7 +27,7 @@ from keras_trt.exporting.check_model import (
     computed,
 )
 from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
-from keras_trt.exporting.report import ExportReport
+from keras_trt.exporting.export_report import ExportReport
 from keras_trt.exporting.stages import Stages
 from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
 from keras_trt.onnx_passes.opset import DEFAULT_OPSET, OPSETS

@@ -23,7 +23,7 @@ from keras_trt.convert.convert import convert
 from keras_trt.data.batches import batches
 from keras_trt.engine import EngineConfig, Plan, available_builders, plan_for
 from keras_trt.errors import ExportError, InputError, RunnerError
-from keras_trt.exporting.report import ExportReport
+from keras_trt.exporting.export_report import ExportReport
 from keras_trt.exporting.stages import Stages
 from keras_trt.onnx_passes import run_passes
 from keras_trt.onnx_passes.quantized.grid import Format

@@ -12,7 +12,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import kind_of, layer_graph
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
-from keras_trt._keras.rewire import copy_layer, rewire
+from keras_trt._keras.rebuilding.rewire import copy_layer, rewire
 from keras_trt._keras.types import Layer, M, Model
 from keras_trt.errors import ModelError
 from keras_trt.fuse.fold import batchnorm_affine, scale_channels

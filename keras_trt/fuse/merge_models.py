@@ -8,7 +8,7 @@ from typing import Any
 from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
-from keras_trt._keras.rewire import new_inputs, rename
+from keras_trt._keras.rebuilding.rewire import new_inputs, rename
 from keras_trt._keras.types import M, Model, Tensor
 from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError

@@ -105,17 +105,15 @@ def _run(
         RetypeQuantizersPass(layers, formats.activations)(model)
     used = [MIN_OPSET[floats], *(OPSETS[weight_format.name] for weight_format in formats.weights.values())]
     RaiseOpsetPass(max(opset, *used))(model)
-    in_float32: dict[str, str] = {}
+    in_float32: Mapping[str, str] = {}
     if floats != "float32":
         common.ShapeInferencePass()(model)  # every tensor's type must be known
         overflowing = find_overflow(model) if floats == "fp16" and find_overflow is not None else {}
-        cast = CastFloatsPass(floats, layers, keep_float32, overflowing)
-        cast(model)
-        in_float32 = cast.in_float32
+        in_float32 = CastFloatsPass(floats, layers, keep_float32, overflowing)(model).in_float32
     _FINISH(model)
     SeparateOutputsPass(outputs)(model)
     _NAME(model)
-    return in_float32
+    return dict(in_float32)
 
 
 def _rewrite(layers: tuple[str, ...], formats: _Formats) -> ir.passes.PassManager:

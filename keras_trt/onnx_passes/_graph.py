@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx_ir as ir
 
+from keras_trt._names import free
 from keras_trt.errors import ExportError
 
 T = TypeVar("T")
@@ -38,10 +39,7 @@ def scalar(value: ir.Value | None) -> float | None:
 
 def add_constant(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
     """A new initializer; its name gets a suffix when it is taken."""
-    candidate, n = name, 0
-    while candidate in graph.initializers:
-        n += 1
-        candidate = f"{name}_{n}"
+    candidate = free(name, graph.initializers)
     tensor = ir.tensor(np.asarray(array, order="C"), name=candidate)  # keeps scalars scalar
     value = ir.val(candidate, const_value=tensor)
     graph.register_initializer(value)

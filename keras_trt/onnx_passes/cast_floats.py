@@ -7,6 +7,7 @@ the borders, and Q/DQ scales have the low type too, since that is the type betwe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx.defs
@@ -29,6 +30,17 @@ _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _FLOAT16_NORMAL = 6.104e-05  # smallest value with full precision
 
 
+@dataclass
+class CastResult(ir.passes.PassResult):
+    """What `CastFloatsPass` gives.
+
+    Attributes:
+        in_float32: Why nodes stayed in float32, by node name.
+    """
+
+    in_float32: Mapping[str, str] = field(default_factory=dict)
+
+
 class CastFloatsPass(ir.passes.InPlacePass):
     """Converts every float32 tensor inside the graph; inputs and outputs stay float32.
 
@@ -40,9 +52,6 @@ class CastFloatsPass(ir.passes.InPlacePass):
         layers: The paths of all Keras layers.
         keep: The paths of layers that stay in float32.
         overflowing: Why layers stay in float32, by path (nodes of no layer by name).
-
-    Attributes:
-        in_float32: Why nodes stayed in float32, by node name.
     """
 
     def __init__(
@@ -57,23 +66,21 @@ class CastFloatsPass(ir.passes.InPlacePass):
         self.layers = tuple(layers)
         self.keep = set(keep)
         self.overflowing = overflowing or {}
-        self.in_float32: dict[str, str] = {}
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Converts the main graph."""
+    def call(self, model: ir.Model) -> CastResult:
+        """Converts the main graph; the result says what stayed in float32."""
         graph, opset = model.graph, model.opset_imports[""]
         nodes = list(graph)
         reasons = self._reasons(nodes, opset)
         for node in nodes:
-            if reasons[node]:
-                self.in_float32[node.name or node.op_type] = reasons[node]
-            else:
+            if not reasons[node]:
                 self._convert(node, opset)
-        self._match_types(graph, nodes, opset)
+        in_float32 = {node.name or node.op_type: reasons[node] for node in nodes if reasons[node]}
+        self._match_types(graph, nodes, opset, in_float32)
         for value in list(graph.initializers.values()):
             if not value.uses() and not value.is_graph_output():
                 del graph.initializers[value.name]
-        return ir.passes.PassResult(model, modified=True)
+        return CastResult(model, modified=True, in_float32=in_float32)
 
     def _reasons(self, nodes: list[ir.Node], opset: int) -> dict[ir.Node, str]:
         """Why each node stays in float32.
@@ -103,23 +110,9 @@ class CastFloatsPass(ir.passes.InPlacePass):
             array = g.constant(value)
             if array is None or array.dtype != np.float32 or not _takes(node, i, opset, self.low):
                 continue
-            reason = self._too_far(node, i, array)
+            reason = _too_far(node, i, array, self.low)
             if reason:
                 return reason
-        return ""
-
-    def _too_far(self, node: ir.Node, index: int, array: np.ndarray) -> str:
-        if self.low != ir.DataType.FLOAT16:
-            return ""
-        finite = array[np.isfinite(array)]
-        largest = float(np.abs(finite).max(initial=0.0))
-        if largest > FLOAT16_MAX:
-            return f"a constant of {largest:.3g} overflows float16"
-        is_scale = node.op_type in _QUANTIZERS and index == 1
-        if is_scale and float(finite.min(initial=1.0)) < _FLOAT16_NORMAL:
-            return f"a scale of {float(finite.min()):.3g} is too small for float16"
-        if array.size == 1 and 0 < largest < _FLOAT16_NORMAL:
-            return f"a constant of {largest:.3g} is too small for float16"
         return ""
 
     def _convert(self, node: ir.Node, opset: int) -> None:
@@ -140,11 +133,13 @@ class CastFloatsPass(ir.passes.InPlacePass):
             if output.dtype == ir.DataType.FLOAT and _gives(node, i, opset, self.low):
                 output.type = ir.TensorType(self.low)
 
-    def _match_types(self, graph: ir.Graph, nodes: list[ir.Node], opset: int) -> None:
+    def _match_types(
+        self, graph: ir.Graph, nodes: list[ir.Node], opset: int, in_float32: Mapping[str, str]
+    ) -> None:
         """Feeds every input the type it wants, with one Cast or converted constant per tensor."""
-        converted: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+        converted = _Converted()
         for node in nodes:
-            high = node.name in self.in_float32
+            high = node.name in in_float32
             for i, value in enumerate(node.inputs):
                 if value is None or value.dtype not in (ir.DataType.FLOAT, self.low):
                     continue
@@ -152,90 +147,114 @@ class CastFloatsPass(ir.passes.InPlacePass):
                 wanted = self.low if low else ir.DataType.FLOAT
                 if node.op_type == "Cast" or value.dtype == wanted:
                     continue
-                node.replace_input_with(i, self._as(value, wanted, node, converted))
+                node.replace_input_with(i, converted.get(value, wanted, node))
             self._match_bodies(node, node, converted)
         for i, output in enumerate(graph.outputs):
             if output.dtype == self.low:
-                self._restore_output(graph, i, output)
+                _restore_output(graph, i, output)
 
-    def _match_bodies(
-        self, loop: ir.Node, node: ir.Node, converted: dict[tuple[ir.Value, ir.DataType], ir.Value]
-    ) -> None:
+    def _match_bodies(self, loop: ir.Node, node: ir.Node, converted: _Converted) -> None:
         """Gives the body of a loop, which stays in float32, the tensors it reads from outside in float32."""
         for body in bodies(node):
             for inner in body:
                 for i, value in enumerate(inner.inputs):
                     if value is not None and value.dtype == self.low:
-                        inner.replace_input_with(i, self._as(value, ir.DataType.FLOAT, loop, converted))
+                        inner.replace_input_with(i, converted.get(value, ir.DataType.FLOAT, loop))
                 self._match_bodies(loop, inner, converted)
 
-    def _as(
-        self,
-        value: ir.Value,
-        dtype: ir.DataType,
-        user: ir.Node,
-        converted: dict[tuple[ir.Value, ir.DataType], ir.Value],
-    ) -> ir.Value:
-        if (value, dtype) not in converted:
-            array = g.constant(value)
-            if array is not None:
-                made = g.add_constant(user.graph, array.astype(dtype.numpy()), f"{value.name}__low")
-                made.type, made.shape = ir.TensorType(dtype), ir.Shape(array.shape)
-            else:
-                made = self._dequantized(value, dtype) or self._cast(value, dtype, user)
-            converted[value, dtype] = made
-        return converted[value, dtype]
 
-    def _dequantized(self, value: ir.Value, dtype: ir.DataType) -> ir.Value | None:
-        """What a second DequantizeLinear makes, if the first makes `value` and the type can hold its scale.
+class _Converted:
+    """The tensors of a graph in other types; each is made once, and all later users share it."""
 
-        Behind a Cast, TensorRT would not compute in int8.
-        """
-        maker = g.producer(value, "DequantizeLinear")
-        scale = None if maker is None else g.constant(maker.inputs[1])
-        if maker is None or scale is None or (dtype == self.low and self._too_far(maker, 1, scale)):
-            return None
-        name = f"{maker.name}/{dtype.name.lower()}"
-        converted = g.add_constant(maker.graph, scale.astype(dtype.numpy()), f"{name}/scale")
-        inputs = [maker.inputs[0], converted, *maker.inputs[2:]]
-        node = ir.Node("", maker.op_type, inputs, maker.attributes.values(), name=name)
-        maker.graph.insert_after(maker, node)
-        made = node.outputs[0]
-        made.name, made.type, made.shape = f"{name}:0", ir.TensorType(dtype), value.shape
-        return made
+    def __init__(self) -> None:
+        self._made: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
-    def _cast(self, value: ir.Value, dtype: ir.DataType, user: ir.Node) -> ir.Value:
-        """A Cast right behind the node that makes `value`, so that all later users can share it."""
-        label = dtype.name.lower()
-        maker = value.producer()
-        if maker is None:  # an input of the graph
-            return g.insert(
-                next(iter(user.graph)),
-                "Cast",
-                [value],
-                {"to": dtype},
-                like=value,
-                dtype=dtype,
-                name=f"{value.name}/{label}",
+    def get(self, value: ir.Value, dtype: ir.DataType, user: ir.Node) -> ir.Value:
+        """The tensor in another type, for a node that reads it."""
+        if (value, dtype) not in self._made:
+            self._made[value, dtype] = _constant(value, dtype, user) or (
+                _dequantized(value, dtype) or _cast(value, dtype, user)
             )
-        anchor = g.insert(
-            maker, "Cast", [value], {"to": dtype}, like=value, dtype=dtype, name=f"{maker.name}/{label}"
-        )
-        node = anchor.producer()
-        graph = node.graph
-        graph.remove(node)
-        graph.insert_after(maker, node)
-        return anchor
+        return self._made[value, dtype]
 
-    def _restore_output(self, graph: ir.Graph, index: int, inner: ir.Value) -> None:
-        """Casts a low output back to float32; the output keeps its name."""
-        maker, name = inner.producer(), inner.name
-        node = ir.node("Cast", [inner], {"to": ir.DataType.FLOAT}, name=f"{maker.name}/float")
-        inner.name = f"{name}__low"
-        output = node.outputs[0]
-        output.name, output.type, output.shape = name, ir.TensorType(ir.DataType.FLOAT), inner.shape
-        graph.append(node)
-        graph.outputs[index] = output
+
+def _constant(value: ir.Value, dtype: ir.DataType, user: ir.Node) -> ir.Value | None:
+    array = g.constant(value)
+    if array is None:
+        return None
+    made = g.add_constant(user.graph, array.astype(dtype.numpy()), f"{value.name}__low")
+    made.type, made.shape = ir.TensorType(dtype), ir.Shape(array.shape)
+    return made
+
+
+def _dequantized(value: ir.Value, dtype: ir.DataType) -> ir.Value | None:
+    """What a second DequantizeLinear makes, if the first makes `value` and the type can hold its scale.
+
+    Behind a Cast, TensorRT would not compute in int8.
+    """
+    maker = g.producer(value, "DequantizeLinear")
+    scale = None if maker is None else g.constant(maker.inputs[1])
+    if maker is None or scale is None or _too_far(maker, 1, scale, dtype):
+        return None
+    name = f"{maker.name}/{dtype.name.lower()}"
+    converted = g.add_constant(maker.graph, scale.astype(dtype.numpy()), f"{name}/scale")
+    inputs = [maker.inputs[0], converted, *maker.inputs[2:]]
+    node = ir.Node("", maker.op_type, inputs, maker.attributes.values(), name=name)
+    maker.graph.insert_after(maker, node)
+    made = node.outputs[0]
+    made.name, made.type, made.shape = f"{name}:0", ir.TensorType(dtype), value.shape
+    return made
+
+
+def _cast(value: ir.Value, dtype: ir.DataType, user: ir.Node) -> ir.Value:
+    """A Cast right behind the node that makes `value`, so that all later users can share it."""
+    label = dtype.name.lower()
+    maker = value.producer()
+    if maker is None:  # an input of the graph
+        return g.insert(
+            next(iter(user.graph)),
+            "Cast",
+            [value],
+            {"to": dtype},
+            like=value,
+            dtype=dtype,
+            name=f"{value.name}/{label}",
+        )
+    anchor = g.insert(
+        maker, "Cast", [value], {"to": dtype}, like=value, dtype=dtype, name=f"{maker.name}/{label}"
+    )
+    node = anchor.producer()
+    graph = node.graph
+    graph.remove(node)
+    graph.insert_after(maker, node)
+    return anchor
+
+
+def _restore_output(graph: ir.Graph, index: int, inner: ir.Value) -> None:
+    """Casts a low output back to float32; the output keeps its name."""
+    maker, name = inner.producer(), inner.name
+    node = ir.node("Cast", [inner], {"to": ir.DataType.FLOAT}, name=f"{maker.name}/float")
+    inner.name = f"{name}__low"
+    output = node.outputs[0]
+    output.name, output.type, output.shape = name, ir.TensorType(ir.DataType.FLOAT), inner.shape
+    graph.append(node)
+    graph.outputs[index] = output
+
+
+def _too_far(node: ir.Node, index: int, array: np.ndarray, dtype: ir.DataType) -> str:
+    """Why a type cannot hold a constant that a node reads; empty where it can."""
+    if dtype != ir.DataType.FLOAT16:
+        return ""
+    finite = array[np.isfinite(array)]
+    largest = float(np.abs(finite).max(initial=0.0))
+    if largest > FLOAT16_MAX:
+        return f"a constant of {largest:.3g} overflows float16"
+    is_scale = node.op_type in _QUANTIZERS and index == 1
+    if is_scale and float(finite.min(initial=1.0)) < _FLOAT16_NORMAL:
+        return f"a scale of {float(finite.min()):.3g} is too small for float16"
+    if array.size == 1 and 0 < largest < _FLOAT16_NORMAL:
+        return f"a constant of {largest:.3g} is too small for float16"
+    return ""
 
 
 def _takes(node: ir.Node, index: int, opset: int, dtype: ir.DataType) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from keras_trt._protobuf import field_head
 from keras_trt.bundle import sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE
 from keras_trt.onnx_passes import _graph as g
@@ -58,10 +59,10 @@ def _write(model: ir.Model, file: BinaryIO) -> None:
     size = len(graph_head) + len(graph_tail)
     for head, tensor in zip(heads, tensors, strict=True):
         length = len(head) + _size(tensor)
-        size += len(_key(entry, length)) + length
-    file.write(model_head + _key(_number(onnx.ModelProto, "graph"), size) + graph_head)
+        size += len(field_head(entry, length)) + length
+    file.write(model_head + field_head(_number(onnx.ModelProto, "graph"), size) + graph_head)
     for head, tensor in zip(heads, tensors, strict=True):
-        file.write(_key(entry, len(head) + _size(tensor)) + head)
+        file.write(field_head(entry, len(head) + _size(tensor)) + head)
         if tensor.dtype != ir.DataType.STRING:
             file.write(_content(tensor))
     file.write(graph_tail + model_tail)
@@ -109,7 +110,7 @@ def _head(tensor: ir.TensorProtocol) -> bytes:
     if tensor.dtype == ir.DataType.STRING:
         return ir.serde.serialize_tensor(tensor).SerializeToString(deterministic=True)
     proto = onnx.TensorProto(dims=tensor.shape.numpy(), data_type=tensor.dtype, name=tensor.name or "")
-    return proto.SerializeToString() + _key(_number(onnx.TensorProto, "raw_data"), tensor.nbytes)
+    return proto.SerializeToString() + field_head(_number(onnx.TensorProto, "raw_data"), tensor.nbytes)
 
 
 def _size(tensor: ir.TensorProtocol) -> int:
@@ -125,15 +126,3 @@ def _content(tensor: ir.TensorProtocol) -> bytes | memoryview:
 
 def _number(message: Any, field: str) -> int:
     return message.DESCRIPTOR.fields_by_name[field].number
-
-
-def _key(field: int, length: int) -> bytes:
-    """What stands before a field of `length` bytes: its number and the length, in protobuf's encoding."""
-    encoded = bytearray()
-    for number in (field << 3 | 2, length):  # 2: the wire type of strings, bytes and messages
-        rest = number
-        while rest > 127:
-            encoded.append(rest & 127 | 128)
-            rest >>= 7
-        encoded.append(rest)
-    return bytes(encoded)

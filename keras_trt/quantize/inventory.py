@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
 from keras_trt.twins.twins import is_silent, is_twin
+from keras_trt.twins.types import Quantizer, Twin
 
 SWITCHED_OFF = "switched off: trained in float, before `start_epoch`; `quantize_model` switches it on"
 
@@ -61,7 +61,7 @@ def inventory(model: Model) -> list[QuantizedTensor]:
     return tensors
 
 
-def twins(flavor: Flavor, model: Model) -> Iterator[tuple[str, Any]]:
+def twins(flavor: Flavor, model: Model) -> Iterator[tuple[str, Twin]]:
     """The quantised layers of a model with their paths."""
     return ((path, layer) for path, layer in flavor.walk(model) if is_twin(layer))
 
@@ -71,11 +71,11 @@ def silent_layers(flavor: Flavor, model: Model) -> list[str]:
     return [path for path, layer in twins(flavor, model) if is_silent(layer)]
 
 
-def quantizers_of(layer: Any) -> list[Any]:
+def quantizers_of(layer: Twin) -> list[Quantizer]:
     """The activation quantisers of a twin: of its inputs, then those inside."""
     return [*layer.input_quantizers, *layer.inner_quantizers]
 
 
-def activation_quantizers(flavor: Flavor, model: Model) -> Iterator[tuple[str, Any]]:
+def activation_quantizers(flavor: Flavor, model: Model) -> Iterator[tuple[str, Quantizer]]:
     """Every activation quantiser with the path of the layer it belongs to."""
     return ((path, q) for path, layer in twins(flavor, model) for q in quantizers_of(layer))

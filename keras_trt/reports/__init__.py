@@ -1,5 +1,5 @@
 """Records of what was done, as tables and JSON."""
 
-from keras_trt.reports.report import Findings as Findings
-from keras_trt.reports.report import Report as Report
+from keras_trt.reports.findings import Findings as Findings
+from keras_trt.reports.findings import Report as Report
 from keras_trt.reports.table import Table as Table

@@ -2,136 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from keras_trt._arguments import (
-    check_boolean,
-    check_count,
-    check_function,
-    check_one_of,
-    check_text,
-    check_verbose,
-    wrong_argument,
-)
-from keras_trt._say import say
-from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
-from keras_trt.bundle.graph import check_graph
-from keras_trt.bundle.manifest import Manifest
+from keras_trt._arguments import check_boolean, check_count, check_function, check_text
+from keras_trt._tensors import free_batch
 from keras_trt.bundle.probe import made_up
-from keras_trt.bundle.read import Bundle, read_bundle
-from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
-from keras_trt.engine import gpus
-from keras_trt.errors import BundleError, InputError
-from keras_trt.plans import cache_of
-from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
-from keras_trt.runtime.keras_layer import compile_arguments, engine_keras_model, engine_layer, flavor_named
-from keras_trt.runtime.predict import (
-    PredictCallbacks,
-    cut,
-    fill,
-    join,
-    progress,
-    run_batches,
-    run_on_device,
-    run_rows,
+from keras_trt.bundle.read import Bundle
+from keras_trt.errors import InputError
+from keras_trt.runtime.feeds import Feeds, cast, name_arrays
+from keras_trt.runtime.keras_layer import (
+    Reopen,
+    compile_arguments,
+    engine_keras_model,
+    engine_layer,
+    flavor_named,
 )
+from keras_trt.runtime.predict import batches_of, fill, run_on_device, run_rows, run_told
 from keras_trt.runtime.profile import EngineProfile, by_layer
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS
+from keras_trt.runtime.progress import PredictCallbacks, progress
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
-from keras_trt.runtime.select import GPU_RUNNERS, select_runner
-
-
-def load(
-    path: str | Path,
-    runner: str = "auto",
-    *,
-    device: int = 0,
-    cache: bool | str | Path | None = None,
-    check: bool = True,
-    verbose: int = 1,
-    cuda_graph: bool = True,
-    allow_host_code: bool = False,
-) -> EngineModel:
-    """Loads a bundle; TensorFlow is not needed.
-
-    Args:
-        path: The folder that `export` wrote.
-        runner: `"auto"`: a TensorRT plan on the GPU when one fits or can be built, else the ONNX file on the
-            CPU with OpenVINO or ONNX Runtime. Or the name of one: `"tensorrt"`, `"tensorrt_rtx"`,
-            `"tensorrt_lean"`, `"openvino"`, `"onnxruntime"`; or `"onnxruntime-cuda"` or
-            `"onnxruntime-tensorrt"`, ONNX Runtime with one of its providers for GPUs.
-        device: The number of the GPU, as CUDA counts them.
-        cache: Where a plan that is built here is kept for the next `load`: a folder, None for the one that
-            `KERAS_TRT_CACHE` names or else the user's cache folder, or False for nowhere.
-        check: Try the runner on the few rows that the bundle carries, and take its fastest setting, else the
-            next runner, that computes them right; an engine on the GPU that is wrong is built again with
-            TensorRT's simplest kernels. False takes the first one that loads.
-        verbose: 1 prints what was chosen and why; 0 is quiet.
-        cuda_graph: On the GPU, replay input shapes that come again as CUDA graphs: less latency for small
-            batches.
-        allow_host_code: Let a version-compatible plan run the code it carries. Only for bundles you trust.
-
-    Raises:
-        BundleError: No whole bundle at `path`.
-        InputError: An unknown runner or GPU, or a wrong argument.
-        MissingDependencyError: The runner is not installed.
-        EngineError: The runner asked for cannot run the bundle here.
-        RunnerError: No runner on the CPU can run the bundle, or none computes it right.
-
-    Example:
-        >>> model = load("digits.bundle")  # doctest: +SKIP
-        >>> model.predict(x).shape  # doctest: +SKIP
-        (360, 10)
-    """
-    check_one_of(runner, ("auto", *GPU_RUNNERS, *ONNX_RUNNERS), "runner")
-    check_verbose(verbose)
-    booleans = {"check": check, "cuda_graph": cuda_graph, "allow_host_code": allow_host_code}
-    for name, value in booleans.items():
-        check_boolean(value, name)
-    if not isinstance(device, int) or isinstance(device, bool) or device < 0:
-        raise wrong_argument("device", "the number of a GPU, from 0", device)
-    plans = cache_of(cache)
-    bundle = read_bundle(path)
-    check_graph(bundle)
-    options = TensorRTOptions(cuda_graph=cuda_graph, allow_host_code=allow_host_code, device=device)
-    made = select_runner(bundle, runner, check=check, verbose=verbose, options=options, cache=plans)
-    fell_back = runner == "auto" and made.name in CPU_RUNNERS and bool(gpus())
-    text = f"{bundle.manifest.name} runs on {made.name}: {' '.join(made.reason.split())}"
-    say(text, verbose, logging.WARNING if fell_back else logging.INFO)
-    model = EngineModel(bundle, made)
-    where = str(cache) if isinstance(cache, Path) else cache
-    model.asked = {"runner": runner, "check": check, "cache": where, **asdict(options)}
-    return model
-
-
-def reopen(path: str, onnx_sha256: str, asked: Mapping[str, Any]) -> EngineModel:
-    """Loads a bundle again as it was loaded once, e.g. in another process.
-
-    Args:
-        path: The bundle's folder.
-        onnx_sha256: Of its graph, as it was then.
-        asked: The arguments of `load`.
-
-    Raises:
-        BundleError: No whole bundle is there, or it is another one by now.
-    """
-    model = load(path, verbose=0, **asked)
-    digest = model.bundle.manifest.onnx_sha256
-    if digest != onnx_sha256:
-        model.close()
-        raise BundleError(
-            f"The bundle `{path}` is not the one that was loaded before. "
-            f"Received: a graph with SHA-256 {digest}, expected: {onnx_sha256}. "
-            f"Put the old bundle back, or load the new one: keras_trt.load({path!r})"
-        )
-    return model
 
 
 class EngineModel:
@@ -144,21 +37,23 @@ class EngineModel:
         inputs: The inputs' names, shapes and dtypes.
         outputs: The outputs' names, shapes and dtypes, as `predict` returns them.
         asked: The arguments of the `load` that made it; None for one that was made of a runner.
+        reopen: How `load` makes it again of its bundle's path and hash and what was asked.
 
     It is pickled as its bundle's path and hash, and loaded again where it is unpickled. A forked process
     cannot use it.
     """
 
     asked: Mapping[str, Any] | None = None
-    reopen = staticmethod(reopen)
+    reopen: Reopen | None = None
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
         manifest = bundle.manifest
         self.bundle, self.runner, self.name = bundle, runner, manifest.name
-        self.inputs = tuple(free_batch(s, manifest) for s in manifest.inputs)
+        self.inputs = tuple(free_batch(s, manifest.inputs) for s in manifest.inputs)
         predicted = manifest.predicted_dtypes
         self.outputs = tuple(
-            replace(free_batch(s, manifest), dtype=predicted.get(s.name, s.dtype)) for s in manifest.outputs
+            replace(free_batch(s, manifest.inputs), dtype=predicted.get(s.name, s.dtype))
+            for s in manifest.outputs
         )
         self._keras_model: Any = None
 
@@ -191,35 +86,13 @@ class EngineModel:
             RunnerError: The engine failed.
         """
         with self.runner.lifetime.use():
-            return self._predicted(x, batch_size, verbose, steps, callbacks)
-
-    def _predicted(
-        self, x: Any, batch_size: int | None, verbose: int | str, steps: int | None, callbacks: Any
-    ) -> Any:
-        items, count = self._batches(x, batch_size, steps)
-        call = PredictCallbacks(callbacks, self, count, verbose)
-        batches: list[Feeds] = []
-        call("begin")
-        with (
-            closing(progress(items, count, verbose)) as shown,  # an error below must take the bar down
-            closing(self._results(shown, call)) as results,
-        ):
-            for step, result in enumerate(results):
-                batches.append(result)
-                call("batch_end", step, {"outputs": self._filled(result)})
-        if not batches:
-            raise InputError("`x` holds no batch to predict. Received: an empty data set.")
-        call("end")
-        return self._filled({s.name: join([p[s.name] for p in batches], s) for s in self.outputs})
-
-    def _results(self, items: Iterable[Feeds], call: PredictCallbacks) -> Generator[Feeds, None, None]:
-        if call.any:  # one after the other, as callbacks are told
-            for step, feeds in enumerate(items):
-                call("batch_begin", step)
-                yield run_rows(self.runner, feeds, self.inputs, self.outputs)
-        else:
-            with closing(run_batches(self.runner, items, self.inputs, self.outputs)) as results:
-                yield from results
+            items, count = batches_of(x, self._named, self.inputs, batch_size, steps)
+            told = PredictCallbacks(callbacks, self, count, verbose)
+            told("begin")
+            with closing(progress(items, count, verbose)) as shown:  # an error below must take the bar down
+                arrays = run_told(self.runner, shown, self.inputs, self.outputs, told, self._filled)
+            told("end")
+            return self._filled(arrays)
 
     def predict_on_batch(self, x: object, *, on_device: bool = False) -> Any:
         """Predicts one batch of any size in one go.
@@ -318,7 +191,7 @@ class EngineModel:
 
         Raises:
             InputError: Wrong input.
-            RunnerError: The runner does not tell, as TensorRT's, or it failed.
+            RunnerError: The runner does not tell, or it failed.
 
         Example:
             >>> print(model.profile(x))  # doctest: +SKIP
@@ -334,9 +207,10 @@ class EngineModel:
             A report, printable as a table, without times.
 
         Raises:
-            RunnerError: The runner does not tell, as TensorRT's.
+            RunnerError: The runner does not tell, or it failed.
         """
-        feeds = cast(made_up(self.bundle.manifest).inputs, self.inputs)
+        rows = self.runner.batch_for(min(2, self.runner.batch_range[1] or 2))
+        feeds = cast(made_up(self.bundle.manifest, rows).inputs, self.inputs)
         return by_layer(self.name, self.runner.name, self.runner.executed(feeds, 1), measured=False)
 
     def summary(self, print_fn: Any = None) -> None:
@@ -363,11 +237,15 @@ class EngineModel:
         self.runner.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.asked is None:
+        if self.asked is None or self.reopen is None:
             raise InputError(
                 f"{self!r} was made of a runner, so it cannot be pickled. Make it with keras_trt.load(path)."
             )
-        return reopen, (str(self.bundle.path.resolve()), self.bundle.manifest.onnx_sha256, dict(self.asked))
+        return self.reopen, (
+            str(self.bundle.path.resolve()),
+            self.bundle.manifest.onnx_sha256,
+            dict(self.asked),
+        )
 
     def __enter__(self) -> EngineModel:
         return self
@@ -378,29 +256,8 @@ class EngineModel:
     def __repr__(self) -> str:
         return f"EngineModel(name={self.name!r}, runner={self.runner.name!r}, path={str(self.bundle.path)!r})"
 
-    def _batches(self, x: object, batch_size: int | None, steps: int | None) -> tuple[Any, int | None]:
-        for name, value in (("batch_size", batch_size), ("steps", steps)):
-            check_count(value, name)
-        if is_dataset(x):
-            source = batches_made(x, steps)
-            inputs = len(self.inputs)
-            return (self._named(unpacked(item, inputs)[0]) for item in source.items), source.count
-        feeds = self._named(x)
-        rows = batch_of(feeds, self.inputs)
-        size = batch_size or (-(-rows // steps) if steps else 32)  # Keras spreads the rows over the steps
-        cuts = slices(rows, max(size, 1), steps)
-        return (cut(feeds, self.inputs, rows) for rows in cuts), len(cuts)
-
     def _named(self, x: object) -> Feeds:
         return name_arrays(x, self.bundle.manifest.input_structure, self.inputs, self.runner.device_array)
 
     def _filled(self, arrays: Feeds) -> Any:
         return fill(self.bundle.manifest.output_structure, arrays)
-
-
-def free_batch(spec: TensorSpec, manifest: Manifest) -> TensorSpec:
-    """A static batch is no limit to the user: rows are split and padded, so the axis is named as if free."""
-    fixed = fixed_batch(manifest.inputs)
-    if fixed is not None and spec.shape[:1] == (fixed,):
-        return replace(spec, shape=(BATCH_AXIS, *spec.shape[1:]))
-    return spec

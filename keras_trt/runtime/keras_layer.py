@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_trt._names import unique
 from keras_trt._nests import Nest
+from keras_trt._process import alone
 from keras_trt._tensors import TensorSpec
 from keras_trt.bundle.manifest import names_in
 from keras_trt.bundle.read import Bundle
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 _FLAVORS = ("keras3", "legacy")
 
-
 Reopen = Callable[[str, str, Mapping[str, Any]], Any]
+"""Makes an engine of its bundle's path and hash and the arguments of `load`."""
 
 
 class Engine(Protocol):
@@ -33,7 +34,7 @@ class Engine(Protocol):
     bundle: Bundle
     runner: Runner
     asked: Mapping[str, Any] | None
-    reopen: Any
+    reopen: Reopen | None
 
     @property
     def name(self) -> str:
@@ -87,7 +88,7 @@ def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
     named = {
         n: keras.layers.Activation("linear", name=gives[n], dtype=t.dtype)(t) for n, t in results.items()
     }
-    with warnings.catch_warnings():
+    with alone(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")  # of such a name
         return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
 
@@ -107,12 +108,12 @@ def compile_arguments(flavor: Flavor, *given: object, **named: Any) -> dict[str,
 
 
 @functools.cache
-def layer_class(flavor: Flavor, reopen: Reopen) -> type:
+def layer_class(flavor: Flavor, reopen: Reopen | None) -> type:
     """The class of layers that run an engine; known to Keras's files once it has been made.
 
     Args:
         flavor: Of which Keras.
-        reopen: Makes a loaded layer's engine of its bundle's path, hash and arguments of `load`.
+        reopen: Makes a loaded layer's engine; None for engines made of a runner, which no file can hold.
     """
     tf = flavor.tf
 
@@ -145,7 +146,7 @@ def layer_class(flavor: Flavor, reopen: Reopen) -> type:
 
         def get_config(self) -> dict[str, Any]:
             bundle, asked = self.engine.bundle, self.engine.asked
-            if asked is None:
+            if asked is None or self.engine.reopen is None:
                 raise InputError(
                     f"Layer '{self.name}' runs an engine that was made of a runner, and cannot be saved. "
                     "Make the engine with keras_trt.load(path)."
@@ -156,9 +157,12 @@ def layer_class(flavor: Flavor, reopen: Reopen) -> type:
 
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Any:
-            return cls(reopen(config["path"], config["onnx_sha256"], config["asked"]), config["name"])
+            engine = cls.reopen(config["path"], config["onnx_sha256"], config["asked"])
+            return cls(engine, config["name"])
 
-    flavor.keras.saving.register_keras_serializable(package="keras_trt")(EngineLayer)
+    if reopen is not None:
+        EngineLayer.reopen = staticmethod(reopen)
+        flavor.keras.saving.register_keras_serializable(package="keras_trt")(EngineLayer)
     return EngineLayer
 
 

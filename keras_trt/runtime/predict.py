@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_verbose, wrong_argument
+from keras_trt._arguments import check_count
 from keras_trt._formats import dtype_of
-from keras_trt._nests import Nest
-from keras_trt._say import say
+from keras_trt._nests import Nest, map_nest
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast
+from keras_trt.runtime.progress import PredictCallbacks
 from keras_trt.runtime.runners.runner import Runner
 
 Specs = tuple[Any, ...]
-_DRAWING = threading.Lock()  # one bar at a time
 
 
 def run_rows(runner: Runner, feeds: Feeds, inputs: Specs, outputs: Specs) -> Feeds:
@@ -66,6 +64,65 @@ def run_batches(
             if len(done) == len(waiting[0]):
                 yield _joined(done, waiting.popleft(), outputs)
                 done = []
+
+
+def run_told(
+    runner: Runner,
+    batches: Iterable[Feeds],
+    inputs: Specs,
+    outputs: Specs,
+    told: PredictCallbacks,
+    filled: Callable[[Feeds], Any],
+) -> Feeds:
+    """All rows of batch after batch, joined; callbacks are told of each, with its results `filled`.
+
+    Raises:
+        InputError: There is no batch, or the results of several cannot be joined.
+    """
+    done: list[Feeds] = []
+    with closing(_results(runner, batches, inputs, outputs, told)) as results:
+        for step, result in enumerate(results):
+            done.append(result)
+            told("batch_end", step, {"outputs": filled(result)})
+    if not done:
+        raise InputError("`x` holds no batch to predict. Received: an empty data set.")
+    return {s.name: join([result[s.name] for result in done], s) for s in outputs}
+
+
+def _results(
+    runner: Runner, batches: Iterable[Feeds], inputs: Specs, outputs: Specs, told: PredictCallbacks
+) -> Generator[Feeds, None, None]:
+    if told.any:  # one after the other, as callbacks are told
+        for step, feeds in enumerate(batches):
+            told("batch_begin", step)
+            yield run_rows(runner, feeds, inputs, outputs)
+    else:
+        with closing(run_batches(runner, batches, inputs, outputs)) as results:
+            yield from results
+
+
+def batches_of(
+    x: object,
+    named: Callable[[object], Feeds],
+    inputs: Specs,
+    batch_size: int | None,
+    steps: int | None,
+) -> tuple[Iterable[Feeds], int | None]:
+    """The batches that data comes in or is cut into, each by its inputs' names, and how many if known.
+
+    Raises:
+        InputError: A wrong `batch_size` or `steps`, or what `named` raises.
+    """
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        check_count(value, name)
+    if is_dataset(x):
+        source = batches_made(x, steps)
+        return (named(unpacked(item, len(inputs))[0]) for item in source.items), source.count
+    feeds = named(x)
+    rows = batch_of(feeds, inputs)
+    size = batch_size or (-(-rows // steps) if steps else 32)  # Keras spreads the rows over the steps
+    cuts = slices(rows, max(size, 1), steps)
+    return (cut(feeds, inputs, rows) for rows in cuts), len(cuts)
 
 
 def _pieces(runner: Runner, feeds: Feeds, inputs: Specs, sizes: list[int]) -> Iterator[Feeds]:
@@ -133,78 +190,7 @@ def join(batches: list[np.ndarray], spec: TensorSpec) -> np.ndarray:
 
 def fill(structure: Nest, arrays: Mapping[str, np.ndarray]) -> Any:
     """A nest of tensor names with the arrays in the names' places."""
-    if isinstance(structure, str):
-        return arrays[structure]
-    if isinstance(structure, dict):
-        return {key: fill(child, arrays) for key, child in structure.items()}
-    filled = [fill(child, arrays) for child in structure]
-    return tuple(filled) if isinstance(structure, tuple) else filled
-
-
-def progress(items: Iterable[object], count: int | None, verbose: int | str) -> Generator[Any, None, None]:
-    """Passes the batches on and draws a bar, as Keras does; `verbose=0` draws none.
-
-    A single batch gets none, which would take longer than the batch, nor does a thread beside one that draws.
-    """
-    check_verbose(verbose)
-    if verbose == 2:
-        yield from _counted(items)
-    elif verbose == 0 or count == 1 or not _DRAWING.acquire(blocking=False):
-        yield from items
-    else:
-        try:
-            yield from _drawn(items, count)
-        finally:
-            _DRAWING.release()
-
-
-def _counted(items: Iterable[object]) -> Iterator[Any]:
-    done = 0
-    for item in items:
-        yield item
-        done += 1
-    say(f"{done}/{done}", verbose=2)
-
-
-def _drawn(items: Iterable[object], count: int | None) -> Iterator[Any]:
-    items = iter(items)
-    held = list(islice(items, 1))
-    yield from held
-    held += islice(items, 1)
-    if len(held) < 2:
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    # A console of its own: the shared one may show something of the user's, and takes one display at a time.
-    with Progress(MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), console=Console()) as bar:
-        task = bar.add_task("predict", total=count)
-        done = 1
-        for item in chain(held[1:], items):
-            yield item
-            done += 1
-            bar.update(task, completed=done)
-        bar.update(task, total=done)
-
-
-class PredictCallbacks:
-    """Calls Keras callbacks at the points where `Model.predict` calls them."""
-
-    def __init__(self, callbacks: Any, model: object, count: int | None, verbose: int | str) -> None:
-        flat = getattr(callbacks, "callbacks", callbacks)  # a CallbackList holds them so
-        self._all = list(flat) if isinstance(flat, list | tuple) else [] if flat is None else [flat]
-        if not all(hasattr(callback, "on_predict_begin") for callback in self._all):
-            raise wrong_argument("callbacks", "Keras callbacks", callbacks)
-        self.any = bool(self._all)
-        for callback in self._all:
-            callback.set_params({"verbose": verbose, "epochs": 1, "steps": count})
-            callback.set_model(model)
-
-    def __call__(self, event: str, *arguments: object) -> None:
-        """Tells every callback, e.g. `"batch_end"` with the step and the logs."""
-        for callback in self._all:
-            hook: Callable[..., None] = getattr(callback, f"on_predict_{event}")
-            hook(*arguments)
+    return map_nest(lambda name, _: arrays[name], structure)
 
 
 def cut(arrays: Mapping[str, np.ndarray], specs: Specs, rows: slice) -> Feeds:

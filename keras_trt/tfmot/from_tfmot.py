@@ -18,7 +18,8 @@ from keras_trt._keras.types import Model
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.placement import AVERAGE_POOLING, LAYOUT, TRANSPARENT, place
 from keras_trt.tfmot.wrapped import LearnedRange, Unwrapped, unwrap
-from keras_trt.twins.twins import LayerScheme, quantize_layer
+from keras_trt.twins.twins import quantize_layer
+from keras_trt.twins.types import LayerScheme
 
 _KEEPS_RANGE = (LAYOUT | AVERAGE_POOLING | TRANSPARENT) - {"Activation", "BatchNormalization"}
 _BOUNDED = {  # TF-MOT does not quantise what these give

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._formats import TOP
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, ModelError
@@ -141,7 +142,7 @@ def _rows(conversion: Conversion) -> Iterator[dict[str, Any]]:
             "maximum": None if learned is None else learned.maximum,
             "amax": None if learned is None else learned.amax,
             "step": None if learned is None else learned.step,
-            "int8_step": None if learned is None else learned.amax / 127,
+            "int8_step": None if learned is None else learned.amax / TOP["int8"],
             "coarser": None if learned is None else learned.loss,
         }
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._formats import TOP
 from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
 from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
-from keras_trt._keras.rewire import rewire
+from keras_trt._keras.rebuilding.rewire import rewire
 from keras_trt._keras.types import Layer, Model, Variable
 from keras_trt._private import private
 from keras_trt.errors import ModelError
@@ -54,7 +55,7 @@ class LearnedRange:
     @property
     def loss(self) -> float:
         """How many times coarser the symmetric int8 grid of `amax / 127` is; 2.0 is one bit."""
-        return self.amax / 127 / self.step
+        return self.amax / TOP["int8"] / self.step
 
     def union(self, other: LearnedRange) -> LearnedRange:
         """The range that holds both."""
@@ -280,7 +281,7 @@ def _range(quantizer: Any, held: Any) -> LearnedRange | None:
         ends = float(quantizer.init_min), float(quantizer.init_max)
     elif "amax" in (held or {}):  # TensorRTQuantizeScheme's
         amax = float(held["amax"].numpy())
-        return LearnedRange(-amax, amax, amax / 127) if amax > 0 else None
+        return LearnedRange(-amax, amax, amax / TOP["int8"]) if amax > 0 else None
     elif {"min_var", "max_var"} <= set(held or {}):
         ends = float(held["min_var"].numpy()), float(held["max_var"].numpy())
         if ends == _UNSET:

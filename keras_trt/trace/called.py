@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt._nests import Nest, leaves_of, map_nest
-from keras_trt._private import private
+from keras_trt._tensors import BATCH_AXIS
 from keras_trt.data.batches import batches
 from keras_trt.errors import ModelError
 from keras_trt.trace.asked_shapes import is_shape
@@ -55,13 +55,13 @@ def called_on(flavor: Flavor, model: Model, data: object = None) -> tuple[Nest, 
     return map_nest(lambda x, _: _given(x, next(known)), first), [note for note in notes if note]
 
 
-def _given(x: Any, recorded: Called | None) -> Called:
+def _given(x: Tensor, recorded: Called | None) -> Called:
     if x.dtype.is_floating:
         return Called((None, *x.shape[1:]), "float32")
     return Called((None, *x.shape[1:]), None if recorded is None else recorded.dtype)
 
 
-def _note(x: Any, call: Called) -> str:
+def _note(x: Tensor, call: Called) -> str:
     if tuple(x.shape[1:]) == call.shape[1:]:
         return ""
     return (
@@ -71,22 +71,19 @@ def _note(x: Any, call: Called) -> str:
 
 
 def _text(shape: Sequence[Any]) -> str:
-    return f"({', '.join(['batch', *map(str, shape)])})"
+    return f"({', '.join([BATCH_AXIS, *map(str, shape)])})"
 
 
-def _recorded(flavor: Flavor, model: Any) -> Nest:
+def _recorded(flavor: Flavor, model: Model) -> Nest:
     """The nest of tensors of the first call, or None."""
-    if flavor.name == "legacy":
-        spec = model.save_spec(dynamic_batch=True)  # (args, kwargs) of the first call
-        if spec is None:
-            return None
-        nest = _only_argument(model, [*spec[0], *spec[1].values()])
-        return map_nest(lambda s, _: Called(tuple(s.shape), s.dtype.name), nest, is_leaf=is_shape)
-    shapes = private(model, "_build_shapes_dict", "keras")
-    if not shapes:
-        return None
-    nest = _only_argument(model, list(shapes.values()))
-    return map_nest(lambda shape, _: Called((None, *tuple(shape)[1:]), None), nest, is_leaf=is_shape)
+    arguments = flavor.first_call(model)
+    return map_nest(_called, _only_argument(model, arguments), is_leaf=is_shape) if arguments else None
+
+
+def _called(spec: Any, _: object) -> Called:
+    if hasattr(spec, "shape"):
+        return Called(tuple(spec.shape), spec.dtype.name)
+    return Called((None, *tuple(spec)[1:]), None)
 
 
 def _only_argument(model: Model, arguments: list[object]) -> Any:

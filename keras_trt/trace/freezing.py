@@ -119,12 +119,12 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     graph_def = _inlined(graph_def, needed)
     drop_signed_zero(graph_def)
     read_signs(graph_def)
-    fold_constants(graph_def, outputs, values, origins)
+    values, origins = fold_constants(graph_def, outputs, values, origins)
     while fill_in_sizes(graph_def):
-        fold_constants(graph_def, outputs, values, origins)
+        values, origins = fold_constants(graph_def, outputs, values, origins)
         if choose_branches(graph_def, values):
             graph_def = _inlined(graph_def, needed)
-            fold_constants(graph_def, outputs, values, origins)
+            values, origins = fold_constants(graph_def, outputs, values, origins)
     kernels = _kernels(graph_def, values)
     embed(graph_def, {name: value for name, value in values.items() if name not in kernels})
     return graph_def, kernels, {name: origins[name] for name in kernels}
@@ -171,14 +171,15 @@ def _without_variables(graph_def: Any, values: Mapping[str, np.ndarray]) -> Any:
 
 
 @contextmanager
-def gradients_forgotten(graphs: list[Any]) -> Iterator[None]:
+def gradients_forgotten() -> Iterator[list[Any]]:
     """Takes the gradient functions of graphs out of TensorFlow's register, which would keep them for good.
 
-    Args:
-        graphs: Filled while this is open; gone again afterwards, as is one whose tracing failed.
+    Yields a list for the graphs that are built while this is open; it is empty afterwards, so that they are
+    gone again, as is one whose tracing failed.
     """
+    graphs: list[Any] = []
     try:
-        yield
+        yield graphs
     finally:
         for graph in graphs:
             _forget_gradients(graph.as_graph_def())

@@ -15,7 +15,6 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt._names import unique
 from keras_trt._nests import Nest, map_nest
-from keras_trt._private import private
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError, ModelError
 from keras_trt.trace.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of, sizes_by_axis
@@ -98,7 +97,7 @@ def signature_of(flavor: Flavor, model: Model, input_shapes: object = None, data
 
 
 def _functional(flavor: Flavor, model: Any, input_shapes: object) -> Signature:
-    inputs, outputs = _nests(flavor, model)
+    inputs, outputs = flavor.nests(model)
     names: dict[int, str] = {}  # by the symbolic tensor's identity
     infos: list[TensorSpec] = []
     for tensor in model.inputs:
@@ -119,24 +118,6 @@ def _functional(flavor: Flavor, model: Any, input_shapes: object) -> Signature:
         infos, sizes = _override(infos, input_structure, shapes)
     sizes |= _known_axes(infos, by_axis)
     return Signature(tuple(infos), input_structure, output_structure, tuple(order), sizes)
-
-
-def _nests(flavor: Flavor, model: Model) -> tuple[Nest, Nest]:
-    """The nests of symbolic tensors of a model with a layer graph."""
-    if flavor.name == "keras3":
-        is_wrapped = isinstance(model, flavor.keras.Sequential)  # around a Functional
-        inner = private(model, "_functional", "keras") if is_wrapped else model
-        inputs, outputs = (private(inner, name, "keras") for name in ("_inputs_struct", "_outputs_struct"))
-        return inputs, _unpacked(outputs)
-    nests = tuple(private(model, name, "tf_keras") for name in ("_nested_inputs", "_nested_outputs"))
-    if type(model).__name__ == "Sequential":  # tf_keras wraps the one tensor in a list there
-        return tuple(nest[0] if isinstance(nest, list) and len(nest) == 1 else nest for nest in nests)
-    return nests
-
-
-def _unpacked(nest: Nest) -> Nest:
-    """What Keras 3 returns for outputs given as a list of one: the one alone."""
-    return nest[0] if isinstance(nest, list | tuple) and len(nest) == 1 else nest
 
 
 def _maker(tensor: Any) -> str:

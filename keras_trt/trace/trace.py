@@ -15,9 +15,8 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Layer, Model
 from keras_trt._memory import free_graph
-from keras_trt._names import unique
+from keras_trt._names import free
 from keras_trt._nests import Nest, map_nest, zip_nests
-from keras_trt._private import private
 from keras_trt._process import alone
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import ExportError
@@ -192,19 +191,12 @@ def run(
     inputs = map_nest(lambda name, _: tensors[name], trace.input_structure)
 
     def call(inputs: object) -> Any:
-        return model(inputs, **_training(flavor, model))
+        return model(inputs, **flavor.inference_arguments(model))
 
     with in_float32(flavor, model):
         outputs = (flavor.tf.function(call, autograph=False) if compiled else call)(inputs)
     by_name = dict(zip_nests(trace.output_structure, outputs))
     return {info.name: by_name[info.name].numpy() for info in trace.outputs}
-
-
-def _training(flavor: Flavor, model: Model) -> dict[str, bool]:
-    """tf_keras passes `training` on to a `call` that may not take it."""
-    if flavor.name == "keras3":
-        return {"training": False}
-    return {"training": False} if private(model, "_expects_training_arg", "tf_keras") else {}
 
 
 class _Call:
@@ -233,7 +225,7 @@ class _Call:
         self.graphs.append(self.flavor.tf.compat.v1.get_default_graph())
         by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
         inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)
-        outputs = self.model(inputs, **_training(self.flavor, self.model))
+        outputs = self.model(inputs, **self.flavor.inference_arguments(self.model))
         if self.signature.output_structure is None:
             self.output_structure = _named(outputs, by_name)
         named = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
@@ -260,7 +252,7 @@ def _named(outputs: Nest, taken: Any) -> Nest:
     names: list[str] = []
 
     def name(_: object, key: str | None) -> str:
-        names.append(unique(key or f"output_{len(names) + 1}", {*taken, *names}))
+        names.append(free(key or f"output_{len(names) + 1}", {*taken, *names}))
         return names[-1]
 
     return map_nest(name, outputs)
@@ -310,11 +302,10 @@ def _traced(
 
 def _concrete(flavor: Flavor, model: Model, call: _Call) -> Any:
     """The model's call as a concrete function of TensorFlow."""
-    # tf_keras turns Python's `if` and `for` over tensors in a user's `call` into graph ops; Keras 3 does not.
-    function = flavor.tf.function(call, autograph=flavor.name == "legacy")
+    function = flavor.tf.function(call, autograph=flavor.runs_autograph)
     with (
         alone(),
-        gradients_forgotten(call.graphs),
+        gradients_forgotten() as call.graphs,
         exporting(),
         in_float32(flavor, model),
         plain_normalization(flavor, model),
@@ -349,8 +340,8 @@ def _predicted_dtypes(
     if not is_mixed(flavor, model):
         return {}
     own = _Call(flavor, model, call.signature)
-    function = flavor.tf.function(own, autograph=flavor.name == "legacy")
-    with alone(), gradients_forgotten(own.graphs):
+    function = flavor.tf.function(own, autograph=flavor.runs_autograph)
+    with alone(), gradients_forgotten() as own.graphs:
         concrete = function.get_concrete_function(*own.specs())
     dtypes = dict(zip(own.output_names, (t.dtype.name for t in concrete.outputs), strict=True))
     return {info.name: dtypes[info.name] for info in outputs if dtypes[info.name] != info.dtype}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -12,11 +12,22 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
 from keras_trt._keras.types import Tensor
 from keras_trt._private import private
+from keras_trt.placement.layer_kinds import ATTENTION
 
 OPERANDS = ("_query", "_key", "_probabilities", "_value")
 
 
-def computes_by_keras(layer_class: Any) -> bool:
+def is_attention(layer_class: type) -> bool:
+    """Whether a class is an attention layer of Keras's own, or one derived from it."""
+    own = (cls for cls in layer_class.__mro__ if cls.__name__ in ATTENTION and is_keras_own(cls))
+    base = next(own, None)
+    if base is None:
+        return False
+    private(base, "_compute_attention", base.__module__.split(".")[0])
+    return True
+
+
+def computes_by_keras(layer_class: type) -> bool:
     """Whether the two products of an attention layer's class are Keras's own, which `attention` stands for.
 
     A subclass may have another `_compute_attention`, or a `call` that never comes to it.
@@ -33,7 +44,7 @@ def computes_by_keras(layer_class: Any) -> bool:
     return False
 
 
-def _names(function: Any) -> Iterator[str]:
+def _names(function: Callable[..., Any]) -> Iterator[str]:
     """The attributes and globals that a function's code names."""
     codes = [inspect.unwrap(function).__code__]
     for code in codes:
@@ -73,7 +84,7 @@ def attention(
     quantize = dict(zip(OPERANDS, layer.inner_quantizers, strict=True))
     if use_causal_mask and attention_mask is None:
         attention_mask = layer._compute_causal_mask(query, value)
-    q = quantize["_query"](query * tf.cast(_scale(layer), query.dtype))
+    q = quantize["_query"](query * tf.cast(_scale(flavor, layer), query.dtype))
     k, v = quantize["_key"](key), quantize["_value"](value)
     heads_first = len(q.shape) == 4  # plain matrix products: einsum's conversion to ONNX hides them
     if heads_first:
@@ -81,7 +92,7 @@ def attention(
         scores = tf.matmul(q, k, transpose_b=True)
     else:
         scores = tf.einsum(layer._dot_product_equation, k, q)
-    fused = heads_first and not return_attention_scores and _has_fused_kernel(flavor, layer)
+    fused = heads_first and not return_attention_scores and flavor.fuses_attention(layer)
     softmax = functools.partial(_fused_softmax, tf) if fused else layer._masked_softmax
     probabilities = softmax(scores, attention_mask)
     p = quantize["_probabilities"](layer._dropout_layer(probabilities, training=training))
@@ -90,17 +101,7 @@ def attention(
     return tf.einsum(layer._combine_equation, p, v), probabilities
 
 
-def _has_fused_kernel(flavor: Flavor, layer: Any) -> bool:
-    """Whether Keras computes it all in `dot_product_attention`, as Keras 3 without dropout."""
-    if flavor.name == "legacy":
-        return False
-    private(layer, "_flash_attention", "keras")  # a release without it computes in another way
-    if isinstance(layer, flavor.keras.layers.MultiHeadAttention):
-        return not private(layer, "_dropout", "keras")
-    return not layer.dropout
-
-
-def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Any) -> Tensor:
+def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Tensor | None) -> Tensor:
     """A row that is masked whole gets even probabilities here; Keras's Softmax layer would give it zeros."""
     if mask is not None:
         mask = tf.cast(mask if len(mask.shape) == 4 else mask[:, tf.newaxis], tf.bool)
@@ -108,7 +109,8 @@ def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Any) -> Tensor:
     return tf.nn.softmax(scores)
 
 
-def _scale(layer: Any) -> float:
+def _scale(flavor: Flavor, layer: Any) -> float:
     """One over the square root of a head's width; the attribute that holds it differs."""
-    width = getattr(layer, "_key_dim", None) or layer.head_dim
-    return float(width) ** -0.5
+    if isinstance(layer, flavor.keras.layers.MultiHeadAttention):
+        return float(private(layer, "_key_dim", flavor.keras.__name__)) ** -0.5
+    return float(layer.head_dim) ** -0.5

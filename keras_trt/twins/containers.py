@@ -14,7 +14,8 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import ModelError
-from keras_trt.twins.twins import LayerScheme, float_class, is_twin, numbered, quantize_layer
+from keras_trt.twins.twins import float_class, is_twin, numbered, quantize_layer
+from keras_trt.twins.types import LayerScheme
 
 Position = tuple[int, ...]
 
@@ -28,13 +29,13 @@ def mark_containers(flavor: Flavor, model: Model) -> None:
         mark_containers(flavor, child)
 
 
-def _writes_layers(flavor: Flavor, layer: Any) -> bool:
+def _writes_layers(flavor: Flavor, layer: Layer) -> bool:
     """Whether the layer's config holds the configs of those inside, with their quantisation."""
     functional = flavor.is_model(layer) and flavor.is_functional(layer)
     return functional and flavor.writes_layers(float_class(layer))
 
 
-def _remember(flavor: Flavor, layer: Any) -> None:
+def _remember(flavor: Flavor, layer: Layer) -> None:
     schemes = []
     for position, child in _below(flavor, layer):
         _remember(flavor, child)

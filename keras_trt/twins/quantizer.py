@@ -12,13 +12,14 @@ from typing import Any
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Tensor
+from keras_trt._keras.types import Tensor, Variable
 from keras_trt.errors import ExportError
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import TINY, TOP, fake_quantize, jittered, quantize_dequantize
+from keras_trt.twins.types import Quantizer, Twin
 
-Observer = Callable[[Any, Any], Any]
-WeightObserver = Callable[[Any, Any, Any], Any]
+Observer = Callable[[Quantizer, Tensor], Tensor | None]
+WeightObserver = Callable[[Twin, Tensor, Tensor], Tensor]
 _OBSERVER: ContextVar[Observer | None] = ContextVar("keras_trt_observer", default=None)
 _KERNEL_OBSERVER: ContextVar[WeightObserver | None] = ContextVar("keras_trt_kernel_observer", default=None)
 _BIAS_OBSERVER: ContextVar[WeightObserver | None] = ContextVar("keras_trt_bias_observer", default=None)
@@ -64,13 +65,13 @@ def is_corrected() -> bool:
     return _CORRECTED.get()
 
 
-def observed_kernel(layer: Layer, kernel: Tensor, rounded: Tensor) -> Tensor:
+def observed_kernel(layer: Twin, kernel: Tensor, rounded: Tensor) -> Tensor:
     """The kernel that a twin computes with: the rounded one, unless somebody who observes wants another."""
     observer = _KERNEL_OBSERVER.get()
     return rounded if observer is None else observer(layer, kernel, rounded)
 
 
-def observed_bias(layer: Layer, bias: Tensor, corrected: Tensor) -> Tensor:
+def observed_bias(layer: Twin, bias: Tensor, corrected: Tensor) -> Tensor:
     """The bias that a twin computes with: the corrected one, unless somebody who observes wants another."""
     observer = _BIAS_OBSERVER.get()
     return corrected if observer is None else observer(layer, bias, corrected)
@@ -109,7 +110,7 @@ def activation_quantizer(flavor: Flavor) -> type:
         """
 
         is_keras_trt_quantizer = True
-        switch: Any = None  # the variable of its twin, which stores it: set past Keras's tracking
+        switch: Variable | None = None  # the variable of its twin, which stores it: set past Keras's tracking
 
         def __init__(
             self, dtype_name: str = "int8", momentum: float = 0.99, learned: bool = False, **kwargs: object
@@ -176,19 +177,19 @@ def activation_quantizer(flavor: Flavor) -> type:
     return ActivationQuantizer
 
 
-def rounded(flavor: Flavor, quantizer: Any, x: Any) -> Tensor:
+def rounded(flavor: Flavor, quantizer: Quantizer, x: Tensor) -> Tensor:
     """`x` on the grid of a quantiser's range as it is."""
     return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
 
 
-def rounded_in_range(flavor: Flavor, quantizer: Any, x: Tensor, when: object = True) -> Tensor:
+def rounded_in_range(flavor: Flavor, quantizer: Quantizer, x: Tensor, when: object = True) -> Tensor:
     """`x` on the grid of a range that is known, if `when`; no gradient."""
     tf, amax = flavor.tf, flavor.tf.convert_to_tensor(flavor.raw(quantizer.amax))
     on_grid = quantize_dequantize(tf.cast(x, tf.float32), amax, quantizer.dtype_name)
     return tf.where(tf.logical_and(when, amax > 0), tf.cast(on_grid, x.dtype), x)
 
 
-def _value(flavor: Flavor, amax: Any) -> float:
+def _value(flavor: Flavor, amax: Variable) -> float:
     with flavor.tf.init_scope():
         return float(flavor.raw(amax).numpy())
 
@@ -200,7 +201,7 @@ def _exported(tf: ModuleType, x: Tensor, amax: float, dtype: str) -> Tensor:
     return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), known), x.dtype)
 
 
-def _moved(flavor: Flavor, layer: Any, x: Any) -> tuple[Any, Any]:
+def _moved(flavor: Flavor, layer: Quantizer, x: Tensor) -> tuple[Tensor, Tensor]:
     """A quantiser's range before and after one more batch."""
     tf = flavor.tf
     old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (layer.amax, layer.observe))
@@ -209,7 +210,7 @@ def _moved(flavor: Flavor, layer: Any, x: Any) -> tuple[Any, Any]:
     return old, moved_range(tf, x, old, observe, 1.0 if layer.learned else layer.momentum)
 
 
-def moved_range(tf: ModuleType, x: Tensor, old: Tensor, observe: Any, momentum: float) -> Tensor:
+def moved_range(tf: ModuleType, x: Tensor, old: Tensor, observe: Tensor, momentum: float) -> Tensor:
     """The range after one more batch: its maximum at first, a moving average later, or held still."""
     largest = tf.maximum(tf.reduce_max(x), -tf.reduce_min(x))  # no copy of x for its magnitudes
     batch = tf.maximum(tf.cast(tf.stop_gradient(largest), tf.float32), TINY)

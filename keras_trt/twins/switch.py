@@ -72,14 +72,14 @@ def switch_layer(flavor: Flavor) -> type:
                 elif name in _NEUTRAL:
                     variable.assign(flavor.tf.fill(variable.shape, _NEUTRAL[name]))
 
-        def _named(self) -> dict[str, Any]:
+        def _named(self) -> dict[str, Variable]:
             variables = {"0": self.on, "shift": self.shift, "gain": self.gain}
             return {name: variable for name, variable in variables.items() if variable is not None}
 
     return QuantizationSwitch
 
 
-def is_on(flavor: Flavor, variable: Variable) -> bool:
+def is_on(flavor: Flavor, variable: Variable | None) -> bool:
     """How a switch stands now, as a fact; one that is only being made is on."""
     if variable is None:
         return True
@@ -87,7 +87,7 @@ def is_on(flavor: Flavor, variable: Variable) -> bool:
     return value is None or value > 0
 
 
-def state(flavor: Flavor, variable: Variable) -> Any:
+def state(flavor: Flavor, variable: Variable | None) -> bool | Tensor:
     """How a switch stands: True or False where that is settled now, else a boolean tensor."""
     tf = flavor.tf
     if variable is None or is_exporting() or tf.executing_eagerly() or flavor.is_training():
@@ -95,7 +95,9 @@ def state(flavor: Flavor, variable: Variable) -> Any:
     return tf.convert_to_tensor(flavor.raw(variable)) > 0
 
 
-def either(flavor: Flavor, on: Any, quantized: Callable[[], Any], plain: Callable[[], Any]) -> Any:
+def either(
+    flavor: Flavor, on: bool | Tensor, quantized: Callable[[], Tensor], plain: Callable[[], Tensor]
+) -> Tensor:
     """One of two results; both are in the graph where `on` is a tensor."""
     if isinstance(on, bool):
         return quantized() if on else plain()

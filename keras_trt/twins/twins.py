@@ -13,11 +13,11 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeGuard
 
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.functions import inlined
@@ -25,73 +25,35 @@ from keras_trt._keras.calls.running import running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import adds_bias, is_keras_own, rows_of
-from keras_trt._keras.types import Layer
-from keras_trt.placement.schemes import Scheme
-from keras_trt.twins.attention import OPERANDS, attention
+from keras_trt._keras.types import Layer, Tensor
+from keras_trt._private import private
+from keras_trt.twins.attention import OPERANDS, attention, is_attention
 from keras_trt.twins.einsum_dense import as_product
 from keras_trt.twins.quantizer import activation_quantizer, is_observing
 from keras_trt.twins.separable import separable_call
 from keras_trt.twins.switch import is_on, state, switch_layer
+from keras_trt.twins.types import LayerScheme, Quantizer, Twin
 from keras_trt.twins.weight_property import bias_property, kernel_property
 
 _INSIDE: ContextVar[bool] = ContextVar("keras_trt_inside_container", default=False)
 
 
-@dataclass(frozen=True)
-class LayerScheme:
-    """What is quantised in one layer.
-
-    Attributes:
-        inputs: Positions of the inputs with an activation quantiser.
-        kernels: Names of the weight variables put on the grid.
-        inner: Whether the products that the layer computes inside get quantisers (attention, separable).
-        scheme: The number formats.
-        children: What is quantised in the layers below, by position (see `containers`).
-        reason: Why nothing of the layer itself is quantised although it could be; else empty.
-        shift: The shape of what is added to the bias (see `correction`); empty where nothing is.
-        gain: The shape of what multiplies the last kernel; empty where nothing does.
-    """
-
-    inputs: tuple[int, ...] = ()
-    kernels: tuple[str, ...] = ()
-    inner: bool = False
-    scheme: Scheme = Scheme()  # noqa: RUF009 - frozen
-    children: tuple[tuple[tuple[int, ...], LayerScheme], ...] = ()
-    reason: str = ""
-    shift: tuple[int, ...] = ()
-    gain: tuple[int, ...] = ()
-
-    @property
-    def own(self) -> bool:
-        """Whether anything of the layer itself is quantised."""
-        return bool(self.inputs or self.kernels or self.inner)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> LayerScheme:
-        """Reads what `asdict` wrote, lists for tuples."""
-        children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
-        inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
-        shapes = (tuple(config.get(name, ())) for name in ("shift", "gain"))  # which older files lack
-        later = (config.get("reason", ""), *shapes)
-        return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)
-
-
-def is_twin(layer: Layer) -> bool:
+def is_twin(layer: object) -> TypeGuard[Twin]:
     """Whether the layer is quantised, or remembers quantised layers below it."""
     return getattr(type(layer), "_float_class", None) is not None
 
 
-def float_class(layer: Layer) -> type:
+def float_class(layer: object) -> type:
     """The layer's class without its quantisation."""
     return getattr(type(layer), "_float_class", None) or type(layer)
 
 
-def is_quantized(layer: Any) -> bool:
+def is_quantized(layer: Layer) -> bool:
     """Whether anything of the layer itself is quantised and switched on."""
     return is_twin(layer) and layer.quantization.own and not is_silent(layer)
 
 
-def is_silent(layer: Any) -> bool:
+def is_silent(layer: Layer) -> bool:
     """Whether a twin's switch is off: it has quantisers, and computes in float."""
     return (
         is_twin(layer)
@@ -100,7 +62,7 @@ def is_silent(layer: Any) -> bool:
     )
 
 
-def set_silent(layer: Any, silent: bool) -> None:
+def set_silent(layer: Twin, silent: bool) -> None:
     """Turns the switch of a twin; steps that were traced for training must be traced anew."""
     layer.quantization_switch.on.assign(0.0 if silent else 1.0)
 
@@ -111,19 +73,19 @@ def quantize_layer(layer: Layer, scheme: LayerScheme) -> None:
     _attach(flavor_of(layer), layer, scheme)
 
 
-def spared_because(layer: Any) -> str:
+def spared_because(layer: Layer) -> str:
     """Why a layer was left in float that could be quantised (see `leave_float`); empty for any other."""
     return layer.quantization.reason if is_twin(layer) else ""
 
 
-def leave_float(layer: Any, reason: str) -> None:
+def leave_float(layer: Twin, reason: str) -> None:
     """Takes the quantisers out of a twin, in place; it remembers why, and what is quantised below it."""
     children = layer.quantization.children
     dequantize_layer(layer)
     quantize_layer(layer, LayerScheme(children=children, reason=reason))
 
 
-def dequantize_layer(layer: Any) -> None:
+def dequantize_layer(layer: Twin) -> None:
     """Takes the quantisers out again, in place; the float weights stay as they are."""
     flavor = flavor_of(layer)
     layer.__class__ = float_class(layer)
@@ -152,7 +114,7 @@ def twin_class(base: Any) -> type:
     }
     if adds_bias(base):
         body["bias"] = bias_property(flavor, base)
-    if hasattr(base, "_compute_attention"):
+    if is_attention(base):
         body["_compute_attention"] = _compute_attention(flavor, base)
     cls = types.new_class(base.__name__, (base,), exec_body=lambda namespace: namespace.update(body))
     register = flavor.keras.saving.register_keras_serializable
@@ -169,12 +131,12 @@ def _identity(flavor: Flavor, base: Any) -> str:
     return f"Quantized[{known}]"
 
 
-def _call(flavor: Flavor, base: Any) -> Any:
-    def call(self: Any, *args: object, **kwargs: object) -> Any:
+def _call(flavor: Flavor, base: Any) -> Callable[..., Any]:
+    def call(self: Twin, *args: object, **kwargs: object) -> Any:
         args, kwargs = _quantized_inputs(flavor, self, args, kwargs)
         below = [layer for _, layer in flavor.walk(self) if is_twin(layer)]  # a parent may read their kernels
         with running(self, *below), inlined():  # a trace would keep kernels that were float when it was made
-            if _computes_inside(flavor, self) and not hasattr(base, "_compute_attention"):
+            if _computes_inside(flavor, self) and not is_attention(base):
                 return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
             if is_exporting() and hasattr(self, "equation"):
                 product = as_product(flavor, self, args[0] if args else kwargs["inputs"])
@@ -186,9 +148,9 @@ def _call(flavor: Flavor, base: Any) -> Any:
     return call
 
 
-def _compute_attention(flavor: Flavor, base: Any) -> Any:
+def _compute_attention(flavor: Flavor, base: Any) -> Callable[..., Any]:
     def _compute_attention(
-        self: Any, query: Any, key: object, value: object, *args: object, **kwargs: object
+        self: Twin, query: Tensor, key: object, value: object, *args: object, **kwargs: object
     ) -> Any:
         if not _computes_inside(flavor, self):
             return base._compute_attention(self, query, key, value, *args, **kwargs)
@@ -203,7 +165,7 @@ def _compute_attention(flavor: Flavor, base: Any) -> Any:
     return _compute_attention
 
 
-def _computes_inside(flavor: Flavor, layer: Any) -> bool:
+def _computes_inside(flavor: Flavor, layer: Twin) -> bool:
     """Whether the products inside the layer are computed here, with their quantisers, and not by its base."""
     if not layer.quantization.inner:
         return False
@@ -213,7 +175,7 @@ def _computes_inside(flavor: Flavor, layer: Any) -> bool:
 def _serialisation(flavor: Flavor, base: Any) -> dict[str, Any]:
     """`get_config` and `from_config` that carry the layer's scheme beside what the base's carry."""
 
-    def get_config(self: Any) -> dict[str, Any]:
+    def get_config(self: Twin) -> dict[str, Any]:
         name = flavor.keras.saving.get_registered_name(base)
         with _inside_container(bool(self.quantization.children)):
             config = base.get_config(self)
@@ -233,6 +195,7 @@ def _serialisation(flavor: Flavor, base: Any) -> dict[str, Any]:
         _adopt(flavor, layer)
         return layer
 
+    private(flavor.keras.layers.Layer.get_config, "_is_default", flavor.keras.__name__)
     get_config._is_default = getattr(base.get_config, "_is_default", False)  # type: ignore[attr-defined]
     return {"get_config": get_config, "from_config": classmethod(from_config)}
 
@@ -247,11 +210,11 @@ def _inside_container(inside: bool) -> Iterator[None]:
         _INSIDE.reset(token)
 
 
-def _adopting(flavor: Flavor, base: Any, name: str) -> Any:
+def _adopting(flavor: Flavor, base: type, name: str) -> Callable[..., Any]:
     """The base's method, after which new sub-layers get the quantisation that is remembered for them."""
     original = getattr(base, name)
 
-    def make(self: Any, *args: object, **kwargs: object) -> Layer:
+    def make(self: Layer, *args: object, **kwargs: object) -> Layer:
         result = original(self, *args, **kwargs)
         _adopt(flavor, self)
         return result
@@ -259,7 +222,7 @@ def _adopting(flavor: Flavor, base: Any, name: str) -> Any:
     return make
 
 
-def _adopt(flavor: Flavor, layer: Any) -> None:
+def _adopt(flavor: Flavor, layer: Layer) -> None:
     """Quantises those sub-layers that the layer remembers as quantised and that exist by now."""
     scheme = getattr(layer, "quantization", None)
     for position, child_scheme in scheme.children if scheme is not None else ():
@@ -285,7 +248,7 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
     """Gives a twin its scheme and its quantisers, built at once: they are scalars."""
     formats, several = scheme.scheme, len(scheme.inputs) > 1
 
-    def quantizer(suffix: str) -> Any:
+    def quantizer(suffix: str) -> Quantizer:
         made = activation_quantizer(flavor)(
             dtype_name=formats.activations,
             momentum=formats.momentum,
@@ -303,7 +266,7 @@ def _attach(flavor: Flavor, layer: Any, scheme: LayerScheme) -> None:
         switch.build(())
     inner: tuple[str, ...] = ()
     if scheme.inner:
-        inner = OPERANDS if hasattr(layer, "_compute_attention") else ("_inner",)
+        inner = OPERANDS if is_attention(type(layer)) else ("_inner",)
     inputs = [quantizer(f"_{position}" if several else "") for position in scheme.inputs]
     products = [quantizer(suffix) for suffix in inner]
     with flavor.unlocked(layer):

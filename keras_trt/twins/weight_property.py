@@ -14,6 +14,7 @@ from keras_trt._keras.types import Tensor, Variable
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import fake_quantize_weights, quantize_weights
 from keras_trt.twins.quantizer import is_corrected, is_observing, observed_bias, observed_kernel
+from keras_trt.twins.types import Twin
 
 
 def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
@@ -32,13 +33,13 @@ def _property(
     flavor: Flavor,
     base: Any,
     name: str,
-    is_quantized: Callable[[Any], bool],
-    quantized: Callable[[Any, Any], Any],
+    is_quantized: Callable[[Twin], bool],
+    quantized: Callable[[Twin, Variable], Tensor],
 ) -> property:
     """The property of a weight that is `quantized(layer, variable)` while its layer computes quantised."""
     inherited = getattr(base, name, None)
 
-    def get(self: Any) -> Any:
+    def get(self: Twin) -> Any:
         if isinstance(inherited, property):
             variable = inherited.__get__(self)
         elif name in self.__dict__:
@@ -57,7 +58,7 @@ def _property(
             lambda: flavor.tf.cast(flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype),
         )
 
-    def set_(self: Any, value: object) -> None:
+    def set_(self: Twin, value: object) -> None:
         if isinstance(inherited, property):
             inherited.__set__(self, value)
         else:
@@ -66,7 +67,7 @@ def _property(
     return property(get, set_)
 
 
-def _on_grid(flavor: Flavor, name: str, layer: Any, variable: Any) -> Any:
+def _on_grid(flavor: Flavor, name: str, layer: Twin, variable: Variable) -> Tensor:
     """The kernel as the layer computes with it: on the grid, in the layer's compute dtype."""
     tf = flavor.tf
     axes, formats = kernel_of(layer, name).channel_axes, layer.quantization.scheme
@@ -86,7 +87,7 @@ def _on_grid(flavor: Flavor, name: str, layer: Any, variable: Any) -> Any:
     return tf.cast(observed_kernel(layer, weights, rounded), layer.compute_dtype)
 
 
-def _enlarged(flavor: Flavor, name: str, layer: Any, weights: Tensor) -> Tensor:
+def _enlarged(flavor: Flavor, name: str, layer: Twin, weights: Tensor) -> Tensor:
     """The kernel times the gains of its channels: it rounds to the same steps, of a scale times the gain."""
     own = layer.quantization
     if not own.gain or name != own.kernels[-1] or not is_corrected():
@@ -100,7 +101,7 @@ def _known(flavor: Flavor, variable: Variable) -> Tensor:
         return flavor.raw(variable).numpy()
 
 
-def _shifted(flavor: Flavor, layer: Any, bias: Any) -> Tensor:
+def _shifted(flavor: Flavor, layer: Twin, bias: Variable) -> Tensor:
     """The bias as the layer computes with it: moved by what rounding moves the mean, the other way."""
     tf = flavor.tf
     bias, shift = flavor.raw(bias), flavor.raw(layer.quantization_switch.shift)

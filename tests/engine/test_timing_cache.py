@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from keras_trt.engine import timing_cache
-from keras_trt.engine.gpu import Gpu
+from keras_trt.engine.machine.gpu import Gpu
 
 
 class Config:

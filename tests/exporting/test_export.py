@@ -15,7 +15,8 @@ from keras_trt.bundle import read_bundle
 from keras_trt.errors import BundleError, BundleExistsError, ExportError, InputError, ModelError
 from keras_trt.exporting import export
 from keras_trt.quantize import quantize_model
-from keras_trt.runtime import load, trial
+from keras_trt.runtime import load
+from keras_trt.runtime.choosing import trial
 from tests.nets import images, residual_net
 from tests.onnx_tools import build, run
 

@@ -15,10 +15,9 @@ from tests.onnx_tools import GraphBuilder, build_ir, floats, run
 
 def lowered(model, precision="fp16", **options):
     RaiseOpsetPass(19 if precision == "fp16" else 22)(model)
-    cast = CastFloatsPass(precision, **options)
-    cast(model)
+    result = CastFloatsPass(precision, **options)(model)
     common.CheckerPass(full_check=True)(model)
-    return cast
+    return result
 
 
 def net():

@@ -4,7 +4,7 @@ import pytest
 from keras_trt._tensors import TensorSpec
 from keras_trt.errors import InputError, RunnerError
 from keras_trt.runtime import Runner
-from keras_trt.runtime.predict import fill, join, progress, run_batches, run_on_device, run_rows
+from keras_trt.runtime.predict import fill, join, run_batches, run_on_device, run_rows
 
 X = (TensorSpec("x", ("batch", 2), "float32"),)
 Y = (TensorSpec("y", ("batch", 2), "float32"), TensorSpec("count", (1,), "int64"))
@@ -65,21 +65,6 @@ def test_structures_are_filled():
     assert fill("a", arrays) == 1
     assert fill(["a"], arrays) == [1]
     assert fill({"x": "a", "y": ["b", {"z": "a"}]}, arrays) == {"x": 1, "y": [2, {"z": 1}]}
-
-
-@pytest.mark.parametrize(
-    ("verbose", "shown"), [(0, ""), (1, "3/3"), ("auto", "3/3"), (2, "3/3"), (True, "3/3"), (False, "")]
-)
-@pytest.mark.parametrize("count", [3, None])
-def test_progress_is_shown_as_asked(capsys, verbose, shown, count):
-    assert list(progress("abc", count, verbose)) == ["a", "b", "c"]
-    out = capsys.readouterr().out
-    assert (shown in out) if shown else out == ""
-
-
-def test_another_verbosity_is_refused():
-    with pytest.raises(InputError, match=r"`verbose` must be 'auto', 0, 1 or 2. Received: 'loud'"):
-        list(progress("abc", 3, "loud"))
 
 
 class Flattener(Doubler):

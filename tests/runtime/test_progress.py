@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.runtime.predict import progress
+from keras_trt.runtime.progress import progress
 
 
 def test_one_batch_draws_no_bar(capsys):
@@ -68,3 +68,18 @@ def test_a_prediction_that_fails_gives_the_bar_back(capsys):
 def test_no_other_value_is_a_verbosity(verbose):
     with pytest.raises(InputError, match="`verbose` must be"):
         list(progress("abc", 3, verbose))
+
+
+@pytest.mark.parametrize(
+    ("verbose", "shown"), [(0, ""), (1, "3/3"), ("auto", "3/3"), (2, "3/3"), (True, "3/3"), (False, "")]
+)
+@pytest.mark.parametrize("count", [3, None])
+def test_progress_is_shown_as_asked(capsys, verbose, shown, count):
+    assert list(progress("abc", count, verbose)) == ["a", "b", "c"]
+    out = capsys.readouterr().out
+    assert (shown in out) if shown else out == ""
+
+
+def test_another_verbosity_is_refused():
+    with pytest.raises(InputError, match=r"`verbose` must be 'auto', 0, 1 or 2. Received: 'loud'"):
+        list(progress("abc", 3, "loud"))

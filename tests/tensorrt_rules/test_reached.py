@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
 import pytest
 
 from keras_trt.errors import ExportError
@@ -84,9 +83,9 @@ def test_a_real_plan_reaches_int8_with_float16_around_it(k, tmp_path):
 
 def lost_casts(monkeypatch):
     """An export whose float16 casts come to nothing, so that TensorRT computes in float32."""
-    from keras_trt.onnx_passes import CastFloatsPass
+    from keras_trt.onnx_passes.cast_floats import CastFloatsPass, CastResult
 
-    monkeypatch.setattr(CastFloatsPass, "call", lambda self, model: ir.passes.PassResult(model, False))
+    monkeypatch.setattr(CastFloatsPass, "call", lambda self, model: CastResult(model, False))
 
 
 def test_a_precision_that_is_not_reached_is_an_error_that_names_the_layer(k, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_trt._keras.copying.instance import Instance
 from keras_trt._keras.copying.walk import Copier, Kind
+from keras_trt._private import private
 
 
 class Traced(Kind):
@@ -55,8 +56,9 @@ class Concrete(Kind):
             handles[id(value)].handle if id(value) in handles else value for value in obj._captured_inputs
         ]
         new._copied_variables = tuple(map(copy, self.children(obj)))
-        new._first_order_tape_functions = {}
-        new._higher_order_tape_functions = {}
+        for name in ("_first_order_tape_functions", "_higher_order_tape_functions"):
+            private(obj, name, "tensorflow")
+            vars(new)[name] = {}  # gradients that the old one has traced
         return new
 
 
@@ -64,6 +66,8 @@ class Concrete(Kind):
 def _rebound(base: Any) -> Any:
     """A graph's class whose gradients reach the variables that a copy reads."""
     from tensorflow.python.ops.resource_variable_ops import variable_accessed
+
+    private(base, "_call_flat", "tensorflow")
 
     class Rebound(base):
         @property

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier
+from keras_trt._private import private
 
 ABSENT: Any = object()  # for attributes that a model gets only when it is compiled
 
@@ -88,6 +89,8 @@ class Optimizer(Instance):
         self.numbers, self.variable_class = numbers, variable_class
 
     def finish(self, old: Any, new: Any, copy: Copier) -> None:
+        if getattr(old, "built", False):
+            private(old, self.numbers, "keras")  # tf_keras's optimizers do not say whether they are built
         numbers = attributes(old).get(self.numbers)
         if numbers:
             names = {old._var_key(variable): variable for variable in copy.instances_of(self.variable_class)}

@@ -40,7 +40,8 @@ class Operation(Layer):
         if not getattr(obj, "compiled", False) and "optimizer" in attributes(obj):
             held["optimizer"] = attributes(obj)["optimizer"]  # the user's own, under `compile`'s name
         if _is_functional(obj):
-            held.pop("_nodes", None)  # names calls by the ids of their layers
+            private(obj, "_nodes", "keras")
+            del held["_nodes"]  # names calls by the ids of their layers
         return held
 
     def finish(self, old: object, new: object, copy: Copier) -> None:

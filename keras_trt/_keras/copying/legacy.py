@@ -8,9 +8,13 @@ from typing import Any
 from keras_trt._keras.copying.graph import ABSENT, Layer, Optimizer, Tensor, call_number, nodes_of
 from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier, Kind
+from keras_trt._private import private
 
 _COUNTS = "_obj_reference_counts_dict"
-_REFERENCES = ("_self_unconditional_checkpoint_dependencies", "_self_unconditional_dependency_names")
+_NUMBERED = ("_network_nodes", "_input_coordinates", "_output_coordinates", "_tensor_usage_count")
+"""What a functional model has that holds numbers of calls, and ids."""
+_REFERENCES = "_self_unconditional_checkpoint_dependencies"
+_REFERENCES_BY_NAME = "_self_unconditional_dependency_names"
 
 
 class LegacyLayer(Layer):
@@ -42,30 +46,34 @@ class LegacyLayer(Layer):
     def state(self, obj: object) -> dict[str, Any]:
         held = super().state(obj)
         given = attributes(obj)
-        if not given.get("_is_compiled"):  # the user's own, under `compile`'s names
+        compiled = isinstance(obj, self.model_class) and private(obj, "_is_compiled", "tf_keras")
+        if not compiled:  # the user's own, under `compile`'s names
             held.update((name, given[name]) for name in ("optimizer", "loss") if name in given)
-        for name in (_COUNTS, "_network_nodes", "_input_coordinates", "_output_coordinates"):
-            held.pop(name, None)
-        held.pop("_tensor_usage_count", None)
+        held.pop(_COUNTS, None)
+        for name in _NUMBERED if self._has_graph(obj) else ():
+            private(obj, name, "tf_keras")
+            del held[name]
         return {**held, **self._references(obj, held)}
+
+    def _has_graph(self, obj: object) -> bool:
+        return isinstance(obj, self.model_class) and bool(private(obj, "_is_graph_network", "tf_keras"))
 
     def _references(self, obj: object, held: dict[str, Any]) -> dict[str, Any]:
         """What checkpoints follow, without the optimizer and the like."""
         lost = {n for n in self.uncompiled if n in attributes(obj) and held.get(n) is not attributes(obj)[n]}
-        if not lost or _REFERENCES[0] not in held:
+        if not lost or _REFERENCES not in held:
             return {}
-        listed, named = (held[name] for name in _REFERENCES)
+        by_name = private(obj, _REFERENCES_BY_NAME, "tensorflow")
         return {
-            _REFERENCES[0]: [reference for reference in listed if reference.name not in lost],
-            _REFERENCES[1]: {name: value for name, value in named.items() if name not in lost},
+            _REFERENCES: [reference for reference in held[_REFERENCES] if reference.name not in lost],
+            _REFERENCES_BY_NAME: {name: value for name, value in by_name.items() if name not in lost},
         }
 
     def finish(self, old: object, new: object, copy: Copier) -> None:
         super().finish(old, new, copy)
-        held = attributes(old)
-        if _COUNTS in held:
+        if _COUNTS in attributes(old):
             self._count(old, new, copy)
-        if "_network_nodes" in held and getattr(old, "_nodes_by_depth", None):
+        if self._has_graph(old):
             self._number(old, new, copy)
 
     def _count(self, old: object, new: object, copy: Copier) -> None:

@@ -10,6 +10,7 @@ from keras_trt._keras.copying import functions
 from keras_trt._keras.copying.containers import Dict, List
 from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier, Kind
+from keras_trt._private import private
 
 
 class Variable(Kind):
@@ -17,8 +18,8 @@ class Variable(Kind):
 
     own = True
 
-    def children(self, obj: object) -> Iterator[Any]:
-        yield getattr(obj, "_constraint", None)
+    def children(self, obj: Any) -> Iterator[Any]:
+        yield obj.constraint
         yield from _added(obj).values()
 
     def shell(self, obj: Any, copy: Copier) -> Any:
@@ -37,9 +38,10 @@ class Variable(Kind):
             )
 
     def fill(self, old: Any, new: Any, copy: Copier) -> None:
-        constraint = copy(getattr(old, "_constraint", None))
+        constraint = copy(old.constraint)
         if constraint is not None:
             for replica in getattr(new, "values", (new,)):  # one for each replica of a strategy
+                private(replica, "_constraint", "tensorflow")
                 replica._constraint = constraint
         for name, value in _added(old).items():
             new.__dict__[name] = copy(value)

@@ -20,6 +20,7 @@ _METHOD = "_update_model_variables_moving_average"
 
 def mask_averages(keras: ModuleType) -> None:
     """Teaches the optimizers of one Keras, once, to apply masks to averages."""
+    private(keras.optimizers.Optimizer, _METHOD, keras.__name__)
     owner = next(cls for cls in keras.optimizers.Optimizer.__mro__ if _METHOD in vars(cls))
     original = vars(owner)[_METHOD]
     if hasattr(original, "__wrapped__"):

@@ -21,10 +21,11 @@ import numpy as np
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._keras.kernels import Kernel, kernels_of
+from keras_trt._keras.kernels import Kernel, is_keras_own, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
 from keras_trt._keras.masks.values import pruned
 from keras_trt._keras.types import Layer, M, Model, Tensor, Variable
+from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 
@@ -106,7 +107,9 @@ def variable_of(layer: Layer, kernel: Kernel) -> Any:
     """The variable behind `layer.<kernel>`, or None when the layer is not built."""
     value = getattr(layer, kernel.name)
     if not hasattr(value, "assign"):  # Keras 3 hides it behind a property (LoRA, quantisation)
-        value = getattr(layer, f"_{kernel.name}", None)
+        hidden = f"_{kernel.name}"
+        by_keras = any(is_keras_own(cls) and kernel.name in vars(cls) for cls in type(layer).__mro__)
+        value = private(layer, hidden, "keras") if by_keras else getattr(layer, hidden, None)
     return value if hasattr(value, "assign") else None
 
 
@@ -250,6 +253,7 @@ def _constrain(flavor: Flavor, layer: Any, kernel: Kernel, variable: Any, constr
     else:  # a tf.Variable, perhaps with one copy per replica
         raw = flavor.raw(variable)
         for replica in getattr(raw, "values", (raw,)):
+            private(replica, "_constraint", "tensorflow")
             replica._constraint = constraint
     if hasattr(layer, kernel.constraint):
         setattr(layer, kernel.constraint, constraint)

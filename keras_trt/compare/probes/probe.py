@@ -23,8 +23,8 @@ from keras_trt.compare.probes.ids import smallest_table, tables_reached
 from keras_trt.data.batches import batches
 from keras_trt.errors import ExportError, InputError
 from keras_trt.quantize.inventory import activation_quantizers
+from keras_trt.runtime.choosing.trial import float_error
 from keras_trt.runtime.distance import movement
-from keras_trt.runtime.trial import float_error
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import jittering, observing
 

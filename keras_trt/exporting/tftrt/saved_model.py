@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_trt._formats import TOP
 from keras_trt.errors import ExportError, InputError
 from keras_trt.onnx_passes.quantized.grid import to_grid
 from keras_trt.trace.graph_view import node_of
@@ -125,8 +126,8 @@ def _split(graph_def: Any, node: Any, kernel: np.ndarray, layer: str) -> None:
     whole, scales = to_grid(flat, flat.ndim - 1, layer)
     name = node.name
     _constant(graph_def, f"{name}/int8", whole.reshape(kernel.shape).astype(np.float32))
-    _constant(graph_def, f"{name}/low", np.float32(-127))
-    _constant(graph_def, f"{name}/high", np.float32(127))
+    _constant(graph_def, f"{name}/low", np.float32(-TOP["int8"]))
+    _constant(graph_def, f"{name}/high", np.float32(TOP["int8"]))
     _constant(graph_def, f"{name}/scales", scales)
     quantize = graph_def.node.add(name=f"{name}/kernel", op="QuantizeAndDequantizeV2")
     quantize.input.extend(f"{name}/{suffix}" for suffix in ("int8", "low", "high"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,22 +56,26 @@ def importance(channels: Channels, layers: dict[str, Any], by: Any) -> dict[int,
         InputError: A callable gave the wrong number of scores.
         ModelError: Weights hold NaN or infinity.
     """
-    collected: dict[int, list[float]] = {}
+    collected: dict[int, list[float]] = defaultdict(list)
     if by == "batchnorm":
         for path in channels.makes:
             layer = layers.get(path)  # none for an operation between layers
             if layer is not None and getattr(layer, "moving_variance", None) is not None and layer.scale:
-                _add(collected, channels, path, _relative(np.abs(layer.gamma.numpy()), path))
+                scores = _relative(np.abs(layer.gamma.numpy()), path)
+                for root, score in _by_root(channels, path, scores):
+                    collected[root].append(score)
     scored = set(collected)
     for path in channels.makers:
         if not scored.issuperset(channels.roots(channels.makes[path]).tolist()):
-            _add(collected, channels, path, _scores(path, layers[path], by, len(channels.makes[path])))
+            scores = _scores(path, layers[path], by, len(channels.makes[path]))
+            for root, score in _by_root(channels, path, scores):
+                collected[root].append(score)
     return {root: float(np.mean(values)) for root, values in collected.items()}
 
 
-def _add(collected: dict[int, list[float]], channels: Channels, path: str, scores: np.ndarray) -> None:
-    for root, score in zip(channels.roots(channels.makes[path]).tolist(), scores.tolist(), strict=True):
-        collected.setdefault(root, []).append(score)
+def _by_root(channels: Channels, path: str, scores: np.ndarray) -> Iterator[tuple[int, float]]:
+    """The scores of a layer's channels, each with the root of the channels it is tied to."""
+    return zip(channels.roots(channels.makes[path]).tolist(), scores.tolist(), strict=True)
 
 
 def _scores(path: str, layer: Layer, by: Any, count: int) -> np.ndarray:

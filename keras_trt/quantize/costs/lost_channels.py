@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import TOP
+from keras_trt._formats import INT8_ENDS, TOP
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Model, Tensor
 from keras_trt.quantize.inventory import twins
 from keras_trt.twins.quantizer import observing
+from keras_trt.twins.types import Quantizer
 
 FLOOR = 10.0
 """In dB: the values of such a channel are about one step in size."""
@@ -38,7 +39,7 @@ class ChannelNoise:
         """Counts in a batch."""
         x = np.moveaxis(values, self.axis, -1).astype(np.float64)
         step = self.amax / TOP["int8"]
-        rounded = np.clip(np.round(x / step), -128, 127) * step
+        rounded = np.clip(np.round(x / step), *INT8_ENDS) * step
         others = tuple(range(x.ndim - 1))
         self._signal = self._signal + np.square(x).sum(axis=others)
         self._noise = self._noise + np.square(rounded - x).sum(axis=others)
@@ -63,7 +64,8 @@ def lost_channels(flavor: Flavor, model: Model, rows: Any, paths: Collection[str
         rows: One batch of inputs.
         paths: Of layers whose activations are int8.
     """
-    tf, layers = flavor.tf, {path: layer for path, layer in twins(flavor, model) if path in set(paths)}
+    tf = flavor.tf
+    layers: dict[str, Any] = {path: layer for path, layer in twins(flavor, model) if path in set(paths)}
     seen, keys = {}, {}
     for path, layer in layers.items():
         for quantizer in layer.input_quantizers[:1]:
@@ -72,7 +74,7 @@ def lost_channels(flavor: Flavor, model: Model, rows: Any, paths: Collection[str
             keys[id(quantizer)] = path
     with gathering(seen) as numbers:
 
-        def observe(quantizer: Any, x: Any) -> None:
+        def observe(quantizer: Quantizer, x: Tensor) -> None:
             if id(quantizer) in keys:
                 give(numbers[keys[id(quantizer)]], x)
 

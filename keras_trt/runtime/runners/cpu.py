@@ -56,6 +56,12 @@ _SETTINGS = (
 REFERENCE = _SETTINGS[-1]
 """The one that does what the file says, node by node."""
 
+FAITHFUL_FIRST = (REFERENCE.name, *(name for name in CPU_RUNNERS if name != REFERENCE.name))
+"""The runners on the CPU in the order in which their numbers are trusted, not that of their speed."""
+
+INSTALL = f"pip install {next(iter(CPU_RUNNERS))}"
+"""What brings the fastest of them."""
+
 
 def settings(manifest: Manifest, names: tuple[str, ...] = tuple(CPU_RUNNERS)) -> Iterator[Setting]:
     """The ways to run a bundle with the packages that are installed, fastest first."""

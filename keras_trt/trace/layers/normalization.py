@@ -24,7 +24,7 @@ def plain_normalization(flavor: Flavor, model: Model) -> Iterator[None]:
 
     A class with a `call` of its own is left alone.
     """
-    if flavor.name != "legacy":
+    if not flavor.fuses_normalization:
         yield
         return
     layers, every = flavor.keras.layers, [layer for _, layer in flavor.walk(model)]

@@ -20,13 +20,10 @@ def is_mixed(flavor: Flavor, model: Model) -> bool:
 @contextmanager
 def in_float32(flavor: Flavor, model: Model) -> Iterator[None]:
     """While open, layers with float32 variables compute in float32 whatever their mixed policy says."""
-    plain = flavor.keras.mixed_precision.Policy("float32")
     with attributes_replaced() as put:
         for layer in _mixed(flavor, model):
-            put(layer, "_dtype_policy", plain)
-            if flavor.name == "legacy":  # keeps a copy
-                private(layer, "_compute_dtype_object", "tf_keras")
-                put(layer, "_compute_dtype_object", flavor.tf.float32)
+            for name, value in flavor.policy_attributes(layer, "float32").items():
+                put(layer, name, value)
         yield
 
 

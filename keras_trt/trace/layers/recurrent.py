@@ -27,8 +27,8 @@ def recurrent_operators(flavor: Flavor, model: Model, kinds: Sequence[str] = REC
 
     Those with a mask stay loops: ONNX knows lengths only, and a mask may begin with, or hold, unseen steps.
     """
-    method = "inner_loop" if flavor.name == "keras3" else "call"
-    make = _inner_loop if flavor.name == "keras3" else _call
+    method = flavor.recurrent_loop
+    make = {"inner_loop": _inner_loop, "call": _call}[method]
     with attributes_replaced() as replace:
         for _, layer in flavor.walk(model):
             mode = _mode(flavor, layer, method, kinds)

@@ -5,8 +5,9 @@ That is batch normalisation's square roots, casts of weights, and the rounding o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,25 +21,38 @@ _SMALL = 1 << 16  # bytes
 _LIMIT = 1_900_000_000  # bytes; TensorFlow reads no larger graph
 
 
+class Folded(NamedTuple):
+    """What is constant in a graph and stands beside it.
+
+    Attributes:
+        weights: The values of placeholders that the graph still has, by name.
+        origins: The placeholders that each was computed from.
+    """
+
+    weights: dict[str, np.ndarray]
+    origins: dict[str, frozenset[str]]
+
+
 def fold_constants(
     graph_def: Any,
     outputs: Iterable[str],
-    weights: dict[str, np.ndarray] | None = None,
-    origins: dict[str, frozenset[str]] | None = None,
-) -> None:
-    """Replaces every node that depends on constants only by its value, in place.
+    weights: Mapping[str, np.ndarray] | None = None,
+    origins: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> Folded:
+    """Replaces every node that depends on constants only by its value; the graph is changed in place.
 
     Args:
         graph_def: A frozen `GraphDef`.
         outputs: Names of the tensors that the graph must still make.
-        weights: The values of placeholders that are constants too. New values are put there instead of into
-            the graph; None: there are none, and new values become `Const` nodes.
-        origins: What each of `weights` was computed from; that of new values is put there.
+        weights: The values of placeholders that are constants too, of which new values become more; None:
+            there are none, and new values become `Const` nodes.
+        origins: What each of `weights` was computed from.
     """
     keep = {node_of(name) for name in outputs}
     graph = GraphView(graph_def)
     nodes = graph.nodes
-    constant = _constant_nodes(graph_def, weights or {})
+    known = dict(weights or {})
+    constant = _constant_nodes(graph_def, known)
     for node in graph_def.node:  # skip over aliases, so that nodes read constants directly
         node.input[:] = [
             _source(nodes, constant, name) for name in node.input if not _is_control(name, constant)
@@ -52,19 +66,18 @@ def fold_constants(
         if node_of(name) in computed
     }
     wanted |= {name for name in keep if name in computed}
-    for name, value in _evaluate(graph_def, graph, sorted(wanted), weights or {}).items():
+    computed_from = dict(origins)
+    for name, value in _evaluate(graph_def, graph, sorted(wanted), known).items():
         if weights is None:
             make_constant(nodes[name], value)
         else:
-            if origins is not None:
-                above = (origins.get(n, frozenset()) for n in graph.above([name], control=True))
-                origins[name] = frozenset().union(*above)
+            above = (computed_from.get(n, frozenset()) for n in graph.above([name], control=True))
+            computed_from[name] = frozenset().union(*above)
             make_weight(nodes[name], value)
-            weights[name] = value
-    _prune(graph_def, keep, weights or {})
-    if weights is not None:
-        for name in weights.keys() - {node.name for node in graph_def.node}:
-            del weights[name]
+            known[name] = value
+    _prune(graph_def, keep, known)
+    remaining = {node.name for node in graph_def.node}
+    return Folded({name: value for name, value in known.items() if name in remaining}, computed_from)
 
 
 def _constant_nodes(graph_def: Any, weights: Iterable[str]) -> set[str]:

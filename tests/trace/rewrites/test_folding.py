@@ -52,9 +52,11 @@ def test_weights_outside_of_the_graph_are_computed_with_and_stay_outside():
     x, kernel, other = (rng.normal(size=s).astype(np.float32) for s in ((2, 300), (300, 200), (200,)))
     before = evaluate(graph_def, output, dict(zip(inputs, (x, kernel, other), strict=False)))
     names = [name.split(":")[0] for name in inputs]
-    weights = {names[1]: kernel, names[2]: other, names[3]: np.zeros(7, np.float32)}
-    fold_constants(graph_def, [output], weights)
+    given = {names[1]: kernel, names[2]: other, names[3]: np.zeros(7, np.float32)}
+    weights, origins = fold_constants(graph_def, [output], given, {name: frozenset([name]) for name in given})
     assert "Round" not in [n.op for n in graph_def.node] and len(weights) == 2
+    assert {origins[name] for name in weights} == {frozenset([names[1]]), frozenset([names[2]])}
+    assert list(given) == names[1:]  # what was handed in stays as it was
     assert any(np.shares_memory(value, other) for value in weights.values())  # reshaped, not copied
     feeds = {inputs[0]: x, **{f"{name}:0": value for name, value in weights.items()}}
     np.testing.assert_allclose(evaluate(graph_def, output, feeds), before, rtol=1e-6)

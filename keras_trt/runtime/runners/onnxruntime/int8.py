@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._formats import INT8_ENDS
 from keras_trt.runtime.runners.onnxruntime.edit import Editor, constant, only_reader
 from keras_trt.runtime.runners.onnxruntime.patterns import (
     bounds,
@@ -130,7 +131,7 @@ class _Rewriter:
         conv, other = add.inputs[which].producer(), known[1 - which]
         if conv is None or conv.op_type != "Conv" or only_reader(add.inputs[which]) is None or other is None:
             return False
-        ends = self._ranges.get(other[0], (-128 * float(other[1]), 127 * float(other[1])))
+        ends = self._ranges.get(other[0], tuple(end * float(other[1]) for end in INT8_ENDS))
         # Beyond these ends, whatever the other term is, the sum is cut off by the next quantiser.
         return self._round(conv, [(add, which)], low - ends[1], high - ends[0] + step / 2, step)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_trt._protobuf import BYTES, field_head, read_varint, varint
+
 _GRAPH, _INITIALIZER = 7, 5  # of a ModelProto; of a GraphProto
 _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14  # of a TensorProto
-_BYTES = 2
-"""The wire type of strings, bytes and messages (protobuf.dev/programming-guides/encoding)."""
 
 SMALLEST = 64 * 1024
 """Bytes of a weight that is worth it; shapes and the like must stay in the graph."""
@@ -56,7 +56,7 @@ def _tensor(data: Any, start: int, end: int, location: str) -> bytes:
         for key, value in (("location", location), ("offset", str(content)), ("length", str(stop - content))):
             entry = _message(1, key.encode()) + _message(2, value.encode())
             pieces.append(_message(_EXTERNAL_DATA, entry))
-        pieces.append(_number(_DATA_LOCATION << 3) + _number(1))
+        pieces.append(varint(_DATA_LOCATION << 3) + varint(1))
     return b"".join(pieces)
 
 
@@ -64,13 +64,13 @@ def _fields(data: Any, start: int, end: int) -> Iterator[tuple[int, int, int, in
     """(number, begin, end, begin of the content) of each field of a message."""
     while start < end:
         begin = start
-        key, start = _varint(data, start)
+        key, start = read_varint(data, start)
         content, wire = start, key & 7
-        if wire == _BYTES:
-            length, content = _varint(data, start)
+        if wire == BYTES:
+            length, content = read_varint(data, start)
             start = content + length
         elif wire == 0:
-            _, start = _varint(data, start)
+            _, start = read_varint(data, start)
         elif wire in (1, 5):
             start += 8 if wire == 1 else 4
         else:
@@ -80,23 +80,5 @@ def _fields(data: Any, start: int, end: int) -> Iterator[tuple[int, int, int, in
         yield key >> 3, begin, start, content
 
 
-def _varint(data: Any, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
 def _message(field: int, content: bytes) -> bytes:
-    return _number(field << 3 | _BYTES) + _number(len(content)) + content
-
-
-def _number(value: int) -> bytes:
-    octets = bytearray()
-    while value > 127:
-        octets.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*octets, value])
+    return field_head(field, len(content)) + content

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._formats import INT8_ENDS
 from keras_trt.runtime.runners.onnxruntime.edit import constant, only_reader
 
 
@@ -24,7 +25,7 @@ def chain_of(value: Any) -> tuple[list[Any], Any]:
 
 def bounds(chain: list[Any], step: float) -> tuple[int, int]:
     """The smallest and largest int8 that come out of a chain, in steps; rounded as a quantiser rounds."""
-    low, high = -128, 127
+    low, high = INT8_ENDS
     for node in chain:
         below, above = _ends(node)
         if below is not None:
@@ -43,7 +44,7 @@ def _ends(node: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
 
 
 def _rounded(value: np.ndarray, step: float) -> int:
-    return int(np.clip(np.rint(np.float32(value.item()) / np.float32(step)), -128, 127))
+    return int(np.clip(np.rint(np.float32(value.item()) / np.float32(step)), *INT8_ENDS))
 
 
 def symmetric_step(node: Any) -> float | None:

@@ -8,11 +8,11 @@ from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
 from keras_trt.plans import PlanCache
-from keras_trt.runtime.on_gpu import GpuRunners
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS, installed, settings
+from keras_trt.runtime.choosing.on_gpu import GpuRunners
+from keras_trt.runtime.choosing.trial import TF32_ERROR, fault, probe_of
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS, INSTALL, ONNX_RUNNERS, installed, settings
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
-from keras_trt.runtime.trial import TF32_ERROR, fault, probe_of
 
 GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
 
@@ -107,7 +107,7 @@ def _on_onnx(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bo
     if not refusals:
         raise MissingDependencyError(
             f"Nothing can run `{bundle.path}` here: {'; '.join(notes)}; no CPU runner is installed. "
-            "Install one with: pip install openvino"
+            f"Install one with: {INSTALL}"
         )
     if all(refusal.endswith("cannot run it") for refusal in refusals) and unable is not None:
         raise unable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras_trt import _deps
 from keras_trt.engine import _trt
-from keras_trt.engine.gpu import gpus
+from keras_trt.engine.machine.gpu import gpus
 from keras_trt.errors import EngineError, InputError, MissingDependencyError
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer, M, Model, Tensor
+from keras_trt._nests import Nest
 from keras_trt.errors import ModelError
 
-Make = Callable[[str, Any], Any]
+Make = Callable[[str, Any], Layer]
 
 
-def rewire(flavor: Flavor, model: Model, make: Make, drop: set[str]) -> Any:
+def rewire(flavor: Flavor, model: M, make: Make, drop: set[str]) -> M:
     """A model of the same graph and names on new layers.
 
     Args:
@@ -30,7 +31,7 @@ def rewire(flavor: Flavor, model: Model, make: Make, drop: set[str]) -> Any:
     return _Rewiring(flavor, make, drop, paths).rebuild(model, "")
 
 
-def copy_layer(layer: Any, **changes: Any) -> Any:
+def copy_layer(layer: Layer, **changes: object) -> Any:
     """A new layer of the same class, name and config, with some entries of the config changed.
 
     For layers of Keras's own that change their shape; `copy_layers` copies what stays as it is.
@@ -58,7 +59,7 @@ def _copy_input(layer: Any) -> Any:
     return copy
 
 
-def copy_inputs(flavor: Flavor, model: Any) -> Any:
+def copy_inputs(flavor: Flavor, model: Any) -> Nest:
     """New inputs of a Keras 3 Functional model, in its own nest, their layers and tensors named as before."""
     return flavor.keras.tree.map_structure(
         lambda tensor: _copy_input(tensor._keras_history.operation).output, model.input
@@ -80,7 +81,7 @@ class _Rewiring:
 
     def __init__(self, flavor: Flavor, make: Make, drop: set[str], paths: dict[int, str]) -> None:
         self.flavor, self.make, self.drop, self.paths = flavor, make, drop, paths
-        self.made: dict[int, Any] = {}
+        self.made: dict[int, Layer] = {}
 
     def rebuild(self, model: Any, prefix: str) -> Any:
         keras = self.flavor.keras
@@ -96,9 +97,10 @@ class _Rewiring:
     def _path(self, layer: Layer, prefix: str) -> str:
         return self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
 
-    def _layer(self, layer: Any, prefix: str) -> Layer:
+    def _layer(self, layer: Layer, prefix: str) -> Layer:
         if id(layer) not in self.made:
             path = self._path(layer, prefix)
+            made: Layer
             if self.flavor.is_model(layer) and self.flavor.is_functional(layer):
                 made = self.rebuild(layer, f"{path}/")
             else:
@@ -106,7 +108,7 @@ class _Rewiring:
             self.made[id(layer)] = made
         return self.made[id(layer)]
 
-    def _call(self, layer: Layer, prefix: str, args: Any, kwargs: Any) -> Any:
+    def _call(self, layer: Layer, prefix: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._path(layer, prefix) in self.drop:
             return args[0] if args else next(iter(kwargs.values()))
         return self._layer(layer, prefix)(*args, **kwargs)
@@ -156,10 +158,10 @@ def rename(flavor: Flavor, layer: Layer, name: str) -> None:
     setattr(layer, "name" if flavor.name == "keras3" else "_name", name)
 
 
-def new_inputs(flavor: Flavor, model: Model, prefix: str = "") -> Any:
+def new_inputs(flavor: Flavor, model: Model, prefix: str = "") -> Nest:
     """Fresh inputs for calling a functional model, in its own nest; named as its inputs, after `prefix`."""
 
-    def fresh(tensor: Any) -> Any:
+    def fresh(tensor: Any) -> Tensor:
         name = prefix + tensor._keras_history[0].name
         return flavor.keras.Input(batch_shape=tuple(tensor.shape), dtype=tensor.dtype, name=name)
 

@@ -8,12 +8,13 @@ import pytest
 from keras_trt.bundle import read_bundle
 from keras_trt.bundle.probe import Probe, expect, write_probe
 from keras_trt.errors import BundleError, RunnerError
-from keras_trt.runtime import load, select
+from keras_trt.runtime import load
+from keras_trt.runtime.choosing import select
+from keras_trt.runtime.choosing.select import select_runner
+from keras_trt.runtime.choosing.trial import fault, probe_of
 from keras_trt.runtime.runners import cpu
 from keras_trt.runtime.runners.cpu import Setting
 from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
-from keras_trt.runtime.select import select_runner
-from keras_trt.runtime.trial import fault, probe_of
 from tests.small_onnx import conv_model, save_bundle
 
 

@@ -18,15 +18,16 @@ import pytest
 from keras_trt import load
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_manifest
 from keras_trt.engine import Audit, Plan, build
-from keras_trt.engine.gpu import Gpu
+from keras_trt.engine.machine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError
 from keras_trt.plans.cache import PlanCache
-from keras_trt.runtime import engine_model, on_gpu, select
+from keras_trt.runtime import loading
+from keras_trt.runtime.choosing import on_gpu, select
 from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 from keras_trt.runtime.runners.runner import ProfileError, Runner
 from tests.small_onnx import conv_model, save_bundle
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 class FakeEngine(Runner):
@@ -45,7 +46,7 @@ class FakeEngine(Runner):
 def fake_machine(setattr_, build_plan):
     """Two Ada cards with TensorRT-RTX 1.7.1 and no other TensorRT."""
     cards = (Gpu(0, "a card", "SM89", 1), Gpu(1, "another", "SM120", 1))
-    for module in (select, on_gpu, engine_model):
+    for module in (select, on_gpu, loading):
         setattr_(module, "gpus", lambda: cards)
     setattr_(select._deps, "available", lambda module: module in ("tensorrt_rtx", "openvino"))
     setattr_(select._trt, "load", lambda module, why: SimpleNamespace(__version__="1.7.1"))
@@ -253,7 +254,7 @@ RACE = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.runtime import test_on_gpu as here
+from tests.runtime.choosing import test_on_gpu as here
 
 def build_plan(path, **options):
     Path({log!r}).open("a").write("built\\n")

@@ -7,13 +7,13 @@ import pytest
 from keras_trt import _deps
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of
 from keras_trt.engine import Audit, Plan, build
-from keras_trt.engine.gpu import Gpu
+from keras_trt.engine.machine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, MissingDependencyError
-from keras_trt.runtime import on_gpu, select
-from keras_trt.runtime.misfit import misfit
+from keras_trt.runtime.choosing import on_gpu, select
+from keras_trt.runtime.choosing.misfit import misfit
+from keras_trt.runtime.choosing.select import select_runner
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
-from keras_trt.runtime.select import select_runner
 from tests.small_onnx import conv_model, save_bundle
 
 DIGEST = "0" * 64
@@ -140,9 +140,10 @@ def test_two_to_four_sparsity_reaches_the_builder(bundle, gpu):
     assert gpu.calls[0]["config"].sparse_weights is True
 
 
-def test_a_build_that_fails_falls_back_to_the_cpu(bundle, gpu, monkeypatch):
+@pytest.mark.parametrize("error", [EngineError("too little memory"), MemoryError("too little memory")])
+def test_a_build_that_fails_falls_back_to_the_cpu(bundle, gpu, monkeypatch, error):
     def build_plan(path, **options):
-        raise EngineError("too little memory")
+        raise error
 
     monkeypatch.setattr(build, "build_plan", build_plan)
     runner = select_runner(bundle)

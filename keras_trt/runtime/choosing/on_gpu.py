@@ -15,7 +15,7 @@ from keras_trt.engine import EngineConfig, _trt, available_builders, gpus, plan_
 from keras_trt.engine.config import config_of
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.plans import PlanCache, same_build
-from keras_trt.runtime.misfit import misfit
+from keras_trt.runtime.choosing.misfit import misfit
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.runtime.runners.tensorrt._cuda import Device
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
@@ -83,7 +83,7 @@ class GpuRunners:
     def _cached(self, stamp: PlanStamp) -> bytes:
         data = None if self.cache is None else self.cache.read(self.bundle.manifest, stamp)
         if data is None:
-            raise InputError("it is damaged")
+            raise InputError("it is damaged or gone")
         return data
 
     def _misfit(self, stamp: PlanStamp, module: str) -> str | None:
@@ -120,8 +120,8 @@ class GpuRunners:
         try:
             data, stamp, how = self._build_once(kind, config, here)
             made = self._runner(data, stamp, kind)
-        except KerasTRTError as e:
-            self.notes.append(f"building with {kind}: {e}")
+        except (KerasTRTError, MemoryError) as e:
+            self.notes.append(f"building with {kind}: {e or 'no memory is left'}")
         else:
             kernels = " with its simplest kernels" if self.wrong else ""
             yield _explained(made, "; ".join([*self.notes, f"{how}{kernels} for {here}"]))
