@@ -122,6 +122,18 @@ def test_transforms_of_complex_numbers(name, tmp_path):
     exported(keras.Sequential([keras.Input((5, 6)), keras.layers.Lambda(parts)]), tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["complex64", "complex128"])
+def test_a_cast_of_complex_numbers_takes_their_real_part(kind, tmp_path):
+    """As FNet's tutorial mixes patches: `cast(fft2d(cast(x, complex64)), float32)`."""
+    import tensorflow as tf
+    import tf_keras
+
+    def mixed(x):
+        return tf.cast(tf.signal.fft2d(tf.cast(x, kind)), "float32")
+
+    exported(tf_keras.Sequential([tf_keras.Input((4, 6)), tf_keras.layers.Lambda(mixed)]), tmp_path)
+
+
 @pytest.mark.parametrize("length", [8, 9, 10])
 def test_a_transform_back_to_a_real_signal(length, tmp_path):
     import keras

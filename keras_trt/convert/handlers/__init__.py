@@ -31,7 +31,7 @@ from keras_trt.convert.handlers.numbers.exponential import expm1, log1p
 from keras_trt.convert.handlers.numbers.gelu import erfc
 from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modulo
 from keras_trt.convert.handlers.numbers.select import select
-from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS, complex_numbers, real_numbers
+from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS, cast, complex_numbers, real_numbers
 from keras_trt.convert.handlers.numbers.zero_times import zero_times
 from keras_trt.convert.tf2onnx_seam import Handler
 
@@ -39,6 +39,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Atan2": (arctan2, []),
     "BroadcastArgs": (broadcast_args, []),
     "Bucketize": (bucketize, []),
+    "Cast": (cast, []),
     "Conv3D": (convolution_3d, []),
     "Cross": (cross, []),
     "Cumprod": (cumulative_product, []),

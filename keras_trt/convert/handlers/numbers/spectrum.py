@@ -2,7 +2,7 @@
 
 Complex tensors are written as their real and imaginary part. They exist in TensorFlow between what makes
 them (`Complex`, `Cast`, a transform) and what reads them as real numbers again (`Real`, `Imag`,
-`ComplexAbs`, `IRFFT`), and it is these readers that are converted, with all that is behind them.
+`ComplexAbs`, `IRFFT`, a `Cast` back), and it is these readers that are converted, with all that is behind them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes, replace
 from keras_trt.convert.types import Graph, Node
 
-COMPLEX64 = 14  # onnx.TensorProto
+COMPLEX64, COMPLEX128 = 14, 15  # onnx.TensorProto
 Complex = tuple[str, str | None]
 """The real and the imaginary part; None where that is zero."""
 
@@ -24,6 +24,13 @@ TRANSFORMS = {"FFT": (1, False), "FFT2D": (2, False), "IFFT": (1, True), "IFFT2D
 
 def complex_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Leaves what makes complex numbers to what reads them."""
+
+
+def cast(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+    """A cast of complex numbers to real ones keeps their real part; every other cast is ONNX's own."""
+    if _is_complex(ctx, node.input[0]) and not _is_complex(ctx, node.output[0]):
+        return real_numbers(ctx, node, name, _)
+    return None
 
 
 def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
@@ -45,6 +52,8 @@ def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
         result = add("Abs", real) if imaginary is None else _magnitude(add, real, imaginary)
     elif node.type == "Real":
         result = real
+    elif node.type == "Cast":
+        result = add.cast(real, node.output_dtypes[0])
     else:
         result = imaginary or add("Sub", real, real)
     return replace(ctx, node, name, lambda _: result)
@@ -59,17 +68,21 @@ def _complex(add: Nodes, value: str) -> Complex | None:
     if maker.type == "Complex":
         real, imaginary = maker.input
         pair = real, None if _is_zero(add.ctx, imaginary) else imaginary
-    elif maker.type == "Cast" and add.ctx.get_dtype(value) == COMPLEX64:
+    elif maker.type == "Cast" and _is_complex(add.ctx, value) and not _is_complex(add.ctx, maker.input[0]):
         pair = add.cast(maker.input[0], FLOAT), None
     elif maker.type == "RFFT" and (matrices := _halves(add.ctx, maker)) is not None:
         cosines, sines = (add.const(matrix) for matrix in matrices)
         pair = _turned(add, (maker.input[0], None), cosines, sines)
-    elif maker.type == "Identity" or maker.type in TRANSFORMS:
+    elif maker.type in ("Identity", "Cast", *TRANSFORMS):
         pair = _complex(add, maker.input[0])
         axes, inverse = TRANSFORMS.get(maker.type, (0, False))
         for axis in range(-1, -axes - 1, -1):
             pair = pair and _along(add, pair, axis, inverse)
     return pair
+
+
+def _is_complex(ctx: Graph, value: str) -> bool:
+    return ctx.get_dtype(value) in (COMPLEX64, COMPLEX128)
 
 
 def _is_zero(ctx: Graph, value: str) -> bool:
