@@ -112,7 +112,7 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     for node in graph_def.node:
         if node.name in values and node.op in ("Const", "Placeholder"):
             make_weight(node, values[node.name])
-    drop_updates(graph_def, outputs)
+    drop_updates(graph_def, outputs, values)
     inline_tables(graph_def, traced.resources)
     needed = (*traced.inputs, *outputs)
     origins = {name: frozenset([name]) for name in values}
