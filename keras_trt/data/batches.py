@@ -126,8 +126,9 @@ def _packed(flavor: Flavor, model: Model, x: object) -> Any:
 
 
 def _ranked(got: tuple[int, ...], want: tuple[int | None, ...]) -> tuple[int, ...]:
-    """The shape of a batch with a last axis of size 1 where the input has one and without where not, as Keras
-    takes it: columns of a table are vectors.
+    """The shape of a batch with a last axis of size 1 where the input has one, and without where not.
+
+    Keras takes both: the columns of a table are vectors.
     """
     if len(got) == len(want) - 1 and want[-1] == 1:
         return (*got, 1)

@@ -71,11 +71,11 @@ def _property(
 
 
 def _refuse(layer: str, weight: str, *_: object, **__: object) -> None:
-    """For a layer around this one that masks its kernel in every call: that would train the rounded numbers."""
+    """For a layer around this one that masks its kernel in every call: that would keep rounded numbers."""
     raise ModelError(
-        f"A quantised weight is rounded in every call, so no call may assign it. Received: a model whose `call` "
-        f"assigns {weight!r} of layer {layer!r}. Do it in a constraint (`kernel_constraint=`), which holds "
-        f"after each training step, or name the layer that does it in `skip`, which leaves it float."
+        "A quantised weight is rounded in every call, so no call may assign it. Received: a model whose "
+        f"`call` assigns {weight!r} of layer {layer!r}. Do it in a constraint (`kernel_constraint=`), which "
+        "holds after each training step, or name the layer that does it in `skip`, which leaves it float."
     )
 
 

@@ -1,5 +1,7 @@
-"""Takes out updates of variables that change nothing: of what no output depends on, such as the counters of
-random layers, and those that write the same in every call, such as a mask on a kernel.
+"""Takes out updates of variables that change nothing.
+
+Those are updates of what no output depends on, such as the counters of random layers, and those that write
+the same in every call, such as a mask on a kernel.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ UPDATES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
 def drop_updates(graph_def: Any, outputs: Iterable[str], values: dict[str, np.ndarray]) -> None:
     """Removes updates of variables and all control edges, which order nothing without them; in place.
 
-    A variable that a call assigns the same whatever its inputs are and however often it is called, as a masked
-    kernel, is the constant that it becomes.
+    A variable that is assigned the same whatever the inputs are and however often the model is called, as a
+    masked kernel is, becomes a constant.
 
     A graph with an output that reads an updated variable is left alone: the next call would give other
     results, so it is no function of its inputs.
@@ -27,7 +29,7 @@ def drop_updates(graph_def: Any, outputs: Iterable[str], values: dict[str, np.nd
     Args:
         graph_def: A graph with constants in the place of variables.
         outputs: Names of the tensors that the graph must still make.
-        values: The values of variables, by the name of the placeholder that stands for each; changed in place.
+        values: The values of variables, by the placeholder that stands for each; changed in place.
     """
     updates = [node for node in graph_def.node if node.op in UPDATES]
     settled = _settled(graph_def, updates, values)
