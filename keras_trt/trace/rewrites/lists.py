@@ -1,4 +1,4 @@
-"""Lists of tensors (`tf.TensorArray`) that a loop in Python fills and reads; tf2onnx knows them in a `While`."""
+"""Lists of tensors (`tf.TensorArray`) that Python loops fill and read; tf2onnx knows them in a `While`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models whose layers hold bfloat16 or float16: the graph is float32, and `predict` returns what Keras does."""
+"""Layers that hold bfloat16 or float16: the graph is float32, and `predict` returns what Keras does."""
 
 from __future__ import annotations
 
