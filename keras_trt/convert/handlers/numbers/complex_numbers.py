@@ -70,8 +70,8 @@ def _complex(add: Nodes, value: str) -> Complex | None:
     elif maker.type in ("Add", "Sub", "Mul"):
         pair = _arithmetic(add, maker)
     elif maker.type in _MOVED:
-        parts = _complex(add, maker.input[0])
-        pair = parts and tuple(part and _like(add, maker, part) for part in parts)  # type: ignore[assignment]
+        pair = _complex(add, maker.input[0])
+        pair = pair and tuple(x and _like(add, maker, x) for x in pair)  # type: ignore[assignment]
     elif maker.type == "Complex":
         real, imaginary = maker.input
         pair = real, None if _is_zero(add.ctx, imaginary) else imaginary
@@ -81,8 +81,8 @@ def _complex(add: Nodes, value: str) -> Complex | None:
         cosines, sines = (add.const(matrix) for matrix in matrices)
         pair = turned(add, (maker.input[0], None), cosines, sines)
     elif maker.type == "Conj":
-        parts = _complex(add, maker.input[0])
-        pair = parts and (parts[0], parts[1] and add("Neg", parts[1]))
+        pair = _complex(add, maker.input[0])
+        pair = pair and (pair[0], pair[1] and add("Neg", pair[1]))
     elif maker.type in ("Identity", "Cast", *TRANSFORMS):
         pair = _complex(add, maker.input[0])
         axes, inverse = TRANSFORMS.get(maker.type, (0, False))
@@ -106,10 +106,10 @@ def _arithmetic(add: Nodes, node: Node) -> Complex | None:
     return add(node.type, a, c), add(node.type, b, d)
 
 
-def _like(add: Nodes, node: Node, part: str) -> str:
-    """What a node that only moves numbers makes of the one part."""
+def _like(add: Nodes, node: Node, x: str) -> str:
+    """What a node that only moves numbers makes of one of the two."""
     attributes = {name: node.get_attr_value(name) for name in node.attr if name in _MOVED[node.type]}
-    return add(node.type, part, *node.input[1:], **attributes)
+    return add(node.type, x, *node.input[1:], **attributes)
 
 
 def _is_complex(ctx: Graph, value: str) -> bool:
