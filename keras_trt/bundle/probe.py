@@ -98,12 +98,12 @@ def read_probe(bundle: Bundle) -> Probe | None:
     manifest, path = bundle.manifest, bundle.path / PROBE_FILE
     if manifest.probe_sha256 is None:
         return None
-    if not path.is_file() or sha256_of(path) != manifest.probe_sha256:
-        raise BundleError(
-            f"The bundle `{bundle.path}` is damaged: `{PROBE_FILE}` is not the file that was exported. "
-            "Export the model again, or load it with check=False."
-        )
     try:
+        if not path.is_file() or sha256_of(path) != manifest.probe_sha256:
+            raise BundleError(
+                f"The bundle `{bundle.path}` is damaged: `{PROBE_FILE}` is not the file that was exported. "
+                "Export the model again, or load it with check=False."
+            )
         with np.load(path, allow_pickle=False) as held:
             inputs = {s.name: held[f"input_{i}"] for i, s in enumerate(manifest.inputs)}
             if "output_0" not in held:

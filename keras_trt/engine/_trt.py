@@ -305,6 +305,39 @@ def output_allocator(trt: ModuleType) -> Any:
     return OutputAllocator
 
 
+@functools.cache
+def layer_profiler(trt: ModuleType) -> Any:
+    """The class of objects that an execution context tells the time of every layer, in milliseconds."""
+
+    class LayerProfiler(trt.IProfiler):  # type: ignore[name-defined, misc]
+        def __init__(self, report: Callable[[str, float], None]) -> None:
+            trt.IProfiler.__init__(self)
+            self._report = report
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self._report(layer_name, ms)
+
+    return LayerProfiler
+
+
+def layer_information(trt: ModuleType, engine: Any, context: Any) -> str:
+    """What an engine tells of its layers, as JSON: as much as its profiling verbosity lets it.
+
+    Nothing where this TensorRT has no inspector, as the lean runtime.
+
+    Args:
+        trt: The module.
+        engine: An engine.
+        context: A context with shapes set, which then count; None leaves open sizes open.
+    """
+    if not hasattr(trt, "EngineInspector"):
+        return ""
+    inspector = engine.create_engine_inspector()
+    if context is not None:
+        inspector.execution_context = context
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+
 def records_graphs_itself(trt: ModuleType) -> bool:
     """Whether this TensorRT captures CUDA graphs on its own (RTX, which compiles kernels at run time)."""
     return hasattr(trt, "CudaGraphStrategy")

@@ -39,7 +39,7 @@ def folder_named(value: str | Path, name: str) -> Path:
         folder = Path(value).expanduser().absolute()
     except RuntimeError as e:
         raise InputError(f"`{name}` must be the path of a folder: {e} Received: {str(value)!r}") from e
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - never a PermissionError
         raise InputError(f"`{name}` must be the path of a folder. Received: '{folder}', which is a file")
     return folder
 

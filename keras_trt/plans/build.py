@@ -21,15 +21,15 @@ from keras_trt.engine import (
     available_builders,
     check_config,
     choose_kind,
-    plan_cache_folder,
     plan_for,
 )
 from keras_trt.engine.cache_folder import folder_named
 from keras_trt.engine.targets import targets_of
 from keras_trt.errors import BundleError, EngineError, InputError
 from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan
-from keras_trt.plans.cache import PlanCache
+from keras_trt.plans.cache import PlanCache, own_cache
 from keras_trt.plans.key import same_build
+from keras_trt.plans.limit import cache_limit
 from keras_trt.plans.report import BuildReport, BuiltPlan, built_plan
 
 
@@ -71,6 +71,7 @@ def build(
     check_one_of(engine, ("auto", *_trt.KINDS), "engine")
     check_config(config)
     check_verbose(verbose)
+    cache_limit()  # a wrong one is told before a build, not after
     target = None if into is None else PlanCache(folder_named(check_path(into, "into"), "into"))
     opened = read_bundle(check_path(bundle, "bundle"), plans=False)
     if target is not None and target.folder.resolve().is_relative_to(opened.path.resolve()):
@@ -144,7 +145,7 @@ def _made_available(request: _Request, target: PlanCache | None) -> tuple[BuiltP
             return _in_bundle(request)
         except OSError as e:
             why = f"the bundle's lock cannot be had ({e})"
-    return _in_cache(request, PlanCache(plan_cache_folder()), [f"The plan is kept in the plan cache: {why}."])
+    return _in_cache(request, own_cache(), [f"The plan is kept in the plan cache: {why}."])
 
 
 def _in_bundle(request: _Request) -> tuple[BuiltPlan, list[str]]:
@@ -167,7 +168,7 @@ def _in_bundle(request: _Request) -> tuple[BuiltPlan, list[str]]:
 
 def _saved_elsewhere(request: _Request, plan: Plan, error: OSError) -> tuple[PlanStamp, Path, list[str]]:
     """A plan that took long to build and that its bundle cannot take is not thrown away."""
-    cache = PlanCache(plan_cache_folder())
+    cache = own_cache()
     stamp = _store(request, cache, plan)
     note = f"The plan is kept in the plan cache: the bundle could not be written ({error})."
     return stamp, cache.path_of(request.bundle.manifest, stamp), [note]

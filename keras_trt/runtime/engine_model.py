@@ -318,7 +318,7 @@ class EngineModel:
 
         Raises:
             InputError: Wrong input.
-            RunnerError: The runner does not tell, as TensorRT's, or it failed.
+            RunnerError: The runner does not tell, or it failed.
 
         Example:
             >>> print(model.profile(x))  # doctest: +SKIP
@@ -334,9 +334,10 @@ class EngineModel:
             A report, printable as a table, without times.
 
         Raises:
-            RunnerError: The runner does not tell, as TensorRT's.
+            RunnerError: The runner does not tell, or it failed.
         """
-        feeds = cast(made_up(self.bundle.manifest).inputs, self.inputs)
+        rows = self.runner.batch_for(min(2, self.runner.batch_range[1] or 2))
+        feeds = cast(made_up(self.bundle.manifest, rows).inputs, self.inputs)
         return by_layer(self.name, self.runner.name, self.runner.executed(feeds, 1), measured=False)
 
     def summary(self, print_fn: Any = None) -> None:

@@ -83,7 +83,7 @@ class GpuRunners:
     def _cached(self, stamp: PlanStamp) -> bytes:
         data = None if self.cache is None else self.cache.read(self.bundle.manifest, stamp)
         if data is None:
-            raise InputError("it is damaged")
+            raise InputError("it is damaged or gone")
         return data
 
     def _misfit(self, stamp: PlanStamp, module: str) -> str | None:
@@ -120,8 +120,8 @@ class GpuRunners:
         try:
             data, stamp, how = self._build_once(kind, config, here)
             made = self._runner(data, stamp, kind)
-        except KerasTRTError as e:
-            self.notes.append(f"building with {kind}: {e}")
+        except (KerasTRTError, MemoryError) as e:
+            self.notes.append(f"building with {kind}: {e or 'no memory is left'}")
         else:
             kernels = " with its simplest kernels" if self.wrong else ""
             yield _explained(made, "; ".join([*self.notes, f"{how}{kernels} for {here}"]))

@@ -10,6 +10,10 @@ from keras_trt.reports.table import Table
 from keras_trt.runtime.runners.runner import Executed
 
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear", "FakeQuantize", "Quantize")
+_NO_TYPES = (
+    "The plan tells no types, and of some layers no names. It does when it is built with: "
+    "keras_trt.build(bundle, config=EngineConfig(profiling_verbosity='detailed'))"
+)
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,16 @@ def by_layer(name: str, runner: str, executed: Iterable[Executed], *, measured: 
         LayerProfile(
             layer,
             tuple(dict.fromkeys(one.operator for one in operators)),
-            tuple(dict.fromkeys(one.type for one in operators)),
+            tuple(dict.fromkeys(one.type for one in operators if one.type)),
             sum(one.seconds for one in operators) if measured else 0.0,
             sum(one.operator in _QUANTISERS for one in operators),
         )
         for layer, operators in by_name.items()
     ]
-    notes = () if measured else ("Shapes of one made-up row; quantisers that are not listed are fused.",)
-    return EngineProfile(name, runner, tuple(layers), measured, notes)
+    notes = [] if measured else ["Shapes of made-up rows; quantisers that are not listed are fused."]
+    if not any(one.computes_in for one in layers):
+        notes.append(_NO_TYPES)
+    return EngineProfile(name, runner, tuple(layers), measured, tuple(notes))
 
 
 def layer_of(name: str) -> str:

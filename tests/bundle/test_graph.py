@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.graph import check_graph, read_graph
 from keras_trt.errors import BundleError
+from keras_trt.plans import build
 from keras_trt.runtime import load
 from tests.small_onnx import conv_model, manifest_of, save_bundle, sequence_model, two_in_two_out
 
@@ -89,6 +90,45 @@ def external_bundle(path, location="model.onnx.data", listed=("model.onnx.data",
 def test_weights_from_files_that_are_not_listed_are_refused(tmp_path, location):
     with pytest.raises(BundleError, match="takes weights from files that the manifest does not list"):
         load(external_bundle(tmp_path / "b", location), verbose=0)
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def flipped(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [cut, flipped, lambda data: b"", lambda data: data + b"\0"])
+def test_damaged_weights_beside_the_graph_are_found_when_they_are_loaded(tmp_path, damage):
+    path = external_bundle(tmp_path / "b")
+    load(path, verbose=0)
+    file = path / "model.onnx.data"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(BundleError, match=r"damaged: `model\.onnx\.data` is not the file that was exported"):
+        load(path, verbose=0)
+    with pytest.raises(BundleError, match=r"model\.onnx\.data"):
+        build(path, verbose=0)
+
+
+def test_missing_weights_beside_the_graph_are_named(tmp_path):
+    path = external_bundle(tmp_path / "b")
+    (path / "model.onnx.data").unlink()
+    with pytest.raises(BundleError, match=r"Missing: \['model\.onnx\.data'\]. Export the model again"):
+        load(path, verbose=0)
+    (path / "model.onnx.data").symlink_to("nowhere")
+    with pytest.raises(BundleError, match=r"Missing: \['model\.onnx\.data'\]"):
+        load(path, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "C:\\secret", ""])
+def test_a_manifest_lists_no_weights_outside_of_the_bundle(tmp_path, name):
+    path = external_bundle(tmp_path / "b", name or "model.onnx.data")
+    (tmp_path / "secret").write_bytes((path / "model.onnx.data").read_bytes())
+    change(path, external_data={name: sha256_of(tmp_path / "secret")})
+    with pytest.raises(BundleError, match="`external_data` must be a "):
+        load(path, verbose=0)
 
 
 def test_external_data_is_found_in_nodes_and_in_graphs_inside_them(tmp_path):
@@ -215,6 +255,15 @@ def test_a_nest_without_end_is_an_error_of_the_bundle(path, depth):
     (path / "manifest.json").write_text(deep)
     with pytest.raises(BundleError, match="manifest.json"):
         read_bundle(path)
+
+
+@pytest.mark.parametrize("field", ["opset", "format_version", "batch"])
+def test_a_number_of_thousands_of_digits_is_an_error_of_the_bundle(path, field):
+    data = json.loads((path / "manifest.json").read_text())
+    text = json.dumps(data | {field: "HUGE"}).replace('"HUGE"', "9" * 5000)
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        load(path, verbose=0)
 
 
 def test_a_flipped_bit_in_the_graph_is_found(path):

@@ -1,10 +1,15 @@
 import json
 import re
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of
 from keras_trt.errors import BundleError
+from keras_trt.runtime import load
+from tests.permissions import as_a_user_without_rights
 from tests.small_onnx import conv_model, save_bundle
 
 
@@ -93,3 +98,22 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_bundle(path, monkeypatch)
     monkeypatch.setattr("pathlib.Path.read_text", refuse)
     with pytest.raises(BundleError, match=r"cannot be read: .*Permission denied: .*manifest\.json"):
         read_bundle(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "probe.npz", "plans/a.plan", "."])
+def test_a_file_without_permission_is_named(name):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = save_bundle(Path(folder) / "b", conv_model())
+        add_plan(path)
+        manifest = json.loads((path / "manifest.json").read_text())
+        (path / "probe.npz").write_bytes(b"probe")
+        manifest["probe_sha256"] = sha256_of(path / "probe.npz")
+        manifest["plans"][0]["sha256"] = sha256_of(path / "plans" / "a.plan")
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        named = re.escape(str(path))
+        with as_a_user_without_rights(path / name), pytest.raises(BundleError, match=named) as e:
+            load(path, verbose=0)
+        assert name == "." or Path(name).name in str(e.value)
+        assert "ermission denied" in str(e.value)

@@ -1,11 +1,13 @@
 import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
 
 from keras_trt import _deps
 from keras_trt.bundle import sha256_of
-from keras_trt.engine import EngineConfig, available_builders, build_plan, targets
+from keras_trt.engine import EngineConfig, available_builders, build, build_plan, targets
 from keras_trt.engine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError
 from tests.small_onnx import conv_model, sequence_model, two_in_two_out
@@ -186,6 +188,20 @@ def test_no_builder_at_all_tells_how_to_get_one(save, monkeypatch):
     with pytest.raises(MissingDependencyError, match=r"pip install 'keras-trt\[rtx\]'"):
         build_plan(save(conv_model()))
     assert available_builders() == ()
+
+
+def test_a_builder_without_memory_gets_advice_about_tensorflow(monkeypatch):
+    monkeypatch.setattr(build, "gpus", lambda: (Gpu(0, "NVIDIA L4", "SM89", 1),))
+    trt = SimpleNamespace(__name__="tensorrt", __version__="11.4.0")
+    messages = [("WARNING", "slow"), ("ERROR", "Requested size was 9 bytes. Out of memory")]
+    text = build._build_failed(trt, "tensorrt", Path("m.onnx"), messages, EngineConfig(tf32=False))
+    assert text.splitlines()[:2] == [
+        "tensorrt 11.4.0 could not build an engine from `m.onnx`:",
+        "  Requested size was 9 bytes. Out of memory",
+    ]
+    assert "It was asked for with {'tf32': False}; without these it may build." in text
+    assert "set_memory_growth" in text
+    assert "set_memory_growth" not in build._build_failed(trt, "tensorrt", Path("m"), [], EngineConfig())
 
 
 def test_errors_share_one_base():

@@ -32,6 +32,7 @@ CLASS_OF = {
     "engine": "ICudaEngine",
     "_engine": "ICudaEngine",
     "error": "ParserError",
+    "inspector": "EngineInspector",
     "layer": "ILayer",
     "maker": "ILayer",
     "network": "INetworkDefinition",
@@ -74,6 +75,7 @@ LEAN = (
     "activation_bytes",
     "output_allocator",
     "profiles",
+    "layer_profiler",
 )
 # Our files that run a plan.
 RUNTIME = (tensorrt, gpu_engine, contexts, slot, open_output, slots)

@@ -360,3 +360,33 @@ def test_weights_beside_the_graph_are_part_of_the_key(path, tmp_path):
 
 def test_the_front_door_has_the_same_function():
     assert module_of_build is build is keras_trt.build
+
+
+WITHOUT_MEMORY = """
+import resource, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+import keras_trt, tensorrt_rtx
+from keras_trt import EngineConfig
+from keras_trt.errors import EngineError
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20),) * 2)
+try:
+    keras_trt.build({path!r}, "tensorrt_rtx", config=EngineConfig(compute_capabilities="SM89"), verbose=0)
+except EngineError as e:
+    print(e)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_a_build_that_is_refused_memory_is_an_error_and_leaves_the_bundle(path):
+    before = read_bundle(path).manifest
+    code = WITHOUT_MEMORY.format(root=str(ROOT), path=str(path))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "could not build an engine from" in done.stdout
+    assert "bad_alloc" in done.stdout
+    assert read_bundle(path).manifest == before
+    assert [file.name for file in (path / "plans").iterdir()] == [".lock"]

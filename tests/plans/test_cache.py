@@ -3,6 +3,9 @@ import hashlib
 import json
 import logging
 import os
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,7 @@ from keras_trt.bundle import PlanStamp
 from keras_trt.engine import Audit, Plan, plan_cache_folder
 from keras_trt.errors import InputError
 from keras_trt.plans.cache import PlanCache, cache_of
+from tests.permissions import as_a_user_without_rights
 from tests.small_onnx import conv_model, manifest_of
 
 DIGEST = "0" * 64
@@ -174,15 +178,30 @@ def test_a_user_without_a_home_has_no_cache_and_can_load(monkeypatch, tmp_path):
         plan_cache_folder()
     assert cache_of(None) is None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_of(None) == PlanCache(tmp_path / "keras_trt")
+    assert cache_of(None) == PlanCache(tmp_path / "keras_trt", 20e9)
 
 
 def test_what_the_argument_may_be(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_TRT_CACHE", str(tmp_path / "mine"))
-    assert cache_of(None) == PlanCache(tmp_path / "mine")
+    assert cache_of(None) == PlanCache(tmp_path / "mine", 20e9)
     assert cache_of(False) is None
     assert cache_of(tmp_path) == cache_of(str(tmp_path)) == PlanCache(tmp_path)
     (tmp_path / "file").write_text("")
     for wrong in (True, 1, 0, "", tmp_path / "file", "~nobody-of-that-name/cache"):
         with pytest.raises(InputError, match="`cache` must be"):
             cache_of(wrong)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_cache_without_permission_holds_nobody_off(caplog):
+    with tempfile.TemporaryDirectory() as folder:
+        closed = Path(folder) / "closed"
+        closed.mkdir(mode=0o700)
+        (closed / "cache").mkdir()
+        with as_a_user_without_rights(closed):
+            cache = cache_of(closed / "cache")
+            with cache.building(MANIFEST, "tensorrt"):
+                assert cache.entries(MANIFEST) == []
+            with pytest.raises(PermissionError):
+                cache.store(MANIFEST, plan_of())
+    assert caplog.records == []

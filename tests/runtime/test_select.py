@@ -140,9 +140,10 @@ def test_two_to_four_sparsity_reaches_the_builder(bundle, gpu):
     assert gpu.calls[0]["config"].sparse_weights is True
 
 
-def test_a_build_that_fails_falls_back_to_the_cpu(bundle, gpu, monkeypatch):
+@pytest.mark.parametrize("error", [EngineError("too little memory"), MemoryError("too little memory")])
+def test_a_build_that_fails_falls_back_to_the_cpu(bundle, gpu, monkeypatch, error):
     def build_plan(path, **options):
-        raise EngineError("too little memory")
+        raise error
 
     monkeypatch.setattr(build, "build_plan", build_plan)
     runner = select_runner(bundle)

@@ -1,6 +1,9 @@
 """Every CPU runner against numpy: one body for all."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from keras_trt.runtime.select import CPU_RUNNERS
 from tests.small_onnx import conv_model, manifest_of, model_of, save_bundle, two_in_two_out
 
 MANIFEST = manifest_of(conv_model(), "0" * 64)
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(params=list(CPU_RUNNERS))
@@ -249,3 +253,40 @@ def test_onnxruntime_adds_the_largest_products_without_loss_on_any_processor(tmp
     exact = np.clip(np.round(x @ (kernel / 127) / 0.1), -128, 127) * 0.1
     np.testing.assert_allclose(y, exact, atol=0.11)
     assert np.abs(y - exact).mean() < 0.01
+
+
+WITHOUT_MEMORY = """
+import resource, sys
+sys.path.insert(0, {root!r})
+import numpy as np
+from pathlib import Path
+import keras_trt
+from keras_trt.errors import RunnerError
+model = keras_trt.load({path!r}, {runner!r}, verbose=0)
+x = np.ones((2, 4, 8, 8), np.float32)
+right = model.predict(x, verbose=0)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20),) * 2)
+for predict in (model.predict_on_batch, lambda x: model.predict(x, batch_size=len(x), verbose=0)):
+    try:
+        predict(np.ones((60_000, 4, 8, 8), np.float32))  # 117 MiB in, 234 out, and as much between
+    except RunnerError as e:
+        print(e)
+    assert np.array_equal(model.predict(x, verbose=0), right)
+model.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("runner", ["openvino", "onnxruntime"])
+def test_a_batch_too_large_for_the_memory_is_an_error_and_the_next_one_runs(tmp_path, runner, int8):
+    path = save_bundle(tmp_path / "b", conv_model(int8=int8))
+    code = WITHOUT_MEMORY.format(root=str(ROOT), path=str(path), runner=runner)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if "failed on inputs of shapes" in line]
+    assert said, done.stdout
+    assert "(60000, 4, 8, 8)" in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.openvino.model import repair
 from keras_trt.runtime.runners.openvino.profile import executed_nodes
 from keras_trt.runtime.runners.runner import Executed, Runner
+
+_NO_MEMORY = ("allocate", "bad_alloc")
 
 
 class OpenVINORunner(Runner):
@@ -34,6 +37,7 @@ class OpenVINORunner(Runner):
         # An infer request serves one call at a time. Thread-local ones would die with TensorFlow's threads,
         # inside Python's clean-up of the thread, which crashes the process.
         self._idle: list[Any] = []
+        self._opening = threading.Lock()
 
     def _opened(self, **more: str) -> Any:
         """A compiled model, with more options."""
@@ -64,19 +68,31 @@ class OpenVINORunner(Runner):
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            request = self._idle.pop()
-        except IndexError:  # all are busy in other threads
-            request = self._compiled.create_infer_request()
-        try:
+            compiled, request = self._request()
             request.infer(dict(feeds), share_inputs=True)
             # By position: OpenVINO merges equal nodes, and one of two outputs loses its name.
-            arrays = (np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
-            return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
+            arrays = [np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs))]
         except RuntimeError as e:
+            if any(word in str(e) for word in _NO_MEMORY):
+                self._forget()
             shapes = {name: array.shape for name, array in feeds.items()}
-            raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {e}") from e
-        finally:
+            raise RunnerError(f"OpenVINO failed on inputs of shapes {shapes}: {_shortened(e)}") from e
+        if compiled is self._compiled:
             self._idle.append(request)
+        return dict(zip((spec.name for spec in self.outputs), arrays, strict=True))
+
+    def _request(self) -> tuple[Any, Any]:
+        """The compiled model, and a request of it that no other thread uses."""
+        with self._opening:
+            if self._compiled is None:
+                self._compiled = self._opened()
+            return self._compiled, self._idle.pop() if self._idle else self._compiled.create_infer_request()
+
+    def _forget(self) -> None:
+        """Drops a model that was refused memory: its requests ask for that again, whatever they are fed."""
+        with self._opening:
+            self._idle.clear()
+            self._compiled = None
 
     def executed(self, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:
         """From OpenVINO's counters, in a model compiled for it."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt import _deps
+from keras_trt._say import LOGGER
 from keras_trt.engine.gpu import driver
 from keras_trt.errors import RunnerError
 
@@ -54,6 +55,18 @@ def call(name: str, *arguments: Any) -> Any:
     return results[0] if results else None
 
 
+def give_back(name: str, handle: Any) -> None:
+    """Calls a driver function that frees something.
+
+    After a kernel that has failed CUDA answers each call with that failure, and has freed all; whoever closes
+    an engine then must get to the end.
+    """
+    try:
+        call(name, handle)
+    except RunnerError as e:
+        LOGGER.debug("%s", e)
+
+
 class Device:
     """The primary context of a GPU, which TensorRT and TensorFlow use too; current inside a `with`."""
 
@@ -71,7 +84,7 @@ class Device:
 
     def close(self) -> None:
         """Gives the context back; the last user's release destroys it."""
-        call("cuDevicePrimaryCtxRelease", self._device)
+        give_back("cuDevicePrimaryCtxRelease", self._device)
 
 
 class Stream:
@@ -93,7 +106,7 @@ class Stream:
 
     def close(self) -> None:
         """Destroys the stream."""
-        call("cuStreamDestroy", self._stream)
+        give_back("cuStreamDestroy", self._stream)
 
 
 class Event:
@@ -112,7 +125,7 @@ class Event:
 
     def close(self) -> None:
         """Destroys the event."""
-        call("cuEventDestroy", self.handle)
+        give_back("cuEventDestroy", self.handle)
 
 
 class Buffer:
@@ -123,7 +136,7 @@ class Buffer:
 
     def close(self) -> None:
         """Frees the memory."""
-        call("cuMemFree", self.pointer)
+        give_back("cuMemFree", self.pointer)
 
 
 class Pinned:
@@ -140,7 +153,7 @@ class Pinned:
 
     def close(self) -> None:
         """Frees the memory."""
-        call("cuMemFreeHost", self.pointer)
+        give_back("cuMemFreeHost", self.pointer)
 
 
 def to_device(target: int, source: int, size: int, stream: Stream) -> None:
@@ -186,4 +199,4 @@ class Graph:
 
     def close(self) -> None:
         """Destroys the recording."""
-        call("cuGraphExecDestroy", self._exec)
+        give_back("cuGraphExecDestroy", self._exec)

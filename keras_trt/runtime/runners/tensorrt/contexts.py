@@ -26,8 +26,8 @@ SHAPES_REMEMBERED = 8
 class Bound:
     """A context, and the shapes and addresses that it has been told."""
 
-    def __init__(self, gpu: GpuEngine, profile: int) -> None:
-        self.context: Any = gpu.context(profile)
+    def __init__(self, gpu: GpuEngine, profile: int, profiler: Any = None) -> None:
+        self.context: Any = gpu.context(profile, profiler)
         self._shapes: Shapes = ()
         self._addresses: dict[str, int] = {}
         self._allocators: set[str] = set()
@@ -78,10 +78,16 @@ class _Known:
 
 
 class Contexts:
-    """Runs any shape that the engine takes, one after the other."""
+    """Runs any shape that the engine takes, one after the other.
 
-    def __init__(self, gpu: GpuEngine, outputs: tuple[str, ...]) -> None:
-        self._gpu, self._outputs = gpu, outputs
+    Args:
+        gpu: The engine.
+        outputs: Their names.
+        profiler: What is told the time of each layer. Nothing is recorded then, and a run is waited for.
+    """
+
+    def __init__(self, gpu: GpuEngine, outputs: tuple[str, ...], profiler: Any = None) -> None:
+        self._gpu, self._outputs, self._profiler = gpu, outputs, profiler
         self._plain: dict[int, Bound] = {}
         self._known: OrderedDict[Shapes, _Known] = OrderedDict()
 
@@ -120,7 +126,7 @@ class Contexts:
             record: The addresses are the same each time, until `forget`.
         """
         known = self._known[shapes]
-        record = record and self._gpu.records
+        record = record and self._gpu.records and self._profiler is None
         if record and known.recorded is not None:
             known.recorded[1].launch(self._gpu.compute)
             return
@@ -132,6 +138,10 @@ class Contexts:
         known.runs += 1
         if own is not None:
             self._record(known, own)
+
+    def last(self) -> Any:
+        """The context that was made last, of those that are launched."""
+        return [*self._plain.values()][-1].context
 
     def forget(self) -> None:
         """Drops what was recorded: addresses change."""
@@ -146,7 +156,7 @@ class Contexts:
 
     def _bound(self, profile: int) -> Bound:
         if profile not in self._plain:
-            self._plain[profile] = Bound(self._gpu, profile)
+            self._plain[profile] = Bound(self._gpu, profile, self._profiler)
         return self._plain[profile]
 
     def _own(self, known: _Known) -> Bound | None:

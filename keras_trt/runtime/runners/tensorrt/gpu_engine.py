@@ -61,14 +61,16 @@ class GpuEngine:
         """Reads the ranges of shapes of these inputs."""
         self.profiles = [*_trt.profiles(self._engine, inputs)]
 
-    def context(self, profile: int) -> Any:
-        """A context for shapes of a profile.
+    def context(self, profile: int, profiler: Any = None) -> Any:
+        """A context for shapes of a profile; one with a profiler records no CUDA graphs.
 
         Raises:
             EngineError: Usually too little GPU memory is free.
             RunnerError: TensorRT refuses the profile.
         """
-        context = _trt.create_context(self._trt, self._engine, cuda_graph=self._cuda_graph)
+        context = _trt.create_context(
+            self._trt, self._engine, cuda_graph=self._cuda_graph and profiler is None
+        )
         if context.active_optimization_profile != profile:
             with self.lock:
                 taken = context.set_optimization_profile_async(profile, self.compute.handle)
@@ -76,7 +78,17 @@ class GpuEngine:
                 raise RunnerError(f"TensorRT refused profile {profile} of the engine.")
         if self._activations is not None:
             context.set_device_memory(self._activations.pointer, self._activations.size)
+        if profiler is not None:
+            context.profiler = profiler
         return context
+
+    def profiler(self, report: Any) -> Any:
+        """See `_trt.layer_profiler`."""
+        return _trt.layer_profiler(self._trt)(report)
+
+    def layer_information(self, context: Any) -> str:
+        """See `_trt.layer_information`."""
+        return _trt.layer_information(self._trt, self._engine, context)
 
     def allocator(self, allocate: Any, notify: Any) -> Any:
         """See `_trt.output_allocator`."""

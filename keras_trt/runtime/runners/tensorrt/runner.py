@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,11 @@ from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.runner import Executed, Runner
 from keras_trt.runtime.runners.tensorrt._cuda import OutOfMemoryError
 from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray, device_array, on_gpu
 from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
+from keras_trt.runtime.runners.tensorrt.layers import executed_layers
 from keras_trt.runtime.runners.tensorrt.profiles import batch_ranges, padded
 from keras_trt.runtime.runners.tensorrt.slot import Slot
 from keras_trt.runtime.runners.tensorrt.slots import Slots
@@ -90,9 +91,9 @@ class TensorRTRunner(Runner):
             cuda_graph=options.cuda_graph,
             allow_host_code=options.allow_host_code,
         )
-        self._slots = Slots(
-            self._gpu, *(tuple(spec.name for spec in specs) for specs in (self.inputs, self.outputs))
-        )
+        inputs, outputs = (tuple(spec.name for spec in specs) for specs in (self.inputs, self.outputs))
+        self._names = inputs, outputs
+        self._slots = Slots(self._gpu, inputs, outputs)
         try:
             self._check_names(manifest)
             self._read_ranges(manifest)
@@ -156,6 +157,10 @@ class TensorRTRunner(Runner):
         with self.lifetime.use(), self._gpu.device as device:
             return device_array(value, device.index, self._gpu.compute.handle)
 
+    def executed(self, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:  # noqa: D102
+        with self._in_use():
+            return executed_layers(self._gpu, *self._names, feeds, calls)
+
     def close(self) -> None:
         """Waits for calls under way, then frees the engine's memory on the GPU."""
         if not self.lifetime.end():
@@ -165,7 +170,8 @@ class TensorRTRunner(Runner):
                 return
             self._closed = True
             with self._gpu.device:
-                self._gpu.drain()
+                with suppress(RunnerError):  # a GPU that has failed has nothing under way
+                    self._gpu.drain()
                 self._slots.close()
             self._gpu.close()
 

@@ -22,11 +22,17 @@ _SMALL = 1 << 16
 
 
 class Slot:
-    """What a batch needs of its own: pinned and device memory, kept for the next one, contexts and events."""
+    """What a batch needs of its own: pinned and device memory, kept for the next one, contexts and events.
 
-    def __init__(self, gpu: GpuEngine, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    Attributes:
+        contexts: Its execution contexts.
+    """
+
+    def __init__(
+        self, gpu: GpuEngine, inputs: tuple[str, ...], outputs: tuple[str, ...], profiler: Any = None
+    ) -> None:
         self._gpu, self._inputs = gpu, inputs
-        self._contexts = Contexts(gpu, outputs)
+        self.contexts = Contexts(gpu, outputs, profiler)
         self._device: dict[str, Buffer] = {}
         self._host: dict[str, Pinned] = {}
         self._open: dict[str, OpenOutput] = {}
@@ -54,7 +60,7 @@ class Slot:
     def _start(self, feeds: Mapping[str, Feed], on_device: bool) -> None:
         gpu = self._gpu
         shapes = tuple((name, tuple(feeds[name].shape)) for name in self._inputs)
-        self._shapes, self._feeds = dict(self._contexts.outputs(shapes)), feeds
+        self._shapes, self._feeds = dict(self.contexts.outputs(shapes)), feeds
         open_ = {
             name: self._opened(name) for name, shape in self._shapes.items() if min(shape, default=0) < 0
         }
@@ -109,7 +115,7 @@ class Slot:
 
     def close(self) -> None:
         """Frees everything; nothing may be under way."""
-        self._contexts.close()
+        self.contexts.close()
         for output in self._open.values():
             output.close()
         for buffer in self._device.values():
@@ -121,7 +127,7 @@ class Slot:
 
     def _launch(self, shapes: Any, addresses: Any, allocators: Any, *, record: bool) -> None:
         try:
-            self._contexts.launch(shapes, addresses, allocators, record=record)
+            self.contexts.launch(shapes, addresses, allocators, record=record)
         except RunnerError:
             refused = [output.refused for output in self._open.values() if output.refused is not None]
             if refused:
@@ -157,7 +163,7 @@ class Slot:
         if held is not None and held.size >= size:
             return
         if held is not None:
-            self._contexts.forget()  # what was recorded has the old address
+            self.contexts.forget()  # what was recorded has the old address
             self._device.pop(name).close()  # before the new one, which may be refused
         self._device[name] = Buffer(max(size, 1))
 

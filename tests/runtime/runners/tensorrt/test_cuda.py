@@ -14,8 +14,8 @@ def calls():
     """(function of the driver, number of arguments) of every call."""
     for module in (_cuda, device_array):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
-            named = isinstance(node, ast.Call) and getattr(node.func, "id", None) == "call" and node.args
-            if named and isinstance(node.args[0], ast.Constant):
+            named = isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("call", "give_back")
+            if named and node.args and isinstance(node.args[0], ast.Constant):
                 yield node.args[0].value, len(node.args) - 1
 
 

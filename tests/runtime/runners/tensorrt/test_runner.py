@@ -6,50 +6,17 @@ the same engine on a real one.
 
 import ctypes
 import threading
+from enum import IntEnum
 
 import numpy as np
 import pytest
 
 from keras_trt.errors import EngineError, InputError, RunnerError
 from keras_trt.runtime import EngineModel
-from keras_trt.runtime.runners.tensorrt import _cuda, contexts, slot, slots
+from keras_trt.runtime.runners.tensorrt import _cuda, contexts, slots
 from keras_trt.runtime.runners.tensorrt import runner as tensorrt
-from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
-from tests.runtime.runners.fake_cuda import FakeCuda
+from keras_trt.runtime.runners.tensorrt.runner import TensorRTRunner
 from tests.runtime.runners.stand_in import bundle_of, stand_in, use
-
-
-@pytest.fixture
-def cuda(monkeypatch):
-    made = FakeCuda()
-    monkeypatch.setattr(_cuda, "bindings", lambda: made)
-    monkeypatch.setattr(_cuda, "driver", lambda: made)
-    return made
-
-
-@pytest.fixture(params=[0, 1 << 16], ids=["three streams", "one stream"])
-def make(request, cuda, monkeypatch, tmp_path):
-    """Makes runners, which must leave nothing behind; small batches are copied on one stream or on three."""
-    monkeypatch.setattr(slot, "_SMALL", request.param)
-    made = []
-
-    def make(outputs="y", *, cuda_graph=True, device=0, **options):
-        make.trt = use(monkeypatch, stand_in(names="x" + outputs, **options))
-        make.bundle = bundle_of(tmp_path / str(len(made)), outputs)
-        options = TensorRTOptions(cuda_graph=cuda_graph, device=device)
-        made.append(TensorRTRunner(b"plan", make.bundle.manifest, options=options))
-        return made[-1]
-
-    yield make
-    for runner in made:
-        runner.close()
-    assert (cuda.used, cuda.pinned, cuda.retained) == (0, 0, 0)
-    assert not any((cuda.events, cuda.memory, cuda.streams, cuda.graphs))
-
-
-@pytest.fixture
-def rows(rng):
-    return lambda count: rng.normal(size=(count, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
@@ -401,3 +368,46 @@ def test_a_thousand_calls_keep_nothing(make, rows, cuda):
     for i in range(1000):
         runner.run({"x": rows(5 if i % 3 else 9)})
     assert held() == before
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A GPU on which a kernel has failed: CUDA answers nearly every call with that."""
+
+    def begin():
+        code = IntEnum("Result", {"CUDA_ERROR_ILLEGAL_ADDRESS": 700}).CUDA_ERROR_ILLEGAL_ADDRESS
+
+        class Broken:
+            def __init__(self, cuda):
+                self.cuda = cuda
+
+            def __getattr__(self, name):
+                function = getattr(self.cuda, name)
+                if not name.startswith("cu") or name.startswith("cuCtx"):
+                    return function
+                return lambda *_: (code, None)
+
+        made = Broken(_cuda.bindings())
+        monkeypatch.setattr(_cuda, "bindings", lambda: made)
+
+    return begin
+
+
+def test_a_gpu_that_fails_for_good_says_so_each_time_and_the_engine_can_be_closed(
+    cuda, monkeypatch, tmp_path, rows, broken
+):
+    use(monkeypatch, stand_in())
+    bundle = bundle_of(tmp_path / "b")
+    model = EngineModel(bundle, TensorRTRunner(b"plan", bundle.manifest))
+    model.predict(rows(3), verbose=0)
+    broken()
+    for _ in range(3):
+        with pytest.raises(RunnerError, match=r"CUDA_ERROR_ILLEGAL_ADDRESS \(700\)"):
+            model.predict(rows(3), verbose=0)
+        with pytest.raises(RunnerError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+            model.predict(rows(64), batch_size=4, verbose=0)
+    assert cuda.stack.all == []
+    model.close()
+    model.close()
+    with pytest.raises(RunnerError, match="The engine is closed"):
+        model.predict(rows(3), verbose=0)
