@@ -7,10 +7,6 @@ from typing import Any
 from benchmarks.hub_newer import LEFT_OUT, NETS
 
 REASONS = {
-    **dict.fromkeys(
-        ("RWKV7Backbone", "RWKV7CausalLM"),
-        "its recurrence is a loop of its own over a list of tensors, a form that tf2onnx does not know.",
-    ),
     "SAMImageSegmenter": "TensorFlow itself aborts in a matrix product of oneDNN on some batches of this "
     "model, before anything of it is exported; not with `TF_ENABLE_ONEDNN_OPTS=0`.",
 }

@@ -19,6 +19,15 @@ def k(request):
     return keras
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Starts weights from the same numbers again where pytest-randomly has moved them behind `k`."""
+    keras = pyfuncitem.funcargs.get("k")
+    if keras is not None and pyfuncitem.config.pluginmanager.hasplugin("randomly"):
+        keras.utils.set_random_seed(0)
+    return (yield)
+
+
 @pytest.fixture(autouse=True)
 def plan_cache(tmp_path_factory, monkeypatch):
     """A plan cache of a test's own, at a path where nothing is yet: the user's stays as it is."""

@@ -27,6 +27,7 @@ class Flavor:
         runs_autograph: Whether Python's `if` and `for` over tensors in a user's `call` become graph ops.
         fuses_normalization: Whether layer and group normalisation borrow a fused batch normalisation.
         recurrent_loop: The method in which a recurrent layer loops over its steps.
+        casts_narrow_weights: Whether a layer casts float16 or bfloat16 weights to what it computes in.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Flavor:
     runs_autograph: bool
     fuses_normalization: bool
     recurrent_loop: str
+    casts_narrow_weights: bool
 
     @property
     def tf(self) -> ModuleType:
@@ -94,7 +96,7 @@ class Flavor:
         """What a call of the model is told where it does not train."""
         raise NotImplementedError
 
-    def policy_attributes(self, layer: Layer, policy: str) -> dict[str, Any]:
+    def policy_attributes(self, layer: Layer, policy: Any) -> dict[str, Any]:
         """The attributes that hold a layer's dtype policy, with what they hold under another one."""
         raise NotImplementedError
 

@@ -23,6 +23,7 @@ class Keras3(Flavor):
     runs_autograph = False
     fuses_normalization = False
     recurrent_loop = "inner_loop"
+    casts_narrow_weights = True
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]
@@ -74,9 +75,9 @@ class Keras3(Flavor):
     def inference_arguments(self, model: Model) -> dict[str, bool]:
         return {"training": False}
 
-    def policy_attributes(self, layer: Layer, policy: str) -> dict[str, Any]:
+    def policy_attributes(self, layer: Layer, policy: Any) -> dict[str, Any]:
         private(layer, "_dtype_policy", "keras")
-        return {"_dtype_policy": self.keras.mixed_precision.Policy(policy)}
+        return {"_dtype_policy": policy}
 
     def fuses_attention(self, layer: Any) -> bool:
         private(layer, "_flash_attention", "keras")  # a release without it computes in another way

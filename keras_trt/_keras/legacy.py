@@ -23,6 +23,7 @@ class LegacyKeras(Flavor):
     runs_autograph = True
     fuses_normalization = True
     recurrent_loop = "call"
+    casts_narrow_weights = False
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]
@@ -66,11 +67,10 @@ class LegacyKeras(Flavor):
         # `training` is passed on to a `call` that may not take it.
         return {"training": False} if private(model, "_expects_training_arg", "tf_keras") else {}
 
-    def policy_attributes(self, layer: Layer, policy: str) -> dict[str, Any]:
+    def policy_attributes(self, layer: Layer, policy: Any) -> dict[str, Any]:
         for name in ("_dtype_policy", "_compute_dtype_object"):
             private(layer, name, "tf_keras")
-        plain = self.keras.mixed_precision.Policy(policy)
-        return {"_dtype_policy": plain, "_compute_dtype_object": self.tf.as_dtype(plain.compute_dtype)}
+        return {"_dtype_policy": policy, "_compute_dtype_object": self.tf.as_dtype(policy.compute_dtype)}
 
     def fuses_attention(self, layer: Layer) -> bool:
         return False

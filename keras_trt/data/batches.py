@@ -116,9 +116,25 @@ def _source(data: object, batch_size: int, steps: int | None) -> Source:
 
 
 def _packed(flavor: Flavor, model: Model, x: object) -> Any:
-    """The batch in the structure the model declares; Keras warns about any other."""
+    """The batch in the structure and of the ranks that the model declares; Keras warns about any other."""
     nest = flavor.input_nest(model)
-    return x if nest is None else flavor.tf.nest.pack_sequence_as(nest, _in_order(flavor, nest, x))
+    if nest is None:
+        return x
+    pairs = zip(flavor.tf.nest.flatten(nest), _in_order(flavor, nest, x), strict=True)
+    shaped = [flavor.tf.reshape(y, _ranked(tuple(y.shape), tuple(tensor.shape))) for tensor, y in pairs]
+    return flavor.tf.nest.pack_sequence_as(nest, shaped)
+
+
+def _ranked(got: tuple[int, ...], want: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The shape of a batch with a last axis of size 1 where the input has one, and without where not.
+
+    Keras takes both: the columns of a table are vectors.
+    """
+    if len(got) == len(want) - 1 and want[-1] == 1:
+        return (*got, 1)
+    if len(got) == len(want) + 1 and got[-1] == 1:
+        return got[:-1]
+    return got
 
 
 def _in_order(flavor: Flavor, nest: object, x: object) -> list[Any]:
@@ -175,6 +191,7 @@ def _check(flavor: Flavor, model: Model, x: object, argument: str) -> None:
         raise InputError(f"The model has {len(declared)} inputs {names}. Received: {len(given)} arrays.")
     for name, tensor, array in zip(names, declared, given, strict=True):
         want, got = tuple(tensor.shape), tuple(np.shape(array))
+        got = _ranked(got, want)
         if len(want) != len(got) or any(a not in (None, b) for a, b in zip(want[1:], got[1:], strict=True)):
             hint = " Batch the data first: `data.batch(32)`." if want[1:] == got else ""
             raise InputError(f"Input {name!r} takes batches of shape {want}. Received: shape {got}.{hint}")

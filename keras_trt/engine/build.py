@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,7 +165,13 @@ def _stamp(
 def _build_failed(
     trt: ModuleType, kind: str, path: Path, messages: list[tuple[str, str]], config: EngineConfig
 ) -> str:
-    text = f"{kind} {_trt.version(trt)} could not build an engine from `{path}`:{_trt.errors(messages)}"
+    told = _trt.errors(messages)
+    text = f"{kind} {_trt.version(trt)} could not build an engine from `{path}`:{told}"
+    if missing := re.search(r"(\S+) has no runners that implement it", told):
+        text += (
+            f"\n{kind} imports node {missing[1]!r} and has no kernel for it. Leave its layer out of the "
+            "model and run it beside the engine, or load the bundle on another runner."
+        )
     if options := config.stamped():
         text += f"\nIt was asked for with {options}; without these it may build."
     if "memory" in text.lower() and gpus():

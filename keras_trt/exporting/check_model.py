@@ -11,6 +11,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.errors import ModelError
 from keras_trt.quantize.inventory import QuantizedTensor
+from keras_trt.trace.layers.policies import traced_in_float32
 from keras_trt.trace.weights import view
 
 
@@ -36,9 +37,10 @@ def check_weights(flavor: Flavor, model: Model) -> None:
 
 
 def check_types(flavor: Flavor, model: Model) -> None:
-    """Makes sure that no layer computes in float64, which TensorRT does not have, or holds bfloat16 weights.
+    """Makes sure that no layer computes in float64, which TensorRT does not have, or in bfloat16.
 
-    tf2onnx writes an opset whose convolutions and products take no bfloat16; it is chosen at export.
+    tf2onnx writes an opset whose convolutions and products take no bfloat16; it is chosen at export. Keras 3
+    casts bfloat16 weights for layers that are traced in float32, tf_keras does not.
 
     Raises:
         ModelError: Names the layers that do.
@@ -51,6 +53,8 @@ def check_types(flavor: Flavor, model: Model) -> None:
             "weights with `set_weights`."
         )
     for path, layer in flavor.walk(model):
+        if traced_in_float32(flavor, layer) or flavor.is_model(layer):
+            continue
         if any("bfloat16" in str(weight.dtype) for weight in layer.weights):
             raise ModelError(
                 f"Models are exported from float32 or float16 weights. Received: layer {path!r} with "
@@ -60,7 +64,7 @@ def check_types(flavor: Flavor, model: Model) -> None:
 
 
 def check_kernel_types(flavor: Flavor, model: Model, inventory: Iterable[QuantizedTensor]) -> None:
-    """Makes sure that quantised weights are float32, which holds the grid exactly.
+    """Makes sure that quantised weights are traced as float32, which holds the grid exactly.
 
     Raises:
         ModelError: Names the first layer with other weights.
@@ -68,6 +72,8 @@ def check_kernel_types(flavor: Flavor, model: Model, inventory: Iterable[Quantiz
     layers = dict(flavor.walk(model))
     for tensor in inventory:
         if not (tensor.kind == "weight" and tensor.stored):
+            continue
+        if traced_in_float32(flavor, layers[tensor.layer]):
             continue
         dtype = flavor.tf.as_dtype(getattr(layers[tensor.layer], tensor.name).dtype).name
         if dtype in ("float16", "bfloat16"):

@@ -21,6 +21,7 @@ class SimplifyPass(ir.passes.InPlacePass):
        Its empty region of interest goes; TensorRT warns of it.
     7. One minus a boolean (tf_keras's attention masks) is its negation: OpenVINO 2026.4 takes the first for
        a dequantisation and computes int8 attention wrongly.
+    8. The shape of a transposed tensor is that of the tensor, in its order.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -95,6 +96,21 @@ def _transpose(node: ir.Node) -> bool:
     return True
 
 
+def _shape(node: ir.Node) -> bool:
+    before = g.producer(node.inputs[0], "Transpose")
+    perm = g.ints(before, "perm") if before is not None else None
+    if before is None or perm is None or node.attributes.keys() & {"start", "end"}:
+        return False
+    graph, output = g.given(node.graph), node.outputs[0]
+    shape = g.insert(node, "Shape", [before.inputs[0]], like=output, name=f"{node.name}/Shape")
+    places = g.add_constant(graph, np.array(perm, np.int64), f"{node.name}/order")
+    ordered = g.insert(node, "Gather", [shape, places], {"axis": 0}, like=output, name=f"{node.name}/Gather")
+    g.replace(node, ordered)
+    if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
+        g.given(before.graph).remove(before, safe=True)
+    return True
+
+
 def _reshape(node: ir.Node) -> bool:
     before, target = g.producer(node.inputs[0], "Reshape"), g.constant(node.inputs[1])
     if before is not None and target is not None and 0 not in target:  # 0 would copy a size of its input
@@ -153,4 +169,5 @@ _RULES = {
     "Cast": _same_cast,
     "Transpose": _transpose,
     "Reshape": _reshape,
+    "Shape": _shape,
 }

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt.errors import KerasTRTError
 
 
 def as_graphs(flavor: Flavor, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of tensors as graphs, one for each kind of arguments.
 
     Each is called itself: of a `tf.function` that is made anew for each model, TensorFlow warns that it is
-    traced too often.
+    traced too often. An error of this library is raised as it is, without what Keras and AutoGraph wrap
+    around it.
     """
     traced = flavor.tf.function(function, reduce_retracing=True)
 
     def run(*arguments: Any) -> Any:
-        return traced.get_concrete_function(*arguments)(*arguments)
+        try:
+            return traced.get_concrete_function(*arguments)(*arguments)
+        except Exception as e:
+            own = [error for error in _behind(e) if isinstance(error, KerasTRTError)]
+            if not own:
+                raise
+            raise own[-1] from None
 
     return run
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those in whose handling it was raised, the first last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

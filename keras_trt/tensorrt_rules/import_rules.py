@@ -155,7 +155,13 @@ REFUSALS: dict[str, Rule] = {
 }
 """By operator what every TensorRT refuses, and what to do; each was seen with TensorRT-RTX's parser."""
 
+
+def _without_kernel(_: ir.Node) -> Iterator[str]:
+    yield "TensorRT-RTX 1.7 imports it and has no kernel for it; leave it out of the model and run it behind"
+
+
 DOUBTS: dict[str, Rule] = {
+    "NonMaxSuppression": _without_kernel,
     "Resize": _resize_mode,
     "MaxPool": _flat_pooling,
     "AveragePool": _flat_pooling,

@@ -20,6 +20,7 @@ from keras_trt.errors import ExportError
 from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.rewrites.branches import choose_branches, fill_in_sizes
 from keras_trt.trace.rewrites.folding import fold_constants
+from keras_trt.trace.rewrites.lists import inline_lists
 from keras_trt.trace.rewrites.signed_zero import drop_signed_zero, read_signs
 from keras_trt.trace.rewrites.state import drop_updates
 from keras_trt.trace.rewrites.tables import inline_tables
@@ -112,11 +113,12 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     for node in graph_def.node:
         if node.name in values and node.op in ("Const", "Placeholder"):
             make_weight(node, values[node.name])
-    drop_updates(graph_def, outputs)
+    drop_updates(graph_def, outputs, values)
     inline_tables(graph_def, traced.resources)
     needed = (*traced.inputs, *outputs)
     origins = {name: frozenset([name]) for name in values}
     graph_def = _inlined(graph_def, needed)
+    inline_lists(graph_def, values)
     drop_signed_zero(graph_def)
     read_signs(graph_def)
     values, origins = fold_constants(graph_def, outputs, values, origins)

@@ -11,6 +11,7 @@ from keras_trt._keras.calls.running import is_running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.types import Tensor, Variable
+from keras_trt.errors import ModelError
 from keras_trt.twins import switch
 from keras_trt.twins.fake_quant import fake_quantize_weights, quantize_weights
 from keras_trt.twins.quantizer import is_corrected, is_observing, observed_bias, observed_kernel
@@ -51,12 +52,15 @@ def _property(
         on = is_observing() or switch.state(flavor, self.quantization_switch.on)
         if on is False:
             return variable
-        return switch.either(
+        weights = switch.either(
             flavor,
             on,
             lambda: quantized(self, variable),
             lambda: flavor.tf.cast(flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype),
         )
+        for method in ("assign", "assign_add", "assign_sub"):  # a variable has them, a tensor not
+            setattr(weights, method, functools.partial(_refuse, self.name, name))
+        return weights
 
     def set_(self: Twin, value: object) -> None:
         if isinstance(inherited, property):
@@ -65,6 +69,15 @@ def _property(
             self.__dict__[name] = value
 
     return property(get, set_)
+
+
+def _refuse(layer: str, weight: str, *_: object, **__: object) -> None:
+    """For a layer around this one that masks its kernel in every call: that would keep rounded numbers."""
+    raise ModelError(
+        "A quantised weight is rounded in every call, so no call may assign it. Received: a model whose "
+        f"`call` assigns {weight!r} of layer {layer!r}. Do it in a constraint (`kernel_constraint=`), which "
+        "holds after each training step, or name the layer that does it in `skip`, which leaves it float."
+    )
 
 
 def _on_grid(flavor: Flavor, name: str, layer: Twin, variable: Variable) -> Tensor:

@@ -122,6 +122,38 @@ def test_transforms_of_complex_numbers(name, tmp_path):
     exported(keras.Sequential([keras.Input((5, 6)), keras.layers.Lambda(parts)]), tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["complex64", "complex128"])
+def test_a_cast_of_complex_numbers_takes_their_real_part(kind, tmp_path):
+    """As FNet's tutorial mixes patches: `cast(fft2d(cast(x, complex64)), float32)`."""
+    import tensorflow as tf
+    import tf_keras
+
+    def mixed(x):
+        return tf.cast(tf.signal.fft2d(tf.cast(x, kind)), "float32")
+
+    exported(tf_keras.Sequential([tf_keras.Input((4, 6)), tf_keras.layers.Lambda(mixed)]), tmp_path)
+
+
+def test_arithmetic_of_complex_numbers(tmp_path):
+    """As in filters that multiply a spectrum: by a constant, by weights, by itself."""
+    import tensorflow as tf
+    import tf_keras
+
+    class Filter(tf_keras.layers.Layer):
+        def build(self, shape):
+            self.filter = self.add_weight(shape=(2, 5, 2), initializer="random_normal", name="filter")
+
+        def call(self, x):
+            z = tf.expand_dims(tf.signal.rfft(x, [8]), 1)
+            z = z * tf.signal.rfft(tf.linspace(0.0, 1.0, 8), [8])
+            z = tf.transpose(z * tf.complex(self.filter[:1, :, 0], self.filter[1:, :, 1]), [0, 2, 1, 3])
+            z = 1j * z + z * z - tf.math.conj(z)
+            return tf.concat([tf.math.real(z), tf.math.imag(z), tf.abs(z), tf.signal.irfft(z, [8])], -1)
+
+    x = tf_keras.Input((3, 8))
+    exported(tf_keras.Model(x, Filter()(x)), tmp_path)
+
+
 @pytest.mark.parametrize("length", [8, 9, 10])
 def test_a_transform_back_to_a_real_signal(length, tmp_path):
     import keras

@@ -59,3 +59,20 @@ def test_a_list_of_arrays_is_what_a_model_without_a_graph_was_called_on(k, count
             np.testing.assert_array_equal(a, b)
     (found,) = batches(flavor, alone, iter([tuple(x)]))  # with targets, and perhaps weights
     np.testing.assert_array_equal(found, x[0])
+
+
+def test_a_last_axis_of_size_one_comes_and_goes_as_keras_has_it(k, rng):
+    """Columns of a table are vectors, and inputs often have the shape (1,)."""
+    column, scalar = k.Input((1,), name="column"), k.Input((), name="scalar")
+    net = k.Model([column, scalar], k.layers.Add()([column, k.layers.Reshape((1,))(scalar)]))
+    x = [rng.normal(size=(5,)).astype("float32"), rng.normal(size=(5, 1)).astype("float32")]
+    (batch,) = batches(flavor_of(net), net, x)
+    assert [tuple(tensor.shape) for tensor in batch] == [(5, 1), (5,)]
+    np.testing.assert_allclose(net(batch), net.predict(x, verbose=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 4, 1, 1), (5, 2)])
+def test_no_other_shape_is_made_to_fit(k, shape):
+    net = k.Sequential([k.Input((4,)), k.layers.Dense(2)])
+    with pytest.raises(InputError, match=r"takes batches of shape \(None, 4\)"):
+        list(batches(flavor_of(net), net, np.zeros(shape, "float32")))

@@ -25,7 +25,10 @@ def test_a_weight_that_is_not_finite_is_named(k, bad):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_quantised_weights_that_cannot_hold_the_grid_are_refused(k, dtype, tmp_path):
+def test_quantised_weights_that_cannot_hold_the_grid_are_refused(dtype, tmp_path):
+    """Of tf_keras: Keras 3 casts such weights, and `trace.layers.policies` has it do so."""
+    import tf_keras as k
+
     inputs = k.Input((4,), dtype=dtype)
     model = quantize_model(
         k.Model(inputs, k.layers.Dense(2, name="head", dtype=dtype)(inputs)), "int8-weights"
@@ -44,12 +47,20 @@ def test_layers_in_float64_are_refused_by_name(k, quantized, tmp_path):
         export(k.Model(x, y), tmp_path / "net", engine=None, verbose=0, **precision)
 
 
-def test_a_model_of_bfloat16_weights_is_refused_by_name(k, tmp_path):
-    x = k.Input((4,), dtype="bfloat16")
+def test_a_tf_keras_model_of_bfloat16_weights_is_refused_by_name(tmp_path):
+    import tf_keras as k
+
+    x = k.Input((4,))
     model = k.Model(x, k.layers.Dense(2, name="head", dtype="bfloat16")(x))
     with pytest.raises(ModelError, match="layer 'head' with bfloat16 weights.*'mixed_bfloat16'"):
         export(model, tmp_path / "net", engine=None, verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_inputs_in_bfloat16_are_refused_by_name(k, tmp_path):
+    x = k.Input((4,), dtype="bfloat16", name="x")
+    with pytest.raises(ModelError, match="bfloat16"):
+        export(k.Model(x, k.layers.Dense(2)(x)), tmp_path / "net", engine=None, verbose=0)
 
 
 @pytest.mark.parametrize(("name", "advice"), [("switch", "keras.ops.cond"), ("scan", "'scan'.*for")])

@@ -84,3 +84,15 @@ def test_another_number_minus_a_boolean_stays(minuend):
     b = GraphBuilder(x=("batch", 4))
     mask = b("Cast", b("Greater", "x", np.float32(0.0)), to=1)
     assert "Sub" in simplified(b.finish(b("Sub", np.array(minuend, np.float32), mask)), x=floats(2, 4))
+
+
+def test_the_shape_of_a_transposed_tensor_needs_no_transpose():
+    b = GraphBuilder(x=("batch", 3, 4))
+    shape = b("Shape", b("Transpose", "x", perm=[1, 2, 0]))
+    assert simplified(b.finish(shape), x=floats(2, 3, 4)) == ["Shape", "Gather"]
+
+
+def test_a_piece_of_a_shape_stays():
+    b = GraphBuilder(x=("batch", 3, 4))
+    shape = b("Shape", b("Transpose", "x", perm=[1, 2, 0]), start=1)
+    assert simplified(b.finish(shape), x=floats(2, 3, 4)) == ["Transpose", "Shape"]

@@ -196,6 +196,18 @@ def test_what_the_real_builder_takes_beyond_the_table_is_only_doubted(text, prob
     build_ir(model, tmp_path)
 
 
+def test_what_the_builder_imports_and_cannot_compute_is_told_with_the_node(tmp_path):
+    model = graph(
+        """(float[1,6,4] boxes, float[1,1,6] scores) => (int64[n,3] y) <int64 most = {3}>
+        { y = NonMaxSuppression (boxes, scores, most) }"""
+    )
+    (found,) = obstacles(model, ["layer"])
+    assert "has no kernel for it" in found.problem
+    assert not found.refused
+    with pytest.raises(EngineError, match="imports node '.*' and has no kernel for it. Leave its layer out"):
+        build_ir(model, tmp_path)
+
+
 def test_an_operator_newer_than_the_first_tensorrt_10_says_since_when():
     model = graph("(float[1,4] x) => (float[1,4] y) { y = Swish (x) }", opset=24)
     (found,) = obstacles(model, ["layer"])

@@ -23,6 +23,7 @@ from keras_trt.convert.handlers.layers.recurrent import recurrent
 from keras_trt.convert.handlers.layers.resizing import resize, resize_linear, resize_nearest
 from keras_trt.convert.handlers.layers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.convert.handlers.numbers.arctan2 import arctan2
+from keras_trt.convert.handlers.numbers.complex_numbers import cast, complex_numbers, real_numbers
 from keras_trt.convert.handlers.numbers.counting import bucketize, dense_bincount, lower_bound, upper_bound
 from keras_trt.convert.handlers.numbers.cross import cross
 from keras_trt.convert.handlers.numbers.cumulative import cumulative_product
@@ -31,7 +32,7 @@ from keras_trt.convert.handlers.numbers.exponential import expm1, log1p
 from keras_trt.convert.handlers.numbers.gelu import erfc
 from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modulo
 from keras_trt.convert.handlers.numbers.select import select
-from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS, complex_numbers, real_numbers
+from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS
 from keras_trt.convert.handlers.numbers.zero_times import zero_times
 from keras_trt.convert.tf2onnx_seam import Handler
 
@@ -39,6 +40,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Atan2": (arctan2, []),
     "BroadcastArgs": (broadcast_args, []),
     "Bucketize": (bucketize, []),
+    "Cast": (cast, []),
     "Conv3D": (convolution_3d, []),
     "Cross": (cross, []),
     "Cumprod": (cumulative_product, []),
@@ -71,7 +73,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "ResizeBicubic": (resize, []),
     "ResizeBilinear": (resize_linear, []),
     "ResizeNearestNeighbor": (resize_nearest, []),
-    **dict.fromkeys(("Complex", "RFFT", *TRANSFORMS), (complex_numbers, [])),
+    **dict.fromkeys(("Complex", "Conj", "RFFT", *TRANSFORMS), (complex_numbers, [])),
     **dict.fromkeys(("Real", "Imag", "ComplexAbs", "IRFFT"), (real_numbers, [])),
     "ReverseV2": (reverse, []),
     "Roll": (roll, []),

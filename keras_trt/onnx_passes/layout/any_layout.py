@@ -37,7 +37,7 @@ _DEFAULT_AXIS = {
 }
 # The inputs that name axes, and those with an entry for each axis (Pad: for either side of each).
 _AXES = {**dict.fromkeys(_REDUCTIONS, 1), "CumSum": 1, "Pad": 3, "Slice": 3}
-_PER_AXIS = {"Pad": (1,), "Resize": (2, 3), "Tile": (1,)}
+_PER_AXIS = {"Expand": (1,), "Pad": (1,), "Resize": (2, 3), "Tile": (1,)}
 
 
 def permuted(entries: Sequence[Any] | np.ndarray, order: Sequence[int]) -> list[Any]:
@@ -58,9 +58,17 @@ def can_be_moved(node: ir.Node, rank: int) -> bool:
     tensors = node.inputs if kind == "Concat" else node.inputs[:1]
     if any(g.rank(value) != rank or g.constant_shape(value) is not None for value in tensors):
         return False
-    named = (_AXES[kind],) if kind in _AXES else ()
-    inputs = [node.inputs[i] for i in (*named, *_PER_AXIS.get(kind, ())) if _has(node, i)]
-    return all(g.constant_shape(value) is not None for value in inputs) and _says_all(node)
+    if kind in _AXES and _has(node, _AXES[kind]) and g.constant_shape(node.inputs[_AXES[kind]]) is None:
+        return False
+    sizes = [node.inputs[i] for i in _PER_AXIS.get(kind, ()) if _has(node, i)]
+    return all(map(_has_known_length, sizes)) and _says_all(node)
+
+
+def _has_known_length(value: ir.Value | None) -> bool:
+    """Whether entries can be put in order: those of a constant, or computed ones of a known number."""
+    return g.constant_shape(value) is not None or (
+        value is not None and value.shape is not None and isinstance(value.shape[0], int)
+    )
 
 
 def _says_all(node: ir.Node) -> bool:
@@ -71,7 +79,7 @@ def _says_all(node: ir.Node) -> bool:
     if kind == "Resize":
         whole = not _has(node, 1) or g.constant_shape(node.inputs[1]) == (0,)
         return whole and "axes" not in node.attributes
-    return kind in ("CumSum", "Pad", "Slice", "Tile") or (
+    return kind in ("CumSum", "Expand", "Pad", "Slice", "Tile") or (
         kind in _DEFAULT_AXIS and "block_size" not in node.attributes
     )
 
@@ -109,7 +117,7 @@ def move(node: ir.Node, order: Sequence[int]) -> None:
         _name_axes(node, order)
     else:
         for index in filter(lambda i: _has(node, i), _PER_AXIS[kind]):
-            _change(node, index, lambda sizes: _in_order(sizes, order))
+            _order_entries(node, index, order)
 
 
 def _name_axes(node: ir.Node, order: Sequence[int]) -> None:
@@ -118,6 +126,18 @@ def _name_axes(node: ir.Node, order: Sequence[int]) -> None:
     graph = g.given(node.graph)
     node.resize_inputs(max(len(node.inputs), 4))
     node.replace_input_with(3, g.add_constant(graph, np.array(order[:count], np.int64), f"{node.name}/axes"))
+
+
+def _order_entries(node: ir.Node, index: int, order: Sequence[int]) -> None:
+    """Puts entries for each axis in order; those that are computed are looked up."""
+    sizes = g.given(node.inputs[index])
+    if g.constant_shape(sizes) is not None:
+        _change(node, index, lambda entries: _in_order(entries, order))
+        return
+    places = _in_order(np.arange(g.given(sizes.shape).numpy()[0]), order)
+    name = f"{node.name}/in_order"
+    inputs: list[ir.Value | None] = [sizes, g.add_constant(g.given(node.graph), places, f"{name}/places")]
+    node.replace_input_with(index, g.insert(node, "Gather", inputs, {"axis": 0}, like=sizes, name=name))
 
 
 def _in_order(sizes: np.ndarray, order: Sequence[int]) -> np.ndarray:

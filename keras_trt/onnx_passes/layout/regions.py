@@ -69,7 +69,7 @@ class _Region:
     def _saved_behind(self, value: ir.Value) -> int:
         outside = self._outside(value)
         needless = sum(order_of(node) == inverse(self.orders[value]) for node in outside)
-        others = [node for node in outside if order_of(node) is None]
+        others = [node for node in outside if order_of(node) is None and node.op_type != "Shape"]
         return needless - int(bool(others) or value.is_graph_output())
 
     def _entries(self) -> list[ir.Value]:

@@ -128,5 +128,5 @@ def _parameters(flavor: Flavor, cell: Any) -> Any:
         weights = [cell.kernel, cell.recurrent_kernel, cell.bias]
     if weights[2] is None and getattr(cell, "reset_after", False):
         weights[2] = tf.zeros([2, 3 * cell.units])  # two biases tell where the reset gate acts
-    flat = [tf.reshape(tf.convert_to_tensor(flavor.raw(w)), [-1]) for w in weights if w is not None]
-    return tf.concat(flat, 0)
+    tensors = (tf.convert_to_tensor(flavor.raw(w)) for w in weights if w is not None)
+    return tf.concat([tf.reshape(tf.cast(tensor, cell.compute_dtype), [-1]) for tensor in tensors], 0)

@@ -52,7 +52,7 @@ def fold_constants(
     graph = GraphView(graph_def)
     nodes = graph.nodes
     known = dict(weights or {})
-    constant = _constant_nodes(graph_def, known)
+    constant = constant_nodes(graph_def, known)
     for node in graph_def.node:  # skip over aliases, so that nodes read constants directly
         node.input[:] = [
             _source(nodes, constant, name) for name in node.input if not _is_control(name, constant)
@@ -67,7 +67,7 @@ def fold_constants(
     }
     wanted |= {name for name in keep if name in computed}
     computed_from = dict(origins)
-    for name, value in _evaluate(graph_def, graph, sorted(wanted), known).items():
+    for name, value in evaluate(graph_def, graph, sorted(wanted), known).items():
         if weights is None:
             make_constant(nodes[name], value)
         else:
@@ -80,7 +80,7 @@ def fold_constants(
     return Folded({name: value for name, value in known.items() if name in remaining}, computed_from)
 
 
-def _constant_nodes(graph_def: Any, weights: Iterable[str]) -> set[str]:
+def constant_nodes(graph_def: Any, weights: Iterable[str]) -> set[str]:
     """The nodes that depend on constants only (`graph_def.node` need not be sorted)."""
     from tensorflow.python.framework import op_def_registry
 
@@ -133,7 +133,7 @@ def _source(nodes: dict[str, Any], constant: set[str], name: str) -> str:
     return name
 
 
-def _evaluate(
+def evaluate(
     graph_def: Any, view: GraphView, wanted: list[str], weights: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The values of single-output nodes, from runs of the part of the graph above them.

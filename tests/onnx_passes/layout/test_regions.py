@@ -51,6 +51,9 @@ def between(k, name):
         "rolled": lambda x: tf.roll(x, [3, -21], [1, 2]),
         "mirrored": lambda x: tf.pad(x, [[0, 0], [1, 2], [3, 0], [0, 0]], "SYMMETRIC"),
         "chosen": lambda x: x * tf.one_hot(tf.argmax(x, -1), 8),
+        "broadcast": lambda x: x + tf.broadcast_to(tf.reduce_mean(x, [1, 2], keepdims=True), tf.shape(x)),
+        "pooled": lambda x: tf.concat([x, tf.broadcast_to(x[:, :1, :1], tf.shape(x))], axis=-1),
+        "doubled": lambda x: tf.image.resize(x, 2 * tf.shape(x)[1:3]),
         "largest": lambda x: x - tf.math.top_k(x, 3).values[..., -1:],
     }[name]
 
@@ -80,7 +83,7 @@ NAMES += [
     "spatial",
 ]
 NAMES += ["stacked", "gathered", "summed", "dense", "product", "reversed", "rolled", "mirrored"]
-NAMES += ["chosen", "largest"]
+NAMES += ["chosen", "broadcast", "pooled", "doubled", "largest"]
 
 
 @pytest.mark.parametrize("name", NAMES)

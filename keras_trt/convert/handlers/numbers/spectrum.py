@@ -1,20 +1,12 @@
-"""Fourier transforms as matrix products with cosines and sines; TensorRT has no complex numbers.
-
-Complex tensors are written as their real and imaginary part. They exist in TensorFlow between what makes
-them (`Complex`, `Cast`, a transform) and what reads them as real numbers again (`Real`, `Imag`,
-`ComplexAbs`, `IRFFT`), and it is these readers that are converted, with all that is behind them.
-"""
+"""Fourier transforms as matrix products with cosines and sines; TensorRT has none."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes, replace
+from keras_trt.convert.handlers._nodes import FLOAT, INT64, Nodes
 from keras_trt.convert.types import Graph, Node
 
-COMPLEX64 = 14  # onnx.TensorProto
 Complex = tuple[str, str | None]
 """The real and the imaginary part; None where that is zero."""
 
@@ -22,64 +14,7 @@ TRANSFORMS = {"FFT": (1, False), "FFT2D": (2, False), "IFFT": (1, True), "IFFT2D
 """By operator over how many of the last axes it goes, and whether it is the inverse."""
 
 
-def complex_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
-    """Leaves what makes complex numbers to what reads them."""
-
-
-def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
-    """A real reader of complex numbers; it stays when something behind it is not known."""
-    add = Nodes(ctx, name)
-    pair = _complex(add, node.input[0])
-    if pair is None:
-        return None
-    real, imaginary = pair
-    if node.type == "IRFFT":
-        matrices = _backwards(ctx, node, real)
-        if matrices is None:
-            return None
-        cosines, sines = (add.const(matrix) for matrix in matrices)
-        result = add("MatMul", real, cosines)
-        if imaginary is not None:
-            result = add("Sub", result, add("MatMul", imaginary, sines))
-    elif node.type == "ComplexAbs":
-        result = add("Abs", real) if imaginary is None else _magnitude(add, real, imaginary)
-    elif node.type == "Real":
-        result = real
-    else:
-        result = imaginary or add("Sub", real, real)
-    return replace(ctx, node, name, lambda _: result)
-
-
-def _complex(add: Nodes, value: str) -> Complex | None:
-    """The two parts of a complex tensor; None where what made it is not known."""
-    maker = add.ctx.get_node_by_output(value)
-    pair: Complex | None = None
-    if maker is None:
-        return None
-    if maker.type == "Complex":
-        real, imaginary = maker.input
-        pair = real, None if _is_zero(add.ctx, imaginary) else imaginary
-    elif maker.type == "Cast" and add.ctx.get_dtype(value) == COMPLEX64:
-        pair = add.cast(maker.input[0], FLOAT), None
-    elif maker.type == "RFFT" and (matrices := _halves(add.ctx, maker)) is not None:
-        cosines, sines = (add.const(matrix) for matrix in matrices)
-        pair = _turned(add, (maker.input[0], None), cosines, sines)
-    elif maker.type == "Identity" or maker.type in TRANSFORMS:
-        pair = _complex(add, maker.input[0])
-        axes, inverse = TRANSFORMS.get(maker.type, (0, False))
-        for axis in range(-1, -axes - 1, -1):
-            pair = pair and _along(add, pair, axis, inverse)
-    return pair
-
-
-def _is_zero(ctx: Graph, value: str) -> bool:
-    maker = ctx.get_node_by_output(value)
-    if maker.type == "ConstantOfShape":
-        return "value" not in maker.attr or not np.any(maker.get_attr_value("value").raw_data)
-    return maker.is_const() and not np.any(maker.get_tensor_value(as_list=False))
-
-
-def _along(add: Nodes, pair: Complex, axis: int, inverse: bool) -> Complex:
+def along(add: Nodes, pair: Complex, axis: int, inverse: bool) -> Complex:
     """The transform along one of the last two axes, of fixed or open length."""
     real = pair[0]
     shape = add.ctx.get_shape(real)
@@ -90,11 +25,11 @@ def _along(add: Nodes, pair: Complex, axis: int, inverse: bool) -> Complex:
     else:
         cosines, sines, length = _open_matrices(add, real, axis)
     sines = sines if inverse else add("Neg", sines)
-    turned = _turned(add, pair, cosines, sines, left=axis == -2)
+    both = turned(add, pair, cosines, sines, left=axis == -2)
     if not inverse:
-        return turned
+        return both
     count = add.const(length, np.float32) if isinstance(length, int) else length
-    return tuple(add("Div", tensor, count) for tensor in turned if tensor is not None)  # type: ignore[return-value]
+    return tuple(add("Div", tensor, count) for tensor in both if tensor is not None)  # type: ignore[return-value]
 
 
 def _open_matrices(add: Nodes, x: str, axis: int) -> tuple[str, str, str]:
@@ -109,7 +44,7 @@ def _open_matrices(add: Nodes, x: str, axis: int) -> tuple[str, str, str]:
     return add("Cos", angles), add("Sin", angles), size
 
 
-def _turned(add: Nodes, pair: Complex, cosines: str, sines: str, left: bool = False) -> Complex:
+def turned(add: Nodes, pair: Complex, cosines: str, sines: str, left: bool = False) -> Complex:
     """The parts of `x @ (cosines + i * sines)`, or with the matrix on the left."""
 
     def product(tensor: str, matrix: str) -> str:
@@ -136,7 +71,7 @@ def _length(ctx: Graph, node: Node, x: str) -> tuple[int, int] | None:
     return shape[-1], int(np.ravel(length.get_tensor_value(as_list=False))[0])
 
 
-def _halves(ctx: Graph, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
+def halves(ctx: Graph, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
     """For `RFFT`: the samples are cut or filled up with zeros to the length."""
     sizes = _length(ctx, node, node.input[0])
     if sizes is None:
@@ -146,7 +81,7 @@ def _halves(ctx: Graph, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
     return (np.cos(angles) * inside).astype(np.float32), (-np.sin(angles) * inside).astype(np.float32)
 
 
-def _backwards(ctx: Graph, node: Node, real: str) -> tuple[np.ndarray, np.ndarray] | None:
+def backwards(ctx: Graph, node: Node, real: str) -> tuple[np.ndarray, np.ndarray] | None:
     """For `IRFFT`: each frequency stands for itself and its mirror image, but the first and middle one."""
     sizes = _length(ctx, node, real)
     if sizes is None:
@@ -157,7 +92,3 @@ def _backwards(ctx: Graph, node: Node, real: str) -> tuple[np.ndarray, np.ndarra
     weights = (weights * (2 * frequencies <= length))[:, None]
     angles = _angles(given, length, length)
     return (np.cos(angles) * weights).astype(np.float32), (np.sin(angles) * weights).astype(np.float32)
-
-
-def _magnitude(add: Nodes, real: str, imaginary: str) -> str:
-    return add("Sqrt", add("Add", add("Mul", real, real), add("Mul", imaginary, imaginary)))
