@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+LARGEST = 1_900_000_000
+"""Bytes; no message is read or written that is larger than 2 GB."""
 BYTES = 2
 """The wire type of strings, bytes and messages."""
 

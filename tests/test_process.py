@@ -192,3 +192,41 @@ def test_what_all_threads_share_is_changed_under_the_lock(path):
 )
 def test_a_change_without_the_lock_is_seen(source, lines):
     assert unguarded(source) == lines
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_functions_traced_before_an_export_are_trained_with_behind_it(k, tmp_path, policy):
+    """Their gradients were registered when they were traced, and stand in the exported graph, too."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def rounded(x):
+        return tf.round(x), lambda upstream: upstream
+
+    class Rounding(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+        def __call__(self, x):
+            return rounded(x)
+
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+    tf.saved_model.save(Rounding(), str(tmp_path / "rounding"), options=options)
+    loaded = tf.saved_model.load(str(tmp_path / "rounding"))
+    doubled = tf.function(lambda x: 2 * rounded(x))
+
+    class Both(k.layers.Layer):
+        def call(self, x):
+            return doubled(x) + tf.cast(loaded(tf.cast(x, tf.float32)), x.dtype)
+
+    inputs = k.Input((4,))
+    dense = k.layers.Dense(3, dtype=policy)
+    model = k.Model(inputs, Both(dtype=policy)(dense(inputs)))
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(x, x[:, :3], verbose=0)
+    export(model, tmp_path / "bundle", engine=None, verify=False, verbose=0)
+    before = dense.get_weights()[0]
+    model.fit(x, x[:, :3], verbose=0)
+    assert not np.array_equal(dense.get_weights()[0], before)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.cast(model(x), tf.float32))
+    assert tape.gradient(loss, model.trainable_variables)[0] is not None

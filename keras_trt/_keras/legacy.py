@@ -42,7 +42,7 @@ class LegacyKeras(Flavor):
         )
 
     def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
-        flatten, by_depth = self.tf.nest.flatten, model._nodes_by_depth
+        flatten, by_depth = self.tf.nest.flatten, private(model, "_nodes_by_depth", "tf_keras")
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
         return [
             (n.layer, list(n.keras_inputs), flatten(n.outputs), (n.call_args, n.call_kwargs))

@@ -16,7 +16,7 @@ from keras_trt._process import alone
 from keras_trt.convert.types import Graph, Node
 
 HIGHEST_OPSET = 18
-"""The highest opset tf2onnx writes; `passes.opset` raises it afterwards."""
+"""The highest opset tf2onnx writes; `onnx_passes/opset.py` raises it afterwards."""
 
 Handler = Callable[[Any, Any, str, list[Any]], Any]
 
@@ -36,8 +36,8 @@ STOCK = {
 }
 """Conversions of tf2onnx's own that handlers call: the module of `onnx_opset`, the class and its method."""
 
-# The first two move Q and DQ apart or fold them away (`passes.qdq` places them for TensorRT); the last merges
-# equal nodes in the order of a set, which differs from run to run.
+# The first two move Q and DQ apart or fold them away (`onnx_passes/quantized` places them for TensorRT); the
+# last merges equal nodes in the order of a set, which differs from run to run.
 _LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
 
 

@@ -164,7 +164,7 @@ def _optimise(graph: ir.Model, request: ExportRequest) -> tuple[dict[str, str], 
 def _check_size(graph: ir.Model, external_data: bool | None) -> None:
     arrays = [value.const_value for value in graph.graph.initializers.values()]
     size = sum(array.nbytes for array in arrays if array is not None)
-    if external_data is False and size > write.LIMIT:
+    if external_data is False and size > write.LARGEST:
         raise InputError(
             f"The weights take {size / 1e9:.1f} GB, and one ONNX file holds less than 2 GB. "
             "Received: external_data=False. Leave it out, and they go beside the graph."

@@ -13,14 +13,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from keras_trt._protobuf import field_head
+from keras_trt._protobuf import LARGEST, field_head
 from keras_trt.bundle import sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE
 from keras_trt.onnx_passes import _graph as g
 
 EXTERNAL_FILE = "model.onnx.data"
-LIMIT = 1_900_000_000
-"""Bytes of weights beyond which they are written beside the graph (protobuf refuses 2 GiB)."""
 
 
 def write_onnx(model: ir.Model, folder: Path, *, external: bool | None = None) -> dict[str, str]:
@@ -38,7 +36,7 @@ def write_onnx(model: ir.Model, folder: Path, *, external: bool | None = None) -
         v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None
     )
     if external is None:
-        external = weights > LIMIT
+        external = weights > LARGEST
     if external:
         ir.save(model, folder / ONNX_FILE, external_data=EXTERNAL_FILE)
         file = folder / EXTERNAL_FILE

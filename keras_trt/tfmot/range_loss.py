@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,12 @@ import numpy as np
 from keras_trt._formats import TOP
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.types import Model
+from keras_trt.data.measure import Metric
 from keras_trt.errors import InputError, ModelError
 from keras_trt.reports import Report
 from keras_trt.tfmot.from_tfmot import Conversion, QuantizedInput, from_tfmot
 from keras_trt.tfmot.wrapped import is_wrapped
 
-Metric = Callable[[Any, Any], float]
 _WORTH_SAYING = 1.001
 
 

@@ -113,7 +113,7 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     for node in graph_def.node:
         if node.name in values and node.op in ("Const", "Placeholder"):
             make_weight(node, values[node.name])
-    drop_updates(graph_def, outputs, values)
+    values = drop_updates(graph_def, outputs, values)
     inline_tables(graph_def, traced.resources)
     needed = (*traced.inputs, *outputs)
     origins = {name: frozenset([name]) for name in values}
@@ -177,25 +177,28 @@ def gradients_forgotten() -> Iterator[list[Any]]:
     """Takes the gradient functions of graphs out of TensorFlow's register, which would keep them for good.
 
     Yields a list for the graphs that are built while this is open; it is empty afterwards, so that they are
-    gone again, as is one whose tracing failed.
+    gone again, as is one whose tracing failed. What was registered before stays: a function of the user's
+    that was traced earlier stands in these graphs, too, and is trained with later.
     """
+    from tensorflow.python.framework import ops
+
+    register = private(ops.gradient_registry, "_registry", "tensorflow")
     graphs: list[Any] = []
+    before = set(register)
     try:
         yield graphs
     finally:
         for graph in graphs:
-            _forget_gradients(graph.as_graph_def())
+            for name in _gradients(graph.as_graph_def()) - before:
+                register.pop(name, None)
         graphs.clear()
 
 
-def _forget_gradients(graph_def: Any) -> None:
-    from tensorflow.python.framework import ops
-
-    register = private(ops.gradient_registry, "_registry", "tensorflow")
+def _gradients(graph_def: Any) -> set[str]:
+    """The names under which the gradient functions of a graph's nodes are registered."""
     functions = (function.node_def for function in graph_def.library.function)
-    for node in chain(graph_def.node, *functions):
-        if "_gradient_op_type" in node.attr:
-            register.pop(node.attr["_gradient_op_type"].s.decode(), None)
+    nodes = (node for node in chain(graph_def.node, *functions) if "_gradient_op_type" in node.attr)
+    return {node.attr["_gradient_op_type"].s.decode() for node in nodes}
 
 
 def _inlined(graph_def: Any, needed: Iterable[str]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_trt._keras.calls.exporting import exporting
+from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Layer, Model
@@ -341,7 +342,7 @@ def _predicted_dtypes(
         return {}
     own = _Call(flavor, model, call.signature)
     function = flavor.tf.function(own, autograph=flavor.runs_autograph)
-    with alone(), gradients_forgotten() as own.graphs:
+    with alone(), gradients_forgotten() as own.graphs, inlined():
         concrete = function.get_concrete_function(*own.specs())
     dtypes = dict(zip(own.output_names, (t.dtype.name for t in concrete.outputs), strict=True))
     return {info.name: dtypes[info.name] for info in outputs if dtypes[info.name] != info.dtype}

@@ -33,7 +33,7 @@ def test_weights_stay_inside_by_default(tmp_path):
 
 
 def test_large_weights_go_outside_on_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "LIMIT", 1000)
+    monkeypatch.setattr(write, "LARGEST", 1000)
     assert set(write.write_onnx(model(), tmp_path)) == {write.EXTERNAL_FILE}
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from keras_trt._process import alone
 
 _INLINE: ContextVar[bool] = ContextVar("keras_trt_inline_functions", default=False)
 
@@ -53,8 +55,13 @@ def _let_inline() -> Any:
     import tensorflow as tf
 
     function_class = type(tf.function(lambda: None))
-    original = function_class.__call__
+    with alone():
+        if not hasattr(function_class.__call__, "asks"):  # another thread may have been here
+            function_class.__call__ = _asking(tf, function_class.__call__)
+    return function_class
 
+
+def _asking(tf: ModuleType, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(self: Any, *args: object, **kwargs: object) -> Any:
         if not (_INLINE.get() and _is_of_a_user(self.python_function)):
@@ -64,8 +71,8 @@ def _let_inline() -> Any:
         )
         return _in_place(tf, self.python_function)(*args, **kwargs)
 
-    function_class.__call__ = call
-    return function_class
+    call.asks = True  # type: ignore[attr-defined]
+    return call
 
 
 def _is_of_a_user(function: object) -> bool:

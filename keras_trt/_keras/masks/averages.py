@@ -14,6 +14,7 @@ from typing import Any
 from keras_trt._keras.masks.values import pruned
 from keras_trt._keras.types import Tensor
 from keras_trt._private import private
+from keras_trt._process import alone
 
 _METHOD = "_update_model_variables_moving_average"
 
@@ -21,6 +22,11 @@ _METHOD = "_update_model_variables_moving_average"
 def mask_averages(keras: ModuleType) -> None:
     """Teaches the optimizers of one Keras, once, to apply masks to averages."""
     private(keras.optimizers.Optimizer, _METHOD, keras.__name__)
+    with alone():
+        _mask_averages(keras)
+
+
+def _mask_averages(keras: ModuleType) -> None:
     owner = next(cls for cls in keras.optimizers.Optimizer.__mro__ if _METHOD in vars(cls))
     original = vars(owner)[_METHOD]
     if hasattr(original, "__wrapped__"):

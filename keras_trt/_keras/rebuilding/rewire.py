@@ -10,6 +10,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Layer, M, Model, Tensor
 from keras_trt._nests import Nest
+from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 Make = Callable[[str, Any], Layer]
@@ -140,8 +141,9 @@ class _Rewiring:
         nest, keras = self.flavor.tf.nest, self.flavor.keras
         starts = [copy_layer(layer).output for layer in model._input_layers]
         tensors = {str(id(old)): new for old, new in zip(model.inputs, starts, strict=True)}
-        for depth in sorted(model._nodes_by_depth, reverse=True):
-            for node in model._nodes_by_depth[depth]:
+        by_depth = private(model, "_nodes_by_depth", "tf_keras")
+        for depth in sorted(by_depth, reverse=True):
+            for node in by_depth[depth]:
                 if node.is_input:
                     continue
                 reads = {name: [tensors[name]] * len(node.flat_input_ids) for name in node.flat_input_ids}

@@ -1,7 +1,7 @@
 """tf2onnx handlers for the TensorFlow ops it leaves in the graph or gets wrong: one file a kind of op.
 
 They hold for one conversion only. A handler that cannot do its work leaves the node as it is;
-`check.check_graph` then names the Keras layer.
+`tensorrt_rules.importable` then names the Keras layer.
 """
 
 from __future__ import annotations

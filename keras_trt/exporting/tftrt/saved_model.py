@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_trt._formats import TOP
+from keras_trt._protobuf import LARGEST
 from keras_trt.errors import ExportError, InputError
 from keras_trt.onnx_passes.quantized.grid import to_grid
 from keras_trt.trace.graph_view import node_of
@@ -25,7 +26,6 @@ from keras_trt.trace.trace import Trace
 if TYPE_CHECKING:
     from keras_trt.quantize.inventory import QuantizedTensor
 
-_LIMIT = 1_900_000_000  # bytes; TensorFlow reads no larger graph
 _CHANNELS_LAST = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2")
 
 
@@ -54,7 +54,7 @@ def write_saved_model(traced: Trace, tensors: list[QuantizedTensor], folder: Pat
         )
     graph_def = traced.whole_graph()
     left = quantize_kernels(graph_def, traced.layers, {t.layer for t in tensors if t.stored})
-    if graph_def.ByteSize() > _LIMIT:
+    if graph_def.ByteSize() > LARGEST:
         raise ExportError(
             f"Model {traced.name!r} is a graph of {graph_def.ByteSize() / 1e9:.1f} GB; TF-TRT takes "
             'one below 2 GB. Export it with route="onnx".'

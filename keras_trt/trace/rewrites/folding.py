@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_trt._protobuf import LARGEST
 from keras_trt.trace.graph_view import GraphView, is_control, node_of
 from keras_trt.trace.weights import make_constant, make_weight
 
@@ -18,7 +19,6 @@ _ALIASES = ("Identity", "StopGradient", "PreventGradient", "Snapshot", "Identity
 _NEVER = ("Placeholder", "PlaceholderWithDefault", "NoOp", "Const")
 _GROWTH = 1 << 20  # elements; larger results are left to be computed when they grow out of small inputs
 _SMALL = 1 << 16  # bytes
-_LIMIT = 1_900_000_000  # bytes; TensorFlow reads no larger graph
 
 
 class Folded(NamedTuple):
@@ -146,7 +146,7 @@ def evaluate(
     needed = set().union(*above.values())
     subgraph = tf.compat.v1.GraphDef(versions=graph_def.versions)
     subgraph.node.extend(view.nodes[name] for name in sorted(needed))
-    if not wanted or subgraph.ByteSize() > _LIMIT:
+    if not wanted or subgraph.ByteSize() > LARGEST:
         return {}
     values: dict[str, np.ndarray] = {}
     with tf.device("/cpu:0"), tf.Graph().as_default() as graph:

@@ -17,7 +17,9 @@ from keras_trt.trace.rewrites.folding import constant_nodes, evaluate
 UPDATES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
 
 
-def drop_updates(graph_def: Any, outputs: Iterable[str], values: dict[str, np.ndarray]) -> None:
+def drop_updates(
+    graph_def: Any, outputs: Iterable[str], values: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Removes updates of variables and all control edges, which order nothing without them; in place.
 
     A variable that is assigned the same whatever the inputs are and however often the model is called, as a
@@ -29,33 +31,33 @@ def drop_updates(graph_def: Any, outputs: Iterable[str], values: dict[str, np.nd
     Args:
         graph_def: A graph with constants in the place of variables.
         outputs: Names of the tensors that the graph must still make.
-        values: The values of variables, by the placeholder that stands for each; changed in place.
+        values: The values of variables, by the placeholder that stands for each.
+
+    Returns:
+        The values, those of variables that are assigned the same in every call as they are from then on.
     """
     updates = [node for node in graph_def.node if node.op in UPDATES]
     settled = _settled(graph_def, updates, values)
-    changed = {node_of(node.input[0]) for node in updates if node.name not in settled}
+    values = {**values, **settled}
+    changed = {node_of(node.input[0]) for node in updates} - settled.keys()
     if not updates or changed & GraphView(graph_def).above(outputs):
-        return
+        return values
     for node in graph_def.node:
         node.input[:] = [name for name in node.input if not is_control(name)]
     for node in updates:
         graph_def.node.remove(node)
+    return values
 
 
-def _settled(graph_def: Any, updates: list[Any], values: dict[str, np.ndarray]) -> set[str]:
-    """The names of the updates that assign the same in every call but the first, whatever the inputs are.
-
-    The variables get in `values` what they hold from then on.
-    """
+def _settled(graph_def: Any, updates: list[Any], values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the variables hold that are assigned the same in every call but the first, whatever the inputs."""
     assigned = {
         node_of(node.input[0]): node_of(node.input[1]) for node in updates if node.op == "AssignVariableOp"
     }
     constant = constant_nodes(graph_def, values) if assigned else set()
     assigned = {name: source for name, source in assigned.items() if name in values and source in constant}
     second = _assigned(graph_def, assigned, first := _assigned(graph_def, assigned, values))
-    settled = {name for name in assigned if np.array_equal(first[name], second[name])}
-    values.update((name, second[name]) for name in settled)
-    return {node.name for node in updates if node_of(node.input[0]) in settled}
+    return {name: second[name] for name in assigned if np.array_equal(first[name], second[name])}
 
 
 def _assigned(
