@@ -23,7 +23,8 @@ from keras_trt.convert.handlers.layers.recurrent import recurrent
 from keras_trt.convert.handlers.layers.resizing import resize, resize_linear, resize_nearest
 from keras_trt.convert.handlers.layers.sparse_weights import sparse_dense_product, sparse_product
 from keras_trt.convert.handlers.numbers.arctan2 import arctan2
-from keras_trt.convert.handlers.numbers.complex_numbers import cast, complex_numbers, real_numbers
+from keras_trt.convert.handlers.numbers.cast import cast
+from keras_trt.convert.handlers.numbers.complex_numbers import complex_numbers, real_numbers
 from keras_trt.convert.handlers.numbers.counting import bucketize, dense_bincount, lower_bound, upper_bound
 from keras_trt.convert.handlers.numbers.cross import cross
 from keras_trt.convert.handlers.numbers.cumulative import cumulative_product

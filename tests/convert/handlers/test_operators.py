@@ -365,3 +365,19 @@ def test_an_open_axis_rolls_too(k, tmp_path):
         x = floats(2, length, 4)
         found = load(tmp_path / "net", runner="onnxruntime", verbose=0).predict(x, verbose=0)
         np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_floats_that_do_not_fit_a_small_integer_become_the_nearest(k, dtype, tmp_path):
+    """As TensorFlow's vector code has it, and runners had it in two ways."""
+    import tensorflow as tf
+
+    far = 3e5 if "16" in dtype else 500
+    model = after_dense(k, lambda x: tf.cast(tf.cast(far * x, dtype), "float32"), 64)
+    x = floats(8, 64)
+    reach = model.predict(x, verbose=0)
+    assert {reach.min(), reach.max()} == {np.iinfo(dtype).min, np.iinfo(dtype).max}
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    for runner in ("openvino", "onnxruntime"):
+        found = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
+        np.testing.assert_allclose(found, reach, atol=1)  # the Dense layer's last digits

@@ -25,13 +25,6 @@ def complex_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Leaves what makes complex numbers to what reads them."""
 
 
-def cast(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
-    """A cast of complex numbers to real ones keeps their real part; every other cast is ONNX's own."""
-    if _is_complex(ctx, node.input[0]) and not _is_complex(ctx, node.output[0]):
-        return real_numbers(ctx, node, name, _)
-    return None
-
-
 def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     """A real reader of complex numbers; it stays when something behind it is not known."""
     add = Nodes(ctx, name)
@@ -75,7 +68,7 @@ def _complex(add: Nodes, value: str) -> Complex | None:
     elif maker.type == "Complex":
         real, imaginary = maker.input
         pair = real, None if _is_zero(add.ctx, imaginary) else imaginary
-    elif maker.type == "Cast" and _is_complex(add.ctx, value) and not _is_complex(add.ctx, maker.input[0]):
+    elif maker.type == "Cast" and is_complex(add.ctx, value) and not is_complex(add.ctx, maker.input[0]):
         pair = add.cast(maker.input[0], FLOAT), None
     elif maker.type == "RFFT" and (matrices := halves(add.ctx, maker)) is not None:
         cosines, sines = (add.const(matrix) for matrix in matrices)
@@ -112,7 +105,8 @@ def _like(add: Nodes, node: Node, x: str) -> str:
     return add(node.type, x, *node.input[1:], **attributes)
 
 
-def _is_complex(ctx: Graph, value: str) -> bool:
+def is_complex(ctx: Graph, value: str) -> bool:
+    """Whether a value is of complex numbers."""
     return ctx.get_dtype(value) in (COMPLEX64, COMPLEX128)
 
 
