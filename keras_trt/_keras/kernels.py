@@ -143,6 +143,11 @@ def rows_of(layer_class: type) -> tuple[Kernel, ...]:
     return ()
 
 
+def channel_axis(layer: Any) -> int:
+    """The axis of the channels in what a layer reads and makes, counted from the last."""
+    return -1 - layer.rank if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
 def adds_bias(layer_class: type) -> bool:
     """Whether layers of a class compute `activation(product + bias)`: Keras's own, but for recurrent cells.
 

@@ -2,6 +2,7 @@
 
 from keras_trt._tensors import TensorSpec as TensorSpec
 from keras_trt.bundle.checksum import sha256_of as sha256_of
+from keras_trt.bundle.manifest import PLAN_KINDS as PLAN_KINDS
 from keras_trt.bundle.manifest import Manifest as Manifest
 from keras_trt.bundle.manifest import PlanStamp as PlanStamp
 from keras_trt.bundle.manifest import plan_file as plan_file

@@ -21,7 +21,8 @@ ONNX_FILE = "model.onnx"
 PROBE_FILE = "probe.npz"
 PLANS_FOLDER = "plans"
 
-_PLAN_KINDS = ("tensorrt", "tensorrt_rtx")
+PLAN_KINDS = ("tensorrt", "tensorrt_rtx")
+"""What builds plans: TensorRT, TensorRT-RTX."""
 _DEEPEST = 64  # a nest of tensor names; Python itself gives up at some hundreds
 _LARGEST = 2**31 - 1  # a size that every runner can hold
 
@@ -57,7 +58,7 @@ class PlanStamp:
 
     def __post_init__(self) -> None:
         fields.relative_file(self.file, "plan file")
-        fields.choice(self.kind, _PLAN_KINDS, f"plan `{self.file}` kind")
+        fields.choice(self.kind, PLAN_KINDS, f"plan `{self.file}` kind")
         for name in ("version", "os"):
             fields.text(getattr(self, name), f"plan `{self.file}` {name}")
         fields.sha256(self.onnx_sha256, f"plan `{self.file}` onnx_sha256")

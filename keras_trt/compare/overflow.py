@@ -18,6 +18,7 @@ from keras_trt._tensors import TensorSpec
 from keras_trt.bundle import Bundle
 from keras_trt.compare.numbers import without_rounding
 from keras_trt.errors import RunnerError
+from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.naming import layer_of
 from keras_trt.packing.manifest import manifest_of
 from keras_trt.packing.write import write_onnx
@@ -31,7 +32,6 @@ LIMIT = FLOAT16_MAX / 2
 """The largest magnitude that is left to float16; data yet to come may reach further than what was given."""
 
 _OUTPUT = "largest_values"
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _SHAPE_ONLY = ("Shape", "Size")
 
 Batches = Callable[[], Iterable[Any]]
@@ -75,7 +75,7 @@ def _floats(graph: ir.Graph) -> Iterator[ir.Value]:
     """The float32 tensors of the main graph but those that a quantiser makes; loops stay float32 anyway."""
     yield from (v for v in graph.inputs if v.dtype == ir.DataType.FLOAT)
     for node in graph:
-        if node.op_type not in _QUANTIZERS:
+        if node.op_type not in g.QUANTIZERS:
             yield from (v for v in node.outputs if v.dtype == ir.DataType.FLOAT)
 
 
@@ -158,5 +158,5 @@ def _readers(value: ir.Value) -> Iterator[ir.Node]:
     for node in value.consumers():
         if node.op_type not in _SHAPE_ONLY:
             yield node
-        if node.op_type in _QUANTIZERS:
+        if node.op_type in g.QUANTIZERS:
             yield from _readers(node.outputs[0])

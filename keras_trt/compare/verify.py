@@ -22,9 +22,9 @@ from keras_trt.compare.outputwise import OutputComparison
 from keras_trt.compare.probes.probe import allowed_differences
 from keras_trt.compare.verify_report import LayerDifference, VerifyReport
 from keras_trt.data.batches import batches_with_targets, check_data, length
-from keras_trt.data.measure import Metric
+from keras_trt.data.measure import Metric, check_targets
 from keras_trt.engine import gpus
-from keras_trt.errors import InputError, KerasTRTError, RunnerError
+from keras_trt.errors import KerasTRTError, RunnerError
 from keras_trt.plans import cache_of
 from keras_trt.runtime.choosing.select import GPU_RUNNERS, select_runner
 from keras_trt.runtime.engine_model import EngineModel
@@ -86,10 +86,7 @@ def verify(
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
         for done, (x, y) in enumerate(batches, start=1):
-            if metric is not None and y is None:
-                raise InputError(
-                    "`metric` compares with targets: give `data=(inputs, targets)`. Received: no targets"
-                )
+            check_targets(metric, y)
             outputs.add(x, y)
             bar.update(done)
         if done != bar.target:  # an end that could not be known ends the line, too

@@ -20,11 +20,16 @@ def inputs_and_targets(data: object, metric: Metric | None) -> tuple[Any, Any]:
         InputError: A metric without targets.
     """
     x, y = data if isinstance(data, tuple) else (data, None)
-    if metric is not None and y is None:
+    check_targets(metric, y)
+    return x, y
+
+
+def check_targets(metric: Metric | None, targets: object) -> None:
+    """Refuses a metric without targets."""
+    if metric is not None and targets is None:
         raise InputError(
             "`metric` compares with targets: give `data=(inputs, targets)`. Received: no targets"
         )
-    return x, y
 
 
 def loss_against(

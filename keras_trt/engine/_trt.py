@@ -14,7 +14,6 @@ from typing import Any
 from keras_trt import _deps
 from keras_trt.errors import EngineError
 
-KINDS = ("tensorrt", "tensorrt_rtx")
 _INSTALL = {
     "tensorrt": "keras-trt[tensorrt]",
     "tensorrt_rtx": "keras-trt[rtx]",

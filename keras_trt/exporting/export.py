@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
 from keras_trt._memory import give_back
-from keras_trt.bundle import check_target
+from keras_trt.bundle import PLAN_KINDS, check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import EngineConfig, available_builders, check_config
 from keras_trt.engine.profile import sizes_of
@@ -30,14 +29,14 @@ from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
 from keras_trt.exporting.export_report import ExportReport
 from keras_trt.exporting.stages import Stages
 from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
-from keras_trt.onnx_passes.opset import DEFAULT_OPSET, OPSETS
+from keras_trt.onnx_passes.opset import DEFAULT_OPSET, check_opset
 from keras_trt.quantize.inventory import SWITCHED_OFF, inventory, silent_layers
 from keras_trt.tensorrt_rules import precision as precisions
 from keras_trt.tfmot.accept import accept
 from keras_trt.trace.layers.recurrent import RECURRENT
 from keras_trt.trace.trace import trace
 
-_ENGINES = ("auto", "tensorrt", "tensorrt_rtx", None)
+_ENGINES = ("auto", *PLAN_KINDS, None)
 
 
 def export(
@@ -178,12 +177,8 @@ def _check_arguments(
 ) -> None:
     if not any(engine is kind or (isinstance(engine, str) and engine == kind) for kind in _ENGINES):
         raise InputError(f"`engine` must be one of {list(_ENGINES)}. Received: engine={engine!r}")
-    if opset is not None and (
-        not isinstance(opset, Integral) or isinstance(opset, bool) or opset not in OPSETS
-    ):
-        raise InputError(
-            f"`opset` must be a number from {OPSETS[0]} to {OPSETS[-1]}. Received: opset={opset!r}"
-        )
+    if opset is not None:
+        check_opset(opset)
     if external_data is not None and not isinstance(external_data, bool):
         raise InputError(f"`external_data` must be None, True or False. Received: {external_data!r}")
     listed = isinstance(capabilities, list | tuple) and all(isinstance(name, str) for name in capabilities)

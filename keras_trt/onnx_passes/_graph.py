@@ -12,6 +12,8 @@ from keras_trt._names import free
 from keras_trt.errors import ExportError
 
 T = TypeVar("T")
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+RECURRENT = ("LSTM", "GRU", "RNN")
 HOLDERS = "keras_trt.holders"
 """The key under which a kernel remembers the paths of the layers that hold its variables."""
 

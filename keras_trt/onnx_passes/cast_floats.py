@@ -26,7 +26,6 @@ MIN_OPSET = {"float32": 17, "fp16": 19, "bf16": 22}
 _CONTROL = ("If", "Loop", "Scan")
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "EyeLike")
 _HIGH_OPS = (*_CONTROL, *_RANDOM, "Celu", "NonMaxSuppression", "Upsample", "CumSum", "Range")
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _FLOAT16_NORMAL = 6.104e-05  # smallest value with full precision
 
 
@@ -90,7 +89,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
         """
         reasons = {node: self._reason(node, opset) for node in nodes}
         layers = {node: layer_of(node.name or "", self.layers) for node in nodes}
-        scales = {layers[n]: reasons[n] for n in nodes if reasons[n] and n.op_type in _QUANTIZERS}
+        scales = {layers[n]: reasons[n] for n in nodes if reasons[n] and n.op_type in g.QUANTIZERS}
         return {n: reasons[n] or (scales.get(layers[n], "") if layers[n] else "") for n in nodes}
 
     def _reason(self, node: ir.Node, opset: int) -> str:
@@ -249,7 +248,7 @@ def _too_far(node: ir.Node, index: int, array: np.ndarray, dtype: ir.DataType) -
     largest = float(np.abs(finite).max(initial=0.0))
     if largest > FLOAT16_MAX:
         return f"a constant of {largest:.3g} overflows float16"
-    is_scale = node.op_type in _QUANTIZERS and index == 1
+    is_scale = node.op_type in g.QUANTIZERS and index == 1
     if is_scale and float(finite.min(initial=1.0)) < _FLOAT16_NORMAL:
         return f"a scale of {float(finite.min()):.3g} is too small for float16"
     if array.size == 1 and 0 < largest < _FLOAT16_NORMAL:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import onnx_ir as ir
 
 from keras_trt.errors import ExportError, InputError
@@ -11,6 +13,14 @@ OPSETS = range(17, 25)
 
 # From 18 to 24 ONNX only added types and attributes with neutral defaults, except to these.
 _CHANGED = {"DFT": 20, "GridSample": 20, "GroupNormalization": 21}
+
+
+def check_opset(opset: object) -> None:
+    """Refuses what is no opset that can be written."""
+    if not isinstance(opset, Integral) or isinstance(opset, bool) or opset not in OPSETS:
+        raise InputError(
+            f"`opset` must be a number from {OPSETS[0]} to {OPSETS[-1]}. Received: opset={opset!r}"
+        )
 
 
 class RaiseOpsetPass(ir.passes.InPlacePass):
@@ -25,10 +35,7 @@ class RaiseOpsetPass(ir.passes.InPlacePass):
 
     def __init__(self, opset: int) -> None:
         super().__init__()
-        if opset not in OPSETS:
-            raise InputError(
-                f"`opset` must be a number from {OPSETS[0]} to {OPSETS[-1]}. Received: opset={opset!r}"
-            )
+        check_opset(opset)
         self.opset = opset
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -12,7 +12,7 @@ from keras_trt import _deps
 from keras_trt._arguments import check_one_of, check_path, check_verbose
 from keras_trt._disk import full_disk
 from keras_trt._say import say
-from keras_trt.bundle.manifest import PlanStamp
+from keras_trt.bundle.manifest import PLAN_KINDS, PlanStamp
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.engine import (
     EngineConfig,
@@ -68,7 +68,7 @@ def build(
         >>> build("digits.bundle", config=EngineConfig(optimization_level=5))  # doctest: +SKIP
         >>> load("digits.bundle", runner="tensorrt").predict(x)  # doctest: +SKIP
     """
-    check_one_of(engine, ("auto", *_trt.KINDS), "engine")
+    check_one_of(engine, ("auto", *PLAN_KINDS), "engine")
     check_config(config)
     check_verbose(verbose)
     cache_limit()  # a wrong one is told before a build, not after
@@ -81,7 +81,7 @@ def build(
         )
     kinds = _kinds(engine)
     not_built = {
-        kind: why for kind in _trt.KINDS if kind not in kinds and (why := _unbuildable(kind, engine))
+        kind: why for kind in PLAN_KINDS if kind not in kinds and (why := _unbuildable(kind, engine))
     }
     for last, kind in enumerate(kinds, 1):
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
+from keras_trt.errors import InputError
+
 
 def is_number(value: object) -> bool:
     """Whether `value` is a real number."""
@@ -19,3 +21,9 @@ def is_whole(value: object) -> bool:
 def is_fraction(value: Any) -> bool:
     """Whether `value` is a number in [0, 1)."""
     return is_number(value) and 0 <= value < 1
+
+
+def check_sparsity(sparsity: object) -> None:
+    """Refuses what is no share of zeros."""
+    if not is_fraction(sparsity):
+        raise InputError(f"`sparsity` is a fraction in [0, 1). Received: sparsity={sparsity!r}")

@@ -13,7 +13,7 @@ from keras_trt._keras.types import Choices, M
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import remove_channels
-from keras_trt.prune.numbers import is_fraction, is_number
+from keras_trt.prune.numbers import check_sparsity, is_number
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.schedule import Schedule, as_numbers
@@ -171,6 +171,5 @@ def check_amount(
             "Say how much to prune: `sparsity=0.8` (fraction of zeros) or `threshold=0.5` (times the "
             "standard deviation of each layer). Received: neither"
         )
-    if not is_fraction(sparsity):
-        raise InputError(f"`sparsity` is a fraction in [0, 1). Received: sparsity={sparsity!r}")
+    check_sparsity(sparsity)
     return float(sparsity)

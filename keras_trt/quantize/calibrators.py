@@ -17,7 +17,7 @@ from keras_trt.errors import InputError
 from keras_trt.twins.fake_quant import TINY
 
 BINS = 2048
-LEVELS = 128  # magnitudes an int8 can take, 0..127
+LEVELS = int(TOP["int8"]) + 1  # magnitudes an int8 can take
 
 
 @dataclass

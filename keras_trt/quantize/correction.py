@@ -26,7 +26,7 @@ import numpy as np
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.kernels import adds_bias, kernel_of
+from keras_trt._keras.kernels import adds_bias, channel_axis, kernel_of
 from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._process import attributes_replaced
 from keras_trt._say import say
@@ -99,7 +99,7 @@ def correct(
         verbose: Whether a line says that there were too few rows.
     """
     layers = corrected(flavor, model)
-    fits = {path: ChannelFit(_channels(layer), _axis(layer)) for path, layer in layers.items()}
+    fits = {path: ChannelFit(_channels(layer), channel_axis(layer)) for path, layer in layers.items()}
     rows = sum(count_rows(flavor, batch) for batch in batches)
     if layers and wanted:
         if rows >= FEWEST_ROWS:
@@ -137,10 +137,6 @@ def _channels(layer: Any) -> tuple[int, ...]:
     if layer.bias is not None:
         return tuple(layer.bias.shape)
     return (math.prod(own.gain),)
-
-
-def _axis(layer: Any) -> int:
-    return -1 - layer.rank if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
 def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers: dict[str, int]) -> Any:

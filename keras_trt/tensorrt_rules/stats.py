@@ -50,7 +50,7 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
         if node.op_type not in _MACS:
             continue
         weights = [
-            w for w in map(_weight, node.inputs[1 : 3 if node.op_type in _RECURRENT else 2]) if w is not None
+            w for w in map(_weight, node.inputs[1 : 3 if node.op_type in g.RECURRENT else 2]) if w is not None
         ]
         size = sum(w.size for w in weights)
         yield Product(
@@ -164,12 +164,11 @@ def _einsum(node: ir.Node) -> int:
     return math.prod(sizes.values()) * max(len(left) - 1, 0)
 
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
 _MACS: dict[str, Callable[[ir.Node], int]] = {
     "Conv": _convolution,
     "ConvTranspose": _transposed_convolution,
     **dict.fromkeys(("MatMul", "Gemm"), _matmul),
-    **dict.fromkeys(_RECURRENT, _recurrent),
+    **dict.fromkeys(g.RECURRENT, _recurrent),
     "Einsum": _einsum,
 }
 

@@ -28,9 +28,8 @@ from keras_trt.convert.handlers.numbers.complex_numbers import complex_numbers, 
 from keras_trt.convert.handlers.numbers.counting import bucketize, dense_bincount, lower_bound, upper_bound
 from keras_trt.convert.handlers.numbers.cross import cross
 from keras_trt.convert.handlers.numbers.cumulative import cumulative_product
-from keras_trt.convert.handlers.numbers.error_function import erfinv
+from keras_trt.convert.handlers.numbers.error_function import erfc, erfinv
 from keras_trt.convert.handlers.numbers.exponential import expm1, log1p
-from keras_trt.convert.handlers.numbers.gelu import erfc
 from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modulo
 from keras_trt.convert.handlers.numbers.select import select
 from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keras_trt import _deps
+from keras_trt.bundle import PLAN_KINDS
 from keras_trt.engine import _trt
 from keras_trt.engine.machine.gpu import gpus
 from keras_trt.errors import EngineError, InputError, MissingDependencyError
@@ -10,7 +11,7 @@ from keras_trt.errors import EngineError, InputError, MissingDependencyError
 
 def available_builders() -> tuple[str, ...]:
     """The kinds that `build_plan` can build here: `"tensorrt"` needs its package and a GPU, RTX no GPU."""
-    installed = [kind for kind in _trt.KINDS if _deps.available(kind)]
+    installed = [kind for kind in PLAN_KINDS if _deps.available(kind)]
     return tuple(kind for kind in installed if kind != "tensorrt" or gpus())
 
 
@@ -22,12 +23,12 @@ def choose_kind(kind: str) -> str:
         MissingDependencyError: No builder is installed.
         EngineError: TensorRT without a GPU.
     """
-    if kind not in ("auto", *_trt.KINDS):
-        raise InputError(f"`kind` must be one of {['auto', *_trt.KINDS]}. Received: {kind!r}")
+    if kind not in ("auto", *PLAN_KINDS):
+        raise InputError(f"`kind` must be one of {['auto', *PLAN_KINDS]}. Received: {kind!r}")
     usable = available_builders()
     if kind == "auto":
         if not usable:
-            lines = " or ".join(_trt.install_line(k) for k in reversed(_trt.KINDS))
+            lines = " or ".join(_trt.install_line(k) for k in reversed(PLAN_KINDS))
             raise MissingDependencyError(f"No TensorRT builder is installed. Install one with: {lines}")
         return usable[0]
     if kind == "tensorrt" and _deps.available(kind) and kind not in usable:

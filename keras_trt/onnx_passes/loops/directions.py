@@ -7,8 +7,6 @@ import onnx_ir as ir
 
 from keras_trt.onnx_passes import _graph as g
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
-
 
 class RunBackwardsPass(ir.passes.InPlacePass):
     """`reverse -> LSTM -> reverse` becomes an LSTM with direction `reverse`, as Bidirectional layers need it.
@@ -20,7 +18,7 @@ class RunBackwardsPass(ir.passes.InPlacePass):
         """Visits the recurrent operators of the main graph."""
         modified = False
         for node in list(model.graph):
-            if node.op_type in _RECURRENT and "direction" in node.attributes:
+            if node.op_type in g.RECURRENT and "direction" in node.attributes:
                 modified = _turn(node) or modified
         return ir.passes.PassResult(model, modified)
 

@@ -20,7 +20,7 @@ from keras_trt.prune.channels.choose import Group, choose
 from keras_trt.prune.channels.dependencies import Channels
 from keras_trt.prune.channels.importance import ChannelPattern, importance
 from keras_trt.prune.costs.table import Sensitivity
-from keras_trt.prune.numbers import is_fraction
+from keras_trt.prune.numbers import check_sparsity
 from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
 
@@ -133,8 +133,7 @@ def plan_channels(
 ) -> tuple[Channels, list[Group]]:
     """The channels of a model, and its groups of tied layers with what stays at a sparsity."""
     flavor = check_model(model)
-    if not is_fraction(sparsity):
-        raise InputError(f"`sparsity` is a fraction in [0, 1). Received: sparsity={sparsity!r}")
+    check_sparsity(sparsity)
     if strategy not in ("uniform", "global") and not isinstance(strategy, Sensitivity | dict):
         raise InputError(
             '`strategy` must be "uniform", "global" or the result of keras_trt.prune.sensitivity(model, '

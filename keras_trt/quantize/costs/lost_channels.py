@@ -12,6 +12,7 @@ import numpy as np
 from keras_trt._formats import INT8_ENDS, TOP
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import channel_axis
 from keras_trt._keras.types import Model, Tensor
 from keras_trt.quantize.inventory import twins
 from keras_trt.twins.quantizer import observing
@@ -69,8 +70,7 @@ def lost_channels(flavor: Flavor, model: Model, rows: Any, paths: Collection[str
     seen, keys = {}, {}
     for path, layer in layers.items():
         for quantizer in layer.input_quantizers[:1]:
-            axis = -1 - layer.rank if getattr(layer, "data_format", None) == "channels_first" else -1
-            seen[path] = ChannelNoise(float(flavor.raw(quantizer.amax).numpy()), axis)
+            seen[path] = ChannelNoise(float(flavor.raw(quantizer.amax).numpy()), channel_axis(layer))
             keys[id(quantizer)] = path
     with gathering(seen) as numbers:
 

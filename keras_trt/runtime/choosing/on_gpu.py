@@ -16,7 +16,7 @@ from keras_trt.engine.config import config_of
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.plans import PlanCache, same_build
 from keras_trt.runtime.choosing.misfit import misfit
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.runner import Runner, explained
 from keras_trt.runtime.runners.tensorrt._cuda import Device
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions, TensorRTRunner
 
@@ -76,7 +76,7 @@ class GpuRunners:
                 except KerasTRTError as e:
                     problem = str(e)
                 else:
-                    yield _explained(made, f"{name} fits this machine")
+                    yield explained(made, f"{name} fits this machine")
                     return
             self.notes.append(f"{name}: {problem}")
 
@@ -124,7 +124,7 @@ class GpuRunners:
             self.notes.append(f"building with {kind}: {e or 'no memory is left'}")
         else:
             kernels = " with its simplest kernels" if self.wrong else ""
-            yield _explained(made, "; ".join([*self.notes, f"{how}{kernels} for {here}"]))
+            yield explained(made, "; ".join([*self.notes, f"{how}{kernels} for {here}"]))
 
     def _build_once(self, kind: str, config: EngineConfig, here: str) -> tuple[bytes, PlanStamp, str]:
         """A plan that another process has built meanwhile, or one that is built now and kept."""
@@ -175,8 +175,3 @@ def _can_load(module: str, stamp: PlanStamp) -> bool:
     if module == "tensorrt_lean":
         return stamp.kind == "tensorrt" and stamp.version_compatible
     return module == stamp.kind
-
-
-def _explained(runner: Runner, reason: str) -> Runner:
-    runner.reason = reason
-    return runner

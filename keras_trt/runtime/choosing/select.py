@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keras_trt import _deps
+from keras_trt.bundle import PLAN_KINDS
 from keras_trt.bundle.probe import Probe
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt, gpus
@@ -11,10 +12,10 @@ from keras_trt.plans import PlanCache
 from keras_trt.runtime.choosing.on_gpu import GpuRunners
 from keras_trt.runtime.choosing.trial import TF32_ERROR, fault, probe_of
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, INSTALL, ONNX_RUNNERS, installed, settings
-from keras_trt.runtime.runners.runner import Runner
+from keras_trt.runtime.runners.runner import Runner, explained
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
 
-GPU_RUNNERS = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")
+GPU_RUNNERS = (*PLAN_KINDS, "tensorrt_lean")
 
 
 def select_runner(
@@ -101,7 +102,7 @@ def _on_onnx(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bo
         least = 0.0 if setting.name in CPU_RUNNERS else TF32_ERROR
         problem = fault(made, probe, least=least) if probe is not None else None
         if problem is None:
-            return _explained(made, "; ".join([*notes, *refusals]))
+            return explained(made, "; ".join([*notes, *refusals]))
         made.close()
         refusals.append(f"{setting} computes it wrongly ({problem})")
     if not refusals:
@@ -124,8 +125,3 @@ def _way_out(names: tuple[str, ...]) -> str:
     if others:
         return f"Load it with runner={others[0]!r}."
     return "Pass check=False to run it all the same."
-
-
-def _explained(runner: Runner, reason: str) -> Runner:
-    runner.reason = reason
-    return runner

@@ -146,3 +146,9 @@ class Runner(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.reason!r})" if self.reason else f"{type(self).__name__}()"
+
+
+def explained(runner: Runner, reason: str) -> Runner:
+    """A runner that says why it was taken."""
+    runner.reason = reason
+    return runner

@@ -1,4 +1,4 @@
-"""The inverse of the error function, for which ONNX has no operator."""
+"""What the error function leaves over, as in the exact gelu, and its inverse; ONNX has neither."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ _TAIL = (
 )
 # fmt: on
 """Giles, "Approximating the erfinv function" (2012), for float32: highest power first."""
+
+
+def erfc(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+    """`erfc(x) = 1 - erf(x)`."""
+    x, dtype = node.input[0], ctx.get_dtype(node.input[0])
+
+    def build(add: Nodes) -> str:
+        return add("Sub", add.const(1.0, np.float32), add("Erf", x, dtype=dtype), dtype=dtype)
+
+    return replace(ctx, node, name, build)
 
 
 def erfinv(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
