@@ -256,9 +256,12 @@ def convert(
     if not any(d.quantized for d in decisions.values()):
         last_first = reversed(decisions.values())
         reasons = {d.reason: f"{d.path} ({d.kind}): {d.reason}" for d in last_first if d.kind != "InputLayer"}
+        ways = [
+            way_to_register(layer, own) for _, layer in flavor.walk(model) if (own := unknown_kernels(layer))
+        ]
         raise ModelError(
-            f"No layer of model {model.name!r} can be quantised. Received: {'; '.join(reasons.values())}. "
-            "Tell the library about custom layers with `keras_trt.register_layer(cls, kernels=[...])`."
+            f"No layer of model {model.name!r} can be quantised. Received: {'; '.join(reasons.values())}."
+            + (f" Tell the library about custom layers: {'; '.join(dict.fromkeys(ways))}." if ways else "")
         )
     for path, layer in list(flavor.walk(model)):
         decision = decisions.get(path)

@@ -343,3 +343,19 @@ def test_saving_refuses_other_suffixes_and_missing_files(float_model, tmp_path):
 
 def _namespace(model):
     return flavor_of(model).keras
+
+
+def test_a_model_without_a_layer_to_quantise_says_how_to_name_one_of_the_users_own(k):
+    class Projection(k.layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=(shape[-1], 4), name="w")
+
+        def call(self, x):
+            return x @ self.w
+
+    i = k.Input((8,))
+    line = r"Tell the library about custom layers: keras_trt\.register_layer\(Projection, kernels=\['w'\]\)\."
+    with pytest.raises(ModelError, match=line):
+        quantize_model(k.Model(i, Projection()(i)), verbose=0)
+    with pytest.raises(ModelError, match=r"can be quantised\. Received: .*(?<!\))\.$"):
+        quantize_model(k.Model(i, k.layers.ReLU()(i)), verbose=0)

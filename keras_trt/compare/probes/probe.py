@@ -115,9 +115,9 @@ def ask_keras(model: Model, traced: Trace, precision: str, rows: int, data: obje
             break
     if best is None:
         lines = [line.strip() for line in _COLOURS.sub("", str(failure)).splitlines() if line.strip()]
-        reason = " ".join(lines[:2]) or type(failure).__name__
+        reason = " ".join(lines[:2]).rstrip(" .:") or type(failure).__name__
         raise ProbeError(
-            f"Keras itself fails on made-up inputs: {reason} Pass rows that the model "
+            f"Keras itself fails on made-up inputs: {reason}. Pass rows that the model "
             "takes as `calibration_data`."
         ) from failure
     _, feeds, expected = best
