@@ -32,10 +32,10 @@ from keras_trt.placement.placement import only_where_read, place, place_alone, u
 from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.calibrators import calibrator
-from keras_trt.quantize.correction import NAMES, correct, corrected, places
 from keras_trt.quantize.costs.expectation import Expectation, check_sqnr, expect
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of, twins
+from keras_trt.quantize.recovery.correction import NAMES, correct, corrected, places
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
 from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
@@ -257,7 +257,9 @@ def convert(
         last_first = reversed(decisions.values())
         reasons = {d.reason: f"{d.path} ({d.kind}): {d.reason}" for d in last_first if d.kind != "InputLayer"}
         ways = [
-            way_to_register(layer, own) for _, layer in flavor.walk(model) if (own := unknown_kernels(layer))
+            way_to_register(layer, kernels)
+            for _, layer in flavor.walk(model)
+            if (kernels := unknown_kernels(layer))
         ]
         raise ModelError(
             f"No layer of model {model.name!r} can be quantised. Received: {'; '.join(reasons.values())}."

@@ -31,9 +31,9 @@ from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._process import attributes_replaced
 from keras_trt._say import say
 from keras_trt.data.rows import count_rows
-from keras_trt.quantize.channel_moments import ChannelFit
 from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import twins
+from keras_trt.quantize.recovery.channel_moments import ChannelFit
 from keras_trt.twins.einsum_dense import keeps_order
 from keras_trt.twins.quantizer import observing, rounded_in_range
 from keras_trt.twins.twins import float_class

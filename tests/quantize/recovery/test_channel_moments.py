@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt.quantize.channel_moments import ChannelFit
+from keras_trt.quantize.recovery.channel_moments import ChannelFit
 
 
 def fit_of(batches, rows):

@@ -17,7 +17,7 @@ from keras_trt.fuse.fuse_model import fuse_model
 from keras_trt.models import load_model, save_model, strip
 from keras_trt.prune import prune_model
 from keras_trt.quantize import calibrate, quantize_model, sensitivity
-from keras_trt.quantize.correction import FEWEST_ROWS, corrected
+from keras_trt.quantize.recovery.correction import FEWEST_ROWS, corrected
 from keras_trt.twins.twins import set_silent
 from tests.nets import images, residual_net
 

@@ -1,0 +1,1 @@
+"""Takes back, without training, what rounding costs on average."""
