@@ -114,7 +114,7 @@ def test_an_untrained_model_must_be_calibrated(net, tmp_path):
 
 
 def test_calibrate_returns_the_converted_model(stock):
-    calibrated = keras_trt.calibrate(stock, quadrants(64)[0], verbose=0)
+    calibrated = keras_trt.calibrate(stock, quadrants(64)[0], "max", verbose=0)
     assert not is_wrapped(flavor_of(calibrated), calibrated)
     assert is_wrapped(flavor_of(stock), stock)
     first = next(t for t in inventory(calibrated) if t.layer == "stem")

@@ -210,7 +210,7 @@ def test_weights_go_beside_the_graph_on_request(quantized, tmp_path):
 def test_weights_too_large_for_one_file_go_beside_it_unless_that_is_forbidden(k, tmp_path, monkeypatch):
     from keras_trt.packing import write
 
-    monkeypatch.setattr(write, "LIMIT", 1000)
+    monkeypatch.setattr(write, "LARGEST", 1000)
     export(residual_net(k), tmp_path / "net", engine=None, verbose=0)
     assert set(read_bundle(tmp_path / "net").manifest.external_data) == {"model.onnx.data"}
     with pytest.raises(InputError, match=r"The weights take 0.0 GB.*Received: external_data=False"):
