@@ -203,6 +203,13 @@ class Auto:
 
     candidates: tuple[Calibrator, ...] = (Max(), Halfway(), MSE(), Percentile())
 
+    def __post_init__(self) -> None:
+        if not self.candidates or not all(hasattr(each, "amax") for each in self.candidates):
+            raise InputError(
+                "`candidates` are calibrators, one at least, such as `(Max(), MSE())`. "
+                f"Received: candidates={self.candidates!r}"
+            )
+
 
 METHODS: dict[str, Calibrator | Auto] = {
     "auto": Auto(),

@@ -12,6 +12,7 @@ by so much more do the outputs.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -66,8 +67,10 @@ class _Sums:
             self.values = self.values + values
 
     def take(self) -> float:
-        """The ratio of both since the last time."""
+        """The ratio of both since the last time; infinite where a sum has overflowed."""
         (noise, measure), self.values = self.values, np.zeros(2)
+        if not np.isfinite([noise, measure]).all():
+            return math.inf
         return float(noise / measure) if measure > 0 else 0.0
 
 

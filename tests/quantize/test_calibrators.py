@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.quantize.calibrators import MSE, Entropy, Histogram, Max, Percentile, Std, calibrator
+from keras_trt.quantize.calibrators import MSE, Auto, Entropy, Histogram, Max, Percentile, Std, calibrator
 
 
 def seen(*batches):
@@ -134,6 +134,14 @@ def test_an_unknown_method_names_the_known_ones():
         InputError, match=r"one of \['auto', 'entropy', 'max', 'mse', 'percentile', 'std'\].*'kl'"
     ):
         calibrator("kl")
+
+
+@pytest.mark.parametrize("candidates", [(), ("max", "mse")])
+def test_what_is_chosen_from_are_calibrators(candidates):
+    with pytest.raises(
+        InputError, match=r"`candidates` are calibrators, one at least.*Received: candidates="
+    ):
+        Auto(candidates)
 
 
 @pytest.mark.parametrize("make", [lambda: Percentile(0), lambda: Percentile(101), lambda: Std(0)])

@@ -115,3 +115,9 @@ def test_what_the_first_rows_do_not_show_counts(k):
     x[-1, 0] = 1e4
     quantized = quantize_model(model, calibration_data=x, min_sqnr=None, verbose=0)
     assert ranges(quantized)["near_quantizer"] > 100
+
+
+def test_where_sums_of_squares_overflow_nothing_is_cut(k):
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32") * np.float32(1e25)
+    quantized = quantize_model(heads(k, near=(1, 1)), calibration_data=x, min_sqnr=None, verbose=0)
+    assert ranges(quantized)["near_quantizer"] == np.abs(x).max()
