@@ -67,3 +67,27 @@ def metric_best_in(k, epoch):
             logs["metric"] = -abs(now - epoch)
 
     return Metric()
+
+
+def masked_convolution(k):
+    """A layer as PixelCNN's tutorial has it: its convolution `inner` gets its kernel masked in every call."""
+
+    class Masked(k.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.conv = k.layers.Conv2D(4, 3, padding="same", name="inner")
+
+        def build(self, shape):
+            self.conv.build(shape)
+            self.mask = np.ones((3, 3, shape[-1], 4), "float32")
+            self.mask[2:] = 0
+            self.built = True
+
+        def call(self, x):
+            self.conv.kernel.assign(self.conv.kernel * self.mask)
+            return self.conv(x)
+
+        def compute_output_shape(self, shape):
+            return (*shape[:-1], 4)
+
+    return Masked(name="masked")

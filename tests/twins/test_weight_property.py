@@ -7,31 +7,13 @@ import pytest
 
 import keras_trt
 from keras_trt.errors import ModelError
+from tests.nets import masked_convolution
 
 
 def masked(k):
-    """As PixelCNN's tutorial masks a kernel: in every call."""
-
-    class Masked(k.layers.Layer):
-        def __init__(self, **options):
-            super().__init__(**options)
-            self.conv = k.layers.Conv2D(4, 3, padding="same", name="inner")
-
-        def build(self, shape):
-            self.conv.build(shape)
-            self.mask = np.ones((3, 3, shape[-1], 4), "float32")
-            self.mask[2:] = 0
-            self.built = True
-
-        def call(self, x):
-            self.conv.kernel.assign(self.conv.kernel * self.mask)
-            return self.conv(x)
-
-        def compute_output_shape(self, shape):
-            return (*shape[:-1], 4)
-
+    """Two convolutions, of which one layer masks the first in every call."""
     x = k.Input((6, 6, 2))
-    return k.Model(x, k.layers.Conv2D(3, 3, name="outer")(Masked(name="masked")(x)))
+    return k.Model(x, k.layers.Conv2D(3, 3, name="outer")(masked_convolution(k)(x)))
 
 
 def test_a_call_that_assigns_a_quantised_kernel_is_refused_by_name(k, rng):

@@ -22,13 +22,18 @@ def after_dense(k, function, *shape):
     return k.Model(x, Layer(name="op")(k.layers.Dense(shape[-1])(x)))
 
 
-def check(model, x, tmp_path, builds=True):
-    """The bundle answers like Keras on both runners, and TensorRT-RTX builds it."""
-    export(model, tmp_path / "net", engine=None, verbose=0)
+def compare(model, x, tmp_path):
+    """The exported model answers like Keras on both runners."""
     expected = model.predict(x, verbose=0)
     for runner in ("openvino", "onnxruntime"):
         found = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
         np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=runner)
+
+
+def check(model, x, tmp_path, builds=True):
+    """The bundle answers like Keras on both runners, and TensorRT-RTX builds it."""
+    export(model, tmp_path / "net", engine=None, verbose=0)
+    compare(model, x, tmp_path)
     if builds:
         build(tmp_path / "net" / "model.onnx")
 
@@ -337,10 +342,7 @@ def test_amounts_to_mirror_may_be_computed(k, mode, tmp_path):
     model = after_dense(k, pad, None, 4, 3)
     export(model, tmp_path / "net", engine=None, verbose=0)
     for length in (6, 7):
-        x = floats(2, length, 4, 3)
-        for runner in ("openvino", "onnxruntime"):
-            y = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
-            np.testing.assert_allclose(y, model.predict(x, verbose=0), atol=1e-5, err_msg=runner)
+        compare(model, floats(2, length, 4, 3), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["reverse", "symmetric", "reflected"])
@@ -350,10 +352,7 @@ def test_mirrored_axes_may_be_open(k, name, tmp_path):
     model = after_dense(k, lambda x: MIRRORED[name](tf, x), None, 4, 3)
     export(model, tmp_path / "net", engine=None, verbose=0)
     for length in (4, 7):
-        x = floats(2, length, 4, 3)
-        for runner in ("openvino", "onnxruntime"):
-            found = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
-            np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-5, err_msg=runner)
+        compare(model, floats(2, length, 4, 3), tmp_path)
 
 
 def test_an_open_axis_rolls_too(k, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from keras_trt.exporting import export
 from keras_trt.trace.rewrites.state import UPDATES
 from keras_trt.trace.trace import trace
+from tests.nets import masked_convolution
 
 
 def ops(model):
@@ -27,34 +28,10 @@ def test_a_state_that_outputs_are_computed_from_stays(k):
     assert ops(k.Model(x, k.layers.LSTM(3, stateful=True)(x))) & set(UPDATES)
 
 
-def masked_convolution(k):
-    """As PixelCNN's tutorial has it: the kernel is masked anew in every call."""
-
-    class Masked(k.layers.Layer):
-        def __init__(self, **options):
-            super().__init__(**options)
-            self.conv = k.layers.Conv2D(4, 3, padding="same")
-
-        def build(self, shape):
-            self.conv.build(shape)
-            self.mask = np.ones((3, 3, shape[-1], 4), "float32")
-            self.mask[2:] = 0
-            self.built = True
-
-        def call(self, x):
-            self.conv.kernel.assign(self.conv.kernel * self.mask)
-            return self.conv(x)
-
-        def compute_output_shape(self, shape):
-            return (*shape[:-1], 4)
-
-    x = k.Input((6, 6, 2))
-    return k.Model(x, Masked(name="masked")(x))
-
-
 @pytest.mark.parametrize("was_called", [True, False])
 def test_a_kernel_that_every_call_masks_alike_is_a_constant(k, was_called, rng, tmp_path):
-    model = masked_convolution(k)
+    x = k.Input((6, 6, 2))
+    model = k.Model(x, masked_convolution(k)(x))
     weights = model.get_weights()
     if was_called:
         model(rng.normal(size=(2, 6, 6, 2)).astype("float32"))
