@@ -12,12 +12,9 @@ by so much more do the outputs.
 from __future__ import annotations
 
 import itertools
-import math
-import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from types import ModuleType
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +26,7 @@ from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt.data.rows import first_rows
 from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import quantizers_of, twins
+from keras_trt.quantize.layer_error import ErrorSums, noise_and_signal
 from keras_trt.twins.fake_quant import quantize_dequantize
 from keras_trt.twins.quantizer import observing
 
@@ -54,26 +52,6 @@ class Candidates:
     errors: np.ndarray | None = None
 
 
-@dataclass
-class _Sums:
-    """What rounding changes and what that is measured by, as sums; several threads may add to them."""
-
-    values: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    def add(self, values: np.ndarray) -> None:
-        """Counts in a call."""
-        with self._lock:
-            self.values = self.values + values
-
-    def take(self) -> float:
-        """The ratio of both since the last time; infinite where a sum has overflowed."""
-        (noise, measure), self.values = self.values, np.zeros(2)
-        if not np.isfinite([noise, measure]).all():
-            return math.inf
-        return float(noise / measure) if measure > 0 else 0.0
-
-
 def least_error(
     flavor: Flavor, model: Model, candidates: Sequence[Candidates], batches: Sequence[Any], verbose: Any = 0
 ) -> list[int]:
@@ -96,7 +74,7 @@ def least_error(
         own.append(i)
     ranges = np.stack([each.ranges for each in candidates], axis=1)
     errors = np.zeros(ranges.shape)
-    sums: dict[object, _Sums] = {key: _Sums() for key in [*members, *range(len(candidates))]}
+    sums: dict[object, ErrorSums] = {key: ErrorSums() for key in [*members, *range(len(candidates))]}
     rows = list(first_rows(flavor, model, batches, _VALUES))
     last = max(turns)
     bar = flavor.keras.utils.Progbar((last + 1) * len(ranges), verbose=verbose, unit_name="range")
@@ -163,7 +141,7 @@ def _measured_call(
                 rounded = call(*args, **options)
                 rounding[0] = None
                 exact = call(*args, **options)
-                give(numbers[path], _noise_and_signal(tf, rounded, exact))
+                give(numbers[path], noise_and_signal(tf, rounded, exact))
                 return exact
 
             return measured
@@ -172,14 +150,3 @@ def _measured_call(
             model(batch, training=False)
 
     return as_graphs(flavor, run)
-
-
-def _noise_and_signal(tf: ModuleType, rounded: Any, exact: Any) -> Tensor:
-    """Sums of squares, of all floats that a layer returns."""
-    pairs = [
-        (tf.cast(a, tf.float32), tf.cast(b, tf.float32))
-        for a, b in zip(tf.nest.flatten(rounded), tf.nest.flatten(exact), strict=True)
-        if b is not None and b.dtype.is_floating
-    ]
-    noise = tf.add_n([tf.reduce_sum(tf.square(a - b)) for a, b in pairs])
-    return tf.stack([noise, tf.add_n([tf.reduce_sum(tf.square(b)) for _, b in pairs])])

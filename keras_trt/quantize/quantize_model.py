@@ -35,7 +35,9 @@ from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.costs.expectation import Expectation, check_sqnr, expect
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of, twins
-from keras_trt.quantize.recovery.correction import NAMES, correct, corrected, places
+from keras_trt.quantize.recovery import NAMES
+from keras_trt.quantize.recovery.correction import correct, corrected, places
+from keras_trt.quantize.recovery.equalization import equalized
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
 from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
@@ -101,9 +103,12 @@ def quantize_model(
             first rows of the data. Below it, layers that int8 costs most are left in float, one by one, as
             long as each gains 1 dB; `report` says which and why. None, or `only`, leaves none.
         recover: What is done about the accuracy that rounding costs, with the calibration data and without
-            training: `"auto"`, which is all, None, or a tuple of names. `"bias_correction"` takes back in the
-            biases by how much rounding moves the mean of each output channel, `"gain_correction"` in the
-            scales of the weights by how much it makes a channel larger or smaller.
+            training: `"auto"`, which is all, None, or a tuple of names. `"equalization"` makes the channels
+            of an activation alike in size where the weights around it can take that in, `"smooth_quant"` does
+            so behind normalisations; both change weights, and not what the float model computes.
+            `"bias_correction"` takes back in the biases by how much rounding moves the mean of each output
+            channel, `"gain_correction"` in the scales of the weights by how much it makes a channel larger or
+            smaller.
         verbose: 1 shows progress while calibrating, and what is expected of the result.
 
     Returns:
@@ -139,20 +144,13 @@ def quantize_model(
             if is_silent(layer):  # a callback has left it so
                 set_silent(layer, False)
         set_ranges(flavor, new, ranges)
-        rounds = any(activation_quantizers(flavor, new))
-        if calibration_data is not None and (rounds or corrected(flavor, new)):
-            measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
-            batches = measure(calibration_data, verbose=verbose)
-            floor = min_sqnr if only is None else None
-            if rounds and (verbose or floor is not None):
-                expected = expect(flavor, new, batches[0], floor, shown=3 if verbose else 0)
-                if expected.spared:
-                    again = calibration_data if is_arrays(calibration_data) else [(x,) for x in batches]
-                    leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
-                    expected = _left_costly(
-                        flavor, new, batches[0], expected, leave, partial(measure, again, verbose=0)
-                    )
-                say(expected, verbose)
+        if calibration_data is not None and (
+            any(activation_quantizers(flavor, new)) or corrected(flavor, new)
+        ):
+            with equalized(flavor, new, calibration_data, wanted) as data:
+                measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
+                leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
+                _fit(flavor, new, data, measure, leave, min_sqnr if only is None else None, verbose)
     return new
 
 
@@ -297,6 +295,28 @@ def set_from_data(
     set_ranges(flavor, model, ranges)
     correct(flavor, model, batches, recover, verbose=verbose)
     return batches
+
+
+def _fit(
+    flavor: Flavor,
+    model: Model,
+    data: object,
+    measure: Callable[..., list[Any]],
+    leave: Callable[[Mapping[str, str]], None],
+    floor: float | None,
+    verbose: int,
+) -> None:
+    """Sets what a quantised model takes from data, and leaves in float what costs too much."""
+    batches = measure(data, verbose=verbose)
+    if not any(activation_quantizers(flavor, model)) or not (verbose or floor is not None):
+        return
+    expected = expect(flavor, model, batches[0], floor, shown=3 if verbose else 0)
+    if expected.spared:
+        again = data if is_arrays(data) else [(x,) for x in batches]
+        expected = _left_costly(
+            flavor, model, batches[0], expected, leave, partial(measure, again, verbose=0)
+        )
+    say(expected, verbose)
 
 
 def _left_costly(

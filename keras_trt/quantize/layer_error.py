@@ -1,0 +1,44 @@
+"""How much rounding changes what a layer returns, summed over the calls of a graph."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.types import Tensor
+
+
+@dataclass
+class ErrorSums:
+    """What rounding changes and what that is measured by, as sums; several threads may add to them."""
+
+    values: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, values: np.ndarray) -> None:
+        """Counts in a call."""
+        with self._lock:
+            self.values = self.values + values
+
+    def take(self) -> float:
+        """The ratio of both since the last time; infinite where a sum has overflowed."""
+        (noise, measure), self.values = self.values, np.zeros(2)
+        if not np.isfinite([noise, measure]).all():
+            return math.inf
+        return float(noise / measure) if measure > 0 else 0.0
+
+
+def noise_and_signal(tf: ModuleType, rounded: Any, exact: Any) -> Tensor:
+    """Sums of squares, of all floats that a layer returns."""
+    pairs = [
+        (tf.cast(a, tf.float32), tf.cast(b, tf.float32))
+        for a, b in zip(tf.nest.flatten(rounded), tf.nest.flatten(exact), strict=True)
+        if b is not None and b.dtype.is_floating
+    ]
+    noise = tf.add_n([tf.reduce_sum(tf.square(a - b)) for a, b in pairs])
+    return tf.stack([noise, tf.add_n([tf.reduce_sum(tf.square(b)) for _, b in pairs])])

@@ -1,0 +1,178 @@
+"""Makes the channels of a tensor alike in size, where the layers around it can take that in.
+
+One range serves all channels of an activation: one that is 60 times the others leaves them two steps. A
+tensor is divided, channel by channel, where it is made, and its readers' kernels are multiplied: in float the
+model computes what it did, to rounding. Behind a layer with weights that is the equalisation of activation
+ranges (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction"); behind a
+normalisation it is SmoothQuant (Xiao et al. 2023), whose exponent says how much of the difficulty goes to the
+weights. The exponent is found here, for each group of tensors, by what its layers return; where none lowers
+that error by a fifth, nothing is changed. No exponent is judged by the rows that it was fitted on.
+
+An activation that stops growing (ReLU6) stays as it is: channels are only enlarged, as far as the data shows
+that they stay below the cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model, Variable
+from keras_trt.data.first import read_first
+from keras_trt.data.rows import can_take, count_rows, first_rows, take
+from keras_trt.quantize.graphs import as_graphs
+from keras_trt.quantize.inventory import activation_quantizers
+from keras_trt.quantize.recovery.channel_factors import EXPONENTS, channel_factors, channel_maxima, in_float
+from keras_trt.quantize.recovery.channel_groups import ChannelGroup, channel_groups
+from keras_trt.quantize.recovery.equalized_error import equalized_errors
+from keras_trt.twins.quantizer import observing
+
+EQUALIZATION, SMOOTH_QUANT = "equalization", "smooth_quant"
+NAMES = (EQUALIZATION, SMOOTH_QUANT)
+_GAIN = 0.8  # of the error that is left
+_CLOSE = 1e-3  # of the largest output; float32 sums of deep networks differ by less
+
+
+@contextmanager
+def equalized(flavor: Flavor, model: Model, data: object, wanted: Sequence[str] = NAMES) -> Iterator[object]:
+    """Equalises the channels of a quantised model's tensors in its weights, until an error.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model; ranges that it has do not fit afterwards.
+        data: Calibration data (see `calibrate`).
+        wanted: Out of `NAMES`: behind layers with weights, behind normalisations.
+
+    Yields:
+        The data to go on with, for what can be read only once begins anew.
+    """
+    wanted = [name for name in wanted if name in NAMES]
+    if not wanted or not any(activation_quantizers(flavor, model)):
+        yield data
+        return
+    batches, data = read_first(flavor, model, data, name="calibration_data")
+    with _taken_back() as log:
+        log.extend(equalize(flavor, model, batches, wanted))
+        yield data
+        log.clear()
+
+
+def equalize(
+    flavor: Flavor, model: Model, batches: Sequence[Any], wanted: Sequence[str] = NAMES
+) -> list[tuple[Variable, np.ndarray]]:
+    """Equalises the channels of a quantised model's tensors, in its weights.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model; ranges that it has do not fit afterwards.
+        batches: Inputs.
+        wanted: Out of `NAMES`.
+
+    Returns:
+        The weights that were changed, with what they were.
+    """
+    first_row = next(first_rows(flavor, model, batches, 1, fewest=1))
+    groups = [group for group in channel_groups(flavor, model, first_row) if _name(group) in wanted]
+    if not groups:
+        return []
+    fitted, judged = _halves(flavor, model, batches)
+    first = channel_maxima(flavor, model, groups, fitted)
+    second = channel_maxima(flavor, model, groups, judged)
+    candidates = [[channel_factors(group, each, first) for group in groups] for each in EXPONENTS]
+    errors = equalized_errors(flavor, model, groups, candidates, first, judged)
+    largest = {key: np.maximum(first[key], second[key]) for key in first}
+    changed = [
+        (group, channel_factors(group, EXPONENTS[best], largest))
+        for group, best in zip(groups, _best(errors), strict=True)
+        if best
+    ]
+    return _written(flavor, model, changed, next(first_rows(flavor, model, batches, 2**16, fewest=2)))
+
+
+def _name(group: ChannelGroup) -> str:
+    kinds = {sides.kind for sides in group.makers.values()}
+    normalised = any(kind.endswith("Normalization") and kind != "BatchNormalization" for kind in kinds)
+    return SMOOTH_QUANT if normalised else EQUALIZATION
+
+
+def _halves(flavor: Flavor, model: Model, batches: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Rows to fit on, and others to judge by; the same where there are too few."""
+    if len(batches) > 1:
+        return list(batches[::2]), list(batches[1::2])
+    middle = count_rows(flavor, batches[0]) // 2
+    if not middle or not can_take(flavor, model, batches[0]):
+        return list(batches), list(batches)
+    halves = slice(middle), slice(middle, None)
+    first, second = ([take(flavor, batches[0], rows)] for rows in halves)
+    return first, second
+
+
+def _best(errors: np.ndarray) -> list[int]:
+    """The exponent's number for each group; 0, which leaves it as it is, where none gains enough."""
+    errors = np.nan_to_num(errors, nan=np.inf)
+    best = np.argmin(errors, axis=0)
+    return [int(i) if errors[i, g] < _GAIN * errors[0, g] else 0 for g, i in enumerate(best)]
+
+
+def _written(
+    flavor: Flavor, model: Model, changed: Sequence[tuple[ChannelGroup, np.ndarray]], rows: Any
+) -> list[tuple[Variable, np.ndarray]]:
+    """Writes the factors into the weights, but of groups with which the model computes something else."""
+    outputs = _float_outputs(flavor, model, rows)
+    before = outputs()
+
+    def held(groups: Sequence[tuple[ChannelGroup, np.ndarray]]) -> list[tuple[Variable, np.ndarray]]:
+        with _taken_back() as log:
+            for group, factors in groups:
+                log.extend(_write(flavor, group, factors))
+            written = list(log)
+            if _alike(before, outputs()):
+                log.clear()
+                return written
+        return []
+
+    return held(changed) or [each for group in changed for each in held([group])]
+
+
+@contextmanager
+def _taken_back() -> Iterator[list[tuple[Variable, np.ndarray]]]:
+    """A log of (variable, its value before); what is in it at the end, or at an error, is assigned again."""
+    log: list[tuple[Variable, np.ndarray]] = []
+    try:
+        yield log
+    finally:
+        for variable, value in reversed(log):
+            variable.assign(value)
+
+
+def _write(flavor: Flavor, group: ChannelGroup, factors: np.ndarray) -> Iterator[tuple[Variable, np.ndarray]]:
+    """Writes the factors of a group into the weights around it; yields each with its value before."""
+    sides = [*(s.makes for s in group.makers.values()), *(s.reads for s in group.readers.values())]
+    for factor in (each for side in sides for each in side):
+        value = flavor.raw(factor.variable).numpy()
+        yield factor.variable, value
+        factor.variable.assign((value * factor.shaped(factors) ** factor.power).astype(value.dtype))
+
+
+def _float_outputs(flavor: Flavor, model: Model, rows: Any) -> Callable[[], list[np.ndarray]]:
+    """What computes the model's floating outputs in float, with the weights that it has at the time."""
+    tf = flavor.tf
+
+    def run(batch: object) -> list[Any]:
+        with observing(lambda quantizer, x: None, in_float, corrected=False):
+            outputs = tf.nest.flatten(model(batch, training=False), expand_composites=True)
+        return [y for y in map(tf.convert_to_tensor, outputs) if y.dtype.is_floating]
+
+    graphs = as_graphs(flavor, run)
+    return lambda: [y.numpy().astype(np.float64) for y in graphs(rows)]
+
+
+def _alike(before: list[np.ndarray], after: list[np.ndarray]) -> bool:
+    return all(
+        bool(np.all(np.abs(a - b) <= _CLOSE * np.abs(a).max(initial=0.0)) or not a.size)
+        for a, b in zip(before, after, strict=True)
+    )
