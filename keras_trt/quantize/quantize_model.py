@@ -147,7 +147,7 @@ def quantize_model(
         if calibration_data is not None and (
             any(activation_quantizers(flavor, new)) or corrected(flavor, new)
         ):
-            with equalized(flavor, new, calibration_data, wanted) as data:
+            with equalized(flavor, new, calibration_data, wanted, verbose) as data:
                 measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
                 leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
                 _fit(flavor, new, data, measure, leave, min_sqnr if only is None else None, verbose)

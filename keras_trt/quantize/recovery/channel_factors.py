@@ -61,9 +61,7 @@ def in_float(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
     return floats
 
 
-def channel_factors(
-    group: ChannelGroup, exponent: float | None, maxima: dict[int, np.ndarray]
-) -> np.ndarray:
+def channel_factors(group: ChannelGroup, exponent: float | None, maxima: dict[int, np.ndarray]) -> np.ndarray:
     """What the channels of a group are divided by, of shape (channels,).
 
     `amax ** exponent / wmax ** (1 - exponent)` (Xiao et al. 2023, equation 4).

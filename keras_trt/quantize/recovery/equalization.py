@@ -5,8 +5,8 @@ tensor is divided, channel by channel, where it is made, and its readers' kernel
 model computes what it did, to rounding. Behind a layer with weights that is the equalisation of activation
 ranges (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction"); behind a
 normalisation it is SmoothQuant (Xiao et al. 2023), whose exponent says how much of the difficulty goes to the
-weights. The exponent is found here, for each group of tensors, by what its layers return; where none lowers
-that error by a fifth, nothing is changed. No exponent is judged by the rows that it was fitted on.
+weights. The exponent is found here, for each group of tensors, by what its layers return; where none takes
+two fifths of that error, nothing is changed. No exponent is judged by the rows that it was fitted on.
 
 An activation that stops growing (ReLU6) stays as it is: channels are only enlarged, as far as the data shows
 that they stay below the cap.
@@ -22,6 +22,7 @@ import numpy as np
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Variable
+from keras_trt._say import say
 from keras_trt.data.first import read_first
 from keras_trt.data.rows import can_take, count_rows, first_rows, take
 from keras_trt.quantize.graphs import as_graphs
@@ -33,12 +34,16 @@ from keras_trt.twins.quantizer import observing
 
 EQUALIZATION, SMOOTH_QUANT = "equalization", "smooth_quant"
 NAMES = (EQUALIZATION, SMOOTH_QUANT)
-_GAIN = 0.8  # of the error that is left
+Written = tuple[Variable, np.ndarray]
+"""A weight, and what it was before."""
+_GAIN = 0.6  # of the error that is left: less is not worth another set of weights
 _CLOSE = 1e-3  # of the largest output; float32 sums of deep networks differ by less
 
 
 @contextmanager
-def equalized(flavor: Flavor, model: Model, data: object, wanted: Sequence[str] = NAMES) -> Iterator[object]:
+def equalized(
+    flavor: Flavor, model: Model, data: object, wanted: Sequence[str] = NAMES, verbose: int | bool | str = 0
+) -> Iterator[object]:
     """Equalises the channels of a quantised model's tensors in its weights, until an error.
 
     Args:
@@ -46,6 +51,7 @@ def equalized(flavor: Flavor, model: Model, data: object, wanted: Sequence[str] 
         model: A quantised model; ranges that it has do not fit afterwards.
         data: Calibration data (see `calibrate`).
         wanted: Out of `NAMES`: behind layers with weights, behind normalisations.
+        verbose: Whether a line names the layers whose outputs were made alike.
 
     Yields:
         The data to go on with, for what can be read only once begins anew.
@@ -56,14 +62,19 @@ def equalized(flavor: Flavor, model: Model, data: object, wanted: Sequence[str] 
         return
     batches, data = read_first(flavor, model, data, name="calibration_data")
     with _taken_back() as log:
-        log.extend(equalize(flavor, model, batches, wanted))
+        written, makers = equalize(flavor, model, batches, wanted)
+        log.extend(written)
+        if makers:
+            say(
+                f"The channels of what these layers make are alike in size now: {', '.join(makers)}.", verbose
+            )
         yield data
         log.clear()
 
 
 def equalize(
     flavor: Flavor, model: Model, batches: Sequence[Any], wanted: Sequence[str] = NAMES
-) -> list[tuple[Variable, np.ndarray]]:
+) -> tuple[list[Written], list[str]]:
     """Equalises the channels of a quantised model's tensors, in its weights.
 
     Args:
@@ -73,12 +84,13 @@ def equalize(
         wanted: Out of `NAMES`.
 
     Returns:
-        The weights that were changed, with what they were.
+        The weights that were changed with what they were, and the paths of the layers whose outputs have
+        other channels now.
     """
     first_row = next(first_rows(flavor, model, batches, 1, fewest=1))
     groups = [group for group in channel_groups(flavor, model, first_row) if _name(group) in wanted]
     if not groups:
-        return []
+        return [], []
     fitted, judged = _halves(flavor, model, batches)
     first = channel_maxima(flavor, model, groups, fitted)
     second = channel_maxima(flavor, model, groups, judged)
@@ -120,12 +132,12 @@ def _best(errors: np.ndarray) -> list[int]:
 
 def _written(
     flavor: Flavor, model: Model, changed: Sequence[tuple[ChannelGroup, np.ndarray]], rows: Any
-) -> list[tuple[Variable, np.ndarray]]:
+) -> tuple[list[Written], list[str]]:
     """Writes the factors into the weights, but of groups with which the model computes something else."""
     outputs = _float_outputs(flavor, model, rows)
     before = outputs()
 
-    def held(groups: Sequence[tuple[ChannelGroup, np.ndarray]]) -> list[tuple[Variable, np.ndarray]]:
+    def held(groups: Sequence[tuple[ChannelGroup, np.ndarray]]) -> list[Written]:
         with _taken_back() as log:
             for group, factors in groups:
                 log.extend(_write(flavor, group, factors))
@@ -135,13 +147,18 @@ def _written(
                 return written
         return []
 
-    return held(changed) or [each for group in changed for each in held([group])]
+    together = held(changed)
+    alone = [(group, held([(group, factors)])) for group, factors in changed] if not together else []
+    groups = [group for group, _ in changed] if together else [group for group, written in alone if written]
+    return together + [each for _, own in alone for each in own], [
+        p for group in groups for p in group.makers
+    ]
 
 
 @contextmanager
-def _taken_back() -> Iterator[list[tuple[Variable, np.ndarray]]]:
+def _taken_back() -> Iterator[list[Written]]:
     """A log of (variable, its value before); what is in it at the end, or at an error, is assigned again."""
-    log: list[tuple[Variable, np.ndarray]] = []
+    log: list[Written] = []
     try:
         yield log
     finally:
@@ -149,7 +166,7 @@ def _taken_back() -> Iterator[list[tuple[Variable, np.ndarray]]]:
             variable.assign(value)
 
 
-def _write(flavor: Flavor, group: ChannelGroup, factors: np.ndarray) -> Iterator[tuple[Variable, np.ndarray]]:
+def _write(flavor: Flavor, group: ChannelGroup, factors: np.ndarray) -> Iterator[Written]:
     """Writes the factors of a group into the weights around it; yields each with its value before."""
     sides = [*(s.makes for s in group.makers.values()), *(s.reads for s in group.readers.values())]
     for factor in (each for side in sides for each in side):
