@@ -75,7 +75,11 @@ class _Sums:
 
 
 def least_error(
-    flavor: Flavor, model: Model, candidates: Sequence[Candidates], batches: Sequence[Any], verbose: Any = 0
+    flavor: Flavor,
+    model: Model,
+    candidates: Sequence[Candidates],
+    batches: Sequence[Any],
+    verbose: int | str = 0,
 ) -> list[int]:
     """The number of the best range of each quantiser; the first where none makes a difference.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from keras_trt._formats import float_type
 from keras_trt.errors import InputError
@@ -14,7 +13,7 @@ _SCHEMES = ("fp8", "int8-weights", "int4-weights")
 KNOWN = (None, "float32", "fp16", "bf16", "int8", "int8+fp16", "int8+bf16")
 
 
-def resolve(precision: Any, *, quantized: bool) -> str:
+def resolve(precision: str | None, *, quantized: bool) -> str:
     """The precision that was asked for, in one word for each part.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
@@ -14,6 +14,7 @@ from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 Make = Callable[[str, Any], Layer]
+L = TypeVar("L", bound=Layer)
 
 
 def rewire(flavor: Flavor, model: M, make: Make, drop: set[str]) -> M:
@@ -32,7 +33,7 @@ def rewire(flavor: Flavor, model: M, make: Make, drop: set[str]) -> M:
     return _Rewiring(flavor, make, drop, paths).rebuild(model, "")
 
 
-def copy_layer(layer: Layer, **changes: object) -> Any:
+def copy_layer(layer: L, **changes: object) -> L:
     """A new layer of the same class, name and config, with some entries of the config changed.
 
     For layers of Keras's own that change their shape; `copy_layers` copies what stays as it is.

@@ -50,7 +50,7 @@ class TFTRTOptions:
             )
 
 
-def options_of(route: Any) -> TFTRTOptions | None:
+def options_of(route: object) -> TFTRTOptions | None:
     """What export's `route` says; None for `"onnx"`.
 
     Raises:
