@@ -30,6 +30,8 @@ class Flavor:
         runs_autograph: Whether Python's `if` and `for` over tensors in a user's `call` become graph ops.
         fuses_normalization: Whether layer and group normalisation borrow a fused batch normalisation.
         recurrent_loop: The method in which a recurrent layer loops over its steps.
+        clones_by_call: Whether `clone_model` hands each call of a graph to a function of ours.
+        names_inputs: Whether the tensor of an input has a name beside its layer's.
         casts_narrow_weights: Whether a layer casts float16 or bfloat16 weights to what it computes in.
     """
 
@@ -39,6 +41,8 @@ class Flavor:
     runs_autograph: bool
     fuses_normalization: bool
     recurrent_loop: str
+    clones_by_call: bool
+    names_inputs: bool
     casts_narrow_weights: bool
 
     @property
@@ -150,6 +154,10 @@ class Flavor:
 
     def unlocked(self, layer: Layer) -> AbstractContextManager[None]:
         """Context in which weights and sub-layers may be added to a layer that is already built."""
+        raise NotImplementedError
+
+    def rename(self, layer: Layer, name: str) -> None:
+        """Gives a layer that is not yet part of a model another name."""
         raise NotImplementedError
 
     def makers(self, layer_class: type[Any]) -> list[str]:

@@ -26,6 +26,8 @@ class Keras3(Flavor):
     runs_autograph = False
     fuses_normalization = False
     recurrent_loop = "inner_loop"
+    clones_by_call = True
+    names_inputs = True
     casts_narrow_weights = True
 
     @property
@@ -112,6 +114,9 @@ class Keras3(Flavor):
         finally:
             if locked:
                 tracker.lock()
+
+    def rename(self, layer: Any, name: str) -> None:
+        layer.name = name
 
     def makers(self, layer_class: type[Any]) -> list[str]:
         return ["_post_build"]  # runs after `build`, whose own signature Keras inspects

@@ -26,6 +26,8 @@ class LegacyKeras(Flavor):
     runs_autograph = True
     fuses_normalization = True
     recurrent_loop = "call"
+    clones_by_call = False
+    names_inputs = False
     casts_narrow_weights = False
 
     @property
@@ -87,6 +89,10 @@ class LegacyKeras(Flavor):
     @contextmanager
     def unlocked(self, layer: Layer) -> Iterator[None]:
         yield
+
+    def rename(self, layer: Any, name: str) -> None:
+        private(layer, "_name", "tf_keras")
+        layer._name = name
 
     def makers(self, layer_class: type[Any]) -> list[str]:
         private(self.keras.layers.Layer.build, "_is_default", "tf_keras")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_trt import _deps
-from keras_trt._formats import float_type
+from keras_trt._formats import NARROW, float_type
 from keras_trt._say import LOGGER
 from keras_trt.bundle.read import Bundle
 from keras_trt.runtime.runners.onnxruntime.edit import Editor
@@ -19,8 +19,6 @@ from keras_trt.runtime.runners.onnxruntime.mapped import without_weights
 
 if TYPE_CHECKING:
     import onnx_ir
-
-_NARROW = ("FLOAT16", "BFLOAT16")
 
 
 def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
@@ -83,7 +81,7 @@ def _mapped(bundle: Bundle, ir: ModuleType) -> onnx_ir.Model:
 def widen_floats(model: onnx_ir.Model, ir: ModuleType) -> None:
     """Makes float32 of float16 and bfloat16 but for the model's own inputs and outputs, in place."""
     graph = model.graph
-    narrow = [ir.DataType[name] for name in _NARROW]
+    narrow = [ir.DataType[stored.upper()] for stored in NARROW.values()]
     ends = [(value, value.dtype) for value in (*graph.inputs, *graph.outputs) if value.dtype in narrow]
     for each in (graph, *graph.subgraphs()):
         for value in (*each.inputs, *each.initializers.values()):
