@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex, TypeGuard, TypeVar
 
 from keras_trt.errors import InputError
+
+T = TypeVar("T")
 
 
 def wrong_argument(name: str, rule: str, received: object) -> InputError:
@@ -22,21 +24,23 @@ def check_boolean(value: object, name: str) -> bool:
     raise wrong_argument(name, "True or False", value)
 
 
-def check_count(value: Any, name: str) -> None:
+def check_count(value: object, name: str) -> None:
     """None, or a whole number from 1, numpy's too; but no True and no 8.0."""
-    if value is not None and not (_is_whole(value) and value.__index__() >= 1):
+    if value is not None and not (is_whole(value) and value.__index__() >= 1):
         raise wrong_argument(name, "None or a whole number >= 1", value)
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[SupportsIndex]:
+    """A whole number, numpy's too; but no True, no 8.0 and no array."""
     number = hasattr(value, "__index__") and not isinstance(value, bool | type)
     return number and getattr(value, "shape", ()) == ()
 
 
-def check_one_of(value: object, allowed: Collection[Any], name: str) -> Any:
+def check_one_of(value: object, allowed: Collection[T], name: str) -> T:
     """One of a few values, of the same type: 1 is not True, and an array is none of them."""
-    if any(type(value) is type(one) and value == one for one in allowed):
-        return value
+    for one in allowed:
+        if type(value) is type(one) and value == one:
+            return one
     raise wrong_argument(name, f"one of {list(allowed)}", value)
 
 
@@ -53,7 +57,7 @@ def check_names(value: object, allowed: tuple[str, ...], name: str) -> tuple[str
 
 def check_verbose(value: object, name: str = "verbose") -> None:
     """How much Keras users let a function say."""
-    known = value in (0, 1, 2) if _is_whole(value) else isinstance(value, bool)
+    known = value in (0, 1, 2) if is_whole(value) else isinstance(value, bool)
     if not known and not (isinstance(value, str) and value == "auto"):
         raise wrong_argument(name, "'auto', 0, 1 or 2", value)
 

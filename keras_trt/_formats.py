@@ -33,6 +33,8 @@ STORED = {"int8": "int8", "fp8": "float8_e4m3fn", "int4": "int4"}
 """The element type in which a quantised format is stored."""
 FLOATS = {"float32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """The element type of a graph's float part, by its word in `precision`."""
+NARROW = {word: stored for word, stored in FLOATS.items() if word != "float32"}
+"""Those of 16 bits."""
 
 
 def dtype_of(name: str) -> np.dtype[Any]:

@@ -19,10 +19,22 @@ SOURCE = Path(inspect.getfile(keras_trt))
 
 
 @pytest.mark.parametrize("name", keras_trt.__all__)
-def test_every_public_name_resolves_to_a_documented_object(name):
-    found = getattr(keras_trt, name)
-    assert inspect.getdoc(found)
-    assert isinstance(found, ModuleType) or callable(found)
+def test_every_public_name_has_a_text_of_its_own_that_begins_with_a_sentence(name):
+    first, _, rest = (getattr(keras_trt, name).__doc__ or "").partition("\n")
+    assert first.endswith((".", ":", ";")) or rest.lstrip().split("\n")[0].endswith("."), first
+    assert len(first.split()) > 3
+
+
+CALLABLE = [name for name in keras_trt.__all__ if not isinstance(getattr(keras_trt, name), ModuleType)]
+
+
+@pytest.mark.parametrize("name", CALLABLE)
+def test_every_public_function_says_what_each_argument_is_and_shows_a_call(name):
+    function = getattr(keras_trt, name)
+    text = inspect.getdoc(function)
+    described = set(re.findall(r"^ {4}(\w+): \S", text, re.MULTILINE))
+    assert set(inspect.signature(function).parameters) <= described
+    assert re.search(rf"^ {{4}}>>> .*\b{name}\(", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", keras_trt.__all__)

@@ -42,7 +42,6 @@ _BASE = {
 }
 _SEAM = _BASE | {"reports", "_keras", "data"}
 _QUANTIZED = _SEAM | {"placement", "twins", "tfmot"}
-_MODELS = _QUANTIZED | {"quantize", "prune", "fuse", "models"}
 _RUN = _BASE | {"bundle", "engine", "plans", "runtime"}
 _GRAPHS = _SEAM | {"trace", "onnx_passes"}
 MAY_IMPORT = {
@@ -70,23 +69,24 @@ MAY_IMPORT = {
     "tfmot": _SEAM | {"placement", "twins"},
     "quantize": _QUANTIZED,
     # A model that TF-MOT has quantised becomes one of `quantize` before it is pruned or fused.
-    "prune": _QUANTIZED,
-    "fuse": _QUANTIZED,
-    "models": _QUANTIZED | {"quantize", "prune", "runtime"},
-    "callbacks": _MODELS,
+    "prune": _SEAM | {"tfmot"},
+    "fuse": _BASE | {"_keras", "reports", "tfmot"},
+    "models": _BASE | {"_keras", "reports", "twins", "tfmot", "quantize", "prune", "runtime"},
+    "callbacks": _QUANTIZED - {"reports"} | {"quantize", "prune"},
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},
     "plans": _BASE | {"bundle", "engine", "reports"},
     "runtime": _BASE | {"bundle", "engine", "plans", "data", "reports"},
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
-    "trace": _SEAM,
+    "trace": _BASE | {"_keras", "data"},
     "onnx_passes": _BASE | {"trace"},
-    "convert": _GRAPHS,
+    "convert": _BASE | {"trace", "onnx_passes"},
     "tensorrt_rules": _BASE | {"onnx_passes"},
-    "packing": _GRAPHS | {"bundle", "quantize", "tensorrt_rules"},
-    "compare": _GRAPHS | _QUANTIZED | _RUN | {"quantize", "tensorrt_rules", "packing"},
-    "exporting": _GRAPHS | _MODELS | _RUN | {"convert", "tensorrt_rules", "packing", "compare"},
+    "packing": _BASE | {"trace", "onnx_passes", "bundle", "quantize", "tensorrt_rules"},
+    "compare": _GRAPHS | _RUN | {"twins", "tfmot", "quantize", "packing"},
+    "exporting": _GRAPHS
+    | {"bundle", "engine", "tfmot", "quantize", "models", "convert", "tensorrt_rules", "packing", "compare"},
     # For users.
     "_registering": _BASE | {"_keras", "twins"},
     "generation": _BASE | {"_keras"},
@@ -181,6 +181,17 @@ def test_no_module_imports_itself_through_others():
         return found & names
 
     TopologicalSorter({name_of(path): modules(path) - {name_of(path)} for path in MODULES}).prepare()
+
+
+def test_every_direction_in_the_table_is_taken():
+    taken = {
+        (room_of(name_of(path)), room_of(module))
+        for path in MODULES
+        for module in imports_of(path)
+        if module.split(".")[0] == "keras_trt"
+    }
+    allowed = {(room, other) for room, others in MAY_IMPORT.items() for other in others - _BASE}
+    assert allowed - taken == set(), "take them out of MAY_IMPORT"
 
 
 def test_every_room_is_in_the_table_of_directions():

@@ -7,14 +7,17 @@ Everything outside this room gets a `Flavor` and never asks for its name.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from keras_trt._keras.copying.copy_model import copy_model
-from keras_trt._keras.types import Layer, M, Model, Variable
+from keras_trt._keras.types import Layer, M, Model, Policy, Variable
 from keras_trt._names import unique
 from keras_trt._nests import Nest
+
+if TYPE_CHECKING:
+    from tensorflow import Variable as TFVariable
 
 
 class Flavor:
@@ -27,6 +30,8 @@ class Flavor:
         runs_autograph: Whether Python's `if` and `for` over tensors in a user's `call` become graph ops.
         fuses_normalization: Whether layer and group normalisation borrow a fused batch normalisation.
         recurrent_loop: The method in which a recurrent layer loops over its steps.
+        clones_by_call: Whether `clone_model` hands each call of a graph to a function of ours.
+        names_inputs: Whether the tensor of an input has a name beside its layer's.
         casts_narrow_weights: Whether a layer casts float16 or bfloat16 weights to what it computes in.
     """
 
@@ -36,6 +41,8 @@ class Flavor:
     runs_autograph: bool
     fuses_normalization: bool
     recurrent_loop: str
+    clones_by_call: bool
+    names_inputs: bool
     casts_narrow_weights: bool
 
     @property
@@ -62,7 +69,7 @@ class Flavor:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError
 
-    def writes_layers(self, model_class: object) -> bool:
+    def writes_layers(self, model_class: type[Any]) -> bool:
         """Whether the config of such a functional model holds its layers' configs, as Keras's own does.
 
         A subclass with a `get_config` or a constructor of its own makes its layers anew.
@@ -96,7 +103,7 @@ class Flavor:
         """What a call of the model is told where it does not train."""
         raise NotImplementedError
 
-    def policy_attributes(self, layer: Layer, policy: Any) -> dict[str, Any]:
+    def policy_attributes(self, layer: Layer, policy: Policy) -> dict[str, Any]:
         """The attributes that hold a layer's dtype policy, with what they hold under another one."""
         raise NotImplementedError
 
@@ -145,11 +152,15 @@ class Flavor:
         """This Keras's classes that are copied in a way of their own (see `copying`)."""
         raise NotImplementedError
 
-    def unlocked(self, layer: Layer) -> Any:
+    def unlocked(self, layer: Layer) -> AbstractContextManager[None]:
         """Context in which weights and sub-layers may be added to a layer that is already built."""
         raise NotImplementedError
 
-    def makers(self, layer_class: object) -> list[str]:
+    def rename(self, layer: Layer, name: str) -> None:
+        """Gives a layer that is not yet part of a model another name."""
+        raise NotImplementedError
+
+    def makers(self, layer_class: type[Any]) -> list[str]:
         """Names of the methods after which a layer may have new sub-layers, beside its construction."""
         raise NotImplementedError
 
@@ -164,7 +175,7 @@ class Flavor:
         iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
         return None if iterations is None else int(iterations.numpy())
 
-    def strategy_scope(self, model: Model) -> Any:
+    def strategy_scope(self, model: Model) -> AbstractContextManager[Any]:
         """The context in which the model's variables live."""
         strategy = getattr(model, "distribute_strategy", None)
         return nullcontext() if strategy is None else strategy.scope()
@@ -174,8 +185,8 @@ class Flavor:
         raise NotImplementedError
 
     def add_state(
-        self, layer: Any, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
-    ) -> Any:
+        self, layer: Layer, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+    ) -> Variable:
         """A float32 weight, of one value at first, that agrees across replicas of a strategy."""
         initializer = self.keras.initializers.Constant(value)
         return layer.add_weight(
@@ -191,7 +202,7 @@ class Flavor:
         """What `add_weight` is told for a weight that is never cast and agrees across replicas."""
         raise NotImplementedError
 
-    def raw(self, variable: Variable) -> Any:
+    def raw(self, variable: Variable) -> TFVariable:
         """The `tf.Variable` behind a Keras variable, never autocast."""
         raise NotImplementedError
 

@@ -13,6 +13,9 @@ from keras_trt._names import unique
 
 Shape = tuple[int | None, ...]
 
+BATCHNORMS = frozenset({"BatchNormalization", "SyncBatchNormalization"})
+"""The kinds of batch normalisation; tf_keras has two."""
+
 
 @dataclass(frozen=True)
 class Node:

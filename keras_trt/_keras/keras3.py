@@ -6,13 +6,16 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._keras.copying.keras3 import kinds
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model, Variable
+from keras_trt._keras.types import Layer, Model, Policy, Variable
 from keras_trt._nests import Nest
 from keras_trt._private import private
+
+if TYPE_CHECKING:
+    from tensorflow import Variable as TFVariable
 
 
 class Keras3(Flavor):
@@ -23,6 +26,8 @@ class Keras3(Flavor):
     runs_autograph = False
     fuses_normalization = False
     recurrent_loop = "inner_loop"
+    clones_by_call = True
+    names_inputs = True
     casts_narrow_weights = True
 
     @property
@@ -42,7 +47,7 @@ class Keras3(Flavor):
             return True
         return False
 
-    def writes_layers(self, model_class: Any) -> bool:
+    def writes_layers(self, model_class: type[Any]) -> bool:
         from keras.src.models.functional import functional_like_constructor
 
         own = model_class.get_config.__module__.split(".")[0] == "keras"
@@ -75,7 +80,7 @@ class Keras3(Flavor):
     def inference_arguments(self, model: Model) -> dict[str, bool]:
         return {"training": False}
 
-    def policy_attributes(self, layer: Layer, policy: Any) -> dict[str, Any]:
+    def policy_attributes(self, layer: Layer, policy: Policy) -> dict[str, Any]:
         private(layer, "_dtype_policy", "keras")
         return {"_dtype_policy": policy}
 
@@ -110,7 +115,10 @@ class Keras3(Flavor):
             if locked:
                 tracker.lock()
 
-    def makers(self, layer_class: object) -> list[str]:
+    def rename(self, layer: Any, name: str) -> None:
+        layer.name = name
+
+    def makers(self, layer_class: type[Any]) -> list[str]:
         return ["_post_build"]  # runs after `build`, whose own signature Keras inspects
 
     def forget_sublayers(self, layer: Any, sublayers: list[object]) -> None:
@@ -128,7 +136,7 @@ class Keras3(Flavor):
     def checkpoint_with(self, layer: Any, name: str, child: object) -> None:
         layer._track_trackable(child, name=name, overwrite=True)  # TensorFlow looks into no list of Keras 3's
 
-    def raw(self, variable: Variable) -> Any:
+    def raw(self, variable: Variable) -> TFVariable:
         if not isinstance(variable, self.keras.Variable):
             return variable
         value = private(variable, "_value", "keras")

@@ -68,6 +68,11 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
     "SimpleRNNCell": _RECURRENT,
 }
 
+CONVOLUTIONS = frozenset(name for name in KERNELS if "Conv" in name)
+"""Keras's convolutions of every kind."""
+DEPTHWISE = frozenset(name for name, rows in KERNELS.items() if rows is _DEPTHWISE)
+"""Those of them that make each channel of one channel."""
+
 _REGISTERED: dict[type, tuple[Kernel, ...]] = {}
 
 

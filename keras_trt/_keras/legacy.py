@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._deps import require
 from keras_trt._keras.copying.legacy import kinds
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model, Variable
+from keras_trt._keras.types import Layer, Model, Policy, Variable
 from keras_trt._nests import Nest
 from keras_trt._private import private
+
+if TYPE_CHECKING:
+    from tensorflow import Variable as TFVariable
 
 
 class LegacyKeras(Flavor):
@@ -23,6 +26,8 @@ class LegacyKeras(Flavor):
     runs_autograph = True
     fuses_normalization = True
     recurrent_loop = "call"
+    clones_by_call = False
+    names_inputs = False
     casts_narrow_weights = False
 
     @property
@@ -33,7 +38,7 @@ class LegacyKeras(Flavor):
     def is_functional(self, model: Model) -> bool:
         return self.is_model(model) and bool(private(model, "_is_graph_network", "tf_keras"))
 
-    def writes_layers(self, model_class: Any) -> bool:
+    def writes_layers(self, model_class: type[Any]) -> bool:
         from tf_keras.src.engine.functional import has_functional_like_constructor
 
         own = model_class.get_config.__module__.split(".")[0] == "tf_keras"
@@ -41,7 +46,7 @@ class LegacyKeras(Flavor):
             issubclass(model_class, self.keras.Sequential) or has_functional_like_constructor(model_class)
         )
 
-    def calls(self, model: Any) -> list[tuple[Any, list[Any], list[Any], Any]]:
+    def calls(self, model: Model) -> list[tuple[Any, list[Any], list[Any], Any]]:
         flatten, by_depth = self.tf.nest.flatten, private(model, "_nodes_by_depth", "tf_keras")
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
         return [
@@ -67,7 +72,7 @@ class LegacyKeras(Flavor):
         # `training` is passed on to a `call` that may not take it.
         return {"training": False} if private(model, "_expects_training_arg", "tf_keras") else {}
 
-    def policy_attributes(self, layer: Layer, policy: Any) -> dict[str, Any]:
+    def policy_attributes(self, layer: Layer, policy: Policy) -> dict[str, Any]:
         for name in ("_dtype_policy", "_compute_dtype_object"):
             private(layer, name, "tf_keras")
         return {"_dtype_policy": policy, "_compute_dtype_object": self.tf.as_dtype(policy.compute_dtype)}
@@ -85,7 +90,11 @@ class LegacyKeras(Flavor):
     def unlocked(self, layer: Layer) -> Iterator[None]:
         yield
 
-    def makers(self, layer_class: Any) -> list[str]:
+    def rename(self, layer: Any, name: str) -> None:
+        private(layer, "_name", "tf_keras")
+        layer._name = name
+
+    def makers(self, layer_class: type[Any]) -> list[str]:
         private(self.keras.layers.Layer.build, "_is_default", "tf_keras")
         private(self.keras.layers.MultiHeadAttention, "_build_from_signature", "tf_keras")
         default = getattr(layer_class.build, "_is_default", False)  # a build of its own has no such mark
@@ -104,7 +113,7 @@ class LegacyKeras(Flavor):
 
         return base_layer_utils.call_context().training is True
 
-    def raw(self, variable: Variable) -> Any:
+    def raw(self, variable: Variable) -> TFVariable:
         from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable
 
         return (

@@ -73,7 +73,7 @@ class _Located:
         return any(layer is other for other in self.layers)
 
 
-def located(flavor: Flavor, model: Model, choice: object, copy: Any = None) -> Any:
+def located(flavor: Flavor, model: Model, choice: object, copy: Model | None = None) -> Any:
     """`only` or `skip` with the layers of a model in it told from others of the same name.
 
     Args:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 
 class Variable(Protocol):
     """A weight."""
@@ -21,6 +23,10 @@ class Variable(Protocol):
     @property
     def shape(self) -> Any:
         """Its shape."""
+
+    @property
+    def constraint(self) -> Any:
+        """What its numbers are put right by after every update; None or a function."""
 
     def assign(self, value: object) -> Any:
         """Sets its numbers."""
@@ -58,6 +64,22 @@ class Tensor(Protocol):
     def __ge__(self, other: object) -> Any: ...
 
 
+class Policy(Protocol):
+    """In which types a layer keeps its weights and computes."""
+
+    @property
+    def name(self) -> str:
+        """Its name, e.g. `"mixed_float16"`."""
+
+    @property
+    def compute_dtype(self) -> str:
+        """The type in which the layer computes."""
+
+    @property
+    def variable_dtype(self) -> str:
+        """The type of the layer's weights."""
+
+
 class Layer(Protocol):
     """A layer, or a model, of Keras 3 or tf_keras."""
 
@@ -72,12 +94,18 @@ class Layer(Protocol):
     def weights(self) -> Sequence[Any]:
         """Its `Variable`s."""
 
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of the numbers of `weights`."""
+
     def get_config(self) -> Any:
         """What it is made of, as plain data."""
 
     @classmethod
     def from_config(cls, config: Any) -> Any:
         """A new one made of that."""
+
+    def add_weight(self, *args: Any, **kwargs: Any) -> Any:
+        """Makes a `Variable` of its own."""
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """Computes its outputs."""

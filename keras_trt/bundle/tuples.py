@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_trt._nests import Nest
 from keras_trt.bundle import _fields as fields
 
 Place = list[Any]
 """The keys and positions that lead from the whole structure to a part."""
 
 
-def tuples_in(nest: Any) -> list[Place]:
+def tuples_in(nest: Nest) -> list[Place]:
     """The places of the tuples in a nest, inner ones first.
 
     Example:
@@ -24,7 +25,7 @@ def tuples_in(nest: Any) -> list[Place]:
     return [*inner, []] if isinstance(nest, tuple) else inner
 
 
-def with_tuples(nest: object, places: Any, name: str) -> Any:
+def with_tuples(nest: object, places: object, name: str) -> Any:
     """A nest with tuples for the lists at these places; `name` is the manifest's entry that has them.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
-from keras_trt.callbacks.base import Callback
+from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.errors import ModelError
 
 
@@ -33,14 +33,14 @@ class OnceBuilt(Callback):
         _refuse_without_call(model, type(self).__name__)
         self.on_train_batch_begin = self._look  # type: ignore[method-assign]
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Attaches to a model that the epoch's only batch has built."""
         self._look()
 
     def _implements_train_batch_hooks(self) -> bool:
         return "on_train_batch_begin" in vars(self) or super()._implements_train_batch_hooks()
 
-    def _look(self, batch: int = 0, logs: Any = None) -> None:
+    def _look(self, batch: int = 0, logs: Logs = None) -> None:
         if self.is_attached or not self.model.built:
             return
         vars(self).pop("on_train_batch_begin", None)  # the class's own comes back

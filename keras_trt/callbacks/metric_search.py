@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
+from keras_trt.callbacks.base import Logs
 from keras_trt.errors import InputError
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.search.search import Search
@@ -58,14 +59,14 @@ class MetricSearch:
         for weight in self._pruner.weights:
             masking.constraint_of(self._pruner.flavor, weight.variable).info["monitor"] = self.monitor
 
-    def end_test(self, logs: Any) -> None:
+    def end_test(self, logs: Logs) -> None:
         """Judges by a `val_` metric, which the evaluation knows without that prefix."""
         self._tested = True
         name = self.monitor.removeprefix("val_")
-        if name != self.monitor and name in (logs or {}):
+        if name != self.monitor and logs and name in logs:
             self._tell(logs[name])
 
-    def end_epoch(self, logs: Any) -> None:
+    def end_epoch(self, logs: Logs) -> None:
         """Judges by what the logs say, if the evaluation did not.
 
         Raises:
@@ -73,7 +74,7 @@ class MetricSearch:
         """
         if self._told or self.search.done:
             return
-        if self.monitor in (logs or {}):
+        if logs and self.monitor in logs:
             self._tell(logs[self.monitor])
             return
         self._missing = (

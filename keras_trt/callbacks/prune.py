@@ -12,7 +12,7 @@ from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.types import Choices, Model
 from keras_trt._say import say
-from keras_trt.callbacks.base import Callback
+from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.callbacks.course import (
     refuse_beside_a_saved_schedule,
@@ -161,18 +161,18 @@ class Prune(OnceBuilt, Callback):
         self.on_built()
         self._begin(self._epoch, at=1)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Takes nothing over from an earlier training but what the model itself remembers."""
         self._masked, self._in_fit, self._warned, self._last = False, True, False, None
         before_next_training(self.model, "Prune", _mask_what_is_zero)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Finds out at which step the epoch starts; with `monitor`, goes to the next level."""
         self._epoch = epoch
         if self.is_attached:
             self._begin(epoch)
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Prunes when the schedule says so."""
         if self._first is None:
             self._first = batch  # tf_keras goes on within an epoch that was interrupted
@@ -194,18 +194,18 @@ class Prune(OnceBuilt, Callback):
             self._prune(sparsity, f"step {step}")
             self._last = sparsity
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs = None) -> None:
         """With a `val_` metric as `monitor`: judges the level."""
         if self._search is not None and self._in_fit:
             self._search.end_test(logs)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """With `monitor`: judges the level, and leaves it as it is until the next epoch begins."""
         super().on_epoch_end(epoch, logs)
         if self._search is not None:
             self._search.end_epoch(logs)
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         """Leaves weights that were judged good, and no masked weight other than zero."""
         self._in_fit = False
         if self._pruner is None or not self._masked:

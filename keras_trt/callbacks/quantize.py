@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral
-from typing import Any
 
 from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
@@ -12,7 +11,7 @@ from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import in_place, trace_anew
 from keras_trt._keras.types import Choices, Model
 from keras_trt._say import say
-from keras_trt.callbacks.base import Callback
+from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.data.batches import check_data
 from keras_trt.errors import InputError
@@ -119,7 +118,7 @@ class Quantize(OnceBuilt, Callback):
         self._epoch = epoch
         self._keep_to_plan()
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Says when this training ends before quantisation starts."""
         epochs = self.params.get("epochs")
         if epochs is not None and epochs <= self.start_epoch and self._is_float():
@@ -131,13 +130,13 @@ class Quantize(OnceBuilt, Callback):
             )
         before_next_training(self.model, "Quantize", self._tidy)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Quantises and freezes when the epoch for it has come."""
         self._epoch = epoch
         if self.is_attached:
             self._keep_to_plan()
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         """Gives batch normalisation its own behaviour back."""
         if self.freeze_batchnorm_epoch is not None:
             if unfreeze_batchnorm(flavor_of(self.model), self.model):

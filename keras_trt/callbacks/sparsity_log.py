@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_trt._arguments import check_boolean, check_path
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt.callbacks.base import Callback
+from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.prune.facts import sparsity_report, total_sparsity
 from keras_trt.tfmot.accept import accept
 
@@ -32,7 +32,7 @@ class SparsityLog(Callback):
         self.per_layer = check_boolean(per_layer, "per_layer")
         self._writer: Any = None
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Writes the sparsity reached."""
         _, model, _ = accept(self.model)
         total = total_sparsity(model)
@@ -45,7 +45,7 @@ class SparsityLog(Callback):
         if self.log_dir is not None:
             self._write(epoch, {"sparsity": total, **layers})
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         """Closes the file for TensorBoard."""
         if self._writer is not None:
             self._writer.close()

@@ -9,16 +9,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from keras_trt._private import private
 from keras_trt._process import alone
 from keras_trt.convert.types import Graph, Node
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.compat.v1 import GraphDef
+
 HIGHEST_OPSET = 18
 """The highest opset tf2onnx writes; `onnx_passes/opset.py` raises it afterwards."""
 
-Handler = Callable[[Any, Any, str, list[Any]], Any]
+Handler = Callable[[Graph, Node, str, list[object]], object]
 
 STOCK = {
     "Conv": ("nn", "ConvOp", "any_version"),
@@ -41,23 +47,24 @@ STOCK = {
 _LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
 
 
-def stock(operator: str, ctx: Graph, node: Node) -> Any:
+def stock(operator: str, ctx: Graph, node: Node) -> Node | None:
     """Converts a node as tf2onnx does by itself."""
     from importlib import import_module
 
     module, name, method = STOCK[operator]
     convert = getattr(getattr(import_module(f"tf2onnx.onnx_opset.{module}"), name), method)
-    return convert(ctx.opset, ctx, node) if method.startswith("any_") else convert(ctx, node)
+    made: Node | None = convert(ctx.opset, ctx, node) if method.startswith("any_") else convert(ctx, node)
+    return made
 
 
-def numpy_type(dtype: int) -> Any:
+def numpy_type(dtype: int) -> type[np.generic]:
     """NumPy's name for a type of ONNX."""
     from tf2onnx.utils import map_onnx_to_numpy_type
 
     return map_onnx_to_numpy_type(dtype)
 
 
-def constants_of(graph_def: Any) -> Any:
+def constants_of(graph_def: GraphDef) -> Mapping[str, bytes]:
     """Takes large constants out of a graph, in place; what `graph_to_onnx` wants as `constants`."""
     from tf2onnx import tf_utils
 
@@ -65,9 +72,9 @@ def constants_of(graph_def: Any) -> Any:
 
 
 def graph_to_onnx(
-    graph: Any,
-    constants: Any,
-    handlers: Mapping[str, tuple[Handler, list[Any]]],
+    graph: tf.Graph,
+    constants: Mapping[str, bytes],
+    handlers: Mapping[str, tuple[Handler, list[object]]],
     *,
     opset: int,
     inputs: list[str],

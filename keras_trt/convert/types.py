@@ -40,7 +40,7 @@ class Node(Protocol):
     def attr(self) -> dict[str, Any]:
         """Its attributes, as ONNX's messages."""
 
-    def get_attr_value(self, name: str, default: Any = None) -> Any:
+    def get_attr_value(self, name: str, default: object = None) -> Any:
         """An attribute's plain value."""
 
     def get_attr_str(self, name: str, encoding: str = "utf-8") -> str:
@@ -77,7 +77,7 @@ class Graph(Protocol):
 
     def replace_input(
         self, node: Node, old_input: str, new_input: str, input_index: int | None = None
-    ) -> Any:
+    ) -> object:
         """Makes a node read another tensor."""
 
     def get_dtype(self, output: str) -> int:

@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from keras_trt._arguments import check_mapping, check_one_of, check_path, wrong_argument
+from keras_trt._arguments import check_mapping, check_one_of, check_path, is_whole, wrong_argument
 from keras_trt._tensors import BATCH_AXIS
 from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.engine.profile import sizes_of
 
 
-def profiles(value: Any) -> tuple[dict[str, Any], ...] | None:
+def profiles(value: object) -> tuple[dict[str, Any], ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not value:
@@ -21,7 +21,7 @@ def profiles(value: Any) -> tuple[dict[str, Any], ...] | None:
     return tuple(_profile(one, f"profiles[{i}]") for i, one in enumerate(value))
 
 
-def _profile(value: Any, name: str) -> dict[str, Any]:
+def _profile(value: object, name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not value:
         raise wrong_argument(name, "a dict such as {'batch': (1, 8, 32)}", value)
     sizes = {key: _sizes(one, f"{name}[{key!r}]") for key, one in check_mapping(value, name).items()}
@@ -30,7 +30,7 @@ def _profile(value: Any, name: str) -> dict[str, Any]:
     return sizes
 
 
-def _sizes(value: Any, name: str, depth: int = 0) -> Any:
+def _sizes(value: object, name: str, depth: int = 0) -> Any:
     """A size, (min, opt, max), or a shape of those with None where nothing is said."""
     if isinstance(value, list | tuple) and depth < 2 and value:
         return tuple(_sizes(one, name, depth + 1) for one in value)
@@ -41,24 +41,21 @@ def _sizes(value: Any, name: str, depth: int = 0) -> Any:
     return whole(value, name, 1)
 
 
-def whole(value: Any, name: str, least: int, most: int | None = None, what: str = "") -> int | None:
+def whole(value: object, name: str, least: int, most: int | None = None, what: str = "") -> int | None:
     if value is None:
         return None
-    number = (
-        hasattr(value, "__index__") and not isinstance(value, bool | type) and not getattr(value, "shape", ())
-    )
-    number_given = value.__index__() if number else least - 1
+    number_given = value.__index__() if is_whole(value) else least - 1
     if not least <= number_given <= (2**63 - 1 if most is None else most):
         limits = f">= {least}" if most is None else f"from {least} to {most}"
         raise wrong_argument(name, f"None or a whole number{what} {limits}", value)
     return number_given
 
 
-def choice(value: Any, allowed: tuple[str, ...], name: str) -> str | None:
+def choice(value: object, allowed: tuple[str, ...], name: str) -> str | None:
     return None if value is None else check_one_of(value, allowed, name)
 
 
-def timing_cache(value: Any) -> bool | str:
+def timing_cache(value: object) -> bool | str:
     if isinstance(value, str | os.PathLike):
         return str(folder_named(check_path(value, "timing_cache"), "timing_cache"))
     if isinstance(value, bool):
@@ -66,17 +63,19 @@ def timing_cache(value: Any) -> bool | str:
     raise wrong_argument("timing_cache", "True, False, or the path of a folder", value)
 
 
-def capabilities(value: Any) -> tuple[str, ...] | None:
+def capabilities(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     names = (value,) if isinstance(value, str) else value
-    listed = isinstance(names, list | tuple) and names
-    if not listed or not all(isinstance(n, str) and re.fullmatch(r"SM\d{2,3}", n) for n in names):
+    known = isinstance(names, list | tuple) and all(
+        isinstance(n, str) and re.fullmatch(r"SM\d{2,3}", n) for n in names
+    )
+    if not isinstance(names, list | tuple) or not names or not known:
         raise wrong_argument("compute_capabilities", "None or GPU classes such as ['SM86', 'SM89']", value)
     return tuple(dict.fromkeys(names))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     if isinstance(value, tuple | list):
         return [plain(one) for one in value]
     return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else value

@@ -9,10 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt import _deps
 from keras_trt.errors import EngineError
+
+if TYPE_CHECKING:
+    from tensorrt import (
+        Builder,
+        DataType,
+        IBuilderConfig,
+        ICudaEngine,
+        IExecutionContext,
+        ILogger,
+        INetworkDefinition,
+        IOutputAllocator,
+        IProfiler,
+    )
 
 _INSTALL = {
     "tensorrt": "keras-trt[tensorrt]",
@@ -28,6 +41,13 @@ _DTYPES = {
     "FP4": "float4_e2m1fn",
     "E8M0": "float8_e8m0fnu",
 }  # the others are numpy's names in capitals
+
+Allocate = Callable[[int], int]
+"""Gives so many bytes: their address, or 0."""
+Notify = Callable[[tuple[int, ...]], None]
+"""Is told an output's shape."""
+Report = Callable[[str, float], None]
+"""Is told a layer's name and its milliseconds."""
 
 _lock = threading.RLock()
 _captures: list[list[tuple[str, str]]] = []
@@ -58,7 +78,7 @@ def system() -> str:
 
 
 @functools.cache
-def logger(trt: ModuleType) -> Any:
+def logger(trt: ModuleType) -> ILogger:
     """The logger of this process: TensorRT keeps the first one it is given, whatever comes later."""
 
     class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
@@ -95,13 +115,13 @@ def errors(messages: list[tuple[str, str]]) -> str:
     return "".join(f"\n  {text}" for text in with_severity(messages, "ERROR", "INTERNAL_ERROR"))
 
 
-def create_network(trt: ModuleType, builder: Any) -> Any:
+def create_network(trt: ModuleType, builder: Builder) -> INetworkDefinition:
     """A strongly typed network: the only kind TensorRT 11 has, opt-in with TensorRT 10."""
     flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     return builder.create_network(1 << int(flag))
 
 
-def parse(trt: ModuleType, network: Any, onnx_path: Path) -> None:
+def parse(trt: ModuleType, network: INetworkDefinition, onnx_path: Path) -> None:
     """Parses an ONNX file, weights beside it included, into `network`.
 
     Raises:
@@ -128,7 +148,7 @@ def compute_capabilities(trt: ModuleType) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda n: int(n[2:])))
 
 
-def set_compute_capabilities(trt: ModuleType, config: Any, names: tuple[str, ...]) -> None:
+def set_compute_capabilities(trt: ModuleType, config: IBuilderConfig, names: tuple[str, ...]) -> None:
     """Tells the builder which GPU classes to build for, where it can build for others than its own."""
     if not hasattr(config, "set_compute_capability"):
         return
@@ -137,7 +157,7 @@ def set_compute_capabilities(trt: ModuleType, config: Any, names: tuple[str, ...
         config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
 
 
-def set_flag(trt: ModuleType, config: Any, name: str, *, on: bool = True) -> None:
+def set_flag(trt: ModuleType, config: IBuilderConfig, name: str, *, on: bool = True) -> None:
     """Sets or clears a `BuilderFlag` by name.
 
     Raises:
@@ -161,7 +181,7 @@ def member(trt: ModuleType, enum: str, name: str) -> Any:
     return members[name]
 
 
-def set_option(trt: ModuleType, config: Any, name: str, value: Any) -> None:
+def set_option(trt: ModuleType, config: IBuilderConfig, name: str, value: object) -> None:
     """Sets an attribute of a builder's config and sees that it holds: TensorRT may drop it without an error.
 
     Raises:
@@ -177,7 +197,7 @@ def set_option(trt: ModuleType, config: Any, name: str, value: Any) -> None:
         )
 
 
-def refit(trt: ModuleType, engine: Any, onnx_path: Path) -> bytes:
+def refit(trt: ModuleType, engine: ICudaEngine, onnx_path: Path) -> bytes:
     """The plan of an engine with the weights of an ONNX file put in.
 
     Raises:
@@ -199,7 +219,7 @@ def refit(trt: ModuleType, engine: Any, onnx_path: Path) -> bytes:
     )
 
 
-def create_builder(trt: ModuleType) -> Any:
+def create_builder(trt: ModuleType) -> Builder:
     """A builder.
 
     Raises:
@@ -215,13 +235,13 @@ def create_builder(trt: ModuleType) -> Any:
             ) from e
 
 
-def dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: DataType) -> str:
     """A `DataType` under numpy's name."""
     name: str = dtype.name
     return _DTYPES.get(name, name.lower())
 
 
-def deserialize(trt: ModuleType, plan: bytes, *, allow_host_code: bool) -> Any:
+def deserialize(trt: ModuleType, plan: bytes, *, allow_host_code: bool) -> ICudaEngine:
     """An engine from a plan. Ask for a GPU first: without a driver TensorRT may end the process.
 
     Raises:
@@ -239,7 +259,7 @@ def deserialize(trt: ModuleType, plan: bytes, *, allow_host_code: bool) -> Any:
     return engine
 
 
-def create_context(trt: ModuleType, engine: Any, *, cuda_graph: bool) -> Any:
+def create_context(trt: ModuleType, engine: ICudaEngine, *, cuda_graph: bool) -> IExecutionContext:
     """An execution context without memory for activations of its own, where this TensorRT lets it be given.
 
     It records CUDA graphs where TensorRT does that itself.
@@ -272,13 +292,13 @@ def takes_memory(trt: ModuleType) -> bool:
     return hasattr(trt.IExecutionContext, "set_device_memory")
 
 
-def activation_bytes(trt: ModuleType, engine: Any) -> int:
+def activation_bytes(trt: ModuleType, engine: ICudaEngine) -> int:
     """The memory for activations that contexts of an engine must be given; 0 where they have their own."""
     return int(engine.device_memory_size_v2) if takes_memory(trt) else 0
 
 
 @functools.cache
-def output_allocator(trt: ModuleType) -> Any:
+def output_allocator(trt: ModuleType) -> Callable[[Allocate, Notify], IOutputAllocator]:
     """The class of objects that give memory to outputs whose size depends on the data.
 
     They are made of two functions: `allocate(bytes)` returns an address, or 0 where there is no memory, and
@@ -286,7 +306,7 @@ def output_allocator(trt: ModuleType) -> Any:
     """
 
     class OutputAllocator(trt.IOutputAllocator):  # type: ignore[name-defined, misc]
-        def __init__(self, allocate: Callable[[int], int], notify: Callable[[tuple[int, ...]], None]) -> None:
+        def __init__(self, allocate: Allocate, notify: Notify) -> None:
             trt.IOutputAllocator.__init__(self)
             self._allocate, self._notify = allocate, notify
 
@@ -305,11 +325,11 @@ def output_allocator(trt: ModuleType) -> Any:
 
 
 @functools.cache
-def layer_profiler(trt: ModuleType) -> Any:
+def layer_profiler(trt: ModuleType) -> Callable[[Report], IProfiler]:
     """The class of objects that an execution context tells the time of every layer, in milliseconds."""
 
     class LayerProfiler(trt.IProfiler):  # type: ignore[name-defined, misc]
-        def __init__(self, report: Callable[[str, float], None]) -> None:
+        def __init__(self, report: Report) -> None:
             trt.IProfiler.__init__(self)
             self._report = report
 
@@ -319,7 +339,7 @@ def layer_profiler(trt: ModuleType) -> Any:
     return LayerProfiler
 
 
-def layer_information(trt: ModuleType, engine: Any, context: Any) -> str:
+def layer_information(trt: ModuleType, engine: ICudaEngine, context: IExecutionContext | None) -> str:
     """What an engine tells of its layers, as JSON: as much as its profiling verbosity lets it.
 
     Nothing where this TensorRT has no inspector, as the lean runtime.
@@ -342,13 +362,13 @@ def records_graphs_itself(trt: ModuleType) -> bool:
     return hasattr(trt, "CudaGraphStrategy")
 
 
-def tensor_dtypes(engine: Any) -> dict[str, str]:
+def tensor_dtypes(engine: ICudaEngine) -> dict[str, str]:
     """The element types of an engine's inputs and outputs, by name."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     return {name: dtype_name(engine.get_tensor_dtype(name)) for name in names}
 
 
-def profiles(engine: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+def profiles(engine: ICudaEngine, names: Sequence[str]) -> list[dict[str, Any]]:
     """Smallest, usual and largest shape of every input, for each optimisation profile."""
     return [
         {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_trt.engine import _trt
 from keras_trt.engine.config import EngineConfig
 from keras_trt.errors import EngineError
+
+if TYPE_CHECKING:
+    from tensorrt import Builder, IBuilderConfig
 
 # An option's name here, and what it is called in TensorRT.
 ATTRIBUTES = {"optimization_level": "builder_optimization_level", "aux_streams": "max_aux_streams"}
@@ -26,7 +29,7 @@ FLAGS = {
 }
 
 
-def apply_config(trt: ModuleType, builder: Any, config: Any, options: EngineConfig) -> None:
+def apply_config(trt: ModuleType, builder: Builder, config: IBuilderConfig, options: EngineConfig) -> None:
     """Sets what differs from TensorRT's own choice on an `IBuilderConfig`.
 
     Raises:
@@ -39,7 +42,9 @@ def apply_config(trt: ModuleType, builder: Any, config: Any, options: EngineConf
             raise EngineError(f"`EngineConfig({name}={getattr(options, name)!r})` cannot be had: {e}.") from e
 
 
-def _apply(trt: ModuleType, builder: Any, config: Any, name: str, options: EngineConfig) -> None:
+def _apply(
+    trt: ModuleType, builder: Builder, config: IBuilderConfig, name: str, options: EngineConfig
+) -> None:
     value = getattr(options, name)
     if name in ATTRIBUTES:
         _trt.set_option(trt, config, ATTRIBUTES[name], value)
@@ -56,7 +61,7 @@ def _apply(trt: ModuleType, builder: Any, config: Any, name: str, options: Engin
         _use_dla(trt, builder, config, value)
 
 
-def _use_dla(trt: ModuleType, builder: Any, config: Any, core: int) -> None:
+def _use_dla(trt: ModuleType, builder: Builder, config: IBuilderConfig, core: int) -> None:
     if core >= builder.num_DLA_cores:
         raise EngineError(f"this machine has {builder.num_DLA_cores} DLA cores")
     _trt.set_option(trt, config, "default_device_type", _trt.member(trt, "DeviceType", "DLA"))

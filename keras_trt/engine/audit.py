@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt.engine._trt import dtype_name
+
+if TYPE_CHECKING:
+    from tensorrt import ILayer, INetworkDefinition, ITensor
 
 WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_INPUT")
 _MOVES_DATA = ("SHUFFLE", "SLICE", "PADDING", "IDENTITY", "RESIZE", "CONCATENATION")
@@ -54,14 +57,14 @@ class Audit:
         return dict(Counter(r.computes for r in self.weighted))
 
 
-def audit_network(network: Any) -> Audit:
+def audit_network(network: INetworkDefinition) -> Audit:
     """Records every layer of a parsed `INetworkDefinition`."""
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     makers = {_name(t): layer for layer in layers for t in _outputs(layer)}
     return Audit(tuple(_record(layer, makers) for layer in layers if layer.type.name != "CONSTANT"))
 
 
-def _record(layer: Any, makers: dict[str, Any]) -> LayerRecord:
+def _record(layer: ILayer, makers: dict[str, Any]) -> LayerRecord:
     inputs, outputs = _inputs(layer), _outputs(layer)
     types = tuple(_dtype(t) for t in outputs)
     computes = types[0] if types else ""
@@ -72,7 +75,7 @@ def _record(layer: Any, makers: dict[str, Any]) -> LayerRecord:
     return LayerRecord(layer.name, layer.type.name, tuple(_dtype(t) for t in inputs), types, computes)
 
 
-def _quantised_as(tensor: Any, makers: dict[str, Any]) -> str | None:
+def _quantised_as(tensor: ITensor, makers: dict[str, Any]) -> str | None:
     """The quantized type a tensor was dequantized from, looking through layers that only move data."""
     maker = makers.get(_name(tensor))
     while maker is not None and maker.type.name in _MOVES_DATA:
@@ -83,18 +86,18 @@ def _quantised_as(tensor: Any, makers: dict[str, Any]) -> str | None:
     return _dtype(maker.get_input(0))
 
 
-def _inputs(layer: Any) -> list[Any]:
+def _inputs(layer: ILayer) -> list[Any]:
     tensors = [layer.get_input(i) for i in range(layer.num_inputs)]
     return [t for t in tensors if t is not None]
 
 
-def _outputs(layer: Any) -> list[Any]:
+def _outputs(layer: ILayer) -> list[Any]:
     return [layer.get_output(i) for i in range(layer.num_outputs)]
 
 
-def _name(tensor: Any) -> str:
+def _name(tensor: ITensor) -> str:
     return str(tensor.name)
 
 
-def _dtype(tensor: Any) -> str:
+def _dtype(tensor: ITensor) -> str:
     return dtype_name(tensor.dtype)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._tensors import BATCH_AXIS
 from keras_trt.errors import EngineError, InputError
+
+if TYPE_CHECKING:
+    from tensorrt import Builder, IBuilderConfig, INetworkDefinition
 
 Sizes = tuple[int, int, int]
 Axes = tuple[int | str, ...]
@@ -87,9 +90,9 @@ def _by_axis(name: str, axes: Axes, shape: object) -> dict[str, Sizes]:
 
 
 def add_profiles(
-    builder: Any,
-    network: Any,
-    config: Any,
+    builder: Builder,
+    network: INetworkDefinition,
+    config: IBuilderConfig,
     batch: object,
     input_shapes: Mapping[str, Any] | None,
     profiles: Sequence[Mapping[str, Any]] | None = None,
@@ -121,7 +124,7 @@ def add_profiles(
             _add(builder, config, inputs, sizes)
 
 
-def _add(builder: Any, config: Any, inputs: dict[str, Axes], sizes: dict[str, Sizes]) -> None:
+def _add(builder: Builder, config: IBuilderConfig, inputs: dict[str, Axes], sizes: dict[str, Sizes]) -> None:
     profile = builder.create_optimization_profile()
     for name, axes in inputs.items():
         low, usual, high = (tuple(a if isinstance(a, int) else sizes[a][i] for a in axes) for i in range(3))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorrt import IBuilderConfig
 
 
 @contextmanager
-def build_progress(trt: ModuleType, config: Any, title: str, verbose: int) -> Iterator[None]:
+def build_progress(trt: ModuleType, config: IBuilderConfig, title: str, verbose: int) -> Iterator[None]:
     """Draws a bar while the body builds; quiet with `verbose=0`.
 
     Raises:

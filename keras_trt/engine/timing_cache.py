@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_trt._lock import locked
 from keras_trt._swap import replaced_file
 from keras_trt.engine.machine.gpu import Gpu
+
+if TYPE_CHECKING:
+    from tensorrt import IBuilderConfig
 
 
 def timing_file(folder: Path, kind: str, version: str, gpu: Gpu) -> Path:
@@ -22,7 +25,7 @@ def timing_file(folder: Path, kind: str, version: str, gpu: Gpu) -> Path:
     return folder / f"{kind}-{version}-{gpu.compute_capability}-{name}.timing"
 
 
-def load_timing_cache(config: Any, path: Path | None) -> None:
+def load_timing_cache(config: IBuilderConfig, path: Path | None) -> None:
     """Starts from the times of earlier builds; what TensorRT does not take is put aside."""
     if path is None:
         return
@@ -32,7 +35,7 @@ def load_timing_cache(config: Any, path: Path | None) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def save_timing_cache(config: Any, path: Path | None) -> None:
+def save_timing_cache(config: IBuilderConfig, path: Path | None) -> None:
     """Writes the times measured so far with what other builds have added meanwhile, in one step."""
     cache = config.get_timing_cache() if path is not None else None
     if path is None or cache is None:

@@ -8,7 +8,7 @@ from typing import Any
 from keras_trt._arguments import check_boolean, check_text, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
-from keras_trt._keras.rebuilding.rewire import new_inputs, rename
+from keras_trt._keras.rebuilding.rewire import new_inputs
 from keras_trt._keras.types import M, Model, Tensor
 from keras_trt._names import unique
 from keras_trt.errors import InputError, ModelError
@@ -50,7 +50,7 @@ def merge_models(models: Sequence[M], *, share_inputs: bool = True, name: str | 
     clones = [masking.clone(flavor, model) for model in models]
     taken: set[str] = set()
     for clone in clones:
-        rename(flavor, clone, unique(clone.name, taken))
+        flavor.rename(clone, unique(clone.name, taken))
     if share_inputs:
         _check_same_inputs(flavor, models)
         shared = new_inputs(flavor, clones[0])

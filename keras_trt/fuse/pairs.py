@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keras_trt._keras.graph import LayerGraph, Node
+from keras_trt._keras.graph import BATCHNORMS, LayerGraph, Node
+from keras_trt._keras.kernels import CONVOLUTIONS
 
-FOLDABLE = frozenset(
-    {
-        "Dense",
-        "Conv1D",
-        "Conv2D",
-        "Conv3D",
-        "Conv1DTranspose",
-        "Conv2DTranspose",
-        "Conv3DTranspose",
-        "DepthwiseConv1D",
-        "DepthwiseConv2D",
-        "SeparableConv1D",
-        "SeparableConv2D",
-    }
-)
-BATCHNORMS = frozenset({"BatchNormalization", "SyncBatchNormalization"})
+FOLDABLE = CONVOLUTIONS | {"Dense"}
 
 
 @dataclass(frozen=True)

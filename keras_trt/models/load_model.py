@@ -47,6 +47,9 @@ def load_model(
         InputError: No `.keras` file is there, it is damaged, or Keras cannot read it.
         ModelError: The file names a class that is not known here, or a layer of the file did not come back
             quantised.
+
+    Example:
+        >>> quantized = keras_trt.load_model("quantized.keras", custom_objects={"Gate": Gate})
     """
     path = keras_file(path)
     custom = check_mapping(custom_objects, "custom_objects")

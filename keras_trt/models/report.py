@@ -25,6 +25,9 @@ def report(model: Model) -> Report:
         unknown), scheme, reason (why it is not quantised) and sparsity (share of zeros in the kernels).
         With zeros in the model also pattern and target (what was asked for) and tensorrt (whether
         TensorRT can use the zeros, or why not).
+
+    Example:
+        >>> print(keras_trt.report(quantized))
     """
     flavor, model, notes = accept(model)
     decisions, pruning = decide(flavor, model), facts_by_layer(flavor, model)

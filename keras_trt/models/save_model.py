@@ -29,6 +29,9 @@ def save_model(model: Model, path: str | PathLike[str]) -> None:
     Raises:
         InputError: Another suffix, or a folder is there.
         ModelError: The model is not built, or the disk is full.
+
+    Example:
+        >>> keras_trt.save_model(quantized, "quantized.keras")
     """
     model = accept(model).model
     path = Path(os.path.realpath(keras_file(path)))

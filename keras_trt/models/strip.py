@@ -14,6 +14,9 @@ def strip(model: M) -> M:
 
     Args:
         model: A model made by `quantize_model`, `prune_model` or the callbacks; it is not changed.
+
+    Example:
+        >>> keras_trt.strip(pruned).save("float.keras")
     """
     flavor, model, _ = accept(model)
     copy = flavor.clone(model)

@@ -13,12 +13,12 @@ import numpy as np
 import onnx.defs
 import onnx_ir as ir
 
-from keras_trt._formats import FLOAT16_MAX
+from keras_trt._formats import FLOAT16_MAX, NARROW
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.naming import layer_of
 from keras_trt.onnx_passes.order import bodies
 
-LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+_LOW = {word: ir.DataType[stored.upper()] for word, stored in NARROW.items()}
 MIN_OPSET = {"float32": 17, "fp16": 19, "bf16": 22}
 """float16 scales came with opset 19, bfloat16 convolutions with opset 22."""
 
@@ -61,7 +61,7 @@ class CastFloatsPass(ir.passes.InPlacePass):
         overflowing: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.low = LOW[precision]
+        self.low = _LOW[precision]
         self.layers = tuple(layers)
         self.keep = set(keep)
         self.overflowing = overflowing or {}

@@ -7,10 +7,6 @@ TRANSPARENT = {
     "Activation", "AlphaDropout", "BatchNormalization", "Dropout", "GaussianDropout", "GaussianNoise",
     "Identity", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
 }  # fmt: skip
-CONVOLUTIONS = {
-    "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D",
-    "SeparableConv2D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
-}  # fmt: skip
 # The last is the public name of the second.
 ATTENTION = {"MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"}
 ATTENTION_REASON = "attention: both operands of its two products; softmax stays float"

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from keras_trt._keras.graph import LayerGraph, Node
+from keras_trt._keras.kernels import CONVOLUTIONS
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.int8_readers import is_read
 from keras_trt.placement.layer_kinds import (
@@ -31,7 +32,6 @@ from keras_trt.placement.layer_kinds import (
     AVERAGE_POOLING,
     CELL_REASON,
     CELLS,
-    CONVOLUTIONS,
     FLOAT,
     LAYOUT,
     TRANSPARENT,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_trt import _deps
 from keras_trt._arguments import check_one_of, check_path, check_verbose
@@ -107,7 +107,7 @@ class _Request:
     def version(self) -> str:
         return _trt.version(_trt.load(self.kind, why=f"engine={self.kind!r}"))
 
-    def found_in(self, stamps: Any) -> list[PlanStamp]:
+    def found_in(self, stamps: Iterable[PlanStamp]) -> list[PlanStamp]:
         """The stamps that a build would make anew."""
         trt = _trt.load(self.kind, why=f"engine={self.kind!r}")
         targets = set(targets_of(trt, self.kind, self.config.compute_capabilities))

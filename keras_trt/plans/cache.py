@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from keras_trt._arguments import check_path
 from keras_trt._lock import locked
@@ -136,7 +135,7 @@ def own_cache() -> PlanCache:
     return PlanCache(plan_cache_folder(), cache_limit())
 
 
-def cache_of(cache: Any) -> PlanCache | None:
+def cache_of(cache: object) -> PlanCache | None:
     """The cache that an argument names: None is the user's own, False none, or the path of a folder.
 
     A user without a home, as in some containers, has none unless `KERAS_TRT_CACHE` names it. A folder that is

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from keras_trt.prune.pattern import NofM, Pattern
 _ACCEPTED = '"uniform", "global", "lamp", or the result of keras_trt.prune.sensitivity(model, data)'
 
 
-def parse_strategy(strategy: object, pattern: Pattern) -> Any:
+def parse_strategy(strategy: object, pattern: Pattern) -> str | Sensitivity:
     """The strategy, checked.
 
     Raises:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,8 +118,10 @@ def calibrate_keeping(
         if done != total:  # an end that could not be known ends the line, too
             bar.update(done, finalize=True)
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
-    choose = partial(_ranges, flavor, model, chosen, first.batches, verbose)
-    _set_ranges(flavor, reached, choose, peak)  # a layer that the call never reaches keeps its range
+    alive, dead = ([each for each in reached if bool(each[-1].largest) is lives] for lives in (True, False))
+    _check_dead(dead, len(reached), peak)
+    ranges = _ranges(flavor, model, chosen, first.batches, verbose, alive)
+    _set_ranges(flavor, ranges, dead)  # a layer that the call never reaches keeps its range
     return first.batches
 
 
@@ -147,26 +147,27 @@ def _check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]
             )
 
 
-def _set_ranges(flavor: Flavor, reached: list[Reached], choose: Callable, peak: float) -> None:
-    """Sets the ranges of the quantisers that the data, of largest magnitude `peak`, has reached."""
-    dead = [(path, quantizer) for path, quantizer, histogram in reached if not histogram.largest]
-    names = _some({path for path, _ in dead})
-    if dead and (peak == 0 or (peak >= _NORMAL and len(dead) > _NEARLY_ALL * len(reached))):
+def _check_dead(dead: list[Reached], count: int, peak: float) -> None:
+    """Refuses data, of largest magnitude `peak`, that makes too many of `count` quantised tensors zero."""
+    if dead and (peak == 0 or (peak >= _NORMAL and len(dead) > _NEARLY_ALL * count)):
         raise InputError(
-            f"The calibration data makes {len(dead)} of {len(reached)} quantised tensors zero, so it says "
-            f"nothing of their ranges (layers {names}). Received: data of largest magnitude {peak:.3g}. Give "
+            f"The calibration data makes {len(dead)} of {count} quantised tensors zero, so it says nothing "
+            f"of their ranges (layers {_names(dead)}). Received: data of largest magnitude {peak:.3g}. Give "
             "data like that used in practice; look at what the loader returns."
         )
-    ranges = choose([each for each in reached if each[-1].largest])
+
+
+def _set_ranges(flavor: Flavor, ranges: list[tuple[Any, float]], dead: list[Reached]) -> None:
+    """Sets ranges; a quantiser whose tensor was zero throughout gets the middle one if it has none yet."""
     middle = statistics.median(amax for _, amax in ranges) if ranges else 1.0
-    unknown = [(q, middle) for _, q in dead if not float(flavor.raw(q.amax).numpy())]
+    unknown = [(q, middle) for _, q, _ in dead if not float(flavor.raw(q.amax).numpy())]
     for quantizer, amax in ranges + unknown:
         quantizer.set_range(amax)
     if dead:
         warnings.warn(
-            f"Zero in all of the calibration data: the input of {names}. A range known before stays; another "
-            f"becomes {middle:.3g}, as the model's other ranges are. Give data that reaches these layers, "
-            "name them in `skip`, or set their `ranges`.",
+            f"Zero in all of the calibration data: the input of {_names(dead)}. A range known before stays; "
+            f"another becomes {middle:.3g}, as the model's other ranges are. Give data that reaches these "
+            "layers, name them in `skip`, or set their `ranges`.",
             stacklevel=3,
         )
 
@@ -203,6 +204,7 @@ def _range(chosen: Any, path: str, histogram: Histogram) -> float:
     return amax
 
 
-def _some(names: set[str], most: int = 5) -> str:
+def _names(dead: list[Reached], most: int = 5) -> str:
+    names = {path for path, _, _ in dead}
     listed = ", ".join(map(repr, sorted(names)[:most]))
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"

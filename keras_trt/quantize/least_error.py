@@ -53,7 +53,11 @@ class Candidates:
 
 
 def least_error(
-    flavor: Flavor, model: Model, candidates: Sequence[Candidates], batches: Sequence[Any], verbose: Any = 0
+    flavor: Flavor,
+    model: Model,
+    candidates: Sequence[Candidates],
+    batches: Sequence[Any],
+    verbose: int | str = 0,
 ) -> list[int]:
     """The number of the best range of each quantiser; the first where none makes a difference.
 

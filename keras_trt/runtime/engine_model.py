@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from types import TracebackType
@@ -122,7 +122,7 @@ class EngineModel:
             raise InputError("An engine runs inference only. Received: training=True")
         return self.predict_on_batch(x)
 
-    def compile(self, optimizer: object = None, loss: Any = None, *more: Any, **named: Any) -> None:
+    def compile(self, optimizer: object = None, loss: object = None, *more: object, **named: object) -> None:
         """Sets what `evaluate` measures. Needs Keras.
 
         Arguments are those of `compile` in the Keras that the model came from, in its order: after `loss`,
@@ -176,7 +176,7 @@ class EngineModel:
             check_text(name, "name")
         return engine_layer(self, flavor_named(keras or self.bundle.manifest.keras), name)
 
-    def profile(self, x: Any, calls: int = 20) -> EngineProfile:
+    def profile(self, x: object, calls: int = 20) -> EngineProfile:
         """Measures how long each Keras layer takes.
 
         The engine is made ready once more for this, with the runner's own profiler. Layers that the runner
@@ -213,7 +213,7 @@ class EngineModel:
         feeds = cast(made_up(self.bundle.manifest, rows).inputs, self.inputs)
         return by_layer(self.name, self.runner.name, self.runner.executed(feeds, 1), measured=False)
 
-    def summary(self, print_fn: Any = None) -> None:
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
         """Prints what the bundle holds and what runs it."""
         manifest = self.bundle.manifest
         lines = [

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from keras_trt._formats import float_type
+from keras_trt._formats import FLOATS, NARROW, float_type
 from keras_trt.errors import InputError
 
-_FLOATS = {"fp32": "float32", "float32": "float32", "fp16": "fp16", "float16": "fp16", "bf16": "bf16"}
-_FLOATS["bfloat16"] = "bf16"
+_SPELLINGS = {name: word for word, stored in FLOATS.items() for name in (word, stored)} | {"fp32": "float32"}
 _SCHEMES = ("fp8", "int8-weights", "int4-weights")
-KNOWN = (None, "float32", "fp16", "bf16", "int8", "int8+fp16", "int8+bf16")
+KNOWN = (None, *FLOATS, "int8", *(f"int8+{word}" for word in NARROW))
 
 
-def resolve(precision: Any, *, quantized: bool) -> str:
+def resolve(precision: str | None, *, quantized: bool) -> str:
     """The precision that was asked for, in one word for each part.
 
     Args:
@@ -34,13 +32,13 @@ def resolve(precision: Any, *, quantized: bool) -> str:
     names = [] if precision is None else str(precision).lower().split("+")
     wants_int8 = "int8" in names
     floats = [name for name in names if name != "int8"]
-    if len(names) > 2 or len(floats) > 1 or any(name not in _FLOATS for name in floats):
+    if len(names) > 2 or len(floats) > 1 or any(name not in _SPELLINGS for name in floats):
         known = ", ".join(map(repr, KNOWN))
         raise InputError(
             f"`precision` must be one of {known}. Received: precision={precision!r}."
             f"{_way_to(names, quantized)}"
         )
-    rest = _FLOATS[floats[0]] if floats else "float32"
+    rest = _SPELLINGS[floats[0]] if floats else "float32"
     if not (quantized or wants_int8):
         return rest
     return "int8" if rest == "float32" else f"int8+{rest}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_trt._formats import FLOATS, STORED, float_type
+from keras_trt._formats import NARROW, STORED, float_type
 from keras_trt.tensorrt_rules.stats import Product
 
-_FLOATS = {name: stored for name, stored in FLOATS.items() if name != "float32"}
 _QUANTIZED = {name: STORED[name] for name in ("int8", "fp8")}
 
 
@@ -27,7 +26,7 @@ def unreached(
     """
     wrong = []
     for product in products:
-        wanted = _QUANTIZED.get(product.computes) or _FLOATS.get(float_type(precision))
+        wanted = _QUANTIZED.get(product.computes) or NARROW.get(float_type(precision))
         on_purpose = product.computes == "float" and any(
             product.node == name or product.node.startswith(f"{name}/") for name in in_float32
         )

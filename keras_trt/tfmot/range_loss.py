@@ -13,7 +13,7 @@ from keras_trt._keras.types import Model
 from keras_trt.data.measure import Metric
 from keras_trt.errors import InputError, ModelError
 from keras_trt.reports import Report
-from keras_trt.tfmot.from_tfmot import Conversion, QuantizedInput, from_tfmot
+from keras_trt.tfmot.convert import Conversion, QuantizedInput, convert
 from keras_trt.tfmot.wrapped import is_wrapped
 
 _WORTH_SAYING = 1.001
@@ -51,7 +51,7 @@ def range_report(
             f"Model {model.name!r} holds no layer wrapped by TF-MOT, so there is no range to compare. "
             "Use `keras_trt.report(model)`."
         )
-    conversion = from_tfmot(model)
+    conversion = convert(model)
     notes = summary(conversion)
     if data is not None:
         notes.append(accuracy_note(model, conversion.model, data, metric, batch_size))
@@ -81,7 +81,7 @@ def made_symmetric(model: Model, data: Any = None) -> tuple[Any, list[str]]:
     flavor = flavor_of(model)
     if not is_wrapped(flavor, model):
         return model, []
-    conversion = from_tfmot(model)
+    conversion = convert(model)
     notes = summary(conversion)
     if (
         conversion.inputs

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_trt._tensors import BATCH_AXIS, TensorSpec
+
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef
 
 Shapes = Sequence[Sequence[int | None] | None]
 
@@ -45,7 +48,7 @@ def rows_are_the_batch(
 
 
 def inferred_shapes(
-    tf: ModuleType, graph_def: Any, input_tensors: Sequence[str], output_tensors: Sequence[str]
+    tf: ModuleType, graph_def: GraphDef, input_tensors: Sequence[str], output_tensors: Sequence[str]
 ) -> Callable[[Sequence[TensorSpec]], Shapes]:
     """What TensorFlow's shape inference says of a frozen graph; it does not look into loops."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,10 @@ from keras_trt.trace.rewrites.signed_zero import drop_signed_zero, read_signs
 from keras_trt.trace.rewrites.state import drop_updates
 from keras_trt.trace.rewrites.tables import inline_tables
 from keras_trt.trace.weights import embed, hollow, make_weight, view
+
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef
+    from tensorflow.types.experimental import ConcreteFunction
 
 # The operators whose kernel may be known to tf2onnx by its shape alone, and which input that is.
 _KERNELS = {
@@ -54,7 +58,7 @@ class TracedGraph:
         shapes: What the layers said of the shapes of tensors, which a `GraphDef` does not hold, by name.
     """
 
-    graph_def: Any
+    graph_def: GraphDef
     values: dict[str, np.ndarray]
     variables: dict[str, int]
     resources: dict[str, Any]
@@ -63,7 +67,7 @@ class TracedGraph:
     shapes: dict[str, list[int | None]]
 
 
-def read_graph(tf: ModuleType, concrete: Any, n_inputs: int) -> TracedGraph:
+def read_graph(tf: ModuleType, concrete: ConcreteFunction, n_inputs: int) -> TracedGraph:
     """The graph of a traced function; its first inputs are those of the model, and `n_inputs` in number."""
     from tensorflow.python.framework import convert_to_constants as tf_convert
 
@@ -85,7 +89,7 @@ def read_graph(tf: ModuleType, concrete: Any, n_inputs: int) -> TracedGraph:
     )
 
 
-def _tensors(concrete: Any) -> Iterable[Any]:
+def _tensors(concrete: ConcreteFunction) -> Iterable[Any]:
     return (tensor for op in concrete.graph.get_operations() for tensor in op.outputs)
 
 
@@ -147,7 +151,7 @@ def check_dense(tf: ModuleType, outputs: Mapping[str, object]) -> None:
             )
 
 
-def _captured(concrete: Any, opaque: Iterable[Any]) -> dict[str, np.ndarray]:
+def _captured(concrete: ConcreteFunction, opaque: Iterable[Any]) -> dict[str, np.ndarray]:
     """The values of variables and of captured tensors (e.g. a Normalization's mean), by placeholder."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     values = {}
@@ -159,7 +163,7 @@ def _captured(concrete: Any, opaque: Iterable[Any]) -> dict[str, np.ndarray]:
     return values
 
 
-def _without_variables(graph_def: Any, values: Mapping[str, np.ndarray]) -> Any:
+def _without_variables(graph_def: GraphDef, values: Mapping[str, np.ndarray]) -> GraphDef:
     """The graph with hollow constants in the place of variables."""
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants as tf_convert
@@ -194,14 +198,14 @@ def gradients_forgotten() -> Iterator[list[Any]]:
         graphs.clear()
 
 
-def _gradients(graph_def: Any) -> set[str]:
+def _gradients(graph_def: GraphDef) -> set[str]:
     """The names under which the gradient functions of a graph's nodes are registered."""
     functions = (function.node_def for function in graph_def.library.function)
     nodes = (node for node in chain(graph_def.node, *functions) if "_gradient_op_type" in node.attr)
     return {node.attr["_gradient_op_type"].s.decode() for node in nodes}
 
 
-def _inlined(graph_def: Any, needed: Iterable[str]) -> Any:
+def _inlined(graph_def: GraphDef, needed: Iterable[str]) -> GraphDef:
     """The graph without calls to XLA-compiled functions (Keras 3 puts grouped convolutions in one)."""
     if not any(node.op in ("PartitionedCall", "StatefulPartitionedCall") for node in graph_def.node):
         return graph_def
@@ -225,7 +229,7 @@ def _inlined(graph_def: Any, needed: Iterable[str]) -> Any:
     return graph_def
 
 
-def _kernels(graph_def: Any, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _kernels(graph_def: GraphDef, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The weights that only serve as kernels; some of the others tf2onnx wants to look into."""
     uses: dict[str, bool] = {}
     for node in graph_def.node:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef, NodeDef
 
 
 def node_of(tensor: str) -> str:
@@ -28,17 +31,17 @@ class GraphView:
         nodes: Each node by its name.
     """
 
-    def __init__(self, graph_def: Any) -> None:
-        self.nodes: dict[str, Any] = {node.name: node for node in graph_def.node}
+    def __init__(self, graph_def: GraphDef) -> None:
+        self.nodes: dict[str, NodeDef] = {node.name: node for node in graph_def.node}
 
-    def maker(self, tensor: str) -> Any:
+    def maker(self, tensor: str) -> NodeDef:
         """The node that makes a tensor."""
         return self.nodes[node_of(tensor)]
 
     @cached_property
-    def readers(self) -> dict[str, list[Any]]:
+    def readers(self) -> dict[str, list[NodeDef]]:
         """The nodes that read what a node makes, by the name of that node; control edges included."""
-        by_name: dict[str, list[Any]] = defaultdict(list)
+        by_name: dict[str, list[NodeDef]] = defaultdict(list)
         for node in self.nodes.values():
             for tensor in node.input:
                 by_name[node_of(tensor)].append(node)
@@ -49,7 +52,7 @@ class GraphView:
         tensors: Iterable[str],
         *,
         control: bool = False,
-        stop: Callable[[Any], bool] = lambda _: False,
+        stop: Callable[[NodeDef], bool] = lambda _: False,
     ) -> set[str]:
         """The names of the nodes on whose values tensors depend, their makers included.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Operators that look up, and which of their inputs is the positions.
 _POSITIONS = {"GatherV2": 1, "ResourceGather": 1, "GatherNd": 1, "ResourceGatherNd": 1, "OneHot": 0}
@@ -20,7 +23,7 @@ _SHIFTS = (
 _QUESTIONS = ("Shape", "Equal", "NotEqual", "Less", "GreaterEqual")  # of masks and signs: they fit any type
 
 
-def is_position(tensor: Any) -> bool:
+def is_position(tensor: tf.Tensor) -> bool:
     """Whether a float input is only cast to integers that are looked up, as by an Embedding."""
     looked_up, seen, stack = False, {tensor.name}, [tensor]
     while stack:
@@ -39,7 +42,7 @@ def is_position(tensor: Any) -> bool:
     return looked_up
 
 
-def _keeps(operation: Any, index: int) -> bool:
+def _keeps(operation: tf.Operation, index: int) -> bool:
     """Whether an operator gives back the positions, perhaps as integers or counted from another end."""
     if operation.type in _VIEWS:
         return index == 0

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._keras.calls.record import Function, replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
+
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef
 
 _SCOPE = re.compile(r"\.ktrt(\d+)")  # behind the layer's path, which is for readers
 _INLINED = re.compile(r"(.+)/(.*)_tfg_inlined_\1_\d+")  # TensorFlow's `<call>/<node>_tfg_inlined_<call>_0`
@@ -63,7 +66,7 @@ def layer_of_scope(name: str, layers: Sequence[str]) -> str | None:
     return layers[int(numbers[-1])] if numbers else None
 
 
-def computing_layers(graph_def: Any, layers: Sequence[str]) -> frozenset[str]:
+def computing_layers(graph_def: GraphDef, layers: Sequence[str]) -> frozenset[str]:
     """The layers of which something is computed when a graph runs.
 
     Not so are layers whose results no output needs (heads for training, unused outputs of a backbone), that

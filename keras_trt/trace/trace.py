@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from keras_trt.trace.layers.time_steps import steps_at_once
 from keras_trt.trace.scopes import computing_layers, layer_scopes
 from keras_trt.trace.signature import Signature, signature_of
 from keras_trt.trace.weights import embed, holders
+
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Trace:
 
     name: str
     flavor: str
-    graph_def: Any
+    graph_def: GraphDef
     weights: dict[str, np.ndarray]
     holders: dict[str, tuple[str, ...]]
     inputs: tuple[TensorSpec, ...]
@@ -78,7 +81,7 @@ class Trace:
     predicted_dtypes: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, list[int | None]] = field(default_factory=dict)
 
-    def whole_graph(self) -> Any:
+    def whole_graph(self) -> GraphDef:
         """A copy of the graph with all weights in it."""
         graph_def = type(self.graph_def)()
         graph_def.CopyFrom(self.graph_def)

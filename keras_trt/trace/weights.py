@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_trt._keras.types import Model
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.compat.v1 import GraphDef, NodeDef
+
     from keras_trt._keras.flavor import Flavor
 
 
-def view(variable: Any) -> np.ndarray:
+def view(variable: tf.Variable) -> np.ndarray:
     """What a `tf.Variable` holds now, not copied where it lies in main memory.
 
     TensorFlow writes new values elsewhere while an array shares the old ones.
@@ -29,16 +33,16 @@ class _Hollow:
     shape: tuple[int, ...]
     dtype: np.dtype
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.zeros(1, dtype or self.dtype)
 
 
-def hollow(value: np.ndarray) -> Any:
+def hollow(value: np.ndarray) -> _Hollow | np.ndarray:
     """A stand-in of the same shape and dtype, which takes no memory in a `TensorProto` either."""
     return _Hollow(value.shape, value.dtype) if value.size and value.dtype != object else value
 
 
-def make_weight(node: Any, value: np.ndarray) -> None:
+def make_weight(node: NodeDef, value: np.ndarray) -> None:
     """Turns a `NodeDef` into the placeholder of a weight, in place."""
     import tensorflow as tf
 
@@ -47,7 +51,7 @@ def make_weight(node: Any, value: np.ndarray) -> None:
     node.attr["shape"].shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
 
 
-def make_constant(node: Any, value: np.ndarray) -> None:
+def make_constant(node: NodeDef, value: np.ndarray) -> None:
     """Turns a `NodeDef` into a constant, in place."""
     import tensorflow as tf
 
@@ -56,14 +60,14 @@ def make_constant(node: Any, value: np.ndarray) -> None:
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
 
 
-def embed(graph_def: Any, weights: Mapping[str, np.ndarray]) -> None:
+def embed(graph_def: GraphDef, weights: Mapping[str, np.ndarray]) -> None:
     """Turns the placeholders of weights into constants, in place."""
     for node in graph_def.node:
         if node.name in weights:
             make_constant(node, weights[node.name])
 
 
-def _clear(node: Any, op: str) -> None:
+def _clear(node: NodeDef, op: str) -> None:
     node.op = op
     del node.input[:]
     node.attr.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import KERNELS, registered_classes
 from keras_trt._keras.named_classes import entries, find_layer_class
+from keras_trt._process import alone
 from keras_trt.errors import InputError
 from keras_trt.placement.placement import ATTENTION, RULES
 from keras_trt.twins.quantizer import activation_quantizer
 from keras_trt.twins.twins import twin_class
-
-_DECIDING = threading.RLock()
 
 Base = tuple[str, str, str]
 """What is known of a class in a file: its module, qualified name and registered name."""
@@ -60,7 +58,7 @@ def deciding(flavor: Flavor, objects: Mapping[str, object]) -> Iterator[None]:
 
     Keras itself, from a model's second level on, looks at `custom_objects` after what is registered.
     """
-    with _DECIDING:
+    with alone():
         known = flavor.keras.saving.get_custom_objects()
         before = {name: known[name] for name in objects if name in known}
         try:

@@ -13,7 +13,7 @@ import tf_keras
 from keras_trt.tfmot import TensorRTQuantizeScheme
 from keras_trt.tfmot.accept import accept
 from keras_trt.tfmot.configs import activation_quantizer, quantize_config
-from keras_trt.tfmot.from_tfmot import from_tfmot
+from keras_trt.tfmot.convert import convert
 from tests.nets import residual_net
 from tests.tfmot_models import chain_net, fitted, float_net, predict, qat, quadrants, save_h5
 
@@ -89,7 +89,7 @@ def test_training_learns_and_moves_the_float_weights(net, quantized):
 def test_the_converted_model_computes_what_was_trained():
     """Without branches each tensor is quantised once on either side, so only float rounding differs."""
     model = fitted(applied(chain_net()), epochs=2)
-    converted = from_tfmot(model)
+    converted = convert(model)
     np.testing.assert_allclose(predict(converted.model), predict(model), atol=1e-5)
     assert {tensor.learned.loss for tensor in converted.inputs} == {1.0}
 
@@ -149,7 +149,7 @@ def test_layers_that_tfmots_default_refuses_stay_float():
         qat.quantize_model(net())
     model = fitted(applied(net()), epochs=1)
     assert {name for name, config in wrapped(model).items() if config.kernels} == {"conv", "dense"}
-    assert all(tensor.learned is not None for tensor in from_tfmot(model).inputs)
+    assert all(tensor.learned is not None for tensor in convert(model).inputs)
 
 
 def test_integer_inputs_are_not_quantised():

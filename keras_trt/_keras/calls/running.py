@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from keras_trt._keras.types import Layer
 
@@ -13,7 +12,7 @@ _RUNNING = threading.local()  # strategies run replicas in threads: what runs is
 
 
 @contextmanager
-def running(*layers: Any) -> Iterator[None]:
+def running(*layers: Layer) -> Iterator[None]:
     """While open (in this thread), the layers' kernels read as quantised."""
     stack = _RUNNING.__dict__.setdefault("layers", [])
     stack.extend(layers)

@@ -8,99 +8,99 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from keras_trt._keras.copying.instance import Instance
-from keras_trt._keras.copying.walk import Copier, Kind
+from keras_trt._keras.copying.walk import Copier, Kind, T
 
 
-class List(Instance):
+class List(Instance[list[Any]]):
     """A list, also one with attributes."""
 
-    def children(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: list[Any]) -> Iterator[object]:
         yield from list.__iter__(obj)
         yield from self.state(obj).values()
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: list[Any], new: list[Any], copy: Copier) -> None:
         list.extend(new, map(copy, list.__iter__(old)))
         super().fill(old, new, copy)
 
 
-class Deque(Kind):
+class Deque(Kind[collections.deque[Any]]):
     """A deque."""
 
     follows = True
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: collections.deque[Any]) -> Iterable[object]:
         return obj
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: collections.deque[Any], copy: Copier) -> collections.deque[Any]:
         return type(obj)(maxlen=obj.maxlen)
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: collections.deque[Any], new: collections.deque[Any], copy: Copier) -> None:
         new.extend(map(copy, old))
 
 
-class _Hashing(Instance):
+class _Hashing(Instance[T]):
     """A container that asks what it holds for a hash, so it is filled when that is complete."""
 
-    def fill(self, old: object, new: object, copy: Copier) -> None:
+    def fill(self, old: T, new: T, copy: Copier) -> None:
         super().fill(old, new, copy)
         for child in self.children(old):
             copy(child)
 
 
-class Dict(_Hashing):
+class Dict(_Hashing[dict[Any, Any]]):
     """A dictionary, also an ordered one, one with defaults, one with attributes."""
 
-    def _class(self, obj: object) -> Any:
+    def _class(self, obj: dict[Any, Any]) -> Any:
         return collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
 
-    def children(self, obj: object) -> Iterator[Any]:
+    def children(self, obj: dict[Any, Any]) -> Iterator[object]:
         for key, value in self._class(obj).items(obj):
             yield key
             yield value
         yield getattr(obj, "default_factory", None)
         yield from self.state(obj).values()
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
-        if isinstance(old, collections.defaultdict):
+    def finish(self, old: dict[Any, Any], new: dict[Any, Any], copy: Copier) -> None:
+        if isinstance(old, collections.defaultdict) and isinstance(new, collections.defaultdict):
             new.default_factory = copy(old.default_factory)
         cls = self._class(old)
         for key, value in cls.items(old):
             cls.__setitem__(new, copy(key), copy(value))
 
 
-class Set(_Hashing):
+class Set(_Hashing[set[Any]]):
     """A set."""
 
-    def children(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: set[Any]) -> Iterator[object]:
         yield from set.__iter__(obj)
         yield from self.state(obj).values()
 
-    def finish(self, old: Any, new: Any, copy: Copier) -> None:
+    def finish(self, old: set[Any], new: set[Any], copy: Copier) -> None:
         for child in set.__iter__(old):
             set.add(new, copy(child))
 
 
-class Tuple(Kind):
+class Tuple(Kind[tuple[Any, ...]]):
     """A tuple, also one with named fields; made at once, for it cannot be filled later."""
 
     follows = True  # for the lists that it may hold
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: tuple[Any, ...]) -> Iterable[object]:
         return tuple.__iter__(obj)
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: tuple[Any, ...], copy: Copier) -> tuple[Any, ...]:
         return tuple.__new__(type(obj), map(copy, tuple.__iter__(obj)))
 
 
-class FrozenSet(Kind):
+class FrozenSet(Kind[frozenset[Any]]):
     """A frozen set."""
 
     follows = True  # for the lists that it may hold
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: frozenset[Any]) -> Iterable[object]:
         return obj
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: frozenset[Any], copy: Copier) -> frozenset[Any]:
         return frozenset(map(copy, obj))
 
 

@@ -27,19 +27,19 @@ _PLAIN = (int, float, complex, str, bytes, type, types.ModuleType, enum.Enum)
 class Walked(Protocol):
     """What a copy asks of a flavour."""
 
-    def copy_kinds(self) -> Iterable[tuple[type, Kind]]:
+    def copy_kinds(self) -> Iterable[tuple[type, Kind[Any]]]:
         """The classes that are copied in a way of their own."""
 
     def walk(self, model: Model) -> Iterable[tuple[str, Any]]:
         """Every layer inside a model, with its path."""
 
 
-def kind_of(special: Iterable[tuple[type, Kind]]) -> Callable[[Any], Kind | None]:
+def kind_of(special: Iterable[tuple[type, Kind[Any]]]) -> Callable[[object], Kind[Any] | None]:
     """The function that tells how an object is copied; None: it is shared."""
     listed = (*special, *tensorflow.kinds())
 
     @functools.cache
-    def kind_of_class(cls: Any) -> Kind | None:
+    def kind_of_class(cls: Any) -> Kind[Any] | None:
         if cls in KINDS:
             return KINDS[cls]
         if issubclass(cls, _PLAIN):
@@ -56,7 +56,7 @@ def kind_of(special: Iterable[tuple[type, Kind]]) -> Callable[[Any], Kind | None
             return None
         return Instance()
 
-    classes: Callable[[Any], Kind | None] = kind_of_class
+    classes: Callable[[Any], Kind[Any] | None] = kind_of_class
     return lambda obj: classes(type(obj))
 
 
@@ -72,7 +72,7 @@ def copy_layers(flavor: Walked, model: Model) -> Callable[[Any], Any]:
     copier.copy(model)
 
     def copied(layer: Layer) -> Layer:
-        new = copier(layer)
+        new: Any = copier(layer)
         list.clear(new._inbound_nodes)
         list.clear(new._outbound_nodes)
         return new
@@ -101,7 +101,7 @@ def _check(flavor: Walked, copier: Copier, model: Model, copy: Any) -> None:
     """Every layer and every weight of the copy is, at its place, the copy of the model's own."""
     layers, news = ([m, *(layer for _, layer in flavor.walk(m))] for m in (model, copy))
     for old, new in zip_longest(layers, news):
-        if new is None or copier.made(old) is not new:
+        if old is None or copier.made(old) is not new or new is None:
             raise ModelError(f"Layer {getattr(old, 'name', None)!r} has no copy at its place.")
         if type(old) is not type(new) or old.trainable != new.trainable:
             raise ModelError(f"The copy of layer {old.name!r} ({type(old).__name__}) is another layer.")

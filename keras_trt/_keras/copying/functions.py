@@ -5,30 +5,37 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._keras.copying.instance import Instance
 from keras_trt._keras.copying.walk import Copier, Kind
 from keras_trt._private import private
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.python.saved_model import function_deserialization
+    from tensorflow.types.experimental import ConcreteFunction, PolymorphicFunction
 
-class Traced(Kind):
+
+class Traced(Kind["PolymorphicFunction"]):
     """A `tf.function`: one that leads into the model is traced anew."""
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: PolymorphicFunction) -> Iterable[object]:
         return (obj.python_function,)
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: PolymorphicFunction, copy: Copier) -> PolymorphicFunction:
         return obj._clone(copy(obj.python_function))
 
 
-class Restored(Kind):
+class Restored(Kind["function_deserialization.RestoredFunction"]):
     """A function from a SavedModel, which has graphs and no code."""
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: function_deserialization.RestoredFunction) -> Iterable[object]:
         return obj.python_function, *obj.concrete_functions
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(
+        self, obj: function_deserialization.RestoredFunction, copy: Copier
+    ) -> function_deserialization.RestoredFunction:
         known = SimpleNamespace(
             jit_compile=obj._jit_compile, function_type=obj._function_type, default_values=obj._default_values
         )
@@ -40,16 +47,16 @@ class Restored(Kind):
             vars(new).setdefault(name, copy(value))
 
 
-class Concrete(Kind):
+class Concrete(Kind["ConcreteFunction"]):
     """One graph of a function: the same graph, fed with the copies of the variables it reads."""
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: ConcreteFunction) -> list[tf.Variable]:
         known = (reference() for reference in obj.graph._weak_variables)
         return [variable for variable in known if variable is not None]
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: ConcreteFunction, copy: Copier) -> ConcreteFunction:
         cls: Any = type(obj)
-        new = object.__new__(_rebound(cls))
+        new: ConcreteFunction = object.__new__(_rebound(cls))
         vars(new).update(vars(obj))
         handles = {id(variable.handle): copy(variable) for variable in self.children(obj)}
         new._captured_inputs = [
@@ -63,7 +70,7 @@ class Concrete(Kind):
 
 
 @functools.cache
-def _rebound(base: Any) -> Any:
+def _rebound(base: type) -> type:
     """A graph's class whose gradients reach the variables that a copy reads."""
     from tensorflow.python.ops.resource_variable_ops import variable_accessed
 
@@ -71,7 +78,7 @@ def _rebound(base: Any) -> Any:
 
     class Rebound(base):
         @property
-        def variables(self) -> Any:
+        def variables(self) -> tuple[Any, ...]:
             return self._copied_variables
 
         def _call_flat(self, *args: object, **kwargs: object) -> Any:
@@ -83,7 +90,7 @@ def _rebound(base: Any) -> Any:
     return Rebound
 
 
-def kinds() -> Iterator[tuple[type, Kind]]:
+def kinds() -> Iterator[tuple[type, Kind[Any]]]:
     """The classes of functions, each before its bases."""
     from tensorflow.python.eager.polymorphic_function import (
         concrete_function,

@@ -12,7 +12,7 @@ from keras_trt._private import private
 ABSENT: Any = object()  # for attributes that a model gets only when it is compiled
 
 
-class Layer(Instance):
+class Layer(Instance[Any]):
     """A layer, an operation or a model.
 
     A layer lists all calls that were ever made of it, by other models too. Only those are copied that a
@@ -57,13 +57,13 @@ class Layer(Instance):
                 list.extend(vars(new)[name], [node for node in made if node is not None])
 
 
-class Tensor(Instance):
+class Tensor(Instance[Any]):
     """A symbolic tensor, which leads to the call that made it."""
 
     def __init__(self) -> None:
         super().__init__(own=True)
 
-    def children(self, obj: object) -> Iterator[Any]:
+    def children(self, obj: object) -> Iterator[object]:
         yield from super().children(obj)
         history = getattr(obj, "_keras_history", None)
         if history is not None and history[0] is not None:
@@ -76,7 +76,7 @@ class Tensor(Instance):
             vars(new)["_keras_history"] = vars(new)["_keras_history"]._replace(node_index=index)
 
 
-class Optimizer(Instance):
+class Optimizer(Instance[Any]):
     """An optimizer that is an attribute of its own; it numbers variables under names that it gives them.
 
     Args:
@@ -84,7 +84,7 @@ class Optimizer(Instance):
         variable_class: The class of the variables.
     """
 
-    def __init__(self, numbers: str, variable_class: type) -> None:
+    def __init__(self, numbers: str, variable_class: type[Any]) -> None:
         super().__init__(follows=True)
         self.numbers, self.variable_class = numbers, variable_class
 

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from keras_trt._keras.copying.walk import Copier, Kind
+from keras_trt._keras.copying.walk import Copier, Kind, T
 
 
 @functools.cache
@@ -44,24 +44,24 @@ def _is_set(member: Any, obj: object) -> bool:
     return True
 
 
-class Instance(Kind):
+class Instance(Kind[T]):
     """An object with attributes: made without its constructor, its attributes set past `__setattr__`."""
 
     def __init__(self, own: bool = False, follows: bool = False) -> None:
         self.own, self.follows = own, follows
 
-    def state(self, obj: object) -> dict[str, Any]:
+    def state(self, obj: T) -> dict[str, Any]:
         """The attributes that the copy gets."""
         return attributes(obj)
 
-    def children(self, obj: object) -> Iterable[Any]:
+    def children(self, obj: T) -> Iterable[object]:
         return self.state(obj).values()
 
-    def shell(self, obj: object, copy: Copier) -> Any:
+    def shell(self, obj: T, copy: Copier) -> T:
         cls: Any = type(obj)
         return cls.__new__(cls) if isinstance(obj, (list, dict, set)) else object.__new__(cls)
 
-    def fill(self, old: object, new: object, copy: Copier) -> None:
+    def fill(self, old: T, new: T, copy: Copier) -> None:
         cls: Any = type(old)
         slots = slots_of(cls)
         held = object.__getattribute__(new, "__dict__") if hasattr(old, "__dict__") else {}

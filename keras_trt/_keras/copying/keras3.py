@@ -63,7 +63,7 @@ def _node_key(node: Any, copy: Copier) -> str:
     return str(make_node_key(copy(node.operation), call_number(node.operation, number, copy)))
 
 
-class Tracker(Instance):
+class Tracker(Instance[Any]):
     """What sorts a layer's attributes into variables, layers and metrics; it counts them by their ids."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Tracker(Instance):
         new.stored_ids = {name: set(map(copy.new_id, ids)) for name, ids in old.stored_ids.items()}
 
 
-def kinds() -> Iterator[tuple[type, Kind]]:
+def kinds() -> Iterator[tuple[type, Kind[Any]]]:
     """Keras 3's classes with a kind of their own, each before its bases."""
     import keras
     from keras.src.utils.tracking import Tracker as KerasTracker

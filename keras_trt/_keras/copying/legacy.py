@@ -105,7 +105,7 @@ class LegacyLayer(Layer):
         held["_tensor_usage_count"] = type(usage)({str(copy.new_id(int(i))): n for i, n in usage.items()})
 
 
-class Node(Instance):
+class Node(Instance[Any]):
     """A call of a layer, which names tensors by their ids."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class Node(Instance):
         vars(new)["_keras_inputs_ids_and_indices"] = [(str(copy.new_id(int(i))), at) for i, at in pairs]
 
 
-def kinds() -> Iterator[tuple[type, Kind]]:
+def kinds() -> Iterator[tuple[type, Kind[Any]]]:
     """tf_keras's classes with a kind of their own, each before its bases."""
     import tensorflow as tf
     import tf_keras

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._keras.copying import functions
 from keras_trt._keras.copying.containers import Dict, List
@@ -12,17 +12,22 @@ from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier, Kind
 from keras_trt._private import private
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import wrapt
+    from tensorflow.python.trackable import base
 
-class Variable(Kind):
+
+class Variable(Kind["tf.Variable"]):
     """A `tf.Variable`: a new one with the same value, under the same strategy and on the same device."""
 
     own = True
 
-    def children(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: tf.Variable) -> Iterator[object]:
         yield obj.constraint
         yield from _added(obj).values()
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: tf.Variable, copy: Copier) -> tf.Variable:
         import tensorflow as tf
 
         strategy = getattr(obj, "distribute_strategy", None)
@@ -37,7 +42,7 @@ class Variable(Kind):
                 synchronization=obj.synchronization,
             )
 
-    def fill(self, old: Any, new: Any, copy: Copier) -> None:
+    def fill(self, old: tf.Variable, new: tf.Variable, copy: Copier) -> None:
         constraint = copy(old.constraint)
         if constraint is not None:
             for replica in getattr(new, "values", (new,)):  # one for each replica of a strategy
@@ -54,7 +59,7 @@ def _usual() -> frozenset[str]:
     return frozenset(vars(tf.Variable(0.0)))
 
 
-def _added(variable: Any) -> dict[str, Any]:
+def _added(variable: tf.Variable) -> dict[str, Any]:
     """What somebody has hung on a variable."""
     if hasattr(variable, "values"):  # a variable of a strategy has attributes that others do not have
         return {}
@@ -64,11 +69,11 @@ def _added(variable: Any) -> dict[str, Any]:
 class WrappedDict(Dict):
     """What TensorFlow makes of a dictionary that is set as an attribute."""
 
-    def children(self, obj: Any) -> Iterator[Any]:
+    def children(self, obj: wrapt.ObjectProxy) -> Iterator[object]:
         yield obj.__wrapped__
         yield from attributes(obj).values()
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: wrapt.ObjectProxy, copy: Copier) -> wrapt.ObjectProxy:
         import wrapt
 
         cls: Any = type(obj)
@@ -76,35 +81,35 @@ class WrappedDict(Dict):
         wrapt.ObjectProxy.__init__(new, copy(obj.__wrapped__))
         return new
 
-    def finish(self, old: object, new: object, copy: Copier) -> None:
+    def finish(self, old: dict[Any, Any], new: dict[Any, Any], copy: Copier) -> None:
         """The dictionary inside is copied as every dictionary is."""
 
 
-class Reference(Kind):
+class Reference(Kind["base.TrackableReference"]):
     """What a checkpoint follows from one object to another: a name and the object."""
 
     follows = True
 
-    def children(self, obj: Any) -> Iterable[Any]:
+    def children(self, obj: base.TrackableReference) -> Iterable[object]:
         return (obj.ref,)
 
-    def shell(self, obj: Any, copy: Copier) -> Any:
+    def shell(self, obj: base.TrackableReference, copy: Copier) -> base.TrackableReference:
         return type(obj)(obj.name, copy(obj.ref))
 
 
-class Checkpoint(Instance):
+class Checkpoint(Instance["tf.train.Checkpoint"]):
     """The checkpoint of itself that a tf_keras model holds."""
 
-    def children(self, obj: object) -> Iterable[Any]:
+    def children(self, obj: tf.train.Checkpoint) -> Iterable[object]:
         return ()
 
-    def pointed_at(self, obj: object) -> Iterator[Any]:
+    def pointed_at(self, obj: tf.train.Checkpoint) -> Iterator[object]:
         root = getattr(obj, "root", None)
         target = root() if callable(root) else root
         if target is not None:
             yield target
 
-    def shell(self, obj: object, copy: Copier) -> Any:
+    def shell(self, obj: tf.train.Checkpoint, copy: Copier) -> tf.train.Checkpoint:
         import weakref
 
         import tensorflow as tf
@@ -112,11 +117,11 @@ class Checkpoint(Instance):
         target = next(self.pointed_at(obj))
         return tf.train.Checkpoint(root=weakref.ref(copy(target)))
 
-    def fill(self, old: object, new: object, copy: Copier) -> None:
+    def fill(self, old: tf.train.Checkpoint, new: tf.train.Checkpoint, copy: Copier) -> None:
         """It is complete."""
 
 
-def kinds() -> Iterator[tuple[type, Kind]]:
+def kinds() -> Iterator[tuple[type, Kind[Any]]]:
     """TensorFlow's classes that are looked into, each before its bases."""
     import tensorflow as tf
     from tensorflow.python.trackable import base, data_structures, layer_utils

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from keras_trt.errors import ModelError
 
+T = TypeVar("T")
 
-class Kind:
+
+class Kind(Generic[T]):
     """How the objects of some classes are copied.
 
     Attributes:
@@ -20,22 +22,22 @@ class Kind:
     own = False
     follows = False
 
-    def children(self, obj: object) -> Iterable[Any]:
+    def children(self, obj: T) -> Iterable[object]:
         """What the object holds."""
         return ()
 
-    def pointed_at(self, obj: object) -> Iterable[Any]:
+    def pointed_at(self, obj: T) -> Iterable[object]:
         """What it refers to without holding it: a weak reference keeps nothing alive."""
         return ()
 
-    def shell(self, obj: object, copy: Copier) -> Any:
+    def shell(self, obj: T, copy: Copier) -> T:
         """The new object; a mutable one is still empty, for what it holds may lead back to it."""
         raise NotImplementedError
 
-    def fill(self, old: object, new: object, copy: Copier) -> None:
+    def fill(self, old: T, new: T, copy: Copier) -> None:
         """Gives a new mutable object what it holds."""
 
-    def finish(self, old: object, new: object, copy: Copier) -> None:
+    def finish(self, old: T, new: T, copy: Copier) -> None:
         """Mends what can be known only when everything has been copied (ids, numbers of nodes)."""
 
 
@@ -48,15 +50,15 @@ class Copier:
         kind_of: Gives the kind of an object; None keeps the object without looking into it.
     """
 
-    def __init__(self, kind_of: Callable[[Any], Kind | None]) -> None:
+    def __init__(self, kind_of: Callable[[object], Kind[Any] | None]) -> None:
         self._kind_of = kind_of
-        self._reached: dict[int, tuple[Any, Kind]] = {}  # holds the objects, so that no id is used twice
+        self._reached: dict[int, tuple[Any, Kind[Any]]] = {}  # holds the objects, so that no id is used twice
         self._holders: dict[int, list[int]] = {}
         self._needed: set[int] = set()
         self._made: dict[int, Any] = {}
         self._empty: list[int] = []
 
-    def copy(self, root: object) -> Any:
+    def copy(self, root: T) -> T:
         """The copy of `root` and of all that belongs to it.
 
         Raises:
@@ -76,7 +78,7 @@ class Copier:
             self._careful(old, kind.finish, old, self._made[key], self)
         return new
 
-    def __call__(self, obj: object) -> Any:
+    def __call__(self, obj: T) -> T:
         key = id(obj)
         if key not in self._needed:
             return obj
@@ -86,11 +88,11 @@ class Copier:
             self._empty.append(key)
         return self._made[key]
 
-    def made(self, obj: object) -> Any:
+    def made(self, obj: T) -> T | None:
         """The copy of an object if one has been made, else None."""
         return self._made.get(id(obj))
 
-    def instances_of(self, cls: type) -> Iterator[Any]:
+    def instances_of(self, cls: type[T]) -> Iterator[T]:
         """The objects of a class among all that was found."""
         return (obj for obj, _ in self._reached.values() if isinstance(obj, cls))
 

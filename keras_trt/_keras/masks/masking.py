@@ -113,7 +113,7 @@ def variable_of(layer: Layer, kernel: Kernel) -> Any:
     return value if hasattr(value, "assign") else None
 
 
-def constraint_of(flavor: Flavor, variable: Any) -> Any:
+def constraint_of(flavor: Flavor, variable: Variable) -> Any:
     """The variable's `PruningMask`, or None."""
     constraint = variable.constraint
     return constraint if isinstance(constraint, mask_class(flavor.keras)) else None

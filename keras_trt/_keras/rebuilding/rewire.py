@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
@@ -14,6 +14,7 @@ from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 Make = Callable[[str, Any], Layer]
+L = TypeVar("L", bound=Layer)
 
 
 def rewire(flavor: Flavor, model: M, make: Make, drop: set[str]) -> M:
@@ -32,7 +33,7 @@ def rewire(flavor: Flavor, model: M, make: Make, drop: set[str]) -> M:
     return _Rewiring(flavor, make, drop, paths).rebuild(model, "")
 
 
-def copy_layer(layer: Layer, **changes: object) -> Any:
+def copy_layer(layer: L, **changes: object) -> L:
     """A new layer of the same class, name and config, with some entries of the config changed.
 
     For layers of Keras's own that change their shape; `copy_layers` copies what stays as it is.
@@ -48,22 +49,23 @@ def copy_layer(layer: Layer, **changes: object) -> Any:
             "with all arguments of its constructor, which should take `**kwargs` for its base class."
         ) from e
     if copy.name != layer.name:  # a config that Keras gathered by itself does not hold the name
-        rename(flavor_of(layer), copy, layer.name)
+        flavor_of(layer).rename(copy, layer.name)
     copy.trainable = layer.trainable
     return copy
 
 
-def _copy_input(layer: Any) -> Any:
-    """A new Keras 3 InputLayer; its tensor has a name of its own, which is the input's name to users."""
+def _copy_input(flavor: Flavor, layer: Any) -> Any:
+    """A new InputLayer; where its tensor has a name of its own, that is the input's name to users."""
     copy = copy_layer(layer)
-    copy.output.name = layer.output.name
+    if flavor.names_inputs:
+        copy.output.name = layer.output.name
     return copy
 
 
 def copy_inputs(flavor: Flavor, model: Any) -> Nest:
     """New inputs of a Keras 3 Functional model, in its own nest, their layers and tensors named as before."""
     return flavor.keras.tree.map_structure(
-        lambda tensor: _copy_input(tensor._keras_history.operation).output, model.input
+        lambda tensor: _copy_input(flavor, tensor._keras_history.operation).output, model.input
     )
 
 
@@ -88,10 +90,10 @@ class _Rewiring:
         keras = self.flavor.keras
         if isinstance(model, keras.Sequential):
             rebuilt = self._sequential(model, prefix)
-        elif self.flavor.name == "keras3":
-            rebuilt = self._keras3_functional(model, prefix)
+        elif self.flavor.clones_by_call:
+            rebuilt = self._cloned(model, prefix)
         else:
-            rebuilt = self._legacy_functional(model, prefix)
+            rebuilt = self._run_again(model, prefix)
         rebuilt._trainable = model._trainable  # its layers have flags of their own
         return rebuilt
 
@@ -120,13 +122,13 @@ class _Rewiring:
         layers = [self._layer(layer, prefix) for layer in remaining]
         first = next(iter(self.flavor.children(model)), None)
         if isinstance(first, keras.layers.InputLayer):
-            layers.insert(0, _copy_input(first) if self.flavor.name == "keras3" else copy_layer(first))
+            layers.insert(0, _copy_input(self.flavor, first))
         rebuilt = keras.Sequential(layers, name=model.name)
         if not rebuilt.built:
             rebuilt.build(model.input_shape)
         return rebuilt
 
-    def _keras3_functional(self, model: Model, prefix: str) -> Any:
+    def _cloned(self, model: Model, prefix: str) -> Any:
         keras = self.flavor.keras
         with _uncompiled(model):  # clone_model would compile the copy too
             return keras.models.clone_model(
@@ -136,10 +138,10 @@ class _Rewiring:
                 call_function=lambda layer, *args, **kwargs: self._call(layer, prefix, args, kwargs),
             )
 
-    def _legacy_functional(self, model: Any, prefix: str) -> Any:
-        """tf_keras's `clone_model` cannot leave a layer out, so its graph is run on new inputs here."""
+    def _run_again(self, model: Any, prefix: str) -> Any:
+        """Where `clone_model` cannot leave a layer out, the graph is run on new inputs here."""
         nest, keras = self.flavor.tf.nest, self.flavor.keras
-        starts = [copy_layer(layer).output for layer in model._input_layers]
+        starts = [_copy_input(self.flavor, layer).output for layer in model._input_layers]
         tensors = {str(id(old)): new for old, new in zip(model.inputs, starts, strict=True)}
         by_depth = private(model, "_nodes_by_depth", "tf_keras")
         for depth in sorted(by_depth, reverse=True):
@@ -153,11 +155,6 @@ class _Rewiring:
         inputs = nest.pack_sequence_as(model._nested_inputs, starts)
         outputs = nest.map_structure(lambda t: tensors[str(id(t))], model._nested_outputs)
         return keras.Model(inputs, outputs, name=model.name)
-
-
-def rename(flavor: Flavor, layer: Layer, name: str) -> None:
-    """Gives a layer that is not yet part of a model another name."""
-    setattr(layer, "name" if flavor.name == "keras3" else "_name", name)
 
 
 def new_inputs(flavor: Flavor, model: Model, prefix: str = "") -> Nest:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-Draw = Callable[[Any, tuple[int, ...]], np.ndarray]
-"""Makes an input's array, of an info with a name and a dtype, in a shape."""
+from keras_trt._tensors import TensorSpec
+
+Draw = Callable[[TensorSpec, tuple[int, ...]], np.ndarray]
+"""Makes an input's array, of a spec with a name and a dtype, in a shape."""
 
 _NOISE = 4099
 """How many different numbers made-up inputs hold; repeated, they take little room in the bundle's probe."""
@@ -29,7 +30,7 @@ def natural(floats: str, tables: Mapping[str, int]) -> Draw:
         tables: By input, the rows of the smallest table that its numbers look things up in.
     """
 
-    def draw(info: Any, shape: tuple[int, ...]) -> np.ndarray:
+    def draw(info: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
         rng, dtype = np.random.default_rng(sum(shape)), np.dtype(info.dtype)
         if dtype.kind == "b":
             return np.resize(rng.random(_NOISE) < 0.5, shape)
@@ -44,7 +45,7 @@ def natural(floats: str, tables: Mapping[str, int]) -> Draw:
     return draw
 
 
-def gentle(info: Any, shape: tuple[int, ...]) -> np.ndarray:
+def gentle(info: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
     """Floats about 1, integers of 1: nothing divides by zero, no logarithm of a negative number."""
     if info.dtype == "bool" or np.issubdtype(np.dtype(info.dtype), np.integer):
         return np.ones(shape)
@@ -54,7 +55,7 @@ def gentle(info: Any, shape: tuple[int, ...]) -> np.ndarray:
 def whole(tables: Mapping[str, int]) -> Draw:
     """Floats that are ids: the functional model of an Embedding often has a float input."""
 
-    def draw(info: Any, shape: tuple[int, ...]) -> np.ndarray:
+    def draw(info: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
         return np.resize(np.random.default_rng(0).integers(0, tables[info.name], _NOISE), shape)
 
     return draw

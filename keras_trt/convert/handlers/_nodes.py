@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_trt.convert.types import Graph, Node
 
@@ -29,7 +30,7 @@ class Nodes:
         )
         return node.output[0]
 
-    def const(self, array: object, dtype: Any = None) -> str:
+    def const(self, array: object, dtype: npt.DTypeLike | None = None) -> str:
         """Adds a constant; returns its output."""
         self._made += 1
         return self.ctx.make_const(f"{self.name}/const_{self._made}", np.asarray(array, dtype)).output[0]
@@ -39,7 +40,7 @@ class Nodes:
         return value if self.ctx.get_dtype(value) == dtype else self("Cast", value, dtype=dtype, to=dtype)
 
 
-def replace(ctx: Graph, node: Node, name: str, build: Callable[[Nodes], str]) -> Any:
+def replace(ctx: Graph, node: Node, name: str, build: Callable[[Nodes], str]) -> Node:
     """Puts what `build` makes in the place of a node with one output."""
     shapes, dtypes, (output,) = node.output_shapes, node.output_dtypes, node.output
     ctx.remove_node(node.name)

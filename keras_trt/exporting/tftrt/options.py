@@ -24,6 +24,9 @@ class TFTRTOptions:
         maximum_cached_engines: How many engines one part of the model may hold.
         input_fn: Makes the representative inputs that engines are built with: a function without arguments
             that gives dicts of arrays by input name. None: one probe for each size in export's `batch`.
+
+    Example:
+        >>> keras_trt.export(model, "saved_model", route=keras_trt.TFTRTOptions(use_dynamic_shape=False))
     """
 
     minimum_segment_size: int = 3
@@ -50,7 +53,7 @@ class TFTRTOptions:
             )
 
 
-def options_of(route: Any) -> TFTRTOptions | None:
+def options_of(route: object) -> TFTRTOptions | None:
     """What export's `route` says; None for `"onnx"`.
 
     Raises:

@@ -24,6 +24,8 @@ from keras_trt.trace.scopes import layer_of_scope
 from keras_trt.trace.trace import Trace
 
 if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef, NodeDef
+
     from keras_trt.quantize.inventory import QuantizedTensor
 
 _CHANNELS_LAST = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2")
@@ -80,7 +82,7 @@ def write_saved_model(traced: Trace, tensors: list[QuantizedTensor], folder: Pat
     return [f"These quantised layers keep float kernels, which TF-TRT runs in float: {', '.join(left)}"]
 
 
-def quantize_kernels(graph_def: Any, layers: tuple[str, ...], quantized: set[str]) -> list[str]:
+def quantize_kernels(graph_def: GraphDef, layers: tuple[str, ...], quantized: set[str]) -> list[str]:
     """Puts the int8 kernels of a frozen graph behind Q/DQ, in place.
 
     Returns:
@@ -103,7 +105,7 @@ def quantize_kernels(graph_def: Any, layers: tuple[str, ...], quantized: set[str
     return sorted(quantized - done)
 
 
-def _takes_kernel(node: Any, nodes: dict[str, Any]) -> bool:
+def _takes_kernel(node: NodeDef, nodes: dict[str, NodeDef]) -> bool:
     if node.op not in _CHANNELS_LAST or nodes.get(node.input[1], node).op != "Const":
         return False
     # Reading an absent attribute would add it.
@@ -112,13 +114,13 @@ def _takes_kernel(node: Any, nodes: dict[str, Any]) -> bool:
     return not transposed and not ("data_format" in given and given["data_format"].s.startswith(b"NC"))
 
 
-def _value(node: Any) -> np.ndarray:
+def _value(node: NodeDef) -> np.ndarray:
     from tensorflow.python.framework import tensor_util
 
     return tensor_util.MakeNdarray(node.attr["value"].tensor)
 
 
-def _split(graph_def: Any, node: Any, kernel: np.ndarray, layer: str) -> None:
+def _split(graph_def: GraphDef, node: NodeDef, kernel: np.ndarray, layer: str) -> None:
     """`node` becomes a product with whole numbers behind Q/DQ, and a multiplication by the scales."""
     # A depthwise kernel is (height, width, in, multiplier); its output channels are in * multiplier.
     depthwise = node.op == "DepthwiseConv2dNative"
@@ -146,7 +148,7 @@ def _split(graph_def: Any, node: Any, kernel: np.ndarray, layer: str) -> None:
     node.attr["T"].CopyFrom(product.attr["T"])
 
 
-def _constant(graph_def: Any, name: str, value: np.ndarray) -> None:
+def _constant(graph_def: GraphDef, name: str, value: np.ndarray) -> None:
     from tensorflow.python.framework import tensor_util
 
     value = np.asarray(value)

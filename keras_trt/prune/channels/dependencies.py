@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.graph import LayerGraph, Node
+from keras_trt._keras.graph import BATCHNORMS, LayerGraph, Node
+from keras_trt._keras.kernels import CONVOLUTIONS, DEPTHWISE
 from keras_trt._keras.types import Layer
 
 _KEEPS = {
     *("Activation", "ReLU", "LeakyReLU", "ELU", "Dropout", "GaussianNoise", "GaussianDropout"),
-    *("BatchNormalization", "SyncBatchNormalization"),
+    *BATCHNORMS,
     *(f"{name}{rank}D" for name in ("MaxPooling", "AveragePooling") for rank in (1, 2, 3)),
     *(f"Global{name}{rank}D" for name in ("MaxPooling", "AveragePooling") for rank in (1, 2, 3)),
     *(f"{name}{rank}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for rank in (1, 2, 3)),
     *(f"SpatialDropout{rank}D" for rank in (1, 2, 3)),
 }
-_MAKES = {"Dense", *(f"{name}D" for name in ("Conv1", "Conv2", "Conv3", "SeparableConv1", "SeparableConv2"))}
-_MAKES |= {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
+_MAKES = CONVOLUTIONS - DEPTHWISE | {"Dense"}
 _TIES = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
 _ARITHMETIC = {"add", "subtract", "multiply", "divide", "truediv", "truedivide", "maximum", "minimum"}
 _ELEMENTWISE = {
@@ -149,7 +149,7 @@ class Channels:
             **dict.fromkeys(_MAKES, self._makes_new),
             **dict.fromkeys(_KEEPS, self._keeps),
             **dict.fromkeys(_TIES, self._ties),
-            **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), self._depthwise),
+            **dict.fromkeys(DEPTHWISE, self._depthwise),
             "Concatenate": self._lines_up,
             "Flatten": self._repeats,
             "Reshape": self._reshapes,
@@ -225,7 +225,7 @@ def _elementwise(layer: Layer) -> bool:
 
 def _axis_is_last(node: Node, layer: Any) -> bool:
     """Whether a BatchNormalization normalises the last axis."""
-    if "BatchNormalization" not in node.kind:
+    if node.kind not in BATCHNORMS:
         return True
     axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
     return axis in (-1, len(node.input_shapes[0]) - 1)

@@ -14,7 +14,7 @@ from keras_trt._keras.kernels import kernel_of, kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rebuilding.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
-from keras_trt._keras.types import Choices, Layer, Model
+from keras_trt._keras.types import Choices, Layer, M, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.choose import Group, choose
 from keras_trt.prune.channels.dependencies import Channels
@@ -28,13 +28,13 @@ Staying = dict[int, bool]  # by root: whether the channels behind it stay
 
 
 def remove_channels(
-    model: Model,
+    model: M,
     sparsity: float,
     pattern: ChannelPattern,
     strategy: object = "uniform",
     only: Choices | None = None,
     skip: Choices = (),
-) -> Any:
+) -> M:
     """A smaller copy of a model, without its least important channels.
 
     Args:
@@ -124,7 +124,7 @@ def channel_report(
 
 
 def plan_channels(
-    model: Model,
+    model: M,
     sparsity: float,
     pattern: ChannelPattern,
     strategy: object,

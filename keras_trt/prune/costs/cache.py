@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.types import Model
 from keras_trt.errors import InputError
 
 _FORMAT = "2"  # raised when losses are measured in another way
@@ -49,7 +50,7 @@ class Cache(dict[str, float]):
         beside.replace(self.path)
 
 
-def model_chunks(flavor: Flavor, model: Any) -> Iterator[bytes]:
+def model_chunks(flavor: Flavor, model: Model) -> Iterator[bytes]:
     """What a model computes: its layers, how they are connected as far as its config says, its weights."""
     for path, layer in flavor.walk(model):
         yield f"{path} {type(layer).__module__}.{type(layer).__qualname__}".encode()

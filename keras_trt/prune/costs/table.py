@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_trt._deps import require
 from keras_trt.errors import InputError
 from keras_trt.reports import Findings, Report, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Sensitivity(Findings):
         )
         return Report(f"Loss by sparsity ({self.pattern})", rows)
 
-    def plot(self, path: str | PathLike[str] | None = None) -> Any:
+    def plot(self, path: str | PathLike[str] | None = None) -> Figure:
         """Draws one curve per variable: the loss over the sparsity.
 
         Args:

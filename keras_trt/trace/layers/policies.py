@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Layer, Model
 from keras_trt._private import private
 from keras_trt._process import attributes_replaced
 
@@ -21,7 +21,7 @@ def is_mixed(flavor: Flavor, model: Model) -> bool:
     return any(True for _ in _mixed(flavor, model))
 
 
-def traced_in_float32(flavor: Flavor, layer: Any) -> bool:
+def traced_in_float32(flavor: Flavor, layer: Layer) -> bool:
     """Whether `in_float32` makes a layer compute in float32, when it is quantised if it can be."""
     name = _name(flavor, layer)
     return name.startswith("mixed_") or name in _narrow(flavor, [layer])
@@ -57,7 +57,7 @@ def _narrow(flavor: Flavor, layers: list[Any]) -> tuple[str, ...]:
     return ("bfloat16", "float16") if quantised else ("bfloat16",)
 
 
-def _name(flavor: Flavor, layer: Any) -> str:
+def _name(flavor: Flavor, layer: Layer) -> str:
     if not isinstance(layer, flavor.keras.layers.Layer):  # an operation of Keras 3
         return ""
     return str(getattr(private(layer, "_dtype_policy", flavor.keras.__name__), "name", ""))

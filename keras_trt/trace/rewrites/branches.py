@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.weights import make_constant
 
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef
+
 _BRANCHES = ("If", "StatelessIf")
 _GAIN = (*_BRANCHES, "ScaleAndTranslate")
 
 
-def fill_in_sizes(graph_def: Any) -> bool:
+def fill_in_sizes(graph_def: GraphDef) -> bool:
     """Replaces sizes that are read off a tensor's shape by their values, in place.
 
     Only in graphs that gain from it. TensorFlow's own shape inference says which sizes are fixed.
@@ -44,7 +47,7 @@ def fill_in_sizes(graph_def: Any) -> bool:
     return bool(known)
 
 
-def choose_branches(graph_def: Any, weights: Mapping[str, np.ndarray]) -> bool:
+def choose_branches(graph_def: GraphDef, weights: Mapping[str, np.ndarray]) -> bool:
     """Replaces branches with a constant condition by a call of the one that is taken, in place.
 
     Args:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keras_trt._protobuf import LARGEST
 from keras_trt.trace.graph_view import GraphView, is_control, node_of
 from keras_trt.trace.weights import make_constant, make_weight
+
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef, NodeDef
 
 _ALIASES = ("Identity", "StopGradient", "PreventGradient", "Snapshot", "IdentityN")
 _NEVER = ("Placeholder", "PlaceholderWithDefault", "NoOp", "Const")
@@ -34,7 +37,7 @@ class Folded(NamedTuple):
 
 
 def fold_constants(
-    graph_def: Any,
+    graph_def: GraphDef,
     outputs: Iterable[str],
     weights: Mapping[str, np.ndarray] | None = None,
     origins: Mapping[str, frozenset[str]] = MappingProxyType({}),
@@ -80,7 +83,7 @@ def fold_constants(
     return Folded({name: value for name, value in known.items() if name in remaining}, computed_from)
 
 
-def constant_nodes(graph_def: Any, weights: Iterable[str]) -> set[str]:
+def constant_nodes(graph_def: GraphDef, weights: Iterable[str]) -> set[str]:
     """The nodes that depend on constants only (`graph_def.node` need not be sorted)."""
     from tensorflow.python.framework import op_def_registry
 
@@ -124,7 +127,7 @@ def _is_control(name: str, constant: set[str]) -> bool:
     return is_control(name) and node_of(name) in constant
 
 
-def _source(nodes: dict[str, Any], constant: set[str], name: str) -> str:
+def _source(nodes: dict[str, NodeDef], constant: set[str], name: str) -> str:
     """The tensor behind constant aliases."""
     while not is_control(name) and node_of(name) in constant and nodes[node_of(name)].op in _ALIASES:
         node = nodes[node_of(name)]
@@ -134,7 +137,7 @@ def _source(nodes: dict[str, Any], constant: set[str], name: str) -> str:
 
 
 def evaluate(
-    graph_def: Any, view: GraphView, wanted: list[str], weights: dict[str, np.ndarray]
+    graph_def: GraphDef, view: GraphView, wanted: list[str], weights: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The values of single-output nodes, from runs of the part of the graph above them.
 
@@ -166,7 +169,7 @@ def evaluate(
     }
 
 
-def _shared(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+def _shared(node: NodeDef, value: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     """The value of a node; that of a reshaped weight shares the weight's memory."""
     source = weights.get(node_of(node.input[0])) if node.op == "Reshape" else None
     return value if source is None else source.reshape(value.shape)
@@ -194,7 +197,7 @@ def _runs(
         yield [name for name in names if not above[name] & large]
 
 
-def _size(nodes: dict[str, Any], names: Iterable[str], weights: dict[str, np.ndarray]) -> int:
+def _size(nodes: dict[str, NodeDef], names: Iterable[str], weights: dict[str, np.ndarray]) -> int:
     """Elements in the constants and weights among some nodes."""
     total = 0
     for name in names:
@@ -206,7 +209,7 @@ def _size(nodes: dict[str, Any], names: Iterable[str], weights: dict[str, np.nda
     return total
 
 
-def _prune(graph_def: Any, keep: set[str], weights: dict[str, np.ndarray]) -> None:
+def _prune(graph_def: GraphDef, keep: set[str], weights: dict[str, np.ndarray]) -> None:
     """Removes the nodes that no output needs, the model's inputs excepted."""
     inputs = (n.name for n in graph_def.node if n.op.startswith("Placeholder") and n.name not in weights)
     needed = GraphView(graph_def).above([*keep, *inputs], control=True)

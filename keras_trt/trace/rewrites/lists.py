@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_trt.trace.graph_view import GraphView, is_control
 from keras_trt.trace.weights import make_constant
 
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef, NodeDef
 
-def inline_lists(graph_def: Any, values: Mapping[str, np.ndarray]) -> None:
+
+def inline_lists(graph_def: GraphDef, values: Mapping[str, np.ndarray]) -> None:
     """Lets what reads lists read their items, in place, where all places are known.
 
     Args:
@@ -38,13 +41,13 @@ def inline_lists(graph_def: Any, values: Mapping[str, np.ndarray]) -> None:
 
 @dataclass
 class _Lists:
-    graph_def: Any
+    graph_def: GraphDef
     values: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
         self.view = GraphView(self.graph_def)
 
-    def item(self, node: Any) -> list[str] | None:
+    def item(self, node: NodeDef) -> list[str] | None:
         """The tensor that a read gives; or the tensor whose row it gives, the row and the axis."""
         place = self._number(node.input[1])
         items, base = self._filled(node.input[0])
@@ -55,7 +58,7 @@ class _Lists:
         rows = base.op == "TensorListFromTensor"
         return [base.input[0], node.input[1], f"{node.name}/axis"] if rows else None
 
-    def stacked(self, node: Any) -> list[str] | None:
+    def stacked(self, node: NodeDef) -> list[str] | None:
         """All items of a list, if it has been filled."""
         items, base = self._filled(node.input[0])
         if items is None or base.op != "TensorListReserve":
@@ -86,7 +89,7 @@ class _Lists:
         return int(self.values[node.name]) if node.name in self.values else None
 
 
-def _gather(graph_def: Any, node: Any, dtype: int) -> None:
+def _gather(graph_def: GraphDef, node: NodeDef, dtype: int) -> None:
     axis = graph_def.node.add(name=f"{node.name}/axis")
     make_constant(axis, np.array(0, np.int32))
     int32 = axis.attr["dtype"].type

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_trt.trace.graph_view import GraphView
 
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef, NodeDef
+
 _VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose")
 _SEARCHES = ("ArgMax", "ArgMin")
 
 
-def drop_signed_zero(graph_def: Any) -> None:
+def drop_signed_zero(graph_def: GraphDef) -> None:
     """Takes out how Keras 3's `argmax` and `argmin` tell -0.0 from 0.0, in place.
 
     They search `where(x == 0 and signbit(x), -tiny, x)`. In `x` itself the first of tied zeros is found, as
@@ -30,7 +33,7 @@ def drop_signed_zero(graph_def: Any) -> None:
             _become(node, "Identity", x, T=node.attr["T"].type)
 
 
-def read_signs(graph_def: Any) -> None:
+def read_signs(graph_def: GraphDef) -> None:
     """Computes `signbit` of float32 as `x < 0 or 1 / x < 0`, in place: of a zero, 1 / x has its sign."""
     graph = GraphView(graph_def)
     for less in list(graph_def.node):
@@ -49,7 +52,7 @@ def read_signs(graph_def: Any) -> None:
         _become(less, "LogicalOr", *(half.name for half in halves))
 
 
-def _signed(graph: GraphView, less: Any) -> str | None:
+def _signed(graph: GraphView, less: NodeDef) -> str | None:
     """`x` of a node that is `(bits of x) & sign bit < 0`, as Keras's `signbit` is."""
     if less.op != "Less" or _value(graph.maker(less.input[1])) != 0:
         return None
@@ -60,12 +63,12 @@ def _signed(graph: GraphView, less: Any) -> str | None:
     return bits.input[0] if bits.op == "Bitcast" and bits.attr["T"].type == 1 else None  # DT_FLOAT
 
 
-def _is_tiny(node: Any) -> bool:
+def _is_tiny(node: NodeDef) -> bool:
     value = _value(node)
     return value is not None and value.dtype.kind == "f" and -value == np.finfo(value.dtype).tiny
 
 
-def _is_only_searched(readers: dict[str, list[Any]], node: Any) -> bool:
+def _is_only_searched(readers: dict[str, list[NodeDef]], node: NodeDef) -> bool:
     """Whether only the place of the largest or smallest value is asked for."""
     return bool(readers[node.name]) and all(
         reader.op in _SEARCHES or (reader.op in _VIEWS and _is_only_searched(readers, reader))
@@ -73,7 +76,7 @@ def _is_only_searched(readers: dict[str, list[Any]], node: Any) -> bool:
     )
 
 
-def _value(node: Any) -> np.ndarray | None:
+def _value(node: NodeDef) -> np.ndarray | None:
     """The number in a scalar constant."""
     from tensorflow import make_ndarray
 
@@ -83,7 +86,7 @@ def _value(node: Any) -> np.ndarray | None:
     return array if array.ndim == 0 else None
 
 
-def _become(node: Any, op: str, *inputs: str, **types: int) -> None:
+def _become(node: NodeDef, op: str, *inputs: str, **types: int) -> None:
     node.op = op
     del node.input[:]
     node.input.extend(inputs)

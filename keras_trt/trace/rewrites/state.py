@@ -7,18 +7,21 @@ the same in every call, such as a mask on a kernel.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_trt.trace.graph_view import GraphView, is_control, node_of
 from keras_trt.trace.rewrites.folding import constant_nodes, evaluate
 
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef, NodeDef
+
 UPDATES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
 
 
 def drop_updates(
-    graph_def: Any, outputs: Iterable[str], values: dict[str, np.ndarray]
+    graph_def: GraphDef, outputs: Iterable[str], values: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Removes updates of variables and all control edges, which order nothing without them; in place.
 
@@ -49,7 +52,9 @@ def drop_updates(
     return values
 
 
-def _settled(graph_def: Any, updates: list[Any], values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _settled(
+    graph_def: GraphDef, updates: list[NodeDef], values: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """What the variables hold that are assigned the same in every call but the first, whatever the inputs."""
     assigned = {
         node_of(node.input[0]): node_of(node.input[1]) for node in updates if node.op == "AssignVariableOp"
@@ -61,7 +66,7 @@ def _settled(graph_def: Any, updates: list[Any], values: dict[str, np.ndarray]) 
 
 
 def _assigned(
-    graph_def: Any, assigned: dict[str, str], values: dict[str, np.ndarray]
+    graph_def: GraphDef, assigned: dict[str, str], values: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The values after a call; NaN where what is assigned is not known."""
     wanted = sorted(set(assigned.values()) - values.keys())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.weights import make_constant
 
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import GraphDef, NodeDef
 
-def inline_tables(graph_def: Any, tables: Mapping[str, object]) -> None:
+
+def inline_tables(graph_def: GraphDef, tables: Mapping[str, object]) -> None:
     """Replaces look-ups by `default + sum((x == keys) * (values - default))`, in place.
 
     Tables of strings stay: no later step can convert them, whatever their form.
@@ -34,7 +37,7 @@ def inline_tables(graph_def: Any, tables: Mapping[str, object]) -> None:
         graph_def.node.remove(node)
 
 
-def _compare(graph_def: Any, node: Any, keys: np.ndarray, values: np.ndarray) -> None:
+def _compare(graph_def: GraphDef, node: NodeDef, keys: np.ndarray, values: np.ndarray) -> None:
     """Turns a look-up into the last node of the comparison."""
     _, x, default = node.input[:3]
     key_type, value_type = node.attr["Tin"].type, node.attr["Tout"].type

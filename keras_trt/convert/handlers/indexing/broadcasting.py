@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import INT64, Nodes, replace
 from keras_trt.convert.types import Graph, Node
 
 
-def broadcast_args(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def broadcast_args(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Each size of the one shape, or that of the other where it is 1; the shorter gets ones in front."""
     lengths = [(ctx.get_shape(shape) or [-1])[0] for shape in node.input]
     if min(lengths) < 0:

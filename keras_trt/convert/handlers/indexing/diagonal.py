@@ -49,7 +49,7 @@ def zero(add: Nodes, like: str) -> str:
     return add.const(0, numpy_type(add.ctx.get_dtype(like)))
 
 
-def diagonal_part(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def diagonal_part(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """`MatrixDiagPart` of one diagonal."""
     x, offset, rank = node.input[0], _single(node.inputs[1:2]), ctx.get_rank(node.input[0])
     if rank is None or offset is None:
@@ -68,7 +68,7 @@ def diagonal_part(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     replace(ctx, node, name, build)
 
 
-def diagonal_matrix(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def diagonal_matrix(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """`MatrixDiag`: square matrices with their main diagonal given and zeros around it."""
     shape = ctx.get_shape(node.input[0])
     size = shape[-1] if shape else -1
@@ -85,7 +85,7 @@ def diagonal_matrix(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     replace(ctx, node, name, build)
 
 
-def set_diagonal(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def set_diagonal(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """`MatrixSetDiag` of the main diagonal of matrices that are not higher than wide."""
     x, rank = node.input[0], ctx.get_rank(node.input[0])
     if rank is None or _single(node.inputs[2:3]) != 0:

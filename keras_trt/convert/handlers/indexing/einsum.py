@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from keras_trt.convert.types import Graph, Node
 _LETTERS = string.ascii_lowercase
 
 
-def einsum(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def einsum(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """Writes letters for the ellipsis, and takes the diagonal first of an operand that repeats one."""
     ranks = [ctx.get_rank(operand) for operand in node.input]
     parsed = _spelled_out(node.get_attr_value("equation").decode(), ranks)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes
@@ -11,7 +9,7 @@ from keras_trt.convert.tf2onnx_seam import stock
 from keras_trt.convert.types import Graph, Node
 
 
-def gather(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def gather(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """tf2onnx's own conversion, which counts both from the first where there are batch axes."""
     batch_axes, axis = node.get_attr_value("batch_dims", 0), node.inputs[2]
     if batch_axes < 0:

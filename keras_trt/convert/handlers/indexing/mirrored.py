@@ -7,17 +7,17 @@ TensorRT does not take.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.tf2onnx_seam import stock
+from keras_trt.convert.types import Graph, Node
 
 _BEGIN, _END = np.iinfo(np.int32).min, np.iinfo(np.int32).max
 
 
-def reverse(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def reverse(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`tf.reverse`: one slice with steps of -1."""
     x, rank = node.input[0], ctx.get_rank(node.input[0])
     if rank is None or not node.inputs[1].is_const():
@@ -30,7 +30,7 @@ def reverse(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def mirror_pad(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def mirror_pad(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`tf.pad` by known amounts: the rows at either end once more, turned around; else tf2onnx's own.
 
     `"REFLECT"` leaves the outermost row itself out.
@@ -57,7 +57,7 @@ def mirror_pad(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def roll(ctx: Any, node: Any, name: str, _: list[Any]) -> Any:
+def roll(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`tf.roll` by known numbers along axes of known size: two slices; else tf2onnx's own conversion."""
     sizes, known = ctx.get_shape(node.input[0]), all(value.is_const() for value in node.inputs[1:])
     shifts, axes = (

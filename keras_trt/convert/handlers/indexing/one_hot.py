@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import INT64, Nodes
@@ -12,7 +10,7 @@ from keras_trt.convert.tf2onnx_seam import stock
 from keras_trt.convert.types import Graph, Node
 
 
-def one_hot(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def one_hot(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """tf2onnx's own conversion, of positions that are moved behind the last one where they are negative."""
     if not is_nonnegative(node.inputs[0]):
         add, x = Nodes(ctx, name), node.input[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
@@ -13,7 +11,7 @@ from keras_trt.convert.types import Graph, Node
 _LAST = np.iinfo(np.int64).max
 
 
-def extract_patches(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def extract_patches(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Patches side by side are a Reshape; others the strided slices at each place of the patch, joined."""
     kernel, strides, rates = (node.get_attr_value(key)[1:3] for key in ("ksizes", "strides", "rates"))
     shape = ctx.get_shape(node.input[0])

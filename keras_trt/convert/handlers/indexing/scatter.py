@@ -13,7 +13,7 @@ from keras_trt.convert.types import Graph, Node
 _LIMIT = 1 << 20  # entries of the matrix that says what falls where
 
 
-def scatter_nd(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def scatter_nd(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`ScatterNd`: plain where no place is named twice, else a matrix product or a ScatterND that adds.
 
     TensorRT does not scatter with a sum, so where the sizes are known and small the places are compared with
@@ -46,7 +46,7 @@ def _sizes(shape: Any) -> list[int] | None:
     )
 
 
-def _as_product(ctx: Graph, node: Node, name: str, sizes: list[int], depth: int, count: int) -> Any:
+def _as_product(ctx: Graph, node: Node, name: str, sizes: list[int], depth: int, count: int) -> Node | None:
     """A matrix of zeros and ones, (places, entries), by the entries."""
     indices, updates = node.input[:2]
     places = int(np.prod(sizes[:depth]))

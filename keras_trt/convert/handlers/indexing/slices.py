@@ -16,7 +16,7 @@ from keras_trt.convert.tf2onnx_seam import stock
 from keras_trt.convert.types import Graph, Node
 
 
-def dynamic_update_slice(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def dynamic_update_slice(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`ops.slice_update`: the update where it lies, and the tensor elsewhere."""
     x, update, indices = node.input
     sizes, lengths = ctx.get_shape(x) or [], ctx.get_shape(update) or []
@@ -48,7 +48,7 @@ def dynamic_update_slice(ctx: Graph, node: Node, name: str, _: list[object]) -> 
     return replace(ctx, node, name, build)
 
 
-def sliced(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def sliced(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`tf.slice`: tf2onnx's own conversion, or a lookup where the data says where a known length begins."""
     x, begin, size = node.input
     known, sizes = node.inputs[2].is_const(), ctx.get_shape(x) or [-1] * ctx.get_rank(x)

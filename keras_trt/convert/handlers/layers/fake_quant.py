@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ _INT8 = 3  # onnx.TensorProto
 _OFFSET = 128  # TensorFlow counts its 8 bits from 0
 
 
-def fake_quant(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def fake_quant(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`FakeQuantWithMinMaxArgs` and `-Vars` of 8 bits and constant range, narrow ranges too.
 
     tf2onnx refuses narrow ranges and writes the others with uint8. The range is nudged as in TensorFlow

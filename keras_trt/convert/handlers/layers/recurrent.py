@@ -14,7 +14,7 @@ _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 """The gates in ONNX's order (LSTM: input, output, forget, cell), as positions in Keras's."""
 
 
-def recurrent(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def recurrent(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """`CudnnRNNV3` with the weights of a Keras cell as its parameters."""
     mode = node.get_attr_str("rnn_mode")
     operator = _OPERATORS[mode]

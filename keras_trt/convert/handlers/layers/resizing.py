@@ -17,7 +17,7 @@ from keras_trt.convert.tf2onnx_seam import stock
 from keras_trt.convert.types import Graph, Node
 
 
-def resize_linear(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def resize_linear(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """As tf2onnx does it, with scales that give the wanted size in spite of float32's rounding."""
     (output,), shape = node.output, _fixed_shape(ctx, node)
     sizes = node.inputs[1].get_tensor_value() if shape else None
@@ -28,7 +28,7 @@ def resize_linear(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
         ctx.replace_input(resized, resized.input[2], Nodes(ctx, name).const(scales, np.float32), 2)
 
 
-def resize_nearest(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def resize_nearest(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """As `resize_linear` for whole factors; else the rows and columns that TensorFlow takes are picked.
 
     Half of a pixel may lie exactly between two others, and runners do not agree on which is nearer.
@@ -61,7 +61,7 @@ def _scale(old: int, new: int) -> np.float32:
     return scale if old * float(scale) >= new else np.nextafter(scale, np.float32(np.inf))
 
 
-def resize(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def resize(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Two matrix products; needs a fixed height and width on both sides."""
     x, shape = node.input[0], _fixed_shape(ctx, node)
     if shape is None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.types import Graph, Node
 
 
-def sparse_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def sparse_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`SparseMatMul`: a matrix product of dense tensors, of which one is expected to hold many zeros."""
     inputs = list(node.input)
     transposed = [node.get_attr_value(key) for key in ("transpose_a", "transpose_b")]
@@ -25,7 +23,7 @@ def sparse_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def sparse_dense_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def sparse_dense_product(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """A constant sparse matrix by a dense one."""
     indices, values, shape, dense = node.inputs[0], node.inputs[1], node.inputs[2], node.input[3]
     if not all(tensor.is_const() for tensor in (indices, values, shape)):

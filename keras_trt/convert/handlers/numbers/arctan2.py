@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from keras_trt.convert.handlers._nodes import FLOAT, Nodes, replace
 from keras_trt.convert.types import Graph, Node
 
 
-def arctan2(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def arctan2(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """The angle to the nearer half of the x axis, turned to the quadrant that the signs say."""
     y, x = node.input
 

@@ -6,8 +6,6 @@ take the nearest number that fits, and so runners differ. Here it is the nearest
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt._formats import ELEMENT_TYPES
@@ -19,7 +17,7 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _SMALL = ("uint8", "int8", "uint16", "int16")
 
 
-def cast(ctx: Graph, node: Node, name: str, unused: list[object]) -> Any:
+def cast(ctx: Graph, node: Node, name: str, unused: list[object]) -> Node | None:
     """Keeps the real part of complex numbers, and floats within what small integers hold."""
     dtypes = ctx.get_dtype(node.input[0]), ctx.get_dtype(node.output[0])
     source, target = (ELEMENT_TYPES.get(dtype, "") for dtype in dtypes)

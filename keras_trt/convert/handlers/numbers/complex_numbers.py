@@ -7,8 +7,6 @@ converted, with all that is behind them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import FLOAT, Nodes, replace
@@ -25,7 +23,7 @@ def complex_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """Leaves what makes complex numbers to what reads them."""
 
 
-def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def real_numbers(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """A real reader of complex numbers; it stays when something behind it is not known."""
     add = Nodes(ctx, name)
     pair = _complex(add, node.input[0])

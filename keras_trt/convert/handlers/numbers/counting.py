@@ -10,7 +10,7 @@ from keras_trt.convert.handlers._nodes import FLOAT, INT32, INT64, Nodes, replac
 from keras_trt.convert.types import Graph, Node
 
 
-def bucketize(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def bucketize(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """The number of boundaries not above `x`."""
     x = node.input[0]
     boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
@@ -24,17 +24,17 @@ def bucketize(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def lower_bound(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def lower_bound(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`searchsorted(side="left")`: how many entries of a sorted row are below each value."""
     return _entries_before(ctx, node, name, "Less")
 
 
-def upper_bound(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def upper_bound(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`searchsorted(side="right")`: how many entries of a sorted row are not above each value."""
     return _entries_before(ctx, node, name, "LessOrEqual")
 
 
-def _entries_before(ctx: Graph, node: Node, name: str, comparison: str) -> Any:
+def _entries_before(ctx: Graph, node: Node, name: str, comparison: str) -> Node | None:
     (entries, values), wanted = node.input, node.output_dtypes[0]
 
     def build(add: Nodes) -> str:
@@ -46,7 +46,7 @@ def _entries_before(ctx: Graph, node: Node, name: str, comparison: str) -> Any:
     return replace(ctx, node, name, build)
 
 
-def dense_bincount(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def dense_bincount(ctx: Graph, node: Node, name: str, _: list[object]) -> None:
     """How often each of a fixed number of values occurs in a row (or its weights' sum, or whether it does).
 
     Every entry is compared with every value, as there is no scattering with a sum in TensorRT.

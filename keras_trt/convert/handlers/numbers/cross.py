@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.types import Graph, Node
 
 
-def cross(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def cross(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`a[1, 2, 0] * b[2, 0, 1] - a[2, 0, 1] * b[1, 2, 0]`."""
     a, b = node.input
 

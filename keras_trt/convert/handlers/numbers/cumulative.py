@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
@@ -13,7 +11,7 @@ _AXES_AS_INPUT = 18
 """The opset since which ReduceProd takes its axes as a tensor."""
 
 
-def cumulative_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def cumulative_product(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """For each place of an axis of fixed length the product of those that count for it, without a loop."""
     x, shape, dtype = node.input[0], ctx.get_shape(node.input[0]), ctx.get_dtype(node.input[0])
     if not node.inputs[1].is_const() or not shape:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
@@ -22,7 +20,7 @@ _TAIL = (
 """Giles, "Approximating the erfinv function" (2012), for float32: highest power first."""
 
 
-def erfc(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def erfc(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`erfc(x) = 1 - erf(x)`."""
     x, dtype = node.input[0], ctx.get_dtype(node.input[0])
 
@@ -32,7 +30,7 @@ def erfc(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def erfinv(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def erfinv(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`x * p(w)` with `w = -log(1 - x^2)`, p being another polynomial where w is not below 5."""
     x = node.input[0]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.types import Graph, Node
 
 
-def log1p(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def log1p(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`log(1 + x)`; of an x that is tiny it keeps as many digits as 1 + x has."""
     x, dtype = node.input[0], ctx.get_dtype(node.input[0])
 
@@ -20,7 +18,7 @@ def log1p(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def expm1(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def expm1(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`exp(x) - 1`."""
     x, dtype = node.input[0], ctx.get_dtype(node.input[0])
 

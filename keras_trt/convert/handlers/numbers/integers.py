@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import INT32, INT64, Nodes, replace
@@ -21,7 +19,7 @@ _VIEWS = (
 _SUMS = ("Concat", "Pack", "Mul", "Add", "AddV2", "Div", "FloorDiv", "Max", "Maximum", "Min", "Minimum")
 
 
-def floor_divide(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def floor_divide(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`x // y`: the quotient, one less where the signs differ and something is left over."""
     if _is_plain(ctx, node):
         return stock("FloorDiv", ctx, node)
@@ -34,7 +32,7 @@ def floor_divide(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
     return replace(ctx, node, name, build)
 
 
-def floor_modulo(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def floor_modulo(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`x % y`, with the sign of `y`: what is left over, and once more `y` where its sign is another."""
     if _is_plain(ctx, node):
         return stock("FloorMod", ctx, node)

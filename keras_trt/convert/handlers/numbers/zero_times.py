@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.types import Graph, Node
 
 
-def zero_times(ctx: Graph, node: Node, name: str, _: list[object]) -> Any:
+def zero_times(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
     """`x * log(y)`, `x * log(1 + y)` and `x / y`."""
     (x, y), kind, dtype = node.input, node.type, ctx.get_dtype(node.input[0])
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir
 
 
 class Editor:
     """Adds nodes and constants to a graph, under names that no exported graph has."""
 
-    def __init__(self, graph: Any, ir: Any) -> None:
+    def __init__(self, graph: onnx_ir.Graph, ir: ModuleType) -> None:
         self.graph, self._ir = graph, ir
         self._number = itertools.count()
 
-    def constant(self, word: str, value: np.ndarray) -> Any:
+    def constant(self, word: str, value: np.ndarray) -> onnx_ir.Value:
         """A new initializer."""
         name = self._name(word)
         tensor = self._ir.tensor(value, name=name)
@@ -31,11 +35,11 @@ class Editor:
 
     def before(
         self,
-        place: Any,
+        place: onnx_ir.Node,
         op_type: str,
         inputs: Sequence[Any],
         attributes: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> onnx_ir.Value:
         """The output of a new node in front of another; arrays among the inputs become constants."""
         values = [self.constant(op_type, x) if isinstance(x, np.ndarray) else x for x in inputs]
         layer = (place.name or "").rpartition("/")[0]
@@ -44,14 +48,16 @@ class Editor:
         self.graph.insert_before(place, node)
         return node.outputs[0]
 
-    def pair(self, place: Any, value: Any, step: np.float32, zero: np.uint8) -> Any:
+    def pair(
+        self, place: onnx_ir.Node, value: onnx_ir.Value, step: np.float32, zero: np.uint8
+    ) -> onnx_ir.Value:
         """A value quantised and dequantised, in front of a node."""
         ends = [self.constant("step", np.array(step)), self.constant("zero_point", np.array(zero))]
         return self.before(
             place, "DequantizeLinear", [self.before(place, "QuantizeLinear", [value, *ends]), *ends]
         )
 
-    def retype(self, value: Any, name: str) -> None:
+    def retype(self, value: onnx_ir.Value, name: str) -> None:
         """Declares another element type."""
         value.type = self._ir.TensorType(self._ir.DataType[name])
 
@@ -69,7 +75,7 @@ class Editor:
         return f"added//{word}/{next(self._number)}"
 
 
-def constant(value: Any) -> np.ndarray | None:
+def constant(value: onnx_ir.Value | None) -> np.ndarray | None:
     """What an initializer holds; None for a value that is computed."""
     if value is None or value.const_value is None:
         return None
@@ -77,7 +83,7 @@ def constant(value: Any) -> np.ndarray | None:
     return array
 
 
-def only_reader(value: Any) -> Any:
+def only_reader(value: onnx_ir.Value) -> onnx_ir.Node | None:
     """The one node that reads a value, once; None where another does too, or the graph returns it."""
     uses = value.uses()
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None

@@ -6,7 +6,8 @@ next quantiser. ONNX Runtime fuses only a quantiser right behind a product, and 
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from keras_trt.runtime.runners.onnxruntime.patterns import (
     weight_of,
 )
 
+if TYPE_CHECKING:
+    import onnx_ir
+
 _SHIFT = 128
 """Between int8 and the uint8 that stands for it: the same numbers, the same saturation."""
 
@@ -32,7 +36,7 @@ _LARGEST_BIAS = 2.0**30
 _SIGMOID_STEP = np.float32(1 / 256)
 
 
-def fuse(model: Any, ir: Any) -> int:
+def fuse(model: onnx_ir.Model, ir: ModuleType) -> int:
     """Makes ONNX Runtime compute convolutions in uint8, in place.
 
     Rounding stays where the graph has it, with two additions: a bias becomes a whole number of the product's
@@ -64,7 +68,7 @@ class _Rewriter:
         self.zero = edit.constant("zero_point", np.array(_SHIFT, np.uint8))
         self._ranges: dict[Any, tuple[float, float]] = {}
 
-    def fuse(self, quantize: Any, step: float) -> None:
+    def fuse(self, quantize: onnx_ir.Node, step: float) -> None:
         """Brings a quantiser right behind the convolution that it rounds."""
         chain, source = chain_of(quantize.inputs[0])
         if source is None:
@@ -100,7 +104,7 @@ class _Rewriter:
                     folded[source] = self.edit.constant("weight", integers.astype(np.float32) * steps)
                 node.replace_input_with(1, folded[source])
 
-    def _whole_bias(self, conv: Any) -> bool:
+    def _whole_bias(self, conv: onnx_ir.Node) -> bool:
         """Whether a convolution can compute in int8; its bias is then whole steps of the product."""
         if conv in self.fused:
             return True
@@ -122,7 +126,7 @@ class _Rewriter:
         self.fused.add(conv)
         return True
 
-    def _round_term(self, add: Any, step: float, low: float, high: float) -> bool:
+    def _round_term(self, add: onnx_ir.Node, step: float, low: float, high: float) -> bool:
         """Whether a sum is of a convolution and something quantised; the convolution is then rounded."""
         known = [dequantized(value) for value in add.inputs]
         if (known[0] is None) == (known[1] is None):
@@ -135,7 +139,7 @@ class _Rewriter:
         # Beyond these ends, whatever the other term is, the sum is cut off by the next quantiser.
         return self._round(conv, [(add, which)], low - ends[1], high - ends[0] + step / 2, step)
 
-    def _round_gated(self, multiply: Any, step: float) -> bool:
+    def _round_gated(self, multiply: onnx_ir.Node, step: float) -> bool:
         """Whether a product is x * sigmoid(x) of a convolution; both factors are then rounded."""
         for i, gate in enumerate(multiply.inputs):
             x, sigmoid = multiply.inputs[1 - i], gate.producer()
@@ -155,7 +159,12 @@ class _Rewriter:
         return False
 
     def _round(
-        self, conv: Any, readers: list[tuple[Any, int]], low: float, high: float, behind: float
+        self,
+        conv: onnx_ir.Node,
+        readers: list[tuple[onnx_ir.Node, int]],
+        low: float,
+        high: float,
+        behind: float,
     ) -> bool:
         """Whether a convolution's result may be rounded between these ends, for a quantiser of that step."""
         step = np.float32((high - low) / 255)
@@ -167,7 +176,9 @@ class _Rewriter:
             node.replace_input_with(index, rounded)
         return True
 
-    def _move(self, quantize: Any, chain: list[Any], source: Any, step: float) -> Any:
+    def _move(
+        self, quantize: onnx_ir.Node, chain: list[onnx_ir.Node], source: onnx_ir.Value, step: float
+    ) -> onnx_ir.Value:
         """Quantises in front of a chain of monotone functions, which compute in uint8; the last's output."""
         inputs = [source, quantize.inputs[1], self.zero]
         value = self.edit.before(quantize, "QuantizeLinear", inputs)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_trt import _deps
-from keras_trt._formats import float_type
+from keras_trt._formats import NARROW, float_type
 from keras_trt._say import LOGGER
 from keras_trt.bundle.read import Bundle
 from keras_trt.runtime.runners.onnxruntime.edit import Editor
 from keras_trt.runtime.runners.onnxruntime.int8 import fuse
 from keras_trt.runtime.runners.onnxruntime.mapped import without_weights
 
-_NARROW = ("FLOAT16", "BFLOAT16")
+if TYPE_CHECKING:
+    import onnx_ir
 
 
 def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
@@ -55,7 +57,7 @@ def weights_folder(bundle: Bundle) -> Path:
     return bundle.onnx_path.resolve().parent
 
 
-def _mapped(bundle: Bundle, ir: Any) -> Any:
+def _mapped(bundle: Bundle, ir: ModuleType) -> onnx_ir.Model:
     """The model, its large weights left in their files, from where ONNX Runtime reads them, too."""
     onnx = _deps.require("onnx", install="onnx", why="runner='onnxruntime'")
     path, folder = bundle.onnx_path.resolve(), weights_folder(bundle)
@@ -76,10 +78,10 @@ def _mapped(bundle: Bundle, ir: Any) -> Any:
     return model
 
 
-def widen_floats(model: Any, ir: Any) -> None:
+def widen_floats(model: onnx_ir.Model, ir: ModuleType) -> None:
     """Makes float32 of float16 and bfloat16 but for the model's own inputs and outputs, in place."""
     graph = model.graph
-    narrow = [ir.DataType[name] for name in _NARROW]
+    narrow = [ir.DataType[stored.upper()] for stored in NARROW.values()]
     ends = [(value, value.dtype) for value in (*graph.inputs, *graph.outputs) if value.dtype in narrow]
     for each in (graph, *graph.subgraphs()):
         for value in (*each.inputs, *each.initializers.values()):
@@ -96,18 +98,18 @@ def widen_floats(model: Any, ir: Any) -> None:
     _cast_ends(graph, ends, ir)
 
 
-def _widen(value: Any, narrow: list[Any], ir: Any) -> None:
+def _widen(value: onnx_ir.Value, narrow: list[Any], ir: ModuleType) -> None:
     if value.dtype in narrow:
         value.type = ir.TensorType(ir.DataType.FLOAT)
         if value.const_value is not None:
             value.const_value = _single(value.const_value, ir)
 
 
-def _single(tensor: Any, ir: Any) -> Any:
+def _single(tensor: onnx_ir.TensorProtocol, ir: ModuleType) -> onnx_ir.TensorProtocol:
     return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
 
 
-def _cast_ends(graph: Any, ends: list[tuple[Any, Any]], ir: Any) -> None:
+def _cast_ends(graph: onnx_ir.Graph, ends: list[tuple[Any, Any]], ir: ModuleType) -> None:
     """Gives the graph's inputs and outputs back their types, with casts behind and in front of them."""
     edit = Editor(graph, ir)
     for value, dtype in ends:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_trt._formats import INT8_ENDS
 from keras_trt.runtime.runners.onnxruntime.edit import constant, only_reader
 
+if TYPE_CHECKING:
+    import onnx_ir
 
-def chain_of(value: Any) -> tuple[list[Any], Any]:
+
+def chain_of(value: onnx_ir.Value) -> tuple[list[onnx_ir.Node], onnx_ir.Node | None]:
     """The monotone functions in front of a quantiser, in their order, and the node in front of them."""
-    chain: list[Any] = []
+    chain: list[onnx_ir.Node] = []
     while (node := value.producer()) is not None and only_reader(value) is not None:
         clips = node.op_type == "Clip" and all(constant(end) is not None for end in node.inputs[1:] if end)
         pools = node.op_type == "MaxPool" and len(node.outputs) == 1
@@ -23,7 +26,7 @@ def chain_of(value: Any) -> tuple[list[Any], Any]:
     return [], None
 
 
-def bounds(chain: list[Any], step: float) -> tuple[int, int]:
+def bounds(chain: list[onnx_ir.Node], step: float) -> tuple[int, int]:
     """The smallest and largest int8 that come out of a chain, in steps; rounded as a quantiser rounds."""
     low, high = INT8_ENDS
     for node in chain:
@@ -35,7 +38,7 @@ def bounds(chain: list[Any], step: float) -> tuple[int, int]:
     return low, high
 
 
-def _ends(node: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _ends(node: onnx_ir.Node) -> tuple[np.ndarray | None, np.ndarray | None]:
     """What a function cuts off its results at, below and above."""
     if node.op_type == "Relu":
         return np.array(0, np.float32), None
@@ -47,7 +50,7 @@ def _rounded(value: np.ndarray, step: float) -> int:
     return int(np.clip(np.rint(np.float32(value.item()) / np.float32(step)), *INT8_ENDS))
 
 
-def symmetric_step(node: Any) -> float | None:
+def symmetric_step(node: onnx_ir.Node) -> float | None:
     """The one step with which a node quantises an activation to int8 for dequantisers only; else None."""
     if node.op_type != "QuantizeLinear" or constant(node.inputs[0]) is not None or _zero_of(node) != 0:
         return None
@@ -58,13 +61,13 @@ def symmetric_step(node: Any) -> float | None:
     return float(step.item()) if undone else None
 
 
-def _zero_of(node: Any) -> int | None:
+def _zero_of(node: onnx_ir.Node) -> int | None:
     """The int8 zero point of a node that has a single one."""
     zero = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     return int(zero.reshape(())) if zero is not None and zero.dtype == np.int8 and zero.size == 1 else None
 
 
-def dequantized(value: Any) -> tuple[Any, np.ndarray] | None:
+def dequantized(value: onnx_ir.Value) -> tuple[onnx_ir.Value, np.ndarray] | None:
     """(quantised value, step) of an activation dequantised with one step; else None."""
     node = value.producer()
     if node is None or node.op_type != "DequantizeLinear" or constant(node.inputs[0]) is not None:
@@ -73,7 +76,7 @@ def dequantized(value: Any) -> tuple[Any, np.ndarray] | None:
     return (node.inputs[0], step) if step is not None and step.size == 1 else None
 
 
-def weight_of(value: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def weight_of(value: onnx_ir.Value) -> tuple[np.ndarray, np.ndarray] | None:
     """(integers, steps that broadcast to them) of a symmetric int8 weight; None for anything else."""
     node = value.producer()
     if node is None or node.op_type != "DequantizeLinear":

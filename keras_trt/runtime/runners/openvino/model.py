@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from openvino import Model, Node
 
 _PRODUCTS = (
     "Convolution",
@@ -22,7 +25,7 @@ _TINY = np.finfo(np.float32).tiny
 """A bias that no sum notices, and that OpenVINO does not drop as it drops a zero."""
 
 
-def repair(model: Any, openvino: ModuleType) -> None:
+def repair(model: Model, openvino: ModuleType) -> None:
     """Makes OpenVINO compute what the file says, in place; call it before `compile_model`.
 
     Args:
@@ -36,7 +39,7 @@ def repair(model: Any, openvino: ModuleType) -> None:
         separate_extremes(model, openvino)
 
 
-def widen_floats(model: Any, openvino: ModuleType) -> None:
+def widen_floats(model: Model, openvino: ModuleType) -> None:
     """Makes float32 of narrow floats: inputs, constants, casts. The CPU plugin computes in float32 anyway.
 
     An input is cast behind itself. Between narrow floats and the float32 of the quantisers' own nodes, pairs
@@ -63,7 +66,7 @@ def widen_floats(model: Any, openvino: ModuleType) -> None:
         model.validate_nodes_and_infer_types()
 
 
-def join_pairs(model: Any, openvino: ModuleType) -> int:
+def join_pairs(model: Model, openvino: ModuleType) -> int:
     """Makes one FakeQuantize of each activation's Q/DQ pair.
 
     OpenVINO reads a pair as FakeQuantize -> Convert -> Convert -> Subtract -> Multiply. Left so, an int8
@@ -86,7 +89,7 @@ def join_pairs(model: Any, openvino: ModuleType) -> int:
     return joined
 
 
-def shield_products(model: Any, openvino: ModuleType) -> None:
+def shield_products(model: Model, openvino: ModuleType) -> None:
     """Gives a tiny bias to quantised products that have none, or one of zeros.
 
     Without a bias the product's scale is handed to each of its readers, and the plugin then fuses one
@@ -105,7 +108,7 @@ def shield_products(model: Any, openvino: ModuleType) -> None:
             _insert_behind(product.output(0), lambda y, b=bias: opset.add(y, opset.constant(b)))
 
 
-def separate_extremes(model: Any, openvino: ModuleType) -> None:
+def separate_extremes(model: Model, openvino: ModuleType) -> None:
     """Puts a Squeeze or Unsqueeze between ReduceMax or ReduceMin and what is behind.
 
     A quantiser fused into them rounds to int8 while the search for the extreme still runs.
@@ -120,7 +123,7 @@ def separate_extremes(model: Any, openvino: ModuleType) -> None:
             _replace(node.output(0), (opset.unsqueeze if keep else opset.squeeze)(extreme, axes))
 
 
-def batch_first(model: Any, openvino: ModuleType) -> None:
+def batch_first(model: Model, openvino: ModuleType) -> None:
     """Reads the sequences of recurrent layers batch first where the file transposes them so.
 
     ONNX has the steps first, OpenVINO the batch. Transposed to and fro, a sequence with two readers gets
@@ -139,7 +142,7 @@ def batch_first(model: Any, openvino: ModuleType) -> None:
                     _replace(transpose.output(0), sequence)
 
 
-def _dequantized(quantize: Any) -> Iterator[tuple[Any, Any]]:
+def _dequantized(quantize: Node) -> Iterator[tuple[Any, Any]]:
     """The last node of each of its pairs, with the pair's scale; a bundle's zero points are 0."""
     for as_integer in _readers(quantize, "Convert"):
         for as_float in _readers(as_integer, "Convert"):
@@ -150,7 +153,7 @@ def _dequantized(quantize: Any) -> Iterator[tuple[Any, Any]]:
                         yield scaled, scale.get_data()
 
 
-def _has_bias(product: Any) -> bool:
+def _has_bias(product: Node) -> bool:
     """Whether the product's only reader adds a constant that is not all zeros."""
     readers = product.output(0).get_target_inputs()
     if len(readers) != 1 or (add := next(iter(readers)).get_node()).get_type_name() != "Add":
@@ -173,12 +176,12 @@ def _is_dequantized(weight: Any) -> bool:
     return bool(node.get_type_name() == "Multiply")
 
 
-def _readers(node: Any, kind: str) -> list[Any]:
+def _readers(node: Node, kind: str) -> list[Any]:
     targets = (target.get_node() for target in node.output(0).get_target_inputs())
     return [reader for reader in targets if reader.get_type_name() == kind]
 
 
-def _transposed(node: Any, order: list[int]) -> list[Any]:
+def _transposed(node: Node, order: list[int]) -> list[Any]:
     """The Transposes of that order that read the node's first output."""
     orders = ((t, t.input_value(1).get_node()) for t in _readers(node, "Transpose"))
     return [t for t, o in orders if o.get_type_name() == "Constant" and o.get_data().tolist() == order]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_trt.runtime.runners.runner import Executed
 
+if TYPE_CHECKING:
+    from openvino import CompiledModel
+
 _ADDED = re.compile(r"(/WithoutBiases|/DequantizationMultiply|_a[a-z]+_a[a-zA-Z0-9]+_.*)$")
 """What its transformations add to a node's name: "conv/Conv/WithoutBiases", "x/Mul_abcd_acdb_y/Conv"."""
 
 
-def executed_nodes(compiled: Any, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:
+def executed_nodes(compiled: CompiledModel, feeds: Mapping[str, np.ndarray], calls: int) -> list[Executed]:
     """The nodes that are executed, in order; times are medians over the calls but the first.
 
     Args:

@@ -41,7 +41,7 @@ def bindings() -> ModuleType:
     return _deps.require("cuda.bindings.driver", install="keras-trt[cuda]", why="engines on a GPU")
 
 
-def call(name: str, *arguments: Any) -> Any:
+def call(name: str, *arguments: object) -> Any:
     """Calls a driver function and returns its result.
 
     Raises:
@@ -55,7 +55,7 @@ def call(name: str, *arguments: Any) -> Any:
     return results[0] if results else None
 
 
-def give_back(name: str, handle: Any) -> None:
+def give_back(name: str, handle: object) -> None:
     """Calls a driver function that frees something.
 
     After a kernel that has failed CUDA answers each call with that failure, and has freed all; whoever closes
@@ -146,7 +146,7 @@ class Pinned:
         self.pointer, self.size = int(call("cuMemHostAlloc", size, _PORTABLE)), size
         self._bytes = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.pointer))
 
-    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """The first bytes as an array, not a copy; must not be used after `close`."""
         size = math.prod(shape) * dtype.itemsize
         return self._bytes[:size].view(dtype).reshape(shape)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._say import LOGGER
 from keras_trt.errors import EngineError, RunnerError
@@ -19,6 +19,9 @@ from keras_trt.runtime.runners.tensorrt._cuda import Graph
 from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
 from keras_trt.runtime.runners.tensorrt.profiles import Shape, Shapes, profile_for
 
+if TYPE_CHECKING:
+    from tensorrt import IExecutionContext, IProfiler
+
 SHAPES_REMEMBERED = 8
 """So many shapes are remembered, with their graphs."""
 
@@ -26,8 +29,8 @@ SHAPES_REMEMBERED = 8
 class Bound:
     """A context, and the shapes and addresses that it has been told."""
 
-    def __init__(self, gpu: GpuEngine, profile: int, profiler: Any = None) -> None:
-        self.context: Any = gpu.context(profile, profiler)
+    def __init__(self, gpu: GpuEngine, profile: int, profiler: IProfiler | None = None) -> None:
+        self.context: IExecutionContext = gpu.context(profile, profiler)
         self._shapes: Shapes = ()
         self._addresses: dict[str, int] = {}
         self._allocators: set[str] = set()
@@ -86,7 +89,7 @@ class Contexts:
         profiler: What is told the time of each layer. Nothing is recorded then, and a run is waited for.
     """
 
-    def __init__(self, gpu: GpuEngine, outputs: tuple[str, ...], profiler: Any = None) -> None:
+    def __init__(self, gpu: GpuEngine, outputs: tuple[str, ...], profiler: IProfiler | None = None) -> None:
         self._gpu, self._outputs, self._profiler = gpu, outputs, profiler
         self._plain: dict[int, Bound] = {}
         self._known: OrderedDict[Shapes, _Known] = OrderedDict()
@@ -139,7 +142,7 @@ class Contexts:
         if own is not None:
             self._record(known, own)
 
-    def last(self) -> Any:
+    def last(self) -> IExecutionContext:
         """The context that was made last, of those that are launched."""
         return [*self._plain.values()][-1].context
 

@@ -126,7 +126,7 @@ def on_gpu(value: object) -> bool:
     return where()[0] in _ON_GPU
 
 
-def device_array(value: Any, device: int, stream: int) -> DeviceArray:
+def device_array(value: object, device: int, stream: int) -> DeviceArray:
     """Another library's array on a GPU, without a copy.
 
     Args:

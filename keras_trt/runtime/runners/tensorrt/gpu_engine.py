@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._formats import dtype_of
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.tensorrt._cuda import Buffer, Device, Stream
 from keras_trt.runtime.runners.tensorrt.profiles import Profile
+
+if TYPE_CHECKING:
+    from tensorrt import IExecutionContext, IOutputAllocator, IProfiler
 
 
 class GpuEngine:
@@ -61,7 +64,7 @@ class GpuEngine:
         """Reads the ranges of shapes of these inputs."""
         self.profiles = [*_trt.profiles(self._engine, inputs)]
 
-    def context(self, profile: int, profiler: Any = None) -> Any:
+    def context(self, profile: int, profiler: IProfiler | None = None) -> IExecutionContext:
         """A context for shapes of a profile; one with a profiler records no CUDA graphs.
 
         Raises:
@@ -82,19 +85,19 @@ class GpuEngine:
             context.profiler = profiler
         return context
 
-    def profiler(self, report: Any) -> Any:
+    def profiler(self, report: _trt.Report) -> IProfiler:
         """See `_trt.layer_profiler`."""
         return _trt.layer_profiler(self._trt)(report)
 
-    def layer_information(self, context: Any) -> str:
+    def layer_information(self, context: IExecutionContext) -> str:
         """See `_trt.layer_information`."""
         return _trt.layer_information(self._trt, self._engine, context)
 
-    def allocator(self, allocate: Any, notify: Any) -> Any:
+    def allocator(self, allocate: _trt.Allocate, notify: _trt.Notify) -> IOutputAllocator:
         """See `_trt.output_allocator`."""
         return _trt.output_allocator(self._trt)(allocate, notify)
 
-    def enqueue(self, context: Any, stream: Stream) -> None:
+    def enqueue(self, context: IExecutionContext, stream: Stream) -> None:
         """Queues one run.
 
         Raises:

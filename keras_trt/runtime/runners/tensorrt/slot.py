@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from keras_trt.runtime.runners.tensorrt.gpu_engine import GpuEngine
 from keras_trt.runtime.runners.tensorrt.host_copy import copy_into
 from keras_trt.runtime.runners.tensorrt.open_output import OpenOutput
 from keras_trt.runtime.runners.tensorrt.profiles import Shape
+
+if TYPE_CHECKING:
+    from tensorrt import IProfiler
 
 Feed = np.ndarray | DeviceArray
 _SMALL = 1 << 16
@@ -29,7 +32,11 @@ class Slot:
     """
 
     def __init__(
-        self, gpu: GpuEngine, inputs: tuple[str, ...], outputs: tuple[str, ...], profiler: Any = None
+        self,
+        gpu: GpuEngine,
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        profiler: IProfiler | None = None,
     ) -> None:
         self._gpu, self._inputs = gpu, inputs
         self.contexts = Contexts(gpu, outputs, profiler)

@@ -59,7 +59,7 @@ class Conversion:
     inputs: tuple[QuantizedInput, ...]
 
 
-def from_tfmot(model: Model) -> Conversion:
+def convert(model: Model) -> Conversion:
     """Converts a model wrapped by TF-MOT.
 
     Quantised layers become quantised twins under their own names, float weights stay as trained, pruned

@@ -8,7 +8,7 @@ import tf_keras
 
 from keras_trt.quantize.inventory import inventory
 from keras_trt.tfmot.accept import accept
-from keras_trt.tfmot.from_tfmot import from_tfmot
+from keras_trt.tfmot.convert import convert
 from keras_trt.twins.twins import is_twin
 from tests.tfmot_models import chain_net, fitted, float_net, predict, qat, stock_quantized
 
@@ -20,7 +20,7 @@ def quantized():
 
 @pytest.fixture(scope="module")
 def conversion(quantized):
-    return from_tfmot(quantized)
+    return convert(quantized)
 
 
 def ranges(model):
@@ -126,7 +126,7 @@ def test_a_concatenation_has_the_range_that_holds_all_it_joins():
     joined = layers.Concatenate(name="joined")([a, b])  # not annotated: TF-MOT does not quantise it
     outputs = qat.quantize_annotate_layer(layers.Dense(2, name="c"))(joined)
     model = trained(qat.quantize_apply(tf_keras.Model(inputs, outputs)))
-    learned = from_tfmot(model).inputs
+    learned = convert(model).inputs
     c = next(tensor.learned for tensor in learned if tensor.layer == "c")
     assert c.minimum <= -1.0
     assert c.maximum >= 1.0
