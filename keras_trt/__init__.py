@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from keras_trt.quantize import calibrate as calibrate
     from keras_trt.quantize import quantize_model as quantize_model
     from keras_trt.quantize import sensitivity as sensitivity
+    from keras_trt.quantize.recipe import Recipe as Recipe
     from keras_trt.runtime import load as load
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "calibrate",
     "strip",
     "register_layer",
+    "Recipe",
     # Look before and after
     "plan",
     "report",
@@ -93,6 +95,7 @@ _HOMES = {
     "strip": "keras_trt.models.strip",
     "register_layer": "keras_trt._keras.kernels",
     "sensitivity": "keras_trt.quantize",
+    "Recipe": "keras_trt.quantize.recipe",
     "report": "keras_trt.models.report",
     "save_model": "keras_trt.models.save_model",
     "load_model": "keras_trt.models.load_model",

@@ -17,9 +17,10 @@ from keras_trt.data.batches import check_data
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrators import calibrator
+from keras_trt.quantize.convert import convert, set_ranges
+from keras_trt.quantize.fit import set_from_data
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.quantize_model import convert, set_from_data, set_ranges
 from keras_trt.tfmot.wrapped import refuse_wrapped
 from keras_trt.twins.twins import is_silent, is_twin, set_silent
 

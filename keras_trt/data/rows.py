@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -46,6 +46,19 @@ def first_rows(
         cut = wanted < count and can_take(flavor, model, batch)
         yield take(flavor, batch, slice(wanted)) if cut else batch
         values, fewest = values - count * each, fewest - count
+
+
+class Batches:
+    """Batches of inputs as a data set that can be read again; a list of them would be arrays."""
+
+    def __init__(self, inputs: Sequence[Any]) -> None:
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __iter__(self) -> Iterator[tuple[Any]]:
+        return ((x,) for x in self._inputs)
 
 
 class FirstBatches:

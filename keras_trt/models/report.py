@@ -7,8 +7,8 @@ from typing import Any
 
 from keras_trt._keras.types import Model
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
+from keras_trt.quantize.decide import decide, left_float
 from keras_trt.quantize.inventory import SWITCHED_OFF, quantizers_of
-from keras_trt.quantize.quantize_model import decide, left_float
 from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.twins import is_quantized, is_silent
@@ -62,4 +62,5 @@ def report(model: Model) -> Report:
 def _quantised(layer: Any) -> str:
     scheme = layer.quantization
     inputs = [f"input {i}" if len(scheme.inputs) > 1 or i else "input" for i in scheme.inputs]
-    return ", ".join([*inputs, *scheme.kernels, *(["products inside"] if scheme.inner else [])])
+    more = [*(["products inside"] if scheme.inner else []), *(["equalised"] if scheme.equalized else [])]
+    return ", ".join([*inputs, *scheme.kernels, *more])

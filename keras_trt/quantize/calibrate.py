@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_trt._arguments import check_verbose
 from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import M, Model, Tensor
@@ -18,9 +19,8 @@ from keras_trt.data.batches import batches, check_data, length
 from keras_trt.data.rows import FirstBatches
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.calibrators import Auto, Histogram, calibrator
-from keras_trt.quantize.graphs import as_graphs
+from keras_trt.quantize.costs.least_error import Candidates, least_error
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.least_error import Candidates, least_error
 from keras_trt.quantize.recovery.correction import correct, corrected
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.quantizer import observing

@@ -23,6 +23,7 @@ class LayerScheme:
         reason: Why nothing of the layer itself is quantised although it could be; else empty.
         shift: The shape of what is added to the bias (see `correction`); empty where nothing is.
         gain: The shape of what multiplies the last kernel; empty where nothing does.
+        equalized: Whether its kernel has taken in factors of its input's channels (see `equalization`).
     """
 
     inputs: tuple[int, ...] = ()
@@ -33,6 +34,7 @@ class LayerScheme:
     reason: str = ""
     shift: tuple[int, ...] = ()
     gain: tuple[int, ...] = ()
+    equalized: bool = False
 
     @property
     def own(self) -> bool:
@@ -45,7 +47,7 @@ class LayerScheme:
         children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
         inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
         shapes = (tuple(config.get(name, ())) for name in ("shift", "gain"))  # which older files lack
-        later = (config.get("reason", ""), *shapes)
+        later = (config.get("reason", ""), *shapes, config.get("equalized", False))
         return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)
 
 

@@ -12,8 +12,9 @@ from keras_trt.fuse.fuse_model import fuse_model
 from keras_trt.models import load_model, report, save_model
 from keras_trt.prune.facts import sparsity_report
 from keras_trt.prune.prune_model import prune_model
+from keras_trt.quantize.convert import set_ranges
 from keras_trt.quantize.inventory import inventory
-from keras_trt.quantize.quantize_model import quantize_model, set_ranges
+from keras_trt.quantize.quantize_model import quantize_model
 from keras_trt.runtime import load
 
 X = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Tensor
-from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.twins.quantizer import observing, rounded_in_range
 
@@ -39,8 +39,8 @@ class RoundingNoise:
         self.layers = {path: layer.quantization.scheme.activations for path, layer in own}
         self._rows = rows
         self._run = _traced(flavor, model, [layer for _, layer in own])
-        self._exact = self._outputs(())
-        again = self._outputs(())
+        self._exact = self.outputs((), rows)
+        again = self.outputs((), rows)
         self._measured = [i for i, y in enumerate(self._exact) if np.isfinite(y).all() and y.any()]
         self.measurable = bool(self._measured) and all(
             np.array_equal(a, b, equal_nan=True) for a, b in zip(self._exact, again, strict=True)
@@ -79,14 +79,20 @@ class RoundingNoise:
             for half in (group[:middle], group[middle:]):
                 heapq.heappush(groups, (self.sqnr(half), next(order), half))
 
+    def outputs(self, rounded: Collection[str], rows: Any) -> Outputs:
+        """The floating outputs on a batch, some layers rounded.
+
+        Args:
+            rounded: Paths of the layers that round; the others compute in float.
+            rows: A batch of inputs.
+        """
+        on = np.array([path in rounded for path in self.layers], bool)
+        return [y.numpy().astype(np.float64) for y in self._run(rows, on)]
+
     def _worst(self, rounded: Collection[str]) -> float:
         """The largest ratio of noise to signal of the outputs; infinite where rounding makes one NaN."""
-        outputs = self._outputs(rounded)
+        outputs = self.outputs(rounded, self._rows)
         return max(_ratio(outputs[i], self._exact[i]) for i in self._measured)
-
-    def _outputs(self, rounded: Collection[str]) -> Outputs:
-        on = np.array([path in rounded for path in self.layers], bool)
-        return [y.numpy().astype(np.float64) for y in self._run(self._rows, on)]
 
 
 def _ratio(outputs: np.ndarray, exact: np.ndarray) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Tensor
-from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.recovery.channel_groups import ChannelGroup
 from keras_trt.twins.fake_quant import TINY
 from keras_trt.twins.quantizer import observing

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import adds_bias, channel_axis, kernel_of
@@ -31,7 +32,6 @@ from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._process import attributes_replaced
 from keras_trt._say import say
 from keras_trt.data.rows import count_rows
-from keras_trt.quantize.graphs import as_graphs
 from keras_trt.quantize.inventory import twins
 from keras_trt.quantize.recovery.channel_moments import ChannelFit
 from keras_trt.twins.einsum_dense import keeps_order

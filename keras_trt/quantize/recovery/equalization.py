@@ -16,20 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Variable
 from keras_trt._say import say
 from keras_trt.data.first import read_first
 from keras_trt.data.rows import can_take, count_rows, first_rows, take
-from keras_trt.quantize.graphs import as_graphs
-from keras_trt.quantize.inventory import activation_quantizers
+from keras_trt.quantize.inventory import activation_quantizers, twins
 from keras_trt.quantize.recovery.channel_factors import EXPONENTS, channel_factors, channel_maxima, in_float
 from keras_trt.quantize.recovery.channel_groups import ChannelGroup, channel_groups
 from keras_trt.quantize.recovery.equalized_error import equalized_errors
+from keras_trt.twins.containers import mark_containers
 from keras_trt.twins.quantizer import observing
 
 EQUALIZATION, SMOOTH_QUANT = "equalization", "smooth_quant"
@@ -64,6 +66,7 @@ def equalized(
     with _taken_back() as log:
         written, makers = equalize(flavor, model, batches, wanted)
         log.extend(written)
+        mark_containers(flavor, model)
         if makers:
             say(
                 f"The channels of what these layers make are alike in size now: {', '.join(makers)}.", verbose
@@ -150,9 +153,12 @@ def _written(
     together = held(changed)
     alone = [(group, held([(group, factors)])) for group, factors in changed] if not together else []
     groups = [group for group, _ in changed] if together else [group for group, written in alone if written]
-    return together + [each for _, own in alone for each in own], [
-        p for group in groups for p in group.makers
-    ]
+    readers = {path for group in groups for path in group.readers}
+    for path, layer in twins(flavor, model):
+        if path in readers and layer.quantization.own:
+            layer.quantization = replace(layer.quantization, equalized=True)
+    written = together + [each for _, own in alone for each in own]
+    return written, [path for group in groups for path in group.makers]
 
 
 @contextmanager

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.types import Model, Tensor
 from keras_trt.data.rows import first_rows
-from keras_trt.quantize.graphs import as_graphs
+from keras_trt.quantize.costs.layer_error import ErrorSums, noise_and_signal
 from keras_trt.quantize.inventory import quantizers_of, twins
-from keras_trt.quantize.layer_error import ErrorSums, noise_and_signal
 from keras_trt.quantize.recovery.channel_groups import ChannelGroup
 from keras_trt.quantize.recovery.channel_scales import Sides
 from keras_trt.twins.fake_quant import TINY, quantize_dequantize, quantize_weights

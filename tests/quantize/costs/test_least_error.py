@@ -8,8 +8,8 @@ import pytest
 from keras_trt import calibrate, quantize_model
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.quantize.calibrators import Auto, Max, Percentile
+from keras_trt.quantize.costs.least_error import Candidates, least_error
 from keras_trt.quantize.inventory import activation_quantizers, quantizers_of, twins
-from keras_trt.quantize.least_error import Candidates, least_error
 
 
 def ranges(model):

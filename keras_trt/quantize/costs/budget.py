@@ -1,0 +1,177 @@
+"""Which layers to leave in float so that a metric keeps within a budget: the fewest multiply-accumulates.
+
+Layers are ranked by the noise that each alone leaves at the outputs (`noise`), which needs no labels and few
+rows. How many of the first have to stay float is then searched on all of the data, and at the end each is
+tried once more in int8, the one with most work first: what counts is always the metric of the whole model,
+never a sum of what layers cost alone.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_trt._arguments import wrong_argument
+from keras_trt._keras.calls.graphs import as_graphs
+from keras_trt._keras.calls.record import recorded
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import input_width
+from keras_trt._keras.types import Model
+from keras_trt._nests import leaves_of
+from keras_trt.data.batches import batches_with_targets
+from keras_trt.data.rows import first_rows
+from keras_trt.data.scores import CHANGE, KL, Score, score_of
+from keras_trt.errors import InputError
+from keras_trt.quantize.costs.noise import RoundingNoise
+from keras_trt.quantize.inventory import twins
+
+_VALUES = 2**18  # of the inputs that layers are ranked by
+_AGAIN = 32  # layers that are tried once more in int8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much worse a model may become.
+
+    Attributes:
+        score: What is measured.
+        batches: Inputs, all of them.
+        targets: What the score compares with.
+        max_drop: By how much it may fall.
+        before: The score of the float model.
+    """
+
+    score: Score
+    batches: Sequence[Any]
+    targets: Any
+    max_drop: float
+    before: float
+
+    def after(self, outputs: Callable[[Any], Any]) -> float:
+        """The score of what a function of a batch gives."""
+        return self.score.of(self.targets, np.concatenate([outputs(batch) for batch in self.batches]))
+
+    def drop(self, outputs: Callable[[Any], Any]) -> float:
+        """By how much the score has fallen with what a function of a batch gives; infinite for no number."""
+        fallen = self.score.drop(self.before, self.after(outputs))
+        return fallen if math.isfinite(fallen) else math.inf
+
+
+def budget_of(flavor: Flavor, model: Model, data: Any, metric: Any, max_drop: float) -> Budget:
+    """What a float model scores on data, and how much of that may go.
+
+    Args:
+        flavor: The model's Keras.
+        model: The float model.
+        data: Inputs, or inputs and targets, as for `batches_with_targets`.
+        metric: See `score_of`; without targets `"kl"`, or None for the mean squared change of the outputs.
+        max_drop: By how much the score may be worse.
+
+    Raises:
+        InputError: A metric without targets, or no budget.
+    """
+    is_number = isinstance(max_drop, numbers.Real) and not isinstance(max_drop, bool)
+    if not (is_number and math.isfinite(max_drop) and max_drop >= 0):
+        raise wrong_argument("max_drop", "a number of at least 0", max_drop)
+    if data is None:
+        raise InputError("`max_drop` is kept on data: give `data=(inputs, targets)`. Received: data=None")
+    pairs = list(batches_with_targets(flavor, model, data))
+    batches, targets = [x for x, _ in pairs], [y for _, y in pairs]
+    outputs = first_outputs(flavor, model)
+    floats = [outputs(batch) for batch in batches]
+    if metric in (None, "kl") and targets[0] is None:
+        score, y = (KL if metric else CHANGE), np.concatenate(floats)
+    elif targets[0] is None:
+        raise InputError(
+            "A metric compares with targets: give `data=(inputs, targets)`, or `metric='kl'`, the divergence "
+            f"from the float model. Received: metric={metric!r} and no targets"
+        )
+    else:
+        y = np.concatenate([np.asarray(next(leaves_of(each))) for each in targets])
+        score = KL if metric == "kl" else score_of(flavor, metric or "accuracy", y)
+        y = np.concatenate(floats) if metric == "kl" else y
+    return Budget(score, batches, y, float(max_drop), score.of(y, np.concatenate(floats)))
+
+
+def first_outputs(flavor: Flavor, model: Model) -> Callable[[Any], np.ndarray]:
+    """A function of a batch that gives the model's first floating output."""
+    tf = flavor.tf
+
+    def run(batch: object) -> Any:
+        outputs = map(
+            tf.convert_to_tensor, tf.nest.flatten(model(batch, training=False), expand_composites=True)
+        )
+        return next(y for y in outputs if y.dtype.is_floating)
+
+    graphs = as_graphs(flavor, run)
+    return lambda batch: np.asarray(graphs(batch).numpy(), np.float64)
+
+
+def left_by_budget(flavor: Flavor, model: Model, budget: Budget) -> dict[str, str]:
+    """The layers of a calibrated model to leave in float, with the reason of each, by path.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model whose ranges are known; it is not changed.
+        budget: What the model may lose.
+    """
+    rows = next(first_rows(flavor, model, budget.batches, _VALUES))
+    noise = RoundingNoise(flavor, model, rows)
+
+    def drop(spared: Collection[str]) -> float:
+        rounded = [path for path in noise.layers if path not in set(spared)]
+        return budget.drop(lambda batch: noise.outputs(rounded, batch)[0])
+
+    whole = drop(())
+    if whole <= budget.max_drop:
+        return {}
+    order = [path for path, _ in noise.costliest(list(noise.layers))]
+    spared = order[: _fewest(lambda count: drop(order[:count]) <= budget.max_drop, len(order))]
+    work = multiply_accumulates(flavor, model, rows)
+    for path in sorted(spared, key=lambda each: -work.get(each, 0))[:_AGAIN]:
+        others = [other for other in spared if other != path]
+        if others and drop(others) <= budget.max_drop:
+            spared = others
+    reason = (
+        f"left in float: with all layers rounded {budget.score.name} is worse by {whole:.4g}; "
+        f"`max_drop={budget.max_drop:g}`"
+    )
+    return dict.fromkeys(spared, reason)
+
+
+def _fewest(holds: Callable[[int], bool], most: int) -> int:
+    """The smallest number from 1 on that holds, found by halving; all of them where none before does."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def multiply_accumulates(flavor: Flavor, model: Model, rows: Any) -> dict[str, int]:
+    """The work of each quantised layer with kernels on a batch, by path.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model.
+        rows: A batch of inputs.
+    """
+    layers = dict(twins(flavor, model))
+    work: dict[str, int] = {}
+    with recorded(flavor, model) as calls:
+        model(rows, training=False)
+    for call in calls:
+        layer = layers.get(call.path)
+        if layer is not None and call.outputs:
+            size = int(np.prod(call.outputs[0].shape))
+            width = sum(input_width(layer, name) for name in layer.quantization.kernels)
+            work[call.path] = work.get(call.path, 0) + size * width
+    return work

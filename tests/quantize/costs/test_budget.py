@@ -1,0 +1,132 @@
+"""A metric keeps within a budget, and no more layers are left in float than that takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_trt import quantize_model, report
+from keras_trt._keras.flavor_of import flavor_of
+from keras_trt.errors import InputError
+from keras_trt.quantize.costs.budget import multiply_accumulates
+
+
+def skewed(k):
+    """A classifier with an activation whose channels differ much in size, read with weights that undo it."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(400, 16)).astype("float32")
+    i = k.Input((16,))
+    h = k.layers.Dense(16, activation="tanh", name="small")(i)
+    h = k.layers.Rescaling([10.0**-e for e in np.linspace(0, 4, 16)], name="skew")(h)
+    h = k.layers.Dense(32, activation="tanh", name="hard")(h)
+    h = k.layers.Dense(32, activation="relu", name="easy")(h)
+    model = k.Model(i, k.layers.Dense(5, name="head")(h))
+    kernel, bias = model.get_layer("hard").get_weights()
+    kernel *= 10.0 ** np.linspace(0, 4, 16)[:, None]
+    model.get_layer("hard").set_weights([kernel, bias])
+    return model, x, model.predict(x, verbose=0).argmax(-1)
+
+
+def in_float(model):
+    return {r["layer"] for r in report(model).rows if "max_drop" in (r["reason"] or "")}
+
+
+def accuracy(model, x, y):
+    return float((model.predict(x, verbose=0).argmax(-1) == y).mean())
+
+
+def test_the_layer_that_costs_most_is_left_and_no_other(k):
+    model, x, y = skewed(k)
+    everything = quantize_model(model, calibration_data=x, min_sqnr=None, verbose=0)
+    assert accuracy(everything, x, y) < 0.9
+    kept = quantize_model(model, data=(x, y), max_drop=0.04, metric="accuracy", verbose=0)
+    assert in_float(kept) == {"hard"}
+    assert accuracy(kept, x, y) >= 0.96
+
+
+def test_within_the_budget_all_is_rounded(k):
+    model, x, y = skewed(k)
+    assert in_float(quantize_model(model, data=(x, y), max_drop=1.0, verbose=0)) == set()
+
+
+@pytest.mark.parametrize("metric", [None, "kl"])
+def test_without_labels_the_outputs_are_compared_with_float(k, metric):
+    model, x, _ = skewed(k)
+    assert in_float(quantize_model(model, data=x, max_drop=0.02, metric=metric, verbose=0)) == {"hard"}
+
+
+def test_metrics_of_keras_and_functions_and_data_sets_count(k):
+    model, x, y = skewed(k)
+    batches = [(x[i : i + 100], y[i : i + 100]) for i in range(0, 400, 100)]
+    own = k.metrics.SparseCategoricalAccuracy()
+
+    def agreement(targets, predictions):
+        return (predictions.argmax(-1) == targets).mean()
+
+    named = "sparse_categorical_accuracy"
+    for metric, data in ((own, (x, y)), (agreement, iter(batches)), (named, iter(batches))):
+        assert in_float(quantize_model(model, data=data, max_drop=0.04, metric=metric, verbose=0)) == {"hard"}
+
+
+def test_an_error_is_better_where_it_is_smaller(k):
+    model, x, _ = skewed(k)
+    targets = model.predict(x, verbose=0) + 0.01
+    kept = quantize_model(model, data=(x, targets), max_drop=0.001, metric="mean_squared_error", verbose=0)
+    assert "hard" in in_float(kept)
+    assert np.square(kept.predict(x, verbose=0) - targets).mean() <= 0.0001 + 0.001 + 1e-6
+
+
+def test_a_line_says_what_the_budget_made_of_it(k, capsys):
+    model, x, y = skewed(k)
+    quantize_model(model, data=(x, y), max_drop=0.04, verbose=1)
+    said = capsys.readouterr().out
+    assert "Budget: accuracy is" in said and "1 in float" in said and "left in float: hard" in said
+
+
+def test_no_budget_that_cannot_be_kept_passes_in_silence(k):
+    model, x, _ = skewed(k)
+    with pytest.warns(UserWarning, match="none is within `max_drop=0`"):
+        kept = quantize_model(model, data=x, max_drop=0.0, verbose=0)
+    np.testing.assert_allclose(kept.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    assert not [r for r in report(kept).rows if r["quantised"]]
+
+
+def test_work_is_counted_in_multiply_accumulates(k):
+    i = k.Input((8, 8, 3))
+    x = k.layers.Conv2D(4, 3, name="conv")(i)
+    model = k.Model(i, k.layers.Dense(2, name="head")(k.layers.Flatten()(x)))
+    rows = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    quantized = quantize_model(model, calibration_data=rows, min_sqnr=None, verbose=0)
+    work = multiply_accumulates(flavor_of(quantized), quantized, rows)
+    assert work == {"conv": 2 * 6 * 6 * 4 * 27, "head": 2 * 2 * 144}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_drop": 0.1}, r"give `data=\(inputs, targets\)`"),
+        ({"max_drop": -1, "data": np.zeros((4, 16))}, "a number of at least 0"),
+        ({"max_drop": True, "data": np.zeros((4, 16))}, "a number of at least 0"),
+        ({"max_drop": 0.1, "data": np.zeros((4, 16)), "metric": "accuracy"}, "no targets"),
+        (
+            {"max_drop": 0.1, "data": (np.zeros((4, 16)), np.zeros(4)), "metric": "acuracy"},
+            "Keras knows no such",
+        ),
+        ({"max_drop": 0.1, "data": (np.zeros((4, 16)), np.zeros(4)), "metric": 3}, "a metric of Keras"),
+        ({"metric": "accuracy"}, "no `max_drop`"),
+    ],
+)
+def test_bad_budgets_are_refused(k, options, words):
+    model, *_ = skewed(k)
+    with pytest.raises(InputError, match=words):
+        quantize_model(model, verbose=0, **options)
+
+
+def test_layers_left_by_data_that_is_read_once_are_measured_on_all_of_it(k):
+    """A list of batches would have been read as arrays for so many inputs."""
+    model, x, _ = skewed(k)
+    from_arrays = quantize_model(model, calibration_data=x[:160], recover=None, verbose=0)
+    assert [r for r in report(from_arrays).rows if "min_sqnr" in (r["reason"] or "")]
+    rows = (x[i : i + 32] for i in range(0, 160, 32))
+    from_iterator = quantize_model(model, calibration_data=rows, recover=None, verbose=0)
+    np.testing.assert_array_equal(from_iterator.predict(x, verbose=0), from_arrays.predict(x, verbose=0))
