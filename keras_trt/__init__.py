@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from keras_trt.exporting.plan import plan as plan
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
+    from keras_trt.measuring.benchmark import benchmark as benchmark
     from keras_trt.models.load_model import load_model as load_model
     from keras_trt.models.report import report as report
     from keras_trt.models.save_model import save_model as save_model
@@ -71,6 +72,7 @@ __all__ = [
     "TFTRTOptions",
     "verify",
     "load",
+    "benchmark",
     # Modules
     "callbacks",
     "errors",
@@ -103,6 +105,7 @@ _HOMES = {
     "TFTRTOptions": "keras_trt.exporting",
     "verify": "keras_trt.compare.verify",
     "load": "keras_trt.runtime",
+    "benchmark": "keras_trt.measuring.benchmark",
 }
 
 
