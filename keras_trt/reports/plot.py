@@ -5,8 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from keras_trt._arguments import check_path
 from keras_trt._deps import require
+from keras_trt.reports.files import file_at
 
 
 def new_figure(why: str, **options: Any) -> Any:
@@ -26,5 +26,6 @@ def new_figure(why: str, **options: Any) -> Any:
 def drawn(figure: Any, path: str | PathLike[str] | None) -> Any:
     """The figure, written to an image file where a path is given; its suffix says the format."""
     if path is not None:
-        figure.savefig(check_path(path))
+        with file_at(path) as file:
+            figure.savefig(file)
     return figure
