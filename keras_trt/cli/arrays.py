@@ -45,9 +45,9 @@ def read_data(path: str, *, targets: bool = False) -> Any:
 
 
 def _of_archive(arrays: dict[str, Any]) -> tuple[Any, Any]:
-    y = arrays.pop(TARGETS, None)
-    if not arrays:
+    y, inputs = arrays.get(TARGETS), {name: array for name, array in arrays.items() if name != TARGETS}
+    if not inputs:
         raise InputError("A .npz file with no array of inputs was given.")
-    if len(arrays) == 1 and next(iter(arrays)) in _ONLY:
-        return next(iter(arrays.values())), y
-    return arrays, y
+    if len(inputs) == 1 and next(iter(inputs)) in _ONLY:
+        return next(iter(inputs.values())), y
+    return inputs, y
