@@ -7,6 +7,7 @@ COMMANDS = (
     "verify",
     "benchmark",
     "build",
+    "report",
     "doctor",
     "completion",
 )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_trt.bundle.checksum import sha256_of
-from keras_trt.bundle.manifest import MANIFEST_FILE, PROBE_FILE
-from keras_trt.bundle.read import Bundle, read_bundle
-from keras_trt.inspection.bundle_report import BundleFile, BundleReport
+from keras_trt.bundle.read import read_bundle
+from keras_trt.inspection.bundle_report import BundleReport
+from keras_trt.inspection.files import files_of
 from keras_trt.runtime.loading import load
 
 
@@ -38,27 +37,3 @@ def inspect(bundle: str | Path, *, runner: str | None = None) -> BundleReport:
             engine = model.inspect()
             notes.append(f"It runs on {model.runner.name}: {' '.join(model.runner.reason.split())}")
     return BundleReport(opened.path, opened.manifest, files_of(opened), engine, tuple(notes))
-
-
-def files_of(bundle: Bundle) -> tuple[BundleFile, ...]:
-    """Every file that the manifest names, compared with what it says of them."""
-    manifest = bundle.manifest
-    files = [
-        _file(bundle, MANIFEST_FILE, "what the bundle says of itself", None),
-        _file(bundle, manifest.onnx_file, "graph", manifest.onnx_sha256),
-        *(_file(bundle, name, "weights", digest) for name, digest in manifest.external_data.items()),
-    ]
-    if manifest.probe_sha256 is not None:
-        files.append(_file(bundle, PROBE_FILE, "rows with known answers", manifest.probe_sha256))
-    files += [_file(bundle, stamp.file, f"plan of {stamp.kind}", stamp.sha256) for stamp in manifest.plans]
-    return tuple(files)
-
-
-def _file(bundle: Bundle, name: str, what: str, digest: str | None) -> BundleFile:
-    path = bundle.path / name
-    try:
-        size = path.stat().st_size
-        intact = None if digest is None else sha256_of(path) == digest
-    except OSError:
-        return BundleFile(name, what, None, False)
-    return BundleFile(name, what, size, intact)

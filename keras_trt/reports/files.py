@@ -44,7 +44,10 @@ def check_file(path: str | PathLike[str]) -> Path:
     Raises:
         InputError: There is no such folder, or a folder is at `path`.
     """
-    target = Path(os.path.realpath(check_path(path).expanduser()))
+    given = check_path(path).expanduser()
+    if given.exists() and not given.is_file() and not given.is_dir():  # a device or a pipe
+        return given
+    target = Path(os.path.realpath(given))
     if target.is_dir():
         raise InputError(f"A folder is not replaced by a file. Received: '{target}', a folder")
     if not target.parent.is_dir():

@@ -53,6 +53,17 @@ def test_it_fits_the_terminal(monkeypatch, tmp_path, width):
     assert max(map(cell_len, text.splitlines())) <= width
 
 
+def test_ranges_and_weights_are_drawn(tmp_path, rng):
+    record = {"products": [{"layer": "conv1", "weights": ["kernel_q"]}]}
+    facts = {"ranges": {"conv1/quantizer": 2.5}}
+    path = save_bundle(tmp_path / "net", conv_model(), record=record, quantization=facts)
+    ranges, weights = keras_trt.inspect(path).plot(tmp_path / "net.png").axes
+    assert [bar.get_width() for bar in ranges.patches] == [2.5]
+    assert weights.get_title() == "conv1 (int8)"
+    assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
+    assert keras_trt.inspect(save_bundle(tmp_path / "old", conv_model())).plot().axes
+
+
 def test_where_no_bundle_is_that_is_said(tmp_path):
     with pytest.raises(BundleError, match="No bundle at"):
         keras_trt.inspect(tmp_path / "absent")
