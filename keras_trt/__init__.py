@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
     from keras_trt.compare.verify import verify as verify
+    from keras_trt.diagnosis.doctor import doctor as doctor
     from keras_trt.engine import EngineConfig as EngineConfig
     from keras_trt.exporting import TFTRTOptions as TFTRTOptions
     from keras_trt.exporting.export import export as export
     from keras_trt.exporting.plan import plan as plan
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
+    from keras_trt.inspection.inspect import inspect as inspect
+    from keras_trt.measuring.benchmark import benchmark as benchmark
     from keras_trt.models.load_model import load_model as load_model
     from keras_trt.models.report import report as report
     from keras_trt.models.save_model import save_model as save_model
@@ -73,6 +76,9 @@ __all__ = [
     "TFTRTOptions",
     "verify",
     "load",
+    "benchmark",
+    "inspect",
+    "doctor",
     # Modules
     "callbacks",
     "errors",
@@ -106,6 +112,9 @@ _HOMES = {
     "TFTRTOptions": "keras_trt.exporting",
     "verify": "keras_trt.compare.verify",
     "load": "keras_trt.runtime",
+    "benchmark": "keras_trt.measuring.benchmark",
+    "inspect": "keras_trt.inspection.inspect",
+    "doctor": "keras_trt.diagnosis.doctor",
 }
 
 

@@ -40,7 +40,7 @@ def require(module: str, *, install: str, minimum: str | None = None, why: str =
             f"`{module}` cannot be imported{needed_by}: {e}. Install it with: pip install '{install}'"
         ) from e
     if minimum is not None:
-        version = getattr(imported, "__version__", None) or _distribution_version(module)
+        version = getattr(imported, "__version__", None) or version_of(module)
         if version is not None and Version(version.split("-")[0]) < Version(minimum):
             raise MissingDependencyError(
                 f"`{module}` {version} is too old{needed_by}; {minimum} or newer is needed. "
@@ -49,7 +49,8 @@ def require(module: str, *, install: str, minimum: str | None = None, why: str =
     return imported
 
 
-def _distribution_version(module: str) -> str | None:
+def version_of(module: str) -> str | None:
+    """The version of the package that brings a module, without importing it; None where none does."""
     for name in metadata.packages_distributions().get(module.split(".", maxsplit=1)[0], []):
         return metadata.version(name)
     return None

@@ -44,3 +44,13 @@ def free_batch(spec: TensorSpec, inputs: Iterable[TensorSpec]) -> TensorSpec:
     if fixed is not None and spec.shape[:1] == (fixed,):
         return replace(spec, shape=(BATCH_AXIS, *spec.shape[1:]))
     return spec
+
+
+def shape_text(shape: tuple[int | str, ...]) -> str:
+    """A shape as people write it.
+
+    Example:
+        >>> shape_text(("batch", 3))
+        '(batch, 3)'
+    """
+    return f"({', '.join(map(str, shape))})"

@@ -85,6 +85,7 @@ CROSS_CUTTING = {
     "prune/test_files.py": "every kind of file that Keras writes",
     "quantize/test_calibrate_memory.py": "memory, not numbers",
     "quantize/test_one_layer_in_float.py": "the defaults against a search",
+    "reports/test_width.py": "every report of the library",
     "runtime/runners/test_runners.py": "one body for every CPU runner",
     "sweep": "all layers and networks that Keras has",
     "test_documents.py": "README and docs",

@@ -78,6 +78,9 @@ MAY_IMPORT = {
     "engine": _BASE | {"bundle"},
     "plans": _BASE | {"bundle", "engine", "reports"},
     "runtime": _BASE | {"bundle", "engine", "plans", "data", "reports"},
+    "measuring": _RUN | {"data", "reports"},
+    "inspection": _RUN | {"reports"},
+    "diagnosis": _RUN | {"measuring", "reports"},
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
     "trace": _BASE | {"_keras", "data"},
     "onnx_passes": _BASE | {"trace"},
@@ -92,9 +95,16 @@ MAY_IMPORT = {
     "generation": _BASE | {"_keras"},
     "keras": {"quantize", "prune", "fuse"},
     "schemes": {"placement"},
+    "cli": {"errors", "_arguments"},
+    "__main__": {"cli"},
 }
 # For users who have Keras too: `EngineModel.as_layer` and Keras's losses and metrics.
-MAY_IMPORT_WHEN_CALLED = {"runtime": {"_keras"}}
+# `benchmark` exports a Keras model that it is given, and loads one from its file.
+MAY_IMPORT_WHEN_CALLED = {
+    "runtime": {"_keras"},
+    "measuring": {"exporting", "models"},
+    "cli": {"__init__", "models", "reports"},
+}
 MAY_IMPORT_KERAS = {
     "_keras": {"keras", "tf_keras"},
     "tfmot": {"tensorflow_model_optimization"},
@@ -222,7 +232,10 @@ def test_importing_keras_trt_loads_nothing_heavy_and_takes_under_a_fifth_of_a_se
 
 
 RUNTIME_MODULES = [
-    name_of(path) for path in MODULES if room_of(name_of(path)) in {"bundle", "engine", "plans", "runtime"}
+    name_of(path)
+    for path in MODULES
+    if room_of(name_of(path))
+    in {"bundle", "engine", "plans", "runtime", "measuring", "inspection", "diagnosis", "cli"}
 ]
 
 

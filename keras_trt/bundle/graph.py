@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_trt._formats import ELEMENT_TYPES
-from keras_trt._protobuf import BYTES, read_varint
+from keras_trt._protobuf import Span, fields
 from keras_trt._tensors import TensorSpec
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import BundleError
@@ -31,7 +31,6 @@ _FIELDS: dict[str, dict[int, str]] = {
 _INPUT, _OUTPUT = 11, 12  # of a Graph
 _TENSOR_NAME, _EXTERNAL = 8, 13  # of a Tensor
 
-Span = tuple[int, int]
 Axes = list[int | str]
 
 
@@ -107,7 +106,7 @@ def read_graph(data: Any) -> Graph:
     left: list[tuple[str, Span]] = [("Model", (0, len(data)))]
     while left:
         message, span = left.pop()
-        for number, value in _fields(data, *span):
+        for number, value in fields(data, *span):
             inside = _FIELDS[message].get(number)
             if inside == "Tensor":
                 name = _tensor(data, value, graph)
@@ -124,11 +123,11 @@ def read_graph(data: Any) -> Graph:
 
 def _tensor(data: object, span: Span, graph: Graph) -> str:
     name = ""
-    for number, value in _fields(data, *span):
+    for number, value in fields(data, *span):
         if number == _TENSOR_NAME:
             name = _text(data, value)
         elif number == _EXTERNAL:
-            entry = {key: _text(data, text) for key, text in _fields(data, *value)}
+            entry = {key: _text(data, text) for key, text in fields(data, *value)}
             if entry.get(1) == "location":
                 graph.external.add(entry.get(2, ""))
     return name
@@ -137,11 +136,11 @@ def _tensor(data: object, span: Span, graph: Graph) -> str:
 def _value(data: object, span: Span) -> tuple[str, tuple[int, Axes]]:
     """Name, element type and axes of a ValueInfo; an axis of unknown size is an empty text."""
     name, kind, axes = "", 0, []
-    for number, value in _fields(data, *span):
+    for number, value in fields(data, *span):
         if number == 1:
             name = _text(data, value)
         for _, tensor in _of(data, value, 1) if number == 2 else ():
-            for inner, content in _fields(data, *tensor):
+            for inner, content in fields(data, *tensor):
                 if inner == 1:
                     kind = content
                 elif inner == 2:
@@ -151,33 +150,14 @@ def _value(data: object, span: Span) -> tuple[str, tuple[int, Axes]]:
 
 def _axis(data: object, span: Span) -> int | str:
     size: int | str = ""
-    for number, value in _fields(data, *span):
+    for number, value in fields(data, *span):
         size = value if number == 1 else _text(data, value) if number == 2 else size
     return size
 
 
 def _of(data: object, span: Span, wanted: int) -> Iterator[tuple[int, Any]]:
-    return ((number, value) for number, value in _fields(data, *span) if number == wanted)
+    return ((number, value) for number, value in fields(data, *span) if number == wanted)
 
 
 def _text(data: Any, span: Span) -> str:
     return bytes(data[span[0] : span[1]]).decode()
-
-
-def _fields(data: object, at: int, stop: int) -> Iterator[tuple[int, Any]]:
-    """(field number, value) of a message: a number, or where its bytes lie."""
-    while at < stop:
-        key, at = read_varint(data, at)
-        wire = key & 7
-        if wire == 0:
-            value, at = read_varint(data, at)
-            yield key >> 3, value
-            continue
-        size = {1: 8, 5: 4}.get(wire)
-        if wire == BYTES:
-            size, at = read_varint(data, at)
-        if size is None or at + size > stop:
-            raise ValueError("it is not whole or not protobuf")
-        if wire == BYTES:
-            yield key >> 3, (at, at + size)
-        at += size

@@ -98,6 +98,7 @@ class Manifest:
         probe_sha256: Of `probe.npz`, rows by which a runner is tried (see `bundle.probe`); None without any.
         predicted_dtypes: What `predict` returns where that is not the graph's type, by output name: a Keras
             model in mixed precision returns float16 or bfloat16, the graph float32.
+        record: Free-form facts for people on how the bundle was made: layers, checks, versions, data.
         format_version: Of the manifest itself.
     """
 
@@ -120,6 +121,7 @@ class Manifest:
     plans: tuple[PlanStamp, ...] = ()
     probe_sha256: str | None = None
     predicted_dtypes: dict[str, str] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -173,7 +175,7 @@ class Manifest:
         values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
         plans = fields.sequence(values.get("plans", ()), "plans")
         values["plans"] = tuple(plan_stamp(d, f"plans[{i}]") for i, d in enumerate(plans))
-        for name in ("external_data", "axis_sizes", "quantization", "sparsity", "predicted_dtypes"):
+        for name in ("external_data", "axis_sizes", "quantization", "sparsity", "predicted_dtypes", "record"):
             values[name] = fields.mapping(values.get(name, {}), name)
         sizes = values["axis_sizes"].items()
         values["axis_sizes"] = {axis: tuple(fields.sequence(s, f"axis_sizes[{axis!r}]")) for axis, s in sizes}

@@ -26,6 +26,7 @@ from keras_trt.data.measure import Metric, check_targets
 from keras_trt.engine import gpus
 from keras_trt.errors import KerasTRTError, RunnerError
 from keras_trt.plans import cache_of
+from keras_trt.quantize.inventory import inventory
 from keras_trt.runtime.choosing.select import GPU_RUNNERS, select_runner
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds
@@ -81,7 +82,7 @@ def verify(
     with ExitStack() as stack:
         on_cpu, in_float32 = _for_cpu(bundle, stack)
         engines, missing = _engines(bundle, on_cpu, stack)
-        notes = [*_changed(bundle), *in_float32, *missing]
+        notes = [*_changed(bundle), *_quantized_by_export(model, bundle), *in_float32, *missing]
         outputs = OutputComparison(model, engines, metric is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
@@ -119,6 +120,15 @@ def _changed(bundle: Bundle) -> list[str]:
     if sha256_of(bundle.onnx_path) == bundle.manifest.onnx_sha256:
         return []
     return [f"`{bundle.onnx_path.name}` is not the file that was exported: its SHA-256 has changed."]
+
+
+def _quantized_by_export(model: Model, bundle: Bundle) -> list[str]:
+    if not is_quantized(bundle.manifest.precision) or inventory(model):
+        return []
+    return [
+        "The bundle is quantised and the model is not, so their difference is what quantising costs: compare "
+        "a metric, or verify with the quantised model."
+    ]
 
 
 def _for_cpu(bundle: Bundle, stack: ExitStack) -> tuple[Bundle, list[str]]:

@@ -24,6 +24,7 @@ from keras_trt.data.batches import batches
 from keras_trt.engine import EngineConfig, Plan, available_builders, plan_for
 from keras_trt.errors import ExportError, InputError, RunnerError
 from keras_trt.exporting.export_report import ExportReport
+from keras_trt.exporting.record import record_of
 from keras_trt.exporting.stages import Stages
 from keras_trt.onnx_passes import run_passes
 from keras_trt.onnx_passes.quantized.grid import Format
@@ -120,6 +121,18 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
                 )
             notes += compared.notes
         bundle = _with_probe(bundle, compared.probe, request)
+        record = record_of(
+            flavor_of(request.model),
+            request.model,
+            graph,
+            weighted,
+            compared,
+            data=request.data if request.probe else None,  # whose data may not leave, wants no trace of it
+            in_float32=in_float32,
+            notes=notes,
+        )
+        bundle = replace(bundle, manifest=replace(bundle.manifest, record=record))
+        write_manifest(bundle.path, bundle.manifest)
         plan = None
         if request.engine is not None:
             with stages("build"):

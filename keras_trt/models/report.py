@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.prune.facts import facts_by_layer, total_sparsity
 from keras_trt.quantize.decide import decide, left_float
@@ -30,25 +31,9 @@ def report(model: Model) -> Report:
         >>> print(keras_trt.report(quantized))
     """
     flavor, model, notes = accept(model)
-    decisions, pruning = decide(flavor, model), facts_by_layer(flavor, model)
-    rows: list[dict[str, Any]] = []
-    twins = {path for path, layer in flavor.walk(model) if is_quantized(layer)}
-    for path, layer in flavor.walk(model):
-        decision, twin = decisions[path], path in twins
-        ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
-        reason = decision.reason if twin else left_float(flavor, layer, decision, bool(twins))
-        reason = SWITCHED_OFF if is_silent(layer) else reason
-        rows.append(
-            {
-                "layer": path,
-                "kind": decision.kind,
-                "quantised": _quantised(layer) if twin else "",
-                "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
-                "scheme": layer.quantization.scheme.name if twin else "",
-                "reason": reason,
-                **(pruning.get(path) or dict.fromkeys(("pattern", "target", "sparsity", "tensorrt"))),
-            }
-        )
+    pruning = facts_by_layer(flavor, model)
+    columns = ("pattern", "target", "sparsity", "tensorrt")
+    rows = [row | (pruning.get(row["layer"]) or dict.fromkeys(columns)) for row in rows_of(flavor, model)]
     quantized = sum(bool(row["quantised"]) for row in rows)
     title = f"{model.name}: {quantized} of {len(rows)} layers quantised"
     if any(row["pattern"] or row["sparsity"] for row in rows):
@@ -57,6 +42,33 @@ def report(model: Model) -> Report:
         for row, column in product(rows, ("pattern", "target", "tensorrt")):
             del row[column]  # nothing to say about a model without zeros
     return Report(title, tuple(rows), notes)
+
+
+def rows_of(flavor: Flavor, model: Model) -> list[dict[str, Any]]:
+    """The rows of a report without what pruning did, which needs no look at the weights.
+
+    Args:
+        flavor: The model's Keras.
+        model: A built model without wrappers of TF-MOT.
+    """
+    decisions = decide(flavor, model)
+    rows = []
+    twins = {path for path, layer in flavor.walk(model) if is_quantized(layer)}
+    for path, layer in flavor.walk(model):
+        decision, twin = decisions[path], path in twins
+        ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
+        reason = decision.reason if twin else left_float(flavor, layer, decision, bool(twins))
+        rows.append(
+            {
+                "layer": path,
+                "kind": decision.kind,
+                "quantised": _quantised(layer) if twin else "",
+                "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
+                "scheme": layer.quantization.scheme.name if twin else "",
+                "reason": SWITCHED_OFF if is_silent(layer) else reason,
+            }
+        )
+    return rows
 
 
 def _quantised(layer: Any) -> str:

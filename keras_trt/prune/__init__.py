@@ -6,6 +6,7 @@ from keras_trt.prune.channels.shrink import channel_report
 from keras_trt.prune.costs.sensitivity import sensitivity
 from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.facts import sparsity_report
+from keras_trt.prune.plot_sparsity import plot_sparsity
 from keras_trt.prune.prune_model import prune_model
 from keras_trt.prune.schedule import Schedule
 
@@ -14,6 +15,7 @@ __all__ = [
     "Schedule",
     "Sensitivity",
     "channel_report",
+    "plot_sparsity",
     "prune_model",
     "reapply",
     "rebind",

@@ -8,9 +8,9 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
+from keras_trt.reports.files import file_at
 from keras_trt.reports.table import Table, text_of, wrapped
 
 
@@ -31,7 +31,8 @@ class Findings:
         """The report as JSON text, also written to `path` when one is given."""
         text = json.dumps(self.to_dict(), indent=2)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            with file_at(path) as file:
+                file.write_text(text + "\n", encoding="utf-8")
         return text
 
     def __str__(self) -> str:

@@ -27,6 +27,7 @@ class Product:
         macs: Multiply-accumulates for one sample, all rounds of a loop together; a dynamic axis counts as 1.
         zeros: Share of exact zeros in the weights; None when both operands are activations.
         two_of_four: Whether every 4 input channels in a row hold at least 2 zeros.
+        weights: The names of the constants that hold its weights.
     """
 
     node: str
@@ -36,6 +37,7 @@ class Product:
     macs: int
     zeros: float | None
     two_of_four: bool
+    weights: tuple[str, ...] = ()
 
     @property
     def int8(self) -> bool:
@@ -49,9 +51,12 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
     for node, times in _nodes(model.graph):
         if node.op_type not in _MACS:
             continue
-        weights = [
-            w for w in map(_weight, node.inputs[1 : 3 if node.op_type in g.RECURRENT else 2]) if w is not None
+        named = [
+            (stored, w)
+            for stored in map(_stored, node.inputs[1 : 3 if node.op_type in g.RECURRENT else 2])
+            if (w := g.constant(stored)) is not None
         ]
+        weights = [w for _, w in named]
         size = sum(w.size for w in weights)
         yield Product(
             node=node.name or "",
@@ -62,6 +67,7 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
             zeros=1 - sum(map(np.count_nonzero, weights)) / max(size, 1) if weights else None,
             two_of_four=node.op_type in WEIGHTED
             and any(has_two_of_four(w, input_axis(node)) for w in weights[:1]),
+            weights=tuple(stored.name for stored, _ in named if stored is not None and stored.name),
         )
 
 
@@ -124,9 +130,10 @@ def has_two_of_four(weight: np.ndarray, axis: int) -> bool:
     return bool(((groups == 0).sum(axis=1) >= 2).all())
 
 
-def _weight(value: ir.Value | None) -> np.ndarray | None:
+def _stored(value: ir.Value | None) -> ir.Value | None:
+    """The value that holds a weight: before its DequantizeLinear, where there is one."""
     dq = g.producer(value, "DequantizeLinear")
-    return g.constant(dq.inputs[0] if dq is not None else value)
+    return dq.inputs[0] if dq is not None else value
 
 
 def _convolution(node: ir.Node) -> int:

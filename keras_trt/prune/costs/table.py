@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_trt._deps import require
 from keras_trt.errors import InputError
 from keras_trt.reports import Findings, Report, Table
+from keras_trt.reports.plot import drawn, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,16 +98,13 @@ class Sensitivity(Findings):
         Example:
             >>> keras_trt.prune.sensitivity(model, x_val).plot("sensitivity.png")
         """
-        figures = require("matplotlib.figure", install="keras-trt[report]", why="Sensitivity.plot")
-        figure = figures.Figure(layout="constrained")
+        figure = new_figure("Sensitivity.plot")
         axes = figure.subplots()
         for name, losses in self.losses.items():
             axes.plot(self.levels, losses, marker=".", label=name)
         axes.set(xlabel=f"sparsity ({self.pattern}) of this layer alone", ylabel="loss")
         figure.legend(loc="outside right upper", fontsize="small")
-        if path is not None:
-            figure.savefig(path)
-        return figure
+        return drawn(figure, path)
 
     def tables(self) -> Iterable[Table]:
         """The table of `report`."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.quantize import quantize_model, sensitivity
+from keras_trt.quantize import SensitivityReport, quantize_model, sensitivity
 from tests.nets import images, residual_net
 
 
@@ -52,3 +52,12 @@ def test_a_metric_is_used_and_needs_targets(model):
     assert all(-1 <= loss <= 1 for loss in found.losses.values())
     with pytest.raises(InputError, match="compares with targets"):
         sensitivity(model, x, metric=accuracy, verbose=0)
+
+
+def test_the_losses_are_drawn_worst_first(tmp_path):
+    report = SensitivityReport({"b": 0.5, "a": 0.25}, "int8")
+    (axes,) = report.plot(tmp_path / "losses.png").axes
+    assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.25]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
+    assert axes.yaxis_inverted()

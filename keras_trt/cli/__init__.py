@@ -1,0 +1,14 @@
+"""The command `keras-trt`: one file in `commands` for each subcommand, each around one public function."""
+
+COMMANDS = (
+    "export",
+    "plan",
+    "inspect",
+    "verify",
+    "benchmark",
+    "build",
+    "report",
+    "doctor",
+    "completion",
+)
+"""The subcommands, each a module of that name in `keras_trt.cli.commands`, in the order of `--help`."""

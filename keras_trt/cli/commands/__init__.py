@@ -1,0 +1,1 @@
+"""One file a subcommand: `SUMMARY`, `EXAMPLE`, `add_arguments(parser)` and `run(options)`."""

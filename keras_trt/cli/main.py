@@ -1,0 +1,139 @@
+"""The entry of `keras-trt`: parses, runs a subcommand, prints its result, and says errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TextIO
+
+from keras_trt.cli.parser import command, make_parser
+from keras_trt.cli.result import Result, UsageError
+from keras_trt.errors import KerasTRTError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+_IN_PYTHON = (  # what an error says, which option is not set, how that is typed
+    ("overwrite=True", "overwrite", "--overwrite"),
+    ("calibration_data", "calibrate", "--calibrate FILE"),
+    ("safe_mode", "unsafe", "--unsafe, only for files you trust"),
+    ("custom_objects", "custom_objects", "--custom-objects MODULE:NAMES"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: Those of this process when None.
+
+    Returns:
+        The exit code: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted by Ctrl-C.
+
+    Example:
+        >>> main(["inspect", "digits.bundle"])  # doctest: +SKIP
+        0
+    """
+    try:
+        options = make_parser().parse_args(arguments)
+    except SystemExit as e:  # argparse has said what is wrong, or has shown its help
+        return e.code if isinstance(e.code, int) else USAGE
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would tell of the GPU that is not here
+    with _interrupts() as interrupts:
+        try:
+            with _own_streams(options) as out:
+                result = command(options.command).run(options)
+                _show(result, options, out)
+            return FAILED if result.failed else 0
+        except (Exception, KeyboardInterrupt) as e:
+            error = KeyboardInterrupt() if interrupts else e
+            if options.debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
+                raise
+        code, text = _ending(error, options)
+        if text:
+            sys.stderr.write(f"keras-trt {options.command}: {_one_line(text)}\n")
+        return code
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The Ctrl-C so far: what C++ code makes of one that it is called back with may be any error."""
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ending(error: BaseException, options: argparse.Namespace) -> tuple[int, str]:
+    """The exit code, and what to say."""
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED, "interrupted; nothing was left half-written"
+        case BrokenPipeError():  # whoever read the output has left, e.g. `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return FAILED, ""
+        case UsageError():
+            return USAGE, f"error: {error} See: keras-trt {options.command} --help"
+        case KerasTRTError():
+            return FAILED, f"error: {error}{_hint(str(error), options)}"
+        case MemoryError():
+            return FAILED, "error: no memory is left for this"
+    return FAILED, f"error: {type(error).__name__}: {error} (--debug shows where)"
+
+
+def _hint(text: str, options: argparse.Namespace) -> str:
+    """The options of the command line that an error speaks of in Python's words."""
+    flags = [flag for words, name, flag in _IN_PYTHON if words in text and not getattr(options, name, True)]
+    return f" On the command line: {', '.join(flags)}" if flags else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@contextmanager
+def _own_streams(options: argparse.Namespace) -> Iterator[TextIO]:
+    """The stream for results; what else is printed meanwhile stays off it where it must be JSON alone."""
+    out = sys.stdout
+    options.verbose = int(not (options.json or options.quiet))
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        if options.verbose:
+            yield out
+        else:
+            with redirect_stdout(sys.stderr):
+                yield out
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """A warning in one line; those for developers of other packages are left out."""
+    if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | ImportWarning):
+        sys.stderr.write(f"warning: {_one_line(str(message))}\n")
+
+
+def _show(result: Result, options: argparse.Namespace, out: TextIO) -> None:
+    if options.json:
+        text = json.dumps({"text": result.text}) if result.report is None else result.report.to_json()
+    elif options.quiet or (result.report is not None and result.told):
+        return
+    else:
+        text = result.text if result.report is None else str(result.report)
+    if text:
+        out.write(f"{text}\n")
+        out.flush()

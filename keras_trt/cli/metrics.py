@@ -1,0 +1,58 @@
+"""What can be measured on the command line: two metrics by name, any other as `module:function`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras_trt.cli.values import imported
+from keras_trt.errors import InputError
+
+HELP = "accuracy, mae, or module:function of your own, called as function(targets, predictions)"
+
+
+def metric_named(text: str | None) -> Callable[[Any, Any], float] | None:
+    """A metric; None where none is named.
+
+    Raises:
+        UsageError: Neither a known name nor `module:function`.
+        InputError: There is no such module or function.
+    """
+    if text is None:
+        return None
+    return _METRICS.get(text) or imported(text)
+
+
+def accuracy(targets: Any, predictions: Any) -> float:
+    """The share of right classes: the largest along the last axis, or one number beside 0.5."""
+    import numpy as np
+
+    targets, predictions = np.asarray(targets), _one(predictions)
+    classes = predictions.argmax(-1) if predictions.shape[-1] > 1 else predictions[..., 0] > 0.5
+    if targets.shape == predictions.shape and predictions.shape[-1] > 1:
+        targets = targets.argmax(-1)
+    if targets.size != classes.size:
+        raise InputError(
+            f"accuracy needs a class for each prediction. Received: targets of shape {targets.shape}, "
+            f"predictions of {predictions.shape}"
+        )
+    return float((targets.reshape(classes.shape) == classes).mean())
+
+
+def mae(targets: Any, predictions: Any) -> float:
+    """The mean absolute error."""
+    import numpy as np
+
+    predictions = _one(predictions)
+    return float(np.abs(np.asarray(targets).reshape(predictions.shape) - predictions).mean())
+
+
+_METRICS = {"accuracy": accuracy, "mae": mae}
+
+
+def _one(predictions: Any) -> Any:
+    import numpy as np
+
+    if isinstance(predictions, dict | list | tuple):
+        raise InputError("This metric is for models with one output: pass module:function of your own.")
+    return np.asarray(predictions)

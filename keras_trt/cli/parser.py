@@ -1,0 +1,79 @@
+"""The parser of the command line, made of the subcommands' files."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import textwrap
+from typing import Any, Protocol
+
+from keras_trt.cli import COMMANDS
+from keras_trt.cli.result import Result
+
+
+class Command(Protocol):
+    """The module of a subcommand. It imports what it needs when it runs, so that `--help` is fast."""
+
+    SUMMARY: str
+    EXAMPLE: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds what the subcommand takes."""
+
+    def run(self, options: argparse.Namespace) -> Result:
+        """Does the work."""
+
+
+def command(name: str) -> Command:
+    """The module of a subcommand."""
+    module: Any = importlib.import_module(f"keras_trt.cli.commands.{name}")
+    return module
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole parser; what it parses holds `command`, the subcommand's name."""
+    parser = argparse.ArgumentParser(
+        prog="keras-trt",
+        description="Prune, quantise and export Keras models to TensorRT engines.",
+        epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = command(name)
+        added = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=textwrap.fill(f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.", 79),
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[_common()],
+            allow_abbrev=False,
+        )
+        module.add_arguments(added)
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    """What every subcommand takes."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
+    group.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+class _Version(argparse.Action):
+    """Shows the version, looked up only when it is asked for: that takes as long as the rest of `--help`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("keras-trt")
+        except metadata.PackageNotFoundError:
+            version = "of a checkout that is not installed"
+        sys.stdout.write(f"keras-trt {version}\n")
+        parser.exit()

@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from keras_trt.exporting import plan as subject
+
+
+def test_each_layer_with_its_reason(run, model_file):
+    ended = run("plan", model_file, "--json", "--skip", "b")
+    assert ended.code == 0, ended.err
+    rows = {row["layer"]: row for row in json.loads(ended.out)["rows"]}
+    assert rows["a"]["scheme"] == "int8"
+    assert "left out" in rows["b"]["reason"]
+    assert "TensorRT" in rows["a"]
+    short = run("plan", model_file, "--no-import-check", "--only", "a")
+    assert "TensorRT" not in short.out
+    assert max(map(len, short.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["absent.keras"], 1, "There is no model"),
+        (["."], 1, "is a folder without a Keras model"),
+        (["net.keras", "--skip", "no_such_layer"], 1, "no_such_layer"),
+        (["net.keras", "--scheme", "int3"], 2, "invalid choice"),
+    ],
+)
+def test_wrong_input_is_one_line(model_file, failed, arguments, code, text):
+    assert text in failed("plan", *arguments, code=code)
+
+
+def test_ctrl_c_is_130(model_file, failed, monkeypatch):
+    import sys
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[subject.__module__], "convert", interrupted)
+    failed("plan", model_file, code=130)

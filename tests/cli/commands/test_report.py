@@ -1,0 +1,54 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_trt
+
+ROOT = Path(keras_trt.__file__).parent.parent
+
+
+def test_a_page_is_written(run, bundle, tmp_path):
+    assert run("benchmark", bundle, "--seconds", "0.02", "--batch", "1", "--save", "b.json", "-q").code == 0
+    ended = run("report", bundle, "-o", "report.html", "--benchmark", "b.json")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert "Size and speed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    as_json = run("report", bundle, "-o", "report.html", "--json")
+    assert json.loads(as_json.out)["manifest"]["name"] == "small"
+
+
+def test_it_goes_to_a_pipe(bundle):
+    command = [sys.executable, "-m", "keras_trt", "report", str(bundle), "-o", "/dev/stdout"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["absent", "-o", "r.html"], 1, "No bundle at"),
+        (["small.bundle", "-o", "no/such/r.html"], 1, "There is no folder"),
+        (["small.bundle", "-o", "small.bundle"], 1, "A folder is not replaced by a file"),
+        (["small.bundle", "-o", "r.html", "--benchmark", "absent.json"], 1, "cannot be read"),
+        (
+            ["small.bundle", "-o", "r.html", "--benchmark", "small.bundle/manifest.json"],
+            1,
+            "must be the report",
+        ),
+        (["small.bundle"], 2, "-o/--output"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(bundle, failed, arguments, code, text):
+    assert text in failed("report", *arguments, code=code)
+
+
+def test_ctrl_c_leaves_no_page(bundle, failed, monkeypatch):
+    from keras_trt.inspection.page import page as subject
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subject, "histograms", interrupted)
+    failed("report", bundle, "-o", "report.html", code=130)

@@ -1,0 +1,21 @@
+import sys
+
+import pytest
+
+from keras_trt.errors import MissingDependencyError
+from keras_trt.reports.plot import drawn, new_figure
+
+
+def test_a_figure_is_written_where_a_path_is_given(tmp_path):
+    figure = new_figure("a test")
+    assert drawn(figure, None) is figure
+    assert drawn(figure, tmp_path / "empty.svg") is figure
+    assert "<svg" in (tmp_path / "empty.svg").read_text()
+
+
+def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(
+        MissingDependencyError, match=r"needed by Report.plot.*pip install 'keras-trt\[report\]'"
+    ):
+        new_figure("Report.plot")
