@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from keras_trt import keras as keras
     from keras_trt import prune as prune
     from keras_trt import quantize as quantize
+    from keras_trt import ray as ray
     from keras_trt import schemes as schemes
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from keras_trt.quantize import quantize_model as quantize_model
     from keras_trt.quantize import sensitivity as sensitivity
     from keras_trt.runtime import load as load
+    from keras_trt.serving.repository import triton as triton
+    from keras_trt.serving.serve import serve as serve
 
 __all__ = [
     # Change a model
@@ -71,6 +74,9 @@ __all__ = [
     "TFTRTOptions",
     "verify",
     "load",
+    # To those who ask for predictions
+    "serve",
+    "triton",
     # Modules
     "callbacks",
     "errors",
@@ -79,6 +85,7 @@ __all__ = [
     "keras",
     "prune",
     "quantize",
+    "ray",
     "schemes",
     "tfmot",
 ]
@@ -103,6 +110,8 @@ _HOMES = {
     "TFTRTOptions": "keras_trt.exporting",
     "verify": "keras_trt.compare.verify",
     "load": "keras_trt.runtime",
+    "serve": "keras_trt.serving.serve",
+    "triton": "keras_trt.serving.repository",
 }
 
 

@@ -73,12 +73,14 @@ MAY_IMPORT = {
     "prune": _QUANTIZED,
     "fuse": _QUANTIZED,
     "models": _QUANTIZED | {"quantize", "prune", "runtime"},
-    "callbacks": _MODELS,
+    "callbacks": _MODELS | _RUN | {"exporting"},
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},
     "plans": _BASE | {"bundle", "engine", "reports"},
     "runtime": _BASE | {"bundle", "engine", "plans", "data", "reports"},
+    "serving": _RUN,
+    "ray": _RUN,
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
     "trace": _SEAM,
     "onnx_passes": _BASE | {"trace"},
