@@ -28,7 +28,7 @@ from keras_trt.serving.served import Served
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]
 
-_TRIES = 10
+_TRIES = 5
 
 
 def serve(
@@ -85,15 +85,12 @@ def serve(
     addresses = dict.fromkeys(("http_address", "grpc_address", "metrics_address"), host)
     config = pytriton.TritonConfig(**ports, **addresses, allow_metrics=True, exit_timeout_secs=30)
     with _asked_to_stop() as stop, _engines() as opened:
-        server = pytriton.Triton(config=config)
+        models = {}
+        for name, bundle in named.items():
+            engines = (load(bundle.path, runner, device=device, verbose=0) for _ in range(instances))
+            models[name] = _served([opened(engine) for engine in engines])
+        server = _started(lambda: pytriton.Triton(config=config), models, max_delay_us, library)
         try:
-            for name, bundle in named.items():
-                engines = [
-                    opened(load(bundle.path, runner, device=device, verbose=0)) for _ in range(instances)
-                ]
-                _bind(server, name, engines, max_delay_us)
-            with _first_on_the_library_path(library):
-                _run(server)
             for name in named:
                 say(f"Serving {name} at http://{host}:{http_port}/v2/models/{name}", verbose)
             while not stop.wait(1.0):
@@ -127,30 +124,48 @@ def _check(ports: Mapping[str, int], host: str, max_delay_us: int, instances: in
                 ) from e
 
 
-def _run(server: Any) -> None:
-    """Starts the server and loads the models; a busy machine misses the second that PyTriton gives each."""
-    errors = require("tritonclient.utils", install="keras-trt[triton]")
-    for tries_left in reversed(range(_TRIES)):
+def _started(
+    make: Callable[[], Any], models: Mapping[str, Sequence[Served]], max_delay_us: int, library: Path
+) -> Any:
+    """A server with all models; on a busy machine one instance may miss the second that PyTriton gives it.
+
+    Raises:
+        RunnerError: It does not start.
+    """
+    errors, tries = require("tritonclient.utils", install="keras-trt[triton]"), 0
+    while True:
+        server = make()
         try:
-            server.run()
-            return
-        except (errors.InferenceServerException, TimeoutError) as e:
-            if not tries_left:
+            for name, instances in models.items():
+                _bind(server, name, instances, max_delay_us)
+            with _first_on_the_library_path(library):
+                server.run()
+            return server
+        except BaseException as e:
+            server.stop()
+            if not isinstance(e, errors.InferenceServerException | TimeoutError):
+                raise
+            tries += 1
+            if tries == _TRIES:
                 raise RunnerError(f"Triton's server does not load the models: {e}") from e
 
 
-def _bind(server: Any, name: str, engines: Sequence[EngineModel], max_delay_us: int) -> None:
-    """Tells the server of a model."""
-    configs = require("pytriton.model_config", install="keras-trt[triton]", why="`keras_trt.serve`")
+def _served(engines: Sequence[EngineModel]) -> list[Served]:
+    """The engines of one model as Triton calls them, warmed up."""
     first = engines[0]
     graph_types = {spec.name: spec.dtype for spec in first.bundle.manifest.outputs}
-    outputs = [
-        replace(spec, dtype=graph_types[spec.name]) for spec in first.outputs
-    ]  # Triton's have no bfloat16
-    agreed = contract(first.bundle.manifest, first.inputs, outputs)
-    instances = [Served(engine, agreed) for engine in engines]
+    # NumPy, and so Triton, has no bfloat16, which `predict` may return.
+    outputs = [replace(spec, dtype=graph_types[spec.name]) for spec in first.outputs]
+    instances = [Served(engine, contract(first.bundle.manifest, first.inputs, outputs)) for engine in engines]
     for instance in instances:
         instance.warm_up(first.bundle)
+    return instances
+
+
+def _bind(server: Any, name: str, instances: Sequence[Served], max_delay_us: int) -> None:
+    """Tells the server of a model."""
+    configs = require("pytriton.model_config", install="keras-trt[triton]", why="`keras_trt.serve`")
+    agreed = instances[0].agreed
 
     def tensors(ports: Sequence[Port]) -> list[Any]:
         return [configs.Tensor(name=p.name, dtype=np.dtype(p.dtype).type, shape=p.dims) for p in ports]

@@ -58,7 +58,7 @@ def served(bundles, **options):
     reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
     reader.start()
     try:
-        wait_for(lambda: sum(line.startswith("Serving ") for line in lines) == len(bundles), process, lines)
+        wait_for(lambda: sum("Serving " in line for line in lines) == len(bundles), process, lines)
         yield ports, process, lines
     finally:
         process.terminate()
@@ -108,7 +108,7 @@ def bundles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(bundles):
-    with served(bundles, instances=2, max_delay_us=2000) as (ports, process, lines):
+    with served(bundles, max_delay_us=2000) as (ports, process, lines):
         yield ports, process, lines
 
 
@@ -229,6 +229,15 @@ def test_sixteen_clients_lose_nothing_share_batches_and_memory_stays(server, bun
     )
     assert done >= sum(counts)
     assert batches < done
+
+
+@pytriton
+def test_several_instances_of_a_model_answer_at_once(bundles):
+    x = rows((4, 8, 8), 32, seed=3)
+    want = keras_trt.load(bundles["int8"], verbose=0).predict(x, verbose=0)
+    with served({"int8": bundles["int8"]}, instances=2) as (ports, _, lines):
+        assert min(crowd(ports, x, want, 2)) > 0
+    assert sum("TRITONBACKEND_ModelInstanceInitialize: int8_0_" in line for line in lines) >= 2
 
 
 @pytriton
