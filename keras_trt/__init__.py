@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from keras_trt import keras as keras
     from keras_trt import prune as prune
     from keras_trt import quantize as quantize
+    from keras_trt import ray as ray
     from keras_trt import schemes as schemes
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from keras_trt.quantize import sensitivity as sensitivity
     from keras_trt.quantize.recipe import Recipe as Recipe
     from keras_trt.runtime import load as load
+    from keras_trt.serving.repository import triton as triton
+    from keras_trt.serving.serve import serve as serve
 
 __all__ = [
     # Change a model
@@ -79,6 +82,9 @@ __all__ = [
     "benchmark",
     "inspect",
     "doctor",
+    # To those who ask for predictions
+    "serve",
+    "triton",
     # Modules
     "callbacks",
     "errors",
@@ -87,6 +93,7 @@ __all__ = [
     "keras",
     "prune",
     "quantize",
+    "ray",
     "schemes",
     "tfmot",
 ]
@@ -115,6 +122,8 @@ _HOMES = {
     "benchmark": "keras_trt.measuring.benchmark",
     "inspect": "keras_trt.inspection.inspect",
     "doctor": "keras_trt.diagnosis.doctor",
+    "serve": "keras_trt.serving.serve",
+    "triton": "keras_trt.serving.repository",
 }
 
 

@@ -1,4 +1,6 @@
-"""Makes the quantised layers known to each Keras once it is imported: its `load_model` then finds them.
+"""Makes what is ours known to each Keras once it is imported.
+
+Its `load_model` then finds the quantised layers, and our callbacks are callbacks of that Keras.
 
 Importing `keras_trt` does not import Keras. So this waits for it: a finder in front of Python's own lets them
 find the module, and has something done once the module has run.
@@ -56,6 +58,10 @@ def _after(loader: Any, name: str) -> None:
 
 
 def _register(name: str) -> None:
+    callbacks = sys.modules.get("keras_trt.callbacks.base")
+    if callbacks is not None:
+        with suppress(TypeError):  # of a user's class with Keras's before ours
+            callbacks.join(sys.modules[name])
     # Never in the way of `import keras`: without TensorFlow, or with a Keras that lacks what the twins are
     # made of, there is nothing that Keras could load.
     with suppress(ImportError, AttributeError, KerasTRTError):

@@ -72,7 +72,7 @@ MAY_IMPORT = {
     "prune": _SEAM | {"tfmot"},
     "fuse": _BASE | {"_keras", "reports", "tfmot"},
     "models": _BASE | {"_keras", "reports", "twins", "tfmot", "quantize", "prune", "runtime"},
-    "callbacks": _QUANTIZED - {"reports"} | {"quantize", "prune"},
+    "callbacks": (_QUANTIZED - {"reports"}) | _RUN | {"quantize", "prune", "exporting"},
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},
@@ -81,6 +81,8 @@ MAY_IMPORT = {
     "measuring": _RUN | {"data", "reports"},
     "inspection": _RUN | {"reports"},
     "diagnosis": _RUN | {"measuring", "reports"},
+    "serving": _RUN,
+    "ray": _RUN,
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
     "trace": _BASE | {"_keras", "data"},
     "onnx_passes": _BASE | {"trace"},

@@ -12,6 +12,7 @@ from keras_trt._formats import ELEMENT_TYPES
 from keras_trt._nests import Nest
 from keras_trt._tensors import TensorSpec
 from keras_trt.bundle import _fields as fields
+from keras_trt.bundle.notes import wrong_labels, wrong_metadata
 from keras_trt.bundle.tuples import tuples_in, with_tuples
 from keras_trt.errors import BundleError
 
@@ -24,6 +25,7 @@ PLANS_FOLDER = "plans"
 PLAN_KINDS = ("tensorrt", "tensorrt_rtx")
 """What builds plans: TensorRT, TensorRT-RTX."""
 _DEEPEST = 64  # a nest of tensor names; Python itself gives up at some hundreds
+_NOTES = ("labels", "metadata", "record")
 _LARGEST = 2**31 - 1  # a size that every runner can hold
 
 
@@ -99,6 +101,8 @@ class Manifest:
         predicted_dtypes: What `predict` returns where that is not the graph's type, by output name: a Keras
             model in mixed precision returns float16 or bfloat16, the graph float32.
         record: Free-form facts for people on how the bundle was made: layers, checks, versions, data.
+        labels: The names of classes, by output name.
+        metadata: Whatever else the user wants to travel along, as JSON.
         format_version: Of the manifest itself.
     """
 
@@ -122,6 +126,8 @@ class Manifest:
     probe_sha256: str | None = None
     predicted_dtypes: dict[str, str] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -143,6 +149,9 @@ class Manifest:
         for name, dtype in self.predicted_dtypes.items():
             fields.choice(name, tuple(s.name for s in self.outputs), "predicted_dtypes")
             fields.choice(dtype, tuple(ELEMENT_TYPES.values()), f"predicted_dtypes[{name!r}]")
+        outputs = tuple(s.name for s in self.outputs)
+        if problem := wrong_labels(self.labels, outputs) or wrong_metadata(self.metadata):
+            raise BundleError(f"The bundle's manifest: {problem}")
 
     def to_json(self) -> str:
         """The text of `manifest.json`; equal manifests give equal text."""
@@ -175,8 +184,10 @@ class Manifest:
         values["batch"] = tuple(fields.sequence(values["batch"], "batch"))
         plans = fields.sequence(values.get("plans", ()), "plans")
         values["plans"] = tuple(plan_stamp(d, f"plans[{i}]") for i, d in enumerate(plans))
-        for name in ("external_data", "axis_sizes", "quantization", "sparsity", "predicted_dtypes", "record"):
+        for name in ("external_data", "axis_sizes", "quantization", "sparsity", "predicted_dtypes", *_NOTES):
             values[name] = fields.mapping(values.get(name, {}), name)
+        labels = values["labels"].items()
+        values["labels"] = {name: tuple(fields.sequence(n, f"labels[{name!r}]")) for name, n in labels}
         sizes = values["axis_sizes"].items()
         values["axis_sizes"] = {axis: tuple(fields.sequence(s, f"axis_sizes[{axis!r}]")) for axis, s in sizes}
         for side in ("input", "output"):

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
 
 Logs = dict[str, Any] | None
 """The averages so far of loss and metrics, by name: numbers, or tensors that hold them."""
+_KERASES = ("keras", "tf_keras")
 
 
-class _KerasToo:
-    """Marks the classes that `_also` makes."""
-
-
-@functools.cache
-def _also(ours: Any, base: Any) -> type:
-    """A callback class that is one of Keras's as well; all that `ours` defines comes first."""
-    body = {"__module__": ours.__module__, "__doc__": ours.__doc__}
-    return type(ours.__name__, (ours, _KerasToo, base), body)
+class _Bases:
+    """Python lets only classes that have a base of their own be given another one."""
 
 
 def _unused(hook: Callable[..., None]) -> Callable[..., None]:
@@ -30,8 +23,11 @@ def _unused(hook: Callable[..., None]) -> Callable[..., None]:
     return hook
 
 
-class Callback:
+class Callback(_Bases):
     """What Keras 3 and tf_keras expect of a callback, all hooks empty.
+
+    A subclass of the `keras.callbacks.Callback` of each Keras that is imported, or will be (`join`). All that
+    this class defines comes first.
 
     Attributes:
         model: The model in training, set by `fit` (or by `set_model` in a loop of your own).
@@ -51,12 +47,8 @@ class Callback:
         self.params = params
 
     def set_model(self, model: Model) -> None:
-        """Called by `fit`; from now on the callback is one of this model's Keras, too."""
+        """Called by `fit`."""
         self.model = model
-        base = flavor_of(model).keras.callbacks.Callback
-        ours: Any = next(cls for cls in type(self).__mro__ if not issubclass(cls, _KerasToo))
-        if not isinstance(self, base):
-            self.__class__ = _also(ours, base)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Called when `fit` starts."""
@@ -125,3 +117,18 @@ class Callback:
 
     def _overrides(self, *hooks: str) -> bool:
         return any(getattr(type(self), hook) is not getattr(Callback, hook) for hook in hooks)
+
+
+def join(keras: Any) -> None:
+    """Makes all our callbacks, those that are there too, callbacks of a Keras as well.
+
+    Args:
+        keras: The module; of no effect while it is half imported.
+    """
+    base = getattr(getattr(keras, "callbacks", None), "Callback", None)
+    if isinstance(base, type) and not issubclass(Callback, base):
+        Callback.__bases__ += (base,)
+
+
+for _name in _KERASES:
+    join(sys.modules.get(_name))  # a Keras that is imported later joins by `_registering`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from keras_trt.exporting.check_model import (
 )
 from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
 from keras_trt.exporting.export_report import ExportReport
+from keras_trt.exporting.labels import check_metadata, labels_of
+from keras_trt.exporting.processing import processing_of
 from keras_trt.exporting.stages import Stages
 from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
 from keras_trt.onnx_passes.opset import DEFAULT_OPSET, check_opset
@@ -57,6 +59,10 @@ def export(
     strict: bool = True,
     verify: bool = True,
     probe: bool = True,
+    preprocess: Any = None,
+    postprocess: Any = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     verbose: int = 1,
 ) -> ExportReport | TFTRTReport:
     """Writes a model as a bundle: `model.onnx`, TensorRT plans and a manifest. Load it with `load(path)`.
@@ -94,6 +100,13 @@ def export(
             else made up from the inputs' dtypes and the layers behind them.
         probe: Keep those rows in the bundle with what Keras makes of them, so that `load` can try a runner
             where the bundle lands. False keeps made-up rows only, for data that must not leave.
+        preprocess: A layer, a list of layers or a model of the same Keras that the bundle computes first; it
+            stays float. A model with `Input((240, 320, 3), dtype="uint8")` says what is taken then, `data`
+            included; bare layers take the model's shape, and the type of `calibration_data` or the model's.
+        postprocess: The same, computed on what the model returns.
+        labels: Names of classes, or by output name where there are several outputs; they are in the bundle's
+            manifest, in `load(path).labels` and in what Triton serves.
+        metadata: A dict of JSON values to travel along, up to 1 MB; in `load(path).metadata`.
         verbose: 1 shows the stages, 0 nothing.
 
     Returns:
@@ -128,14 +141,20 @@ def export(
             compute_capabilities=compute_capabilities,
             external_data=external_data,
             config=config.differences() or None,
+            labels=labels,
+            metadata=metadata,
         )
     target = check_target(path, overwrite)
+    noted = check_metadata(metadata)
     data = _repeatable(calibration_data)
-    flavor, model, accepting = accept(model, data)
+    processing = processing_of(check_model(model), preprocess, postprocess)
+    inner_data = processing.preprocessed(model, data)
+    flavor, model, accepting = accept(model, inner_data)
     check_weights(flavor, model)
     check_types(flavor, model)
     stages = Stages(verbose)
-    model = _quantized(model, precision, data, stages)
+    model = _quantized(model, precision, inner_data, stages)
+    model = processing.around(model, input_shapes, data)
     tensors = inventory(model)
     check_kernel_types(flavor, model, tensors)
     resolved = precisions.resolve(precision, quantized=bool(tensors))
@@ -144,6 +163,7 @@ def export(
     tensors, idle = computed(tensors, traced.computing)
     check_ranges(tensors)
     notes = [*accepting, *idle]
+    named = labels_of(labels, traced.outputs)
     if tftrt is not None:
         common |= {"options": tftrt, "build": engine is not None, "precision": resolved}
         return export_tftrt(model, traced, tensors, target, notes=notes, **common)
@@ -160,6 +180,8 @@ def export(
         config=config,
         strict=strict,
         probe=probe,
+        labels=named,
+        metadata=noted,
         verbose=verbose,
         **common,
     )

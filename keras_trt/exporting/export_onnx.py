@@ -68,6 +68,8 @@ class ExportRequest:
         strict: Whether a precision that TensorRT would not reach is an error.
         verify: Whether to compare with Keras.
         probe: Whether rows of `data` may be kept in the bundle.
+        labels: Names of classes, by output name.
+        metadata: What else the user wants to travel along.
         verbose: 1 shows the progress of a build.
     """
 
@@ -86,6 +88,8 @@ class ExportRequest:
     strict: bool
     verify: bool
     probe: bool
+    labels: dict[str, tuple[str, ...]]
+    metadata: dict[str, Any]
     verbose: int
 
 
@@ -208,6 +212,8 @@ def _write(folder: Path, graph: ir.Model, weighted: list[Product], request: Expo
         precision=request.precision,
         opset=graph.opset_imports[""],
         external=external,
+        labels=request.labels,
+        metadata=request.metadata,
     )
     write_manifest(folder, manifest)
     return Bundle(folder, manifest)

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from keras_trt._tensors import fixed_batch
 from keras_trt.bundle import Manifest, sha256_of
@@ -33,6 +34,8 @@ def manifest_of(
     precision: str,
     opset: int,
     external: Mapping[str, str],
+    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> Manifest:
     """The manifest of the ONNX file in `folder`."""
     static = fixed_batch(traced.inputs)
@@ -58,6 +61,8 @@ def manifest_of(
             "int8_mac_share": round(int8_share(weighted), 4),
             "ranges": {f"{t.layer}/{t.name}": t.amax for t in tensors if t.kind == "activation"},
         },
+        labels=dict(labels),
+        metadata=dict(metadata),
         sparsity={"2:4": list(layers_of(p for p in weighted if p.two_of_four)), "zeros": zeros},
     )
 

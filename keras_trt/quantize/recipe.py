@@ -60,6 +60,8 @@ class Recipe(Findings):
 
     Example:
         >>> recipe = Recipe.of(quantize_model(model, data=(x, y), max_drop=0.005))
+        >>> recipe == Recipe(recipe.model, recipe.layers)
+        True
         >>> recipe.to_json("recipe.json")
         >>> quantize_model(another, recipe="recipe.json", calibration_data=x)
     """

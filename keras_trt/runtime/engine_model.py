@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -36,6 +37,9 @@ class EngineModel:
         name: The Keras model's name.
         inputs: The inputs' names, shapes and dtypes.
         outputs: The outputs' names, shapes and dtypes, as `predict` returns them.
+        labels: The names of the classes that `export` was given: a list, or by output a list where there are
+            several outputs; None without any.
+        metadata: What else `export` was given to travel along, as JSON.
         asked: The arguments of the `load` that made it; None for one that was made of a runner.
         reopen: How `load` makes it again of its bundle's path and hash and what was asked.
 
@@ -56,6 +60,17 @@ class EngineModel:
             for s in manifest.outputs
         )
         self._keras_model: Any = None
+
+    @property
+    def labels(self) -> list[str] | dict[str, list[str]] | None:
+        """The names of classes, see `EngineModel`."""
+        named = {name: list(names) for name, names in self.bundle.manifest.labels.items()}
+        return named.get(self.outputs[0].name) if len(self.outputs) == 1 else named or None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """A copy of what travels along, see `EngineModel`."""
+        return deepcopy(self.bundle.manifest.metadata)
 
     def predict(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import keras_trt
-from keras_trt.callbacks import Prune, Quantize
+from keras_trt.callbacks import EvaluateEngine, ExportBest, Prune, Quantize
 from tests.nets import dense_net, metric_best_in, ranges
 
 OURS = {
@@ -22,7 +22,11 @@ OURS = {
     "prune": lambda: [Prune(0.5, end_step=30, frequency=5)],
     "monitor": lambda: [Prune(0.6, monitor="val_accuracy", max_drop=0.1)],
     "both": lambda: [Quantize(start_epoch=1), Prune(0.6, monitor="val_accuracy", max_drop=0.1)],
+    "export": lambda: [ExportBest("best.bundle", "val_accuracy", engine=None)],
+    "quantized export": lambda: [Quantize(start_epoch=1), *OURS["export"]()],
+    "engine": lambda: [Quantize(start_epoch=1), EvaluateEngine(digits()[1], every=2)],
 }
+QUANTISED = ("quantize", "late", "frozen", "both", "quantized export", "engine")
 THEIRS = ("stopping", "keras file", "weights file", "backup", "tensorboard", "plateau", "ema", "swap", "nan")
 SLICE = (
     ("late", "stopping", True),
@@ -33,9 +37,20 @@ SLICE = (
     ("prune", "ema", False),
     ("prune", "swap", True),
     ("frozen", "nan", True),
+    ("quantized export", "backup", True),
+    ("export", "tensorboard", False),
+    ("engine", "stopping", True),
+    ("engine", "ema", False),
 )
 WHOLE = [one for one in itertools.product(OURS, THEIRS, (True, False)) if one not in SLICE]
 EPOCHS, STEPS = 5, 8
+NO_EXPORT = "ignore:`callbacks.E.*NaN or infinite:UserWarning"  # of a training that met NaN
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    """What is exported lies beside the rest."""
+    monkeypatch.chdir(tmp_path)
 
 
 @functools.cache
@@ -86,7 +101,7 @@ def order(k, ours, theirs, first):
 
 def check_state(model, ours):
     """What every combination must leave behind."""
-    model_ranges, quantised = ranges(model), ours in ("quantize", "late", "frozen", "both")
+    model_ranges, quantised = ranges(model), ours in QUANTISED
     assert all(np.isfinite(amax) and amax > 0 for amax in model_ranges)
     assert quantised or not model_ranges
     if ours in ("prune", "monitor", "both"):
@@ -205,7 +220,7 @@ BESIDE = {
 
 
 # The schedule of 30 steps and the late start lie behind some trainings that others stop.
-@pytest.mark.filterwarnings("ignore:This training:UserWarning")
+@pytest.mark.filterwarnings("ignore:This training:UserWarning", NO_EXPORT)
 @pytest.mark.parametrize(("ours", "theirs", "first"), SLICE)
 def test_a_slice(k, ours, theirs, first, tmp_path):
     model = BESIDE[theirs](k, ours, first, tmp_path)
@@ -214,7 +229,7 @@ def test_a_slice(k, ours, theirs, first, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:This training:UserWarning")
+@pytest.mark.filterwarnings("ignore:This training:UserWarning", NO_EXPORT)
 @pytest.mark.parametrize(("ours", "theirs", "first"), WHOLE)
 def test_the_whole(k, ours, theirs, first, tmp_path):
     model = BESIDE[theirs](k, ours, first, tmp_path)

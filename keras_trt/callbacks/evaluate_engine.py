@@ -1,0 +1,123 @@
+"""`EvaluateEngine`: what the exported model is worth, epoch by epoch, beside what the trained one is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_trt._arguments import check_count, check_verbose
+from keras_trt._process import attributes_replaced
+from keras_trt._say import say
+from keras_trt.callbacks.base import Callback
+from keras_trt.callbacks.exported import check_options, exported, warn_of_failure
+from keras_trt.data.batches import check_data
+from keras_trt.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_trt.runtime.engine_model import EngineModel
+
+MARK = "val_engine_failed"
+
+
+class EvaluateEngine(Callback):
+    """Exports the model, evaluates the engine and logs `val_engine_<metric>` beside Keras's `val_<metric>`.
+
+    The metrics are those that the model was compiled with, its loss included. So the gap between fake
+    quantisation and engine is a curve in `history` and in TensorBoard. Callbacks that read these values
+    (TensorBoard, CSVLogger, `ExportBest(monitor="val_engine_accuracy")`) must come later in the list; what
+    changes the model at the end of an epoch, earlier.
+
+    The bundle is temporary and deleted after each measurement. The model, its optimizer and what Keras has
+    compiled of it stay as they are. A model that cannot be exported or run is a warning with the reason, and
+    training goes on: the metrics are NaN, and `history["val_engine_failed"]` is 1 instead of 0.
+
+    Args:
+        data: (inputs, targets) or (inputs, targets, sample weights), or a data set that `evaluate` takes.
+        every: After how many epochs to measure; as with `validation_freq`, the others have no value.
+        batch_size: As in `evaluate`.
+        runner: What runs the engine, see `load`.
+        verbose: 1 prints the values.
+        **options: Options of `export`, such as `precision` or `calibration_data`. No plan is built for the
+            bundle by itself (engine=None); `load` builds one where there is a GPU.
+
+    Raises:
+        InputError: A wrong argument, or data without targets.
+
+    Warns:
+        UserWarning: The model could not be exported, or the engine could not be run.
+
+    Example:
+        >>> engine = keras_trt.callbacks.EvaluateEngine((x_val, y_val), every=2)
+        >>> quantize = keras_trt.callbacks.Quantize()
+        >>> history = model.fit(x, y, validation_data=(x_val, y_val), callbacks=[quantize, engine])
+        >>> history.history["val_engine_accuracy"]
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        every: int = 1,
+        *,
+        batch_size: int | None = None,
+        runner: str = "auto",
+        verbose: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if isinstance(data, tuple | list) and not 2 <= len(data) <= 3:
+            raise InputError(
+                "`data` must be (inputs, targets) or (inputs, targets, sample weights), or a data set of "
+                f"them. Received: {type(data).__name__} of {len(data)}"
+            )
+        check_data(data[0] if isinstance(data, tuple | list) else data)
+        check_count(every, "every")
+        check_count(batch_size, "batch_size")
+        check_verbose(verbose)
+        self.data, self.every, self.batch_size = data, every or 1, batch_size
+        self.runner, self.verbose = runner, verbose
+        self.options = {"engine": None, **check_options(options, "EvaluateEngine")}
+        self._names: tuple[str, ...] = ()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Measures when it is time to."""
+        if (epoch + 1) % self.every:
+            return
+        try:
+            values = self._evaluated()
+            self._names, failed = tuple(values), 0.0
+        except Exception as e:  # whatever it is, hours of training are worth more
+            warn_of_failure("EvaluateEngine", epoch, e, MARK)
+            values, failed = dict.fromkeys(self._names, float("nan")), 1.0
+        shown = ", ".join(f"{name} {value:.5f}" for name, value in values.items())
+        say(f"EvaluateEngine: epoch {epoch + 1}: {shown or 'failed'}", self.verbose)
+        if logs is not None:
+            logs.update({**values, MARK: failed})
+
+    def _evaluated(self) -> dict[str, float]:
+        from keras_trt.runtime import load
+
+        given = self.data if isinstance(self.data, tuple | list) else (self.data,)
+        named = dict(zip(("x", "y", "sample_weight"), given, strict=False))
+        with tempfile.TemporaryDirectory(prefix="keras_trt") as folder:
+            path = Path(folder) / "bundle"
+            exported(self.model, path, self.options)
+            with load(path, self.runner, cache=False, verbose=0) as engine, _computed_by(engine, self.model):
+                values = self.model.evaluate(**named, batch_size=self.batch_size, verbose=0, return_dict=True)
+        return {f"val_engine_{name}": float(value) for name, value in values.items()}
+
+
+@contextmanager
+def _computed_by(engine: EngineModel, model: Any) -> Iterator[None]:
+    """Has a model compute by its engine: eagerly, so that nothing is traced or compiled of it."""
+    layer, eager, history = engine.as_layer(), model.run_eagerly, getattr(model, "history", None)
+    with attributes_replaced() as replace:
+        replace(model, "call", lambda inputs, *_, **__: layer(inputs))
+        replace(model, "test_function", None)
+        try:
+            model.run_eagerly = True
+            yield
+        finally:
+            model.run_eagerly, model.history = eager, history  # tf_keras gives each `evaluate` a history

@@ -1,0 +1,1 @@
+"""Bundles behind NVIDIA's Triton Inference Server."""

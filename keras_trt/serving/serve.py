@@ -1,0 +1,238 @@
+"""`serve`: bundles behind NVIDIA's Triton server, on this machine, in one call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_trt._arguments import check_count, check_text, check_verbose, wrong_argument
+from keras_trt._deps import require
+from keras_trt._process import alone
+from keras_trt._say import say
+from keras_trt.errors import InputError, MissingDependencyError, RunnerError
+from keras_trt.runtime import load
+from keras_trt.runtime.engine_model import EngineModel
+from keras_trt.serving.contract import Port, contract, named_bundles
+from keras_trt.serving.served import Served
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]
+
+_TRIES = 5
+
+
+def serve(
+    bundles: Paths,
+    *,
+    http_port: int = 8000,
+    grpc_port: int = 8001,
+    metrics_port: int = 8002,
+    host: str = "127.0.0.1",
+    max_delay_us: int = 1000,
+    instances: int = 1,
+    runner: str = "auto",
+    device: int = 0,
+    verbose: int = 1,
+) -> None:
+    """Serves bundles by Triton's HTTP and gRPC protocols until SIGTERM or Ctrl-C.
+
+    Needs `pip install 'keras-trt[triton]'`, which brings NVIDIA's server; no container. Requests that come
+    together are computed in one batch, up to the largest batch of the bundle. Each engine is warmed up with
+    the rows that its bundle carries before the server says that it is ready. A wrong request is answered with
+    an error, and on SIGTERM those under way are answered before the server ends.
+
+    Triton's shared memory, repository, statistics, trace and logging calls need a token that nobody has;
+    there is no other protection, so open `host` to a trusted network only.
+
+    Args:
+        bundles: A path, a list of paths, or a dict of paths by the name to serve under; else that is the
+            model's name.
+        http_port: Of the HTTP protocol; `/v2/health/ready` tells that all models are ready.
+        grpc_port: Of the gRPC protocol.
+        metrics_port: Where Prometheus finds `/metrics`.
+        host: The address to listen at; `"0.0.0.0"` is every one of this machine.
+        max_delay_us: How long, in microseconds, a request may wait for others to share its batch.
+        instances: How many engines a model gets; several overlap on one machine where a batch does not
+            keep it busy.
+        runner: What computes, see `load`.
+        device: The number of the GPU.
+        verbose: 1 prints what is served and where.
+
+    Raises:
+        InputError: A wrong argument, or two bundles of one name.
+        BundleError: No bundle at a path.
+        MissingDependencyError: nvidia-pytriton is not installed, or this Python has no shared library.
+        RunnerError: A bundle cannot be run here, a port is taken, or the server died.
+
+    Example:
+        >>> keras_trt.serve(["digits.bundle", "faces.bundle"], max_delay_us=2000)  # doctest: +SKIP
+    """
+    ports = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
+    _check(ports, host, max_delay_us, instances, verbose)
+    named = named_bundles(bundles)
+    library = _python_library()
+    pytriton = require("pytriton.triton", install="keras-trt[triton]", why="`keras_trt.serve`")
+    addresses = dict.fromkeys(("http_address", "grpc_address", "metrics_address"), host)
+    config = pytriton.TritonConfig(**ports, **addresses, allow_metrics=True, exit_timeout_secs=30)
+    with _asked_to_stop() as stop, _engines() as opened:
+        models = {}
+        for name, bundle in named.items():
+            engines = (load(bundle.path, runner, device=device, verbose=0) for _ in range(instances))
+            models[name] = _served([opened(engine) for engine in engines])
+        server = _started(lambda: pytriton.Triton(config=config), models, max_delay_us, library)
+        try:
+            for name in named:
+                say(f"Serving {name} at http://{host}:{http_port}/v2/models/{name}", verbose)
+            while not stop.wait(1.0):
+                if not server.is_alive():
+                    raise RunnerError("Triton's server has ended by itself; what it printed above says why.")
+            say("Answering what is under way, then ending", verbose)
+        finally:
+            server.stop()
+
+
+def _check(ports: Mapping[str, int], host: str, max_delay_us: int, instances: int, verbose: object) -> None:
+    check_text(host, "host")
+    check_verbose(verbose)
+    check_count(instances, "instances")
+    if not isinstance(max_delay_us, int) or isinstance(max_delay_us, bool) or max_delay_us < 0:
+        raise wrong_argument("max_delay_us", "a whole number of microseconds >= 0", max_delay_us)
+    for name, port in ports.items():
+        if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port < 2**16:
+            raise wrong_argument(name, "a port, 1 to 65535", port)
+    if len(set(ports.values())) < len(ports):
+        raise InputError(f"Each protocol needs a port of its own. Received: {dict(ports)}")
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as e:
+                raise InputError(
+                    f"Nothing can listen at {host}:{port}: {e.strerror}. Pass another `{name}` or `host`. "
+                    f"Received: host={host!r}, {name}={port}"
+                ) from e
+
+
+def _started(
+    make: Callable[[], Any], models: Mapping[str, Sequence[Served]], max_delay_us: int, library: Path
+) -> Any:
+    """A server with all models; on a busy machine one instance may miss the second that PyTriton gives it.
+
+    Raises:
+        RunnerError: It does not start.
+    """
+    errors, tries = require("tritonclient.utils", install="keras-trt[triton]"), 0
+    while True:
+        server = make()
+        try:
+            for name, instances in models.items():
+                _bind(server, name, instances, max_delay_us)
+            with _first_on_the_library_path(library):
+                server.run()
+            return server
+        except BaseException as e:
+            server.stop()
+            if not isinstance(e, errors.InferenceServerException | TimeoutError):
+                raise
+            tries += 1
+            if tries == _TRIES:
+                raise RunnerError(f"Triton's server does not load the models: {e}") from e
+
+
+def _served(engines: Sequence[EngineModel]) -> list[Served]:
+    """The engines of one model as Triton calls them, warmed up."""
+    first = engines[0]
+    graph_types = {spec.name: spec.dtype for spec in first.bundle.manifest.outputs}
+    # NumPy, and so Triton, has no bfloat16, which `predict` may return.
+    outputs = [replace(spec, dtype=graph_types[spec.name]) for spec in first.outputs]
+    instances = [Served(engine, contract(first.bundle.manifest, first.inputs, outputs)) for engine in engines]
+    for instance in instances:
+        instance.warm_up(first.bundle)
+    return instances
+
+
+def _bind(server: Any, name: str, instances: Sequence[Served], max_delay_us: int) -> None:
+    """Tells the server of a model."""
+    configs = require("pytriton.model_config", install="keras-trt[triton]", why="`keras_trt.serve`")
+    agreed = instances[0].agreed
+
+    def tensors(ports: Sequence[Port]) -> list[Any]:
+        return [configs.Tensor(name=p.name, dtype=np.dtype(p.dtype).type, shape=p.dims) for p in ports]
+
+    server.bind(
+        model_name=name,
+        infer_func=instances,
+        inputs=tensors(agreed.inputs),
+        outputs=tensors(agreed.outputs),
+        config=configs.ModelConfig(
+            batching=agreed.largest_batch > 0,
+            max_batch_size=agreed.largest_batch or 1,
+            batcher=configs.DynamicBatcher(max_queue_delay_microseconds=max_delay_us),
+        ),
+        strict=False,
+    )
+
+
+@contextmanager
+def _engines() -> Iterator[Callable[[EngineModel], EngineModel]]:
+    """Yields a function that notes an engine, to be closed in the end."""
+    with ExitStack() as stack:
+        yield stack.enter_context
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; in a thread, where Python hears no signals, nothing does."""
+    event, before = threading.Event(), {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(ValueError):
+                before[number] = signal.signal(number, lambda *_: event.set())
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _python_library() -> Path:
+    """The folder of this Python's shared library; another one of the same version breaks Triton's stub.
+
+    Raises:
+        MissingDependencyError: This Python was built without one.
+    """
+    name = str(sysconfig.get_config_var("INSTSONAME") or "")
+    folders = (sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix) / "lib")
+    for folder in filter(None, folders):
+        if ".so" in name and (Path(folder) / name).is_file():
+            return Path(folder)
+    raise MissingDependencyError(
+        "`keras_trt.serve` needs a Python with a shared library, which Triton's Python backend loads. "
+        f"Received: {sys.executable}, without {name or 'libpython'} in {[str(f) for f in folders if f]}. "
+        "Take a Python of your distribution, conda or uv, or build it with --enable-shared."
+    )
+
+
+@contextmanager
+def _first_on_the_library_path(folder: Path) -> Iterator[None]:
+    """Sets what the server that is started meanwhile, and its children, look for libraries by."""
+    with alone():
+        before = os.environ.get("LD_LIBRARY_PATH")
+        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(folder), before)))
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["LD_LIBRARY_PATH"]
+            else:
+                os.environ["LD_LIBRARY_PATH"] = before
