@@ -8,6 +8,8 @@ COMMANDS = (
     "benchmark",
     "build",
     "report",
+    "serve",
+    "triton",
     "doctor",
     "completion",
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from keras_trt.cli.arrays import HELP, read_data
+from keras_trt.cli.metrics import HELP as METRICS
+from keras_trt.cli.metrics import metric_named
 from keras_trt.cli.models import add_model, model_of
 from keras_trt.cli.result import Result, UsageError
 from keras_trt.cli.values import names, shape, shapes, wholes
@@ -25,6 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--int8", action="store_true", help="quantise to int8: --precision int8")
     add("--fp16", action="store_true", help="float16 around it: --precision fp16, or int8+fp16")
     add("--calibrate", metavar="FILE", help=f"rows to find ranges with: {HELP}")
+    add("--recipe", metavar="FILE", help="quantise as a recipe says, the JSON file of a `Recipe`")
+    add(
+        "--max-drop",
+        type=float,
+        metavar="D",
+        help="layers that cost more stay float; --evaluate says of what",
+    )
+    add("--evaluate", metavar="FILE", help="rows and targets to keep --max-drop on: as for --calibrate")
+    add("--metric", metavar="NAME", help=METRICS)
+    add("--write-recipe", metavar="FILE", help="what was decided for each layer, for --recipe of another run")
     add("--batch", type=wholes, default=(1, 8, 32), metavar="N[,N,N]", help="a size, or min,opt,max")
     add("--input-shape", type=shape, action="append", metavar="[NAME=]N,N,...", help="for open sizes")
     add(
@@ -45,9 +58,15 @@ def run(options: argparse.Namespace) -> Result:
         raise UsageError(f"--batch takes one size or min,opt,max. Received: {options.batch}.")
     input_shapes = shapes(options.input_shape)
     data = None if options.calibrate is None else read_data(options.calibrate)
+    kept = _kept(options)
     model = model_of(options)
     import keras_trt
 
+    if kept:
+        model = keras_trt.quantize_model(model, calibration_data=data, verbose=options.verbose, **kept)
+        precision = None if precision in (None, "int8") else precision.rpartition("+")[2]
+        if options.write_recipe is not None:
+            keras_trt.Recipe.of(model).to_json(options.write_recipe)
     report = keras_trt.export(
         model,
         options.output,
@@ -66,6 +85,24 @@ def run(options: argparse.Namespace) -> Result:
         verbose=options.verbose,
     )
     return Result(report)
+
+
+def _kept(options: argparse.Namespace) -> dict[str, Any]:
+    """What `quantize_model` is told by a recipe, or by a budget."""
+    if options.recipe is not None and options.max_drop is not None:
+        raise UsageError("--recipe says which layers stay float, and so does --max-drop: give one of them.")
+    if (options.max_drop is None) != (options.evaluate is None):
+        raise UsageError("--max-drop is kept on --evaluate: give both.")
+    if options.metric is not None and options.max_drop is None:
+        raise UsageError("--metric is what --max-drop is of: give both.")
+    if options.write_recipe is not None and options.max_drop is None:
+        raise UsageError("--write-recipe writes what --max-drop has decided: give both.")
+    if options.recipe is not None:
+        return {"recipe": options.recipe}
+    if options.max_drop is None:
+        return {}
+    rows = read_data(options.evaluate, targets=True)
+    return {"data": rows, "max_drop": options.max_drop, "metric": metric_named(options.metric)}
 
 
 def _precision(options: argparse.Namespace) -> str | None:

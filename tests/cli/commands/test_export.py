@@ -108,3 +108,32 @@ def test_ctrl_c_while_the_bundle_is_written_leaves_nothing(model_file, failed, m
     monkeypatch.setattr(write, "write_onnx", interrupted)
     err = failed("export", model_file, "-o", "net.bundle", "--engine", "none", "-q", code=130)
     assert err == "keras-trt export: interrupted; nothing was left half-written\n"
+
+
+def test_a_budget_is_kept_and_its_recipe_followed(run, model_file):
+    options = ("--calibrate", "rows.npz", "--engine", "none", "-q")
+    budget = ("--max-drop", "0.5", "--evaluate", "rows.npz", "--metric", "accuracy")
+    ended = run("export", model_file, "-o", "a", *options, *budget, "--write-recipe", "recipe.json")
+    assert ended.code == 0, ended.err
+    assert run("export", model_file, "-o", "b", *options, "--recipe", "recipe.json", "--fp16").code == 0
+    assert read_bundle("a").manifest.precision == "int8"
+    assert read_bundle("b").manifest.precision == "int8+fp16"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--recipe", "r.json", "--max-drop", "1"], "give one of them"),
+        (["--max-drop", "1"], "--max-drop is kept on --evaluate"),
+        (["--evaluate", "rows.npz"], "--max-drop is kept on --evaluate"),
+        (["--metric", "accuracy"], "--metric is what --max-drop is of"),
+        (["--write-recipe", "r.json"], "--write-recipe writes what --max-drop has decided"),
+    ],
+)
+def test_half_a_budget_is_refused(failed, model_file, options, text):
+    assert text in failed("export", model_file, "-o", "net.bundle", *options, code=2)
+
+
+def test_a_recipe_that_is_none_is_one_line(failed, model_file, tmp_path):
+    (tmp_path / "r.json").write_text("{}")
+    assert "No recipe" in failed("export", model_file, "-o", "net.bundle", "--recipe", "r.json")
