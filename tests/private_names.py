@@ -30,13 +30,15 @@ class Name:
 
 
 # Texts that begin with `_` and are no names of others: parts of names we make, and our marks on functions and
-# classes that are read in another file than they are made in; the last is Python's, of named tuples.
+# classes that are read in another file than they are made in; the last two are Python's, of named tuples, and
+# zsh's, in a script for it.
 OURS = {
     *("__inner", "__low", "__moved", "__nchw", "__old", "__scaled", "_amax", "_axis", "_axis_"),
     *("_axis_0", "_inner", "_key", "_mask", "_nchw", "_probabilities", "_quantizer"),
     *("_quantizer_", "_query", "_structure", "_switch", "_tuples", "_SwitchN"),
     *("_copied_variables", "_float_class", "_stands_still", "_waiting"),
     "_replace",
+    "_files",
 }
 
 # Members of classes of ours that are called as something of another package is, and never handed to it.

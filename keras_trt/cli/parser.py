@@ -12,6 +12,13 @@ from keras_trt.cli import COMMANDS
 from keras_trt.cli.result import Result
 
 
+class Adding(Protocol):
+    """A parser, or a group of one."""
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Adds an argument."""
+
+
 class Command(Protocol):
     """The module of a subcommand. It imports what it needs when it runs, so that `--help` is fast."""
 
@@ -48,21 +55,18 @@ def make_parser() -> argparse.ArgumentParser:
             description=textwrap.fill(f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.", 79),
             epilog=f"example:\n  {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            parents=[_common()],
             allow_abbrev=False,
         )
+        add_common(added.add_argument_group("output"))
         module.add_arguments(added)
     return parser
 
 
-def _common() -> argparse.ArgumentParser:
-    """What every subcommand takes."""
-    parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
-    group.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
-    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
+def add_common(parser: Adding) -> None:
+    """Adds what every subcommand takes."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 class _Version(argparse.Action):

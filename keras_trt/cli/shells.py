@@ -1,4 +1,4 @@
-"""Completion of the command line in shells, written from the parser: subcommands, options, choices, files."""
+"""Completion in shells, written from what the subcommands add to the parser."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import argparse
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from keras_trt.cli import COMMANDS
+from keras_trt.cli.parser import add_common, command
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -42,29 +46,37 @@ class Words:
     choices: tuple[str, ...]
 
 
-def script(shell: str, parser: argparse.ArgumentParser) -> str:
-    """The script of a shell.
+class _Recording(argparse.ArgumentParser):
+    """A parser that remembers what was added to it."""
 
-    Args:
-        shell: One of `SHELLS`.
-        parser: The whole command line's.
-    """
-    words = words_of(parser)
-    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](words)
+    def __init__(self) -> None:
+        self.added: list[argparse.Action] = []
+        super().__init__()
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        action = super().add_argument(*names, **options)
+        self.added.append(action)
+        return action
 
 
-def words_of(parser: argparse.ArgumentParser) -> dict[str, Words]:
+def script(shell: str) -> str:
+    """The script of a shell, one of `SHELLS`."""
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](words_of_commands())
+
+
+def words_of_commands() -> dict[str, Words]:
     """What completes each subcommand, by its name."""
-    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    summaries = {choice.dest: choice.help or "" for choice in commands._choices_actions}
-    return {
-        name: Words(
-            summaries[name],
-            tuple(_option(action) for action in sub._actions if action.option_strings),
-            tuple(str(c) for a in sub._actions if not a.option_strings for c in a.choices or ()),
+    words = {}
+    for name in COMMANDS:
+        module, parser = command(name), _Recording()
+        add_common(parser)
+        module.add_arguments(parser)
+        words[name] = Words(
+            module.SUMMARY,
+            tuple(_option(action) for action in parser.added if action.option_strings),
+            tuple(str(c) for a in parser.added if not a.option_strings for c in a.choices or ()),
         )
-        for name, sub in commands.choices.items()
-    }
+    return words
 
 
 def _option(action: argparse.Action) -> Option:

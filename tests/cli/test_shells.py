@@ -6,8 +6,7 @@ import subprocess
 import pytest
 
 from keras_trt.cli import COMMANDS
-from keras_trt.cli.parser import make_parser
-from keras_trt.cli.shells import SHELLS, script, words_of
+from keras_trt.cli.shells import SHELLS, script, words_of_commands
 
 
 def in_shell(shell, text, *lines):
@@ -30,7 +29,7 @@ def in_bash(*typed):
     words = " ".join(f"'{word}'" for word in ("keras-trt", *typed))
     return in_shell(
         "bash",
-        script("bash", make_parser()),
+        script("bash"),
         f"COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _keras_trt; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
     )
 
@@ -54,7 +53,7 @@ def test_bash_completes_files(tmp_path, monkeypatch):
 def test_fish_completes_subcommands_options_and_choices():
     def typed(text):
         line = f"complete -C 'keras-trt {text}' | string replace -r '\\t.*' ''; true"
-        return in_shell("fish", script("fish", make_parser()), line)
+        return in_shell("fish", script("fish"), line)
 
     assert set(typed("")) >= set(COMMANDS)
     assert "--calibrate" in typed("export --")
@@ -63,15 +62,15 @@ def test_fish_completes_subcommands_options_and_choices():
 
 
 def test_zsh_reads_the_script_and_knows_the_command():
-    text = script("zsh", make_parser())
+    text = script("zsh")
     lines = ["autoload -U compinit", "compinit -D", text, "print -r -- $_comps[keras-trt]"]
     assert in_shell("zsh", "\n".join(lines)) == ["_keras_trt"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_option_of_every_subcommand_is_in_every_script(shell):
-    text = script(shell, make_parser())
-    for name, words in words_of(make_parser()).items():
+    text = script(shell)
+    for name, words in words_of_commands().items():
         assert name in text
         assert words.summary
         for option in words.options:

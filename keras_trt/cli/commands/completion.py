@@ -18,6 +18,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Result:
     """Writes the script."""
-    from keras_trt.cli.parser import make_parser
-
-    return Result(text=script(options.shell, make_parser()))
+    return Result(text=script(options.shell))
