@@ -238,6 +238,7 @@ NAMES = [
 _CONVERSION = "a conversion; `convert/tf2onnx_seam.py` only"
 
 IMPORTS = {
+    "keras.src.backend:core": "where `keras.ops` finds `scan` and `switch`",
     "keras.src.backend.common:global_state": "whether Keras is training now",
     "keras.src.models.functional:Functional": "the class of models with a graph of layers",
     "keras.src.models.functional:functional_like_constructor": "classes built from inputs and outputs",

@@ -160,6 +160,10 @@ class Flavor:
         """Gives a layer that is not yet part of a model another name."""
         raise NotImplementedError
 
+    def control_flow(self) -> ModuleType | None:
+        """The module in which `keras.ops` finds `scan` and `switch`; None where it has neither."""
+        raise NotImplementedError
+
     def makers(self, layer_class: type[Any]) -> list[str]:
         """Names of the methods after which a layer may have new sub-layers, beside its construction."""
         raise NotImplementedError

@@ -118,6 +118,11 @@ class Keras3(Flavor):
     def rename(self, layer: Any, name: str) -> None:
         layer.name = name
 
+    def control_flow(self) -> ModuleType | None:
+        from keras.src.backend import core
+
+        return core
+
     def makers(self, layer_class: type[Any]) -> list[str]:
         return ["_post_build"]  # runs after `build`, whose own signature Keras inspects
 

@@ -94,6 +94,9 @@ class LegacyKeras(Flavor):
         private(layer, "_name", "tf_keras")
         layer._name = name
 
+    def control_flow(self) -> ModuleType | None:
+        return None
+
     def makers(self, layer_class: type[Any]) -> list[str]:
         private(self.keras.layers.Layer.build, "_is_default", "tf_keras")
         private(self.keras.layers.MultiHeadAttention, "_build_from_signature", "tf_keras")

@@ -74,9 +74,9 @@ def _loops(trace: Trace) -> str:
     if not named:
         return ""
     return (
-        f". These layers loop: {named}. Take a recurrent layer of Keras, whose loops are known, write the "
-        "steps out (`keras.ops.unstack` and a Python `for`), or leave the layer out and run it beside the "
-        "engine."
+        f". These layers loop: {named}. Take a recurrent layer of Keras or `keras.ops.scan`, whose loops "
+        "are known, write the steps out (`keras.ops.unstack` and a Python `for`), or leave the layer out and "
+        "run it beside the engine."
     )
 
 

@@ -120,6 +120,7 @@ def _rewrite(layers: tuple[str, ...], formats: _Formats) -> ir.passes.PassManage
     matrices = [path for path, form in formats.weights.items() if form.block is not None]
     steps: list[ir.passes.PassBase] = [
         common.IdentityEliminationPass(),
+        SeparateBodyOutputsPass(),  # what only a body returns counts as unused
         SimplifyPass(),
         ZeroConvolutionsPass(layers, formats.quantized),
         LimitTripsPass(),

@@ -81,7 +81,7 @@ _OTHERWISE = (
 _ADVICE = {
     **dict.fromkeys(("ResizeArea", "ScaleAndTranslate"), _FIXED.format("height and width")),
     **dict.fromkeys(("Bincount", "DenseBincount"), _FIXED.format("number of bins")),
-    "_SwitchN": "Choose between branches with `keras.ops.cond`, one inside another where there are several.",
+    "_SwitchN": "Choose with `keras.ops.switch` (Keras 3), or with one `tf.cond` inside another.",
     "SparseCross": "Run the layer before the model, e.g. with `dataset.map(layer)`.",
     **dict.fromkeys(("RFFT", "IRFFT"), _FIXED.format("length")),
 }

@@ -24,6 +24,7 @@ from keras_trt.errors import ExportError
 from keras_trt.trace.batch_axis import inferred_shapes, rows_are_the_batch
 from keras_trt.trace.freezing import check_dense, freeze, gradients_forgotten, read_graph
 from keras_trt.trace.integer_inputs import guesses, is_position
+from keras_trt.trace.layers.control_flow import loops_and_branches
 from keras_trt.trace.layers.normalization import plain_normalization
 from keras_trt.trace.layers.open_sizes import open_sizes
 from keras_trt.trace.layers.policies import in_float32, is_mixed
@@ -315,6 +316,7 @@ def _concrete(flavor: Flavor, model: Model, call: _Call) -> Any:
         plain_normalization(flavor, model),
         steps_at_once(flavor, model),
         open_sizes(flavor, model),
+        loops_and_branches(flavor),
         recurrent_operators(flavor, model, call.recurrent),
         layer_scopes(flavor, model) as call.layers,  # around what the others have put in the place of calls
     ):

@@ -63,18 +63,23 @@ def test_inputs_in_bfloat16_are_refused_by_name(k, tmp_path):
         export(k.Model(x, k.layers.Dense(2)(x)), tmp_path / "net", engine=None, verbose=0)
 
 
-@pytest.mark.parametrize(("name", "advice"), [("switch", "keras.ops.cond"), ("scan", "'scan'.*for")])
-def test_control_flow_that_onnx_cannot_take_is_refused_with_a_way_out(name, advice, tmp_path):
-    import keras
-
-    ops = keras.ops
+@pytest.mark.parametrize(
+    ("name", "advice"), [("switch", "keras.ops.switch"), ("loop", "'loop'.*keras.ops.scan")]
+)
+def test_control_flow_that_onnx_cannot_take_is_refused_with_a_way_out(k, name, advice, tmp_path):
+    import tensorflow as tf
 
     def switch(x):
-        return ops.switch(ops.cast(ops.sum(x) > 0, "int32"), [ops.abs, ops.negative, ops.square], x)
+        branches = [lambda: tf.abs(x), lambda: -x, lambda: tf.square(x)]
+        return tf.switch_case(tf.cast(tf.reduce_sum(x) > 0, tf.int32), branches)
 
-    def scan(x):
-        return ops.scan(lambda total, v: (total + v, total * v), ops.zeros((4,)), x)[1]
+    def loop(x):  # a state in a list
+        state = tf.TensorArray(tf.float32, 1, clear_after_read=False).write(0, x)
+        _, state = tf.while_loop(
+            lambda i, _: i < 3, lambda i, s: (i + 1, s.write(0, tf.tanh(s.read(0)))), (0, state)
+        )
+        return state.read(0)
 
-    layer = keras.layers.Lambda({"switch": switch, "scan": scan}[name], name=name)
+    layer = k.layers.Lambda({"switch": switch, "loop": loop}[name], output_shape=(4,), name=name)
     with pytest.raises(ExportError, match=advice):
-        export(keras.Sequential([keras.Input((4,)), layer]), tmp_path / "net", engine=None, verbose=0)
+        export(k.Sequential([k.Input((4,)), layer]), tmp_path / "net", engine=None, verbose=0)

@@ -34,13 +34,17 @@ class MoveRegionsPass(ir.passes.InPlacePass):
         self.matrices = frozenset(matrices)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Looks at each region and order once, and moves those that save most; what they hold stays then."""
+        """Looks at each region and order once, and moves those that save most.
+
+        What they hold stays then, and so do their neighbours: two regions with Transposes between them would
+        only change places.
+        """
         moved: set[ir.Value] = set()
         place = {node: i for i, node in enumerate(model.graph) if not self._stays(node)}
         regions = [(region.saved(), region) for region in _regions(model.graph, place)]
         for saved, region in sorted(regions, key=lambda scored: -scored[0]):
             if saved > 0 and moved.isdisjoint(region.orders):
-                moved.update(region.orders)
+                moved.update(region.orders, region.neighbours())
                 region.move()
         return ir.passes.PassResult(model, bool(moved))
 
@@ -83,6 +87,13 @@ class _Region:
 
     def _outside(self, value: ir.Value) -> list[ir.Node]:
         return [use.node for use in value.uses() if use.node not in self.nodes]
+
+    def neighbours(self) -> list[ir.Value]:
+        """What lies on the other sides of the Transposes at its borders."""
+        before = [v.producer() for v in self._entries()]
+        behind = [node for v in self._made() for node in self._outside(v)]
+        sources = [node.inputs[0] for node in before if node is not None and order_of(node) is not None]
+        return [*filter(None, sources), *(n.outputs[0] for n in behind if order_of(n) is not None)]
 
     def move(self) -> None:
         """Rewrites the region, with Transposes at its borders."""

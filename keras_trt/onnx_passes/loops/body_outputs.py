@@ -12,7 +12,7 @@ class SeparateBodyOutputsPass(ir.passes.InPlacePass):
 
     Recurrent layers return their state as the output of a step too, and hand constants through. OpenVINO
     2026.4 counts the tensors of such a loop wrongly, and ONNX forbids a branch that returns what was computed
-    outside. Run this last: other passes drop an Identity.
+    outside. Run it after passes that drop an Identity.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -102,6 +102,22 @@ def test_one_transpose_is_left_for_the_image(k, name, tmp_path):
     build(tmp_path / "net" / "model.onnx")
 
 
+@pytest.mark.parametrize("padding", ["same", "causal"])
+def test_normalised_convolutions_of_sequences_keep_one_transpose(k, padding, tmp_path):
+    """Regions side by side, with Transposes between them, would only change places if both were moved."""
+    L = k.layers
+    x = y = k.Input((12, 4))
+    for dilation in (1, 2):
+        y = L.Conv1D(4, 3, padding=padding, dilation_rate=dilation)(y)
+        y = L.ReLU()(L.LayerNormalization(gamma_initializer="uniform")(y))
+    model = k.Model(x, L.Dense(2)(L.GlobalAveragePooling1D()(L.Add()([x, y]))))
+    report = export(model, tmp_path / "net", engine=None, verbose=0)
+    assert report.operators["Transpose"] == 1
+    data = floats(3, 12, 4)
+    engine = load(tmp_path / "net", runner="onnxruntime", verbose=0)
+    np.testing.assert_allclose(engine.predict(data), model.predict(data, verbose=0), atol=1e-5)
+
+
 def test_int8_stays_int8_in_the_other_order(k, tmp_path):
     x = k.Input((16, 16, 8))
     y = k.layers.Conv2D(8, 3, padding="same", name="a")(x)
