@@ -220,7 +220,7 @@ def test_sixteen_clients_lose_nothing_share_batches_and_memory_stays(server, bun
     before = memory(server[1])
     counts = crowd(server[0], x, want, float(os.environ.get("KERAS_TRT_SERVE_SECONDS", "5")))
     assert min(counts) > 0
-    assert memory(server[1]) - before < 64e6
+    assert memory(server[1]) - before < 16e6
     with urllib.request.urlopen(f"http://127.0.0.1:{server[0]['metrics_port']}/metrics") as page:
         text = page.read().decode()
     done, batches = (
