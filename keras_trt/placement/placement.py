@@ -37,7 +37,7 @@ from keras_trt.placement.layer_kinds import (
     TRANSPARENT,
     UNREAD,
 )
-from keras_trt.placement.schemes import Scheme
+from keras_trt.placement.schemes import Scheme, fitting
 
 
 def place(graph: LayerGraph) -> dict[str, Decision]:
@@ -106,15 +106,14 @@ def under_scheme(decision: Decision, scheme: Scheme, widths: tuple[int, ...]) ->
         return float_because(
             "TensorRT computes convolutions, products and residual additions in fp8, no more"
         )
-    if (block := scheme.block) is not None:
-        if decision.kind not in {"Dense", "EinsumDense"}:
-            return float_because("TensorRT takes int4 weights in matrix products only")
-        for width in widths:
-            if width % block:
-                return float_because(f"its {width} inputs are no multiple of the block {block}")
+    if scheme.block is not None and decision.kind not in {"Dense", "EinsumDense"}:
+        return float_because("TensorRT takes int4 weights in matrix products only")
+    fits = fitting(scheme, widths)
+    if fits is None:
+        return float_because(f"its {widths[0]} inputs divide into no even blocks of 8 to {scheme.block}")
     if scheme.activations is None:
         decision = replace(decision, inputs=(), inner=False)
-    return replace(decision, scheme=scheme)
+    return replace(decision, scheme=fits)
 
 
 def place_alone(path: str, kind: str, kernels: tuple[str, ...], children: bool = False) -> Decision:

@@ -10,13 +10,16 @@ A scheme is a frozen dataclass; a name stands for the scheme with its default op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_trt.errors import InputError
 
 BLOCKS = (32, 64, 128)
+"""Blocks that users choose from. A layer whose inputs divide into no such blocks gets smaller ones."""
+_SMALLEST = 8
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,11 @@ class Scheme:
                 f"Weights and activations go together as one of {sorted(map(str, _NAMES))}. "
                 f"Received: weights={self.weights!r}, activations={self.activations!r}"
             )
-        if (self.block is not None) != (self.weights == "int4") or self.block not in (None, *BLOCKS):
+        blocks = (*BLOCKS, *range(_SMALLEST, max(BLOCKS), 2))
+        if (self.block is not None) != (self.weights == "int4") or self.block not in (None, *blocks):
             raise InputError(
-                f"int4 weights take a block of {', '.join(map(str, BLOCKS))}; others none. "
-                f"Received: weights={self.weights!r}, block={self.block}"
+                f"int4 weights take a block of {', '.join(map(str, BLOCKS))}, or an even number from "
+                f"{_SMALLEST} on; others none. Received: weights={self.weights!r}, block={self.block}"
             )
         if not 0 <= self.momentum < 1:
             raise InputError(f"`momentum` lies in [0, 1). Received: momentum={self.momentum}")
@@ -83,6 +87,21 @@ def FP8(*, learned_ranges: bool = False, momentum: float = 0.99) -> Scheme:
 def Int4Weights(block: int = 32) -> Scheme:
     """Weights of dense layers in int4 with one scale per block of input channels, activations float."""
     return Scheme("int4", None, block=block)
+
+
+def fitting(scheme: Scheme, widths: Sequence[int]) -> Scheme | None:
+    """The scheme with the largest block, up to its own, that divides these numbers of inputs; None for none.
+
+    TensorRT's parser takes whole blocks only, of any size. OpenVINO 2026.1 computes odd ones wrongly.
+    """
+    if scheme.block is None:
+        return scheme
+    width = math.gcd(*widths)
+    even = (
+        block for block in range(scheme.block, _SMALLEST - 1, -1) if block % 2 == 0 and width % block == 0
+    )
+    block = next(even, None)
+    return None if block is None else replace(scheme, block=block)
 
 
 SCHEMES = {"int8": Int8(), "int8-weights": Int8Weights(), "fp8": FP8(), "int4-weights": Int4Weights()}

@@ -287,10 +287,11 @@ def test_models_that_cannot_be_quantised_are_refused(k):
         quantize_model(residual_net(k), {"stam": "int8"})
     with pytest.raises(InputError, match="`method` must be one of.*'maxx'"):
         quantize_model(residual_net(k), method="maxx")
+    odd = k.Input((9,))
     with pytest.raises(
-        ModelError, match=r"probabilities \(Dense\): its 64 inputs are no multiple of the block"
+        ModelError, match=r"odd \(Dense\): its 9 inputs divide into no even blocks of 8 to 128"
     ):
-        quantize_model(residual_net(k), Int4Weights(block=128))
+        quantize_model(k.Model(odd, k.layers.Dense(4, name="odd")(odd)), Int4Weights(block=128))
 
 
 @pytest.mark.parametrize("case", ["zero_channel", "one_channel", "constant", "one_sample", "outlier"])

@@ -27,8 +27,8 @@ def test_names_resolve_to_schemes_that_know_their_name(name):
 def test_contradictions_are_refused():
     with pytest.raises(InputError, match="Weights and activations go together"):
         Scheme("int8", "fp8")
-    with pytest.raises(InputError, match="block of 32, 64, 128.*block=48"):
-        Int4Weights(48)
+    with pytest.raises(InputError, match="block of 32, 64, 128, or an even number from 8 on.*block=7"):
+        Int4Weights(7)
     with pytest.raises(InputError, match="others none"):
         Scheme(block=32)
     with pytest.raises(InputError, match="momentum"):
@@ -149,8 +149,16 @@ def test_schemes_say_what_they_leave_float(k):
     rows = {row["layer"]: row for row in plan_quantization(residual_net(k), "fp8").rows}
     assert "fp8, no more" in rows["average"]["reason"]
     assert rows["add"]["scheme"] == "fp8"
-    rows = {row["layer"]: row for row in plan_quantization(dense_net(k, 40), "int4-weights").rows}
-    assert rows["a"]["reason"] == "its 40 inputs are no multiple of the block 32"
+    rows = {row["layer"]: row for row in plan_quantization(dense_net(k, 39), "int4-weights").rows}
+    assert rows["a"]["reason"] == "its 39 inputs divide into no even blocks of 8 to 32"
+
+
+@pytest.mark.parametrize(
+    ("width", "block"), [(48, 24), (144, 24), (40, 20), (100, 20), (64, 32), (8, 8), (36, 18)]
+)
+def test_int4_blocks_are_as_large_as_divide_the_inputs(k, width, block):
+    found = {t.layer: t.block for t in inventory(quantize_model(dense_net(k, width), "int4-weights"))}
+    assert found["a"] == block
 
 
 @pytest.mark.parametrize("equation", ["abcd,cde->abe", "abcd,edc->abe", "abcd,dec->abe"])
@@ -178,8 +186,8 @@ def test_int4_counts_heads_times_width_as_the_inputs_of_an_attention_output(k):
     rows = {row["layer"]: row for row in plan_quantization(k.Model(inputs, attended), "int4-weights").rows}
     assert rows["mha/attention_output"]["scheme"] == "int4-weights"
     narrow = k.layers.MultiHeadAttention(3, 16, name="mha")(inputs, inputs)
-    rows = {row["layer"]: row for row in plan_quantization(k.Model(inputs, narrow), "int4-weights").rows}
-    assert rows["mha/attention_output"]["reason"] == "its 48 inputs are no multiple of the block 32"
+    found = inventory(quantize_model(k.Model(inputs, narrow), "int4-weights"))
+    assert {t.layer: t.block for t in found}["mha/attention_output"] == 24
 
 
 def test_a_mapping_gives_each_layer_its_scheme(k):
