@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +183,13 @@ def follow_recipe(flavor: Flavor, model: Model, recipe: Recipe) -> None:
     layers = dict(flavor.walk(model))
     for each in recipe.layers:
         if each.scheme is not None:
-            for quantizer, amax in zip(quantizers_of(layers[each.path]), each.ranges, strict=True):
+            quantizers = quantizers_of(layers[each.path]) if is_quantized(layers[each.path]) else []
+            if len(quantizers) != len(each.ranges):
+                raise InputError(
+                    f"The recipe has {len(each.ranges)} ranges for layer {each.path!r} ({each.kind}), which "
+                    f"takes {len(quantizers)}. Received: {each.ranges}"
+                )
+            for quantizer, amax in zip(quantizers, each.ranges, strict=True):
                 if amax > 0:
                     quantizer.set_range(amax)
         elif each.reason.startswith(SPARED) and not is_twin(layers[each.path]):
@@ -197,4 +204,9 @@ def _named(layer: tuple[str, str] | None) -> str:
 def _layer(data: Mapping[str, Any]) -> LayerRecipe:
     scheme = None if data["scheme"] is None else Scheme(**data["scheme"])
     ranges, recover = tuple(float(amax) for amax in data["ranges"]), tuple(map(str, data["recover"]))
+    if not all(0 <= amax < math.inf for amax in ranges) or not set(recover) <= set(NAMES):
+        raise InputError(
+            f"Ranges are finite and not negative, and recoveries of {list(NAMES)}. "
+            f"Received: layer {data['path']!r} with ranges={ranges}, recover={recover}"
+        )
     return LayerRecipe(str(data["path"]), str(data["kind"]), scheme, ranges, recover, str(data["reason"]))
