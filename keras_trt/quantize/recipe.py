@@ -152,7 +152,7 @@ def read_recipe(recipe: Any) -> Recipe:
     path = check_path(recipe, "recipe")
     if not path.is_file():
         raise InputError(f"`recipe` is a `Recipe` or the file of one. Received: {str(path)!r}, no file")
-    return Recipe.from_json(Path(path).read_text(encoding="utf-8"))
+    return Recipe.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
 
 
 def check_layers(flavor: Flavor, model: Model, recipe: Recipe, has_data: bool) -> None:

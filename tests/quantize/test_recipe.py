@@ -127,3 +127,10 @@ def test_a_recipe_with_numbers_that_no_model_has_is_refused(k, tmp_path, change,
     path.write_text(json.dumps(written))
     with pytest.raises(InputError, match=message):
         quantize_model(model, recipe=path, verbose=0)
+
+
+def test_a_file_that_is_no_text_is_refused(k, tmp_path):
+    i = k.Input((12,))
+    (tmp_path / "recipe.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="No recipe that"):
+        quantize_model(k.Model(i, k.layers.Dense(4)(i)), recipe=tmp_path / "recipe.json", verbose=0)
