@@ -12,7 +12,10 @@ from keras_trt._arguments import wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import InputError
 
-_DOWN = ("error", "loss", "crossentropy", "divergence", "distance", "false", "mse", "mae", "mape", "msle")
+_DOWN = (
+    *("error", "loss", "crossentropy", "divergence", "distance", "false", "hinge", "poisson", "logcosh"),
+    *("log_cosh", "mse", "mae", "mape", "msle"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def score_of(flavor: Flavor, metric: Any, targets: Any) -> Score:
     Args:
         flavor: The Keras that has it.
         metric: `"accuracy"`, which takes its kind from the targets as `compile` does; another name that
-            Keras knows; a Keras metric; a function of (targets, predictions), larger being better.
+            Keras knows; a metric, loss or function of Keras's own; a function of (targets, predictions),
+            larger being better.
         targets: What it is to be measured against.
 
     Raises:
@@ -50,29 +54,50 @@ def score_of(flavor: Flavor, metric: Any, targets: Any) -> Score:
     if metric in ("accuracy", "acc"):
         return Score("accuracy", _accuracy)
     if isinstance(metric, keras.metrics.Metric):
-        return Score(metric.name, _measured(metric), _falls(metric.name))
+        return Score(metric.name, _measured(metric), _falls(*_names(metric)))
+    if isinstance(metric, keras.losses.Loss):
+        return Score(type(metric).__name__, _mean(metric), falls=True)
     if isinstance(metric, str):
-        try:
-            known = keras.metrics.get(metric)
-        except ValueError:
-            known = metric
-        if isinstance(known, str):  # Keras 3 gives back what it does not know
-            raise InputError(f"Keras knows no such metric. Received: metric={metric!r}")
-        name = getattr(known, "name", getattr(known, "__name__", metric))
-        of = _measured(known) if isinstance(known, keras.metrics.Metric) else _mean(known)
-        return Score(name, of, _falls(name))
+        return _by_name(flavor, metric)
     if callable(metric):
-        return Score(getattr(metric, "__name__", "metric"), lambda y, z: float(metric(y, z)))
+        name = getattr(metric, "__name__", "metric")
+        if metric in (getattr(each, name, None) for each in (keras.metrics, keras.losses)):
+            return Score(name, _mean(metric), _falls(name))
+        return Score(name, _number(metric))
     raise wrong_argument("metric", "'accuracy', a metric of Keras, or a function", metric)
 
 
-def _falls(name: str) -> bool:
-    return any(word in name.lower() for word in _DOWN)
+def _by_name(flavor: Flavor, metric: str) -> Score:
+    try:
+        known = flavor.keras.metrics.get(metric)
+    except ValueError:
+        known = metric
+    if isinstance(known, str):  # Keras 3 gives back what it does not know
+        raise InputError(f"Keras knows no such metric. Received: metric={metric!r}")
+    if isinstance(known, flavor.keras.metrics.Metric):
+        return Score(known.name, _measured(known), _falls(*_names(known)))
+    return Score(getattr(known, "__name__", metric), _mean(known), _falls(*_names(known)))
+
+
+def _names(metric: Any) -> list[str]:
+    """What a metric or a function is called: by its user, and by Keras."""
+    return [getattr(metric, "name", ""), getattr(metric, "__name__", ""), type(metric).__name__]
+
+
+def _falls(*names: str) -> bool:
+    return any(word in name.lower() for name in names for word in _DOWN)
 
 
 def _accuracy(targets: Any, predictions: Any) -> float:
     """Classes as numbers, as one-hot rows, or one probability each."""
     y, z = np.asarray(targets), np.asarray(predictions)
+    if y.dtype.kind not in "biuf":
+        raise InputError(f"Accuracy compares numbers of classes. Received: targets of type {y.dtype}")
+    if y.shape != z.shape and y.size * z.shape[-1] != z.size:
+        raise InputError(
+            "Accuracy compares classes, as numbers or one-hot rows, with outputs of the same rows. "
+            f"Received: targets of shape {y.shape}, outputs of shape {z.shape}"
+        )
     if z.shape[-1] == 1 or z.ndim == 1:
         return float(np.mean((z.reshape(-1) > 0.5) == (y.reshape(-1) > 0.5)))
     classes = y.argmax(-1) if y.shape == z.shape else y.reshape(z.shape[:-1])
@@ -82,24 +107,49 @@ def _accuracy(targets: Any, predictions: Any) -> float:
 def _measured(metric: Any) -> Callable[[Any, Any], float]:
     def of(targets: Any, predictions: Any) -> float:
         fresh = type(metric).from_config(metric.get_config())
-        fresh.update_state(targets, predictions)
+        fresh.update_state(targets, np.asarray(predictions, np.float32))
         return float(np.asarray(fresh.result()))
 
     return of
 
 
 def _mean(function: Any) -> Callable[[Any, Any], float]:
-    return lambda targets, predictions: float(np.mean(np.asarray(function(targets, predictions))))
+    def of(targets: Any, predictions: Any) -> float:
+        return float(np.mean(np.asarray(function(targets, np.asarray(predictions, np.float32)))))
+
+    return of
+
+
+def _number(function: Any) -> Callable[[Any, Any], float]:
+    def of(targets: Any, predictions: Any) -> float:
+        value = np.asarray(function(targets, predictions))
+        if value.size != 1 or value.dtype.kind not in "biuf":
+            raise InputError(
+                f"`metric` returns one number. Received: a function that returns {value.dtype} of shape "
+                f"{value.shape}"
+            )
+        return float(value.reshape(()))
+
+    return of
 
 
 def _divergence(floats: Any, outputs: Any) -> float:
-    """The mean Kullback-Leibler divergence of the last axis, in nats; logits become probabilities first."""
-    p, q = (_probabilities(np.asarray(each, np.float64)) for each in (floats, outputs))
+    """The mean Kullback-Leibler divergence of the last axis, in nats; logits become probabilities first.
+
+    One number is the probability, or the logit, of one of two classes.
+    """
+    p, q = np.asarray(floats, np.float64), np.asarray(outputs, np.float64)
+    if p.shape[-1] == 1:
+        is_logit = p.min() < 0 or p.max() > 1
+        p, q = (np.concatenate([0 * x, x] if is_logit else [1 - x, x], axis=-1) for x in (p, q))
+    else:
+        is_logit = p.min() < 0 or not np.allclose(p.sum(-1), 1, atol=1e-2)
+    p, q = (_probabilities(each, is_logit) for each in (p, q))
     return float(np.mean(np.sum(p * np.log(p / q), axis=-1)))
 
 
-def _probabilities(values: np.ndarray) -> np.ndarray:
-    if values.min() < 0 or not np.allclose(values.sum(-1), 1, atol=1e-3):
+def _probabilities(values: np.ndarray, is_logit: bool) -> np.ndarray:
+    if is_logit:
         values = np.exp(values - values.max(-1, keepdims=True))
     values = np.maximum(values, 1e-12)
     return values / values.sum(-1, keepdims=True)

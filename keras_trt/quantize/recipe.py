@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,9 @@ class Recipe(Findings):
         try:
             data = json.loads(text)
             version = data["version"]
-            if not isinstance(version, int) or version > VERSION:
+            if type(version) is not int or version < 1:
+                raise ValueError(version)
+            if version > VERSION:
                 raise InputError(
                     f"A recipe of a newer format. Received: version {version}; this release reads {VERSION}. "
                     "Run `pip install -U keras-trt`."
@@ -113,7 +116,9 @@ class Recipe(Findings):
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             if isinstance(e, InputError):
                 raise
-            raise InputError(f"No recipe that `Recipe.to_json` has written. Received: {text[:80]!r}") from e
+            raise InputError(
+                f"No recipe that `Recipe.to_json` has written. Received: {str(text)[:80]!r}"
+            ) from e
 
     def tables(self) -> Iterable[Table]:
         """One row per layer."""
@@ -151,7 +156,7 @@ def read_recipe(recipe: Any) -> Recipe:
     path = check_path(recipe, "recipe")
     if not path.is_file():
         raise InputError(f"`recipe` is a `Recipe` or the file of one. Received: {str(path)!r}, no file")
-    return Recipe.from_json(Path(path).read_text(encoding="utf-8"))
+    return Recipe.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
 
 
 def check_layers(flavor: Flavor, model: Model, recipe: Recipe, has_data: bool) -> None:
@@ -182,7 +187,13 @@ def follow_recipe(flavor: Flavor, model: Model, recipe: Recipe) -> None:
     layers = dict(flavor.walk(model))
     for each in recipe.layers:
         if each.scheme is not None:
-            for quantizer, amax in zip(quantizers_of(layers[each.path]), each.ranges, strict=True):
+            quantizers = quantizers_of(layers[each.path]) if is_quantized(layers[each.path]) else []
+            if len(quantizers) != len(each.ranges):
+                raise InputError(
+                    f"The recipe has {len(each.ranges)} ranges for layer {each.path!r} ({each.kind}), which "
+                    f"takes {len(quantizers)}. Received: {each.ranges}"
+                )
+            for quantizer, amax in zip(quantizers, each.ranges, strict=True):
                 if amax > 0:
                     quantizer.set_range(amax)
         elif each.reason.startswith(SPARED) and not is_twin(layers[each.path]):
@@ -197,4 +208,9 @@ def _named(layer: tuple[str, str] | None) -> str:
 def _layer(data: Mapping[str, Any]) -> LayerRecipe:
     scheme = None if data["scheme"] is None else Scheme(**data["scheme"])
     ranges, recover = tuple(float(amax) for amax in data["ranges"]), tuple(map(str, data["recover"]))
+    if not all(0 <= amax < math.inf for amax in ranges) or not set(recover) <= set(NAMES):
+        raise InputError(
+            f"Ranges are finite and not negative, and recoveries of {list(NAMES)}. "
+            f"Received: layer {data['path']!r} with ranges={ranges}, recover={recover}"
+        )
     return LayerRecipe(str(data["path"]), str(data["kind"]), scheme, ranges, recover, str(data["reason"]))

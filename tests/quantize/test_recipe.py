@@ -82,6 +82,8 @@ def test_another_model_is_refused_by_its_first_layer_that_differs(k):
     [
         ("[]", "No recipe"),
         ("{", "No recipe"),
+        (None, "No recipe"),
+        ('{"version": true, "model": "m", "layers": []}', "No recipe"),
         ('{"version": 99, "model": "m", "layers": []}', "pip install -U keras-trt"),
         ('{"version": 1, "model": "m", "layers": [{"path": 1}]}', "No recipe"),
         ("[" * 100000, "No recipe"),
@@ -101,3 +103,36 @@ def test_wrong_arguments_are_refused(k, tmp_path):
     with pytest.raises(InputError, match="beside `scheme`"):
         quantize_model(model, recipe=Recipe("m", ()), skip=["stem"], verbose=0)
     assert json.loads(Recipe("m", ()).to_json()) == {"model": "m", "layers": [], "version": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"ranges": [1.0, 2.0, 3.0]},
+            "3 ranges for layer 'maker' .Dense., which takes 1. Received: .1.0, 2.0",
+        ),
+        ({"ranges": []}, "0 ranges for layer 'maker'"),
+        ({"ranges": [float("nan")]}, "Ranges are finite and not negative.*Received: layer 'maker'"),
+        ({"ranges": [-1.0]}, "Ranges are finite and not negative"),
+        ({"recover": ["magic"]}, "recoveries of .'equalization'.*recover=.'magic'"),
+    ],
+)
+def test_a_recipe_with_numbers_that_no_model_has_is_refused(k, tmp_path, change, message):
+    i = k.Input((12,))
+    model = k.Model(i, k.layers.Dense(4, name="maker")(i))
+    x = np.random.default_rng(0).normal(size=(32, 12)).astype("float32")
+    path = tmp_path / "recipe.json"
+    Recipe.of(quantize_model(model, calibration_data=x, recover=None, verbose=0)).to_json(path)
+    written = json.loads(path.read_text())
+    next(each for each in written["layers"] if each["path"] == "maker").update(change)
+    path.write_text(json.dumps(written))
+    with pytest.raises(InputError, match=message):
+        quantize_model(model, recipe=path, verbose=0)
+
+
+def test_a_file_that_is_no_text_is_refused(k, tmp_path):
+    i = k.Input((12,))
+    (tmp_path / "recipe.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="No recipe that"):
+        quantize_model(k.Model(i, k.layers.Dense(4)(i)), recipe=tmp_path / "recipe.json", verbose=0)

@@ -58,12 +58,12 @@ def run(options: argparse.Namespace) -> Result:
         raise UsageError(f"--batch takes one size or min,opt,max. Received: {options.batch}.")
     input_shapes = shapes(options.input_shape)
     data = None if options.calibrate is None else read_data(options.calibrate)
-    kept = _kept(options)
+    decided = _decided(options)
     model = model_of(options)
     import keras_trt
 
-    if kept:
-        model = keras_trt.quantize_model(model, calibration_data=data, verbose=options.verbose, **kept)
+    if decided:
+        model = keras_trt.quantize_model(model, calibration_data=data, verbose=options.verbose, **decided)
         precision = None if precision in (None, "int8") else precision.rpartition("+")[2]
         if options.write_recipe is not None:
             keras_trt.Recipe.of(model).to_json(options.write_recipe)
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> Result:
     return Result(report)
 
 
-def _kept(options: argparse.Namespace) -> dict[str, Any]:
+def _decided(options: argparse.Namespace) -> dict[str, Any]:
     """What `quantize_model` is told by a recipe, or by a budget."""
     if options.recipe is not None and options.max_drop is not None:
         raise UsageError("--recipe says which layers stay float, and so does --max-drop: give one of them.")

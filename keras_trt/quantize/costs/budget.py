@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,6 @@ from keras_trt._keras.calls.record import recorded
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import input_width
 from keras_trt._keras.types import Model
-from keras_trt._nests import leaves_of
 from keras_trt.data.batches import batches_with_targets
 from keras_trt.data.rows import first_rows
 from keras_trt.data.scores import CHANGE, KL, Score, score_of
@@ -32,6 +31,7 @@ from keras_trt.quantize.inventory import twins
 
 _VALUES = 2**18  # of the inputs that layers are ranked by
 _AGAIN = 32  # layers that are tried once more in int8
+_ROUNDING = 2**-22  # of the score: 1 - 0.99 is a little more than 0.01
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Budget:
         fallen = self.score.drop(self.before, self.after(outputs))
         return fallen if math.isfinite(fallen) else math.inf
 
+    def allows(self, drop: float) -> bool:
+        """Whether the score may have fallen by so much."""
+        return drop <= self.max_drop + _ROUNDING * abs(self.before)
+
 
 def budget_of(flavor: Flavor, model: Model, data: Any, metric: Any, max_drop: float) -> Budget:
     """What a float model scores on data, and how much of that may go.
@@ -80,6 +84,13 @@ def budget_of(flavor: Flavor, model: Model, data: Any, metric: Any, max_drop: fl
         raise wrong_argument("max_drop", "a number of at least 0", max_drop)
     if data is None:
         raise InputError("`max_drop` is kept on data: give `data=(inputs, targets)`. Received: data=None")
+    if (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and isinstance(data[1], list)
+        and all(map(np.isscalar, data[1]))
+    ):
+        data = (data[0], np.asarray(data[1]))  # labels as Python has them
     pairs = list(batches_with_targets(flavor, model, data))
     batches, targets = [x for x, _ in pairs], [y for _, y in pairs]
     outputs = first_outputs(flavor, model)
@@ -92,7 +103,13 @@ def budget_of(flavor: Flavor, model: Model, data: Any, metric: Any, max_drop: fl
             f"from the float model. Received: metric={metric!r} and no targets"
         )
     else:
-        y = np.concatenate([np.asarray(next(leaves_of(each))) for each in targets])
+        target = _first_target(flavor, model, batches[0])
+        y = np.concatenate([target(each) for each in targets])
+        if len(y) != sum(map(len, floats)):
+            raise InputError(
+                "Each row of the outputs has a target. "
+                f"Received: {len(y)} targets for {sum(map(len, floats))} rows"
+            )
         score = KL if metric == "kl" else score_of(flavor, metric or "accuracy", y)
         y = np.concatenate(floats) if metric == "kl" else y
     return Budget(score, batches, y, float(max_drop), score.of(y, np.concatenate(floats)))
@@ -112,6 +129,27 @@ def first_outputs(flavor: Flavor, model: Model) -> Callable[[Any], np.ndarray]:
     return lambda batch: np.asarray(graphs(batch).numpy(), np.float64)
 
 
+def _first_target(flavor: Flavor, model: Model, batch: Any) -> Callable[[Any], np.ndarray]:
+    """A function of a batch's targets that gives those of the model's first floating output."""
+    tf, outputs = flavor.tf, model(batch, training=False)
+    leaves = [tf.convert_to_tensor(y) for y in tf.nest.flatten(outputs, expand_composites=True)]
+    first = next(i for i, y in enumerate(leaves) if y.dtype.is_floating)
+    names = sorted(outputs) if isinstance(outputs, Mapping) else getattr(model, "output_names", None) or []
+
+    def target(y: Any) -> np.ndarray:
+        if isinstance(y, Mapping):
+            if len(names) != len(leaves) or names[first] not in y:
+                raise InputError(
+                    f"`data` has targets by name, and none for the output that is measured. "
+                    f"Received: {sorted(y)}; outputs: {list(names)}"
+                )
+            return np.asarray(y[names[first]])
+        several = isinstance(y, list | tuple) and len(y) == len(leaves)
+        return np.asarray(y[first] if several else y)
+
+    return target
+
+
 def left_by_budget(flavor: Flavor, model: Model, budget: Budget) -> dict[str, str]:
     """The layers of a calibrated model to leave in float, with the reason of each, by path.
 
@@ -128,14 +166,14 @@ def left_by_budget(flavor: Flavor, model: Model, budget: Budget) -> dict[str, st
         return budget.drop(lambda batch: noise.outputs(rounded, batch)[0])
 
     whole = drop(())
-    if whole <= budget.max_drop:
+    if budget.allows(whole):
         return {}
     order = [path for path, _ in noise.costliest(list(noise.layers))]
-    spared = order[: _fewest(lambda count: drop(order[:count]) <= budget.max_drop, len(order))]
+    spared = order[: _fewest(lambda count: budget.allows(drop(order[:count])), len(order))]
     work = multiply_accumulates(flavor, model, rows)
     for path in sorted(spared, key=lambda each: -work.get(each, 0))[:_AGAIN]:
         others = [other for other in spared if other != path]
-        if others and drop(others) <= budget.max_drop:
+        if others and budget.allows(drop(others)):
             spared = others
     reason = (
         f"left in float: with all layers rounded {budget.score.name} is worse by {whole:.4g}; "

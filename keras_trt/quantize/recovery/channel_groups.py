@@ -17,7 +17,7 @@ from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt.quantize.recovery.channel_scales import Sides, sides_of
-from keras_trt.quantize.recovery.commuting import READ_NO_VALUES, channel_operands
+from keras_trt.quantize.recovery.commuting import KEEP_THE_LARGEST, READ_NO_VALUES, channel_operands
 from keras_trt.twins.quantizer import observing
 from keras_trt.twins.types import Quantizer
 
@@ -84,7 +84,7 @@ def channel_groups(flavor: Flavor, model: Model, batch: object) -> list[ChannelG
 
 def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
     """The graph of a model's call in float, with its marks."""
-    tf, marks, ranks = flavor.tf, _Marks(), dict[str, int]()
+    tf, marks, ranks, graphs = flavor.tf, _Marks(), dict[str, int](), list[Any]()
 
     def marking(path: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def marked(*args: Any, **options: Any) -> Any:
@@ -96,7 +96,8 @@ def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
             if not tf.is_tensor(end):
                 return end
             end = tf.identity(end)
-            marks.begins[begin.op.name], marks.ends[end.op.name] = path, path
+            if begin.graph is graphs[0]:  # a loop's body has a graph, and names, of its own
+                marks.begins[begin.op.name], marks.ends[end.op.name] = path, path
             return end
 
         return marked
@@ -109,6 +110,7 @@ def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
 
     @tf.function
     def run(batch: Any) -> Any:
+        graphs[:] = [tf.compat.v1.get_default_graph()]
         with observing(observe, kernel, corrected=False), replaced_calls(flavor, model, marking):
             return tf.nest.flatten(model(batch, training=False))
 
@@ -118,8 +120,8 @@ def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
         sides = sides_of(flavor, layer, ranks[path]) if marks.calls[path] == 1 and path in ranks else None
         if sides is not None:
             marks.sides[path] = sides
-    for places in (marks.begins, marks.ends):  # a layer in a loop is in a graph of its own
-        for name in [n for n, path in places.items() if path not in marks.sides or not _is_in(graph, n)]:
+    for places in (marks.begins, marks.ends):
+        for name in [name for name, path in places.items() if path not in marks.sides]:
             del places[name]
     return graph, marks
 
@@ -133,6 +135,7 @@ class _Walk:
         self._flavor, self._graph, self._marks = flavor, graph, marks
         self._open: list[Any] = []
         self._blocked = False
+        self._lessened = False  # a quantiser behind it does not see how near to its cap an activation comes
 
     def spread(self, start: Tensor) -> None:
         """Follows the tensors, to what makes them and to what reads them."""
@@ -156,6 +159,8 @@ class _Walk:
         rounded = {id_ for id_, x in self._marks.quantized if self._seen(x)}
         self.group.quantizers |= rounded
         if self._blocked or not (rounded and self.group.readers and len(self.group.caps) <= 1):
+            return False
+        if self.group.caps and self._lessened:
             return False
         channels = self.group.channels
         return channels > 1 and all(width % channels == 0 for width in self.group.widths)
@@ -195,6 +200,7 @@ class _Walk:
     def _through(self, op: Any) -> None:
         operands = channel_operands(self._flavor, op)
         self._blocked |= not operands
+        self._lessened |= op.type not in KEEP_THE_LARGEST
         if operands:
             if op.type == "Relu6":
                 self.group.caps.add(6.0)
@@ -207,11 +213,3 @@ class _Walk:
 
 def _key(tensor: Any) -> Key:
     return tensor.op.name, tensor.value_index
-
-
-def _is_in(graph: Any, name: str) -> bool:
-    try:
-        graph.get_operation_by_name(name)
-    except KeyError:
-        return False
-    return True

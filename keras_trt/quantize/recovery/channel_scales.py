@@ -7,6 +7,7 @@ somebody else's does with its weights is not known.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,32 @@ class Factor:
         for axis, size in zip(self.axes, sizes, strict=True):
             shape[axis % rank] = size
         return np.tile(factors, int(np.prod(sizes)) // len(factors)).reshape(shape)
+
+    def taken_in(self, value: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """What the weight becomes, of what it is."""
+        return np.asarray(value * self.shaped(factors) ** self.power)
+
+
+@dataclass(frozen=True)
+class Slope(Factor):
+    """A batch normalisation's gamma behind inputs that are divided, as their mean and variance are.
+
+    Those undo the factors in training, too, when they come from the batch; all that is left to gamma is
+    epsilon, which nobody divides.
+
+    Attributes:
+        variance: The moving variance, read before it takes in factors itself.
+        epsilon: What is added to it.
+    """
+
+    variance: Variable
+    epsilon: float
+
+    def taken_in(self, value: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """What gamma becomes, of what it is."""
+        variance = np.asarray(self.variance, np.float64)
+        divided = variance + self.epsilon * self.shaped(factors) ** 2
+        return np.asarray(value * np.sqrt(divided / (variance + self.epsilon)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +128,9 @@ def _normalisation(layer: Any, kind: str, rank: int) -> Sides | None:
     makes = tuple(Factor(v, (-1,), -1) for v in (gamma, beta) if v is not None)
     if kind not in _BATCHNORMS:
         return Sides(kind, makes=makes)
-    return Sides(kind, (Factor(gamma, (-1,), 1), Factor(layer.moving_mean, (-1,), -1)), makes)
+    slope = Slope(gamma, (-1,), 1, layer.moving_variance, layer.epsilon)
+    reads = slope, Factor(layer.moving_mean, (-1,), -1), Factor(layer.moving_variance, (-1,), -2)
+    return Sides(kind, reads, makes)
 
 
 def _product(flavor: Flavor, layer: Any, kind: str) -> Sides | None:
@@ -113,7 +142,8 @@ def _product(flavor: Flavor, layer: Any, kind: str) -> Sides | None:
     bias = vars(layer).get("bias") if is_twin(layer) else layer.bias
     reads = (Factor(variables[0], read, 1),) if read else ()
     makes: tuple[Factor, ...] = ()
-    if made and homogeneous:
+    width = math.prod(int(variables[-1].shape[axis]) for axis in made)
+    if made and homogeneous and (bias is None or int(bias.shape[-1]) == width):  # einsums may share a bias
         makes = (Factor(variables[-1], made, -1), *(() if bias is None else (Factor(bias, (-1,), -1),)))
         if is_twin(layer) and layer.quantization.shift:
             makes += (Factor(layer.quantization_switch.shift, (-1,), -1),)

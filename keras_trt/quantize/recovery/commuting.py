@@ -9,6 +9,11 @@ import numpy as np
 from keras_trt._keras.flavor import Flavor
 
 READ_NO_VALUES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
+KEEP_THE_LARGEST = frozenset(
+    {"Identity", "Cast", "StopGradient", "Snapshot", "Relu", "Relu6", "MaxPool", "MaxPool3D", "Pad", "PadV2"}
+    | {"MirrorPad", "Reshape", "ExpandDims", "Squeeze", "Max", "ConcatV2"}
+)
+"""Those behind which the largest value of a channel that is never negative is the same."""
 _UNARY = frozenset({"Identity", "Cast", "StopGradient", "Snapshot", "Relu", "Relu6", "LeakyRelu"})
 _IMAGES = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"})
 _MOVES = frozenset(
@@ -87,7 +92,15 @@ def _steps_forward(flavor: Flavor, op: Any) -> bool:
     if op.type != "StridedSlice":
         return True
     strides = flavor.tf.get_static_value(op.inputs[3])
-    return strides is not None and bool(np.all(strides > 0))
+    return strides is not None and bool(np.all(strides > 0)) and not _picks_channel(op, len(strides))
+
+
+def _picks_channel(op: Any, count: int) -> bool:
+    """Whether the last of so many entries of a slice takes one channel, as in `x[..., 0]`."""
+    last = 1 << (count - 1)
+    ellipsis, shrinks, new = (op.get_attr(f"{name}_mask") for name in ("ellipsis", "shrink_axis", "new_axis"))
+    reaches = 0 < ellipsis < last or count - new.bit_count() == op.inputs[0].shape.rank
+    return bool(shrinks & last) and reaches
 
 
 def _keeps_last(flavor: Flavor, op: Any) -> bool:

@@ -178,7 +178,7 @@ def _write(flavor: Flavor, group: ChannelGroup, factors: np.ndarray) -> Iterator
     for factor in (each for side in sides for each in side):
         value = flavor.raw(factor.variable).numpy()
         yield factor.variable, value
-        factor.variable.assign((value * factor.shaped(factors) ** factor.power).astype(value.dtype))
+        factor.variable.assign(factor.taken_in(value, factors).astype(value.dtype))
 
 
 def _float_outputs(flavor: Flavor, model: Model, rows: Any) -> Callable[[], list[np.ndarray]]:

@@ -68,6 +68,11 @@ def test_metrics_of_keras_and_functions_and_data_sets_count(k):
         assert in_float(quantize_model(model, data=data, max_drop=0.04, metric=metric, verbose=0)) == {"hard"}
 
 
+def test_labels_may_be_a_list_of_numbers(k):
+    model, x, y = skewed(k)
+    assert in_float(quantize_model(model, data=(x, y.tolist()), max_drop=0.04, verbose=0)) == {"hard"}
+
+
 def test_an_error_is_better_where_it_is_smaller(k):
     model, x, _ = skewed(k)
     targets = model.predict(x, verbose=0) + 0.01
@@ -130,3 +135,73 @@ def test_layers_left_by_data_that_is_read_once_are_measured_on_all_of_it(k):
     rows = (x[i : i + 32] for i in range(0, 160, 32))
     from_iterator = quantize_model(model, calibration_data=rows, recover=None, verbose=0)
     np.testing.assert_array_equal(from_iterator.predict(x, verbose=0), from_arrays.predict(x, verbose=0))
+
+
+def test_a_budget_is_kept_when_it_is_met_exactly(k):
+    model, x, y = skewed(k)
+    everything = quantize_model(model, data=(x, y), max_drop=1.0, verbose=0)
+    fallen = round(400 * (1 - accuracy(everything, x, y)))
+    assert fallen > 0
+    assert in_float(quantize_model(model, data=(x, y), max_drop=fallen / 400, verbose=0)) == set()
+
+
+def test_errors_are_errors_whatever_they_are_called(k):
+    model, x, _ = skewed(k)
+    y = model.predict(x, verbose=0)
+    m = k.metrics.MeanSquaredError(name="quality"), k.losses.MeanSquaredError(), k.losses.mean_squared_error
+    for metric in m:
+        assert "hard" in in_float(quantize_model(model, data=(x, y), max_drop=1e-3, metric=metric, verbose=0))
+
+
+def test_the_divergence_of_one_probability_is_that_of_two_classes(k):
+    model, x, _ = skewed(k)
+    for activation in ("sigmoid", None):
+        out = k.layers.Dense(1, activation=activation, kernel_initializer=k.initializers.Constant(0.3))
+        binary = k.Model(model.input, out(model.get_layer("easy").output))
+        whole = quantize_model(binary, data=x, max_drop=1.0, metric="kl", verbose=0)
+        p, q = (each.predict(x, verbose=0).astype("float64") for each in (binary, whole))
+        p, q = (each if activation else 1 / (1 + np.exp(-each)) for each in (p, q))
+        lost = np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+        assert in_float(quantize_model(binary, data=x, max_drop=1.01 * lost, metric="kl", verbose=0)) == set()
+        assert in_float(quantize_model(binary, data=x, max_drop=0.5 * lost, metric="kl", verbose=0)) != set()
+
+
+def test_targets_by_name_are_those_of_the_first_output(k):
+    model, x, y = skewed(k)
+    other = k.layers.Dense(3, name="a_last")(model.get_layer("easy").output)
+    outputs = [model.output, other]
+    names = {"a_last": np.zeros((400, 3)), "head": y}
+    listed, by_name = k.Model(model.input, outputs), k.Model(model.input, {"z": outputs[0], "a": outputs[1]})
+    assert in_float(quantize_model(listed, data=(x, names), max_drop=0.04, verbose=0)) == {"hard"}
+    for targets in ({"z": y, "a": np.ones((400, 3))}, {"a": np.ones((400, 3)), "z": y}):
+        quantize_model(by_name, data=(x, targets), max_drop=1.0, metric="mse", verbose=0)
+    with pytest.raises(
+        InputError, match=r"none for the output .* Received: \['head'\]; outputs: \['a', 'z'\]"
+    ):
+        quantize_model(by_name, data=(x, {"head": y}), max_drop=0.1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "metric", "message"),
+    [
+        (lambda y: y[:100], None, "100 targets for 400 rows"),
+        (
+            lambda y: np.zeros((400, 3, 3), int),
+            None,
+            r"targets of shape \(400, 3, 3\), outputs of .*400, 5\)",
+        ),
+        (lambda y: y.astype(str), None, "compares numbers of classes. Received: targets of type"),
+        (lambda y: y, lambda t, p: np.ones(3), r"returns one number. Received: .* float64 of shape \(3,\)"),
+        (lambda y: y, lambda t, p: None, "returns one number. Received: .* object"),
+    ],
+)
+def test_targets_and_functions_that_do_not_fit_are_refused(k, targets, metric, message):
+    model, x, y = skewed(k)
+    with pytest.raises(InputError, match=message):
+        quantize_model(model, data=(x, targets(y)), max_drop=0.1, metric=metric, verbose=0)
+
+
+def test_metrics_that_take_float32_only_are_given_it(k):
+    model, x, y = skewed(k)
+    top = k.metrics.SparseTopKCategoricalAccuracy(1)
+    assert in_float(quantize_model(model, data=(x, y), max_drop=0.04, metric=top, verbose=0)) == {"hard"}

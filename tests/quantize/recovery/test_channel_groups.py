@@ -60,3 +60,24 @@ def test_grouped_convolutions_and_channels_first_read_no_factors(k):
     x = layers.Conv2D(8, 3, activation="relu", name="maker")(i)
     grouped = layers.Conv2D(8, 3, groups=2, name="grouped")(x)
     assert groups_of(k.Model(i, grouped), 8, 8, 4) == {}
+
+
+def test_behind_a_mean_nobody_knows_how_near_an_activation_comes_to_its_cap(k):
+    def groups(pooling):
+        i = k.Input((8, 8, 3))
+        x = pooling(k.layers.ReLU(6.0)(k.layers.Conv2D(8, 1, name="maker")(i)))
+        return set(groups_of(k.Model(i, k.layers.Conv2D(4, 1, name="reader")(x)), 8, 8, 3))
+
+    assert groups(k.layers.MaxPooling2D(2)) == {("maker", "->", "reader")}
+    assert groups(k.layers.AveragePooling2D(2)) == set()
+
+
+def test_channels_that_share_a_bias_have_no_factors_of_their_own(k):
+    def groups(bias_axes):
+        i = k.Input((6, 16))
+        x = k.layers.EinsumDense("abc,cde->abde", (None, 4, 8), bias_axes=bias_axes, name="maker")(i)
+        x = k.layers.EinsumDense("abde,def->abf", (None, 5), name="reader")(x)
+        return set(groups_of(k.Model(i, x), 6, 16))
+
+    assert groups("de") == groups("e") == {("maker", "->", "reader")}
+    assert groups("d") == set()

@@ -47,6 +47,8 @@ DO_NOT = {
     "kept mean of channels": (ROWS, lambda x: tf.reduce_mean(x, -1, keepdims=True)),
     "turned channels": (ROWS, lambda x: x[..., ::-1]),
     "some channels": (ROWS, lambda x: x[..., :2]),
+    "one channel": ((2, CHANNELS, CHANNELS), lambda x: x[..., 0]),
+    "one channel, counted": ((2, CHANNELS, CHANNELS), lambda x: x[:, :, 1]),
     "joined channels": (ROWS, lambda x: tf.concat([x, x], -1)),
     "mixed rows": (ROWS, lambda x: tf.reshape(x, (2, CHANNELS, 5))),
     "swapped": (ROWS, lambda x: tf.transpose(x, (0, 2, 1))),

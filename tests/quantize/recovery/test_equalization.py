@@ -231,3 +231,23 @@ def test_wrong_names_are_told_the_right_ones(k):
     model, x = dense(k)
     with pytest.raises(InputError, match=r"'equalization', 'smooth_quant', 'bias_correction'"):
         quantized(model, x, ("equalisation",))
+
+
+def test_batch_normalisation_behind_equalised_channels_trains_as_before(k):
+    i = k.Input((8, 8, 3))
+    x = k.layers.Conv2D(8, 3, name="maker")(i)
+    y = k.layers.BatchNormalization(name="bn", epsilon=1e-3)(x)
+    model = k.Model(i, [k.layers.Conv2D(4, 1, name="reader")(x), k.layers.ReLU()(y)])
+    make_loud(model.get_layer("maker"), model.get_layer("reader"))
+    x = rows(8, 8, 3)
+    features = k.Model(i, model.get_layer("maker").output).predict(x, verbose=0)
+    gamma, beta, *_ = model.get_layer("bn").get_weights()
+    own = features.mean((0, 1, 2)), features.var((0, 1, 2))
+    model.get_layer("bn").set_weights([gamma, beta, *own])
+    alike = strip(quantized(model, x, ("equalization",)))
+    assert not np.array_equal(
+        alike.get_layer("maker").get_weights()[0], model.get_layer("maker").get_weights()[0]
+    )
+    for training in (False, True):
+        for got, expected in zip(alike(x, training=training), model(x, training=training), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
