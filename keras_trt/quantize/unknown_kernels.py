@@ -16,7 +16,10 @@ def unknown_kernels(layer: Layer) -> list[str]:
     """The attributes that hold a layer's own matrices, where neither Keras nor a rule knows them."""
     if is_keras_own(float_class(layer)) or kernels_of(layer):
         return []
-    return [name for name, value in vars(layer).items() if hasattr(value, "assign") and len(value.shape) > 1]
+    variables = ((name, value) for name, value in vars(layer).items() if hasattr(value, "assign"))
+    return [
+        name for name, value in variables if len(getattr(value, "shape", ())) > 1
+    ]  # optimizers assign, too
 
 
 def way_to_register(layer: Layer, kernels: Iterable[str]) -> str:

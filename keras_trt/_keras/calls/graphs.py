@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -19,15 +20,27 @@ def as_graphs(flavor: Flavor, function: Callable[..., Any]) -> Callable[..., Any
     traced = flavor.tf.function(function, reduce_retracing=True)
 
     def run(*arguments: Any) -> Any:
-        try:
+        with _own_errors():
             return traced.get_concrete_function(*arguments)(*arguments)
-        except Exception as e:
-            own = [error for error in _behind(e) if isinstance(error, KerasTRTError)]
-            if not own:
-                raise
-            raise own[-1] from None
 
     return run
+
+
+def as_graph(flavor: Flavor, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The graph that TensorFlow makes of a function for some arguments; errors as of `as_graphs`."""
+    with _own_errors():
+        return flavor.tf.function(function).get_concrete_function(*arguments).graph
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as e:
+        own = [error for error in _behind(e) if isinstance(error, KerasTRTError)]
+        if not own:
+            raise
+        raise own[-1] from None
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_trt._keras.calls.graphs import as_graph
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Tensor
@@ -108,13 +109,12 @@ def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
     def kernel(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
         return floats
 
-    @tf.function
     def run(batch: Any) -> Any:
         graphs[:] = [tf.compat.v1.get_default_graph()]
         with observing(observe, kernel, corrected=False), replaced_calls(flavor, model, marking):
             return tf.nest.flatten(model(batch, training=False))
 
-    graph = run.get_concrete_function(batch).graph
+    graph = as_graph(flavor, run, batch)
     marks.outputs = {_key(t) for t in graph.outputs}
     for path, layer in flavor.walk(model):  # not while a layer runs, whose kernel is a tensor then
         sides = sides_of(flavor, layer, ranks[path]) if marks.calls[path] == 1 and path in ranks else None

@@ -97,6 +97,8 @@ def equalize(
     fitted, judged = _halves(flavor, model, batches)
     first = channel_maxima(flavor, model, groups, fitted)
     second = channel_maxima(flavor, model, groups, judged)
+    if not all(np.isfinite(each).all() for each in (*first.values(), *second.values())):
+        return [], []  # the calibration says which layer, and why
     candidates = [[channel_factors(group, each, first) for group in groups] for each in EXPONENTS]
     errors = equalized_errors(flavor, model, groups, candidates, first, judged)
     largest = {key: np.maximum(first[key], second[key]) for key in first}
