@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 
 import numpy as np
@@ -118,6 +119,22 @@ def test_a_budget_is_kept_and_its_recipe_followed(run, model_file):
     assert run("export", model_file, "-o", "b", *options, "--recipe", "recipe.json", "--fp16").code == 0
     assert read_bundle("a").manifest.precision == "int8"
     assert read_bundle("b").manifest.precision == "int8+fp16"
+
+
+def test_of_an_error_less_is_better(run, model_file, monkeypatch):
+    given = {}
+
+    def quantized(model, **options):
+        given.update(options)
+        raise keras_trt.errors.InputError("enough")
+
+    monkeypatch.setattr(sys.modules[keras_trt.quantize_model.__module__], "quantize_model", quantized)
+    monkeypatch.setattr(keras_trt.quantize, "quantize_model", quantized)
+    budget = ("--max-drop", "0.5", "--evaluate", "rows.npz", "--metric")
+    run("export", model_file, "-o", "a", *budget, "mae")
+    assert given["metric"] == "mae"  # by its name Keras's own, which says that less is better
+    run("export", model_file, "-o", "a", *budget, "math:dist")
+    assert given["metric"] is math.dist
 
 
 @pytest.mark.parametrize(
