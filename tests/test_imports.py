@@ -105,7 +105,7 @@ MAY_IMPORT = {
 MAY_IMPORT_WHEN_CALLED = {
     "runtime": {"_keras"},
     "measuring": {"exporting", "models"},
-    "cli": {"__init__", "models", "reports"},
+    "cli": {"__init__", "data", "models", "reports"},
 }
 MAY_IMPORT_KERAS = {
     "_keras": {"keras", "tf_keras"},

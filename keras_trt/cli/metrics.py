@@ -25,18 +25,9 @@ def metric_named(text: str | None) -> Callable[[Any, Any], float] | None:
 
 def accuracy(targets: Any, predictions: Any) -> float:
     """The share of right classes: the largest along the last axis, or one number beside 0.5."""
-    import numpy as np
+    from keras_trt.data import scores
 
-    targets, predictions = np.asarray(targets), _one(predictions)
-    classes = predictions.argmax(-1) if predictions.shape[-1] > 1 else predictions[..., 0] > 0.5
-    if targets.shape == predictions.shape and predictions.shape[-1] > 1:
-        targets = targets.argmax(-1)
-    if targets.size != classes.size:
-        raise InputError(
-            f"accuracy needs a class for each prediction. Received: targets of shape {targets.shape}, "
-            f"predictions of {predictions.shape}"
-        )
-    return float((targets.reshape(classes.shape) == classes).mean())
+    return scores.accuracy(targets, _one(predictions))
 
 
 def mae(targets: Any, predictions: Any) -> float:

@@ -52,7 +52,7 @@ def score_of(flavor: Flavor, metric: Any, targets: Any) -> Score:
     """
     keras = flavor.keras
     if metric in ("accuracy", "acc"):
-        return Score("accuracy", _accuracy)
+        return Score("accuracy", accuracy)
     if isinstance(metric, keras.metrics.Metric):
         return Score(metric.name, _measured(metric), _falls(*_names(metric)))
     if isinstance(metric, keras.losses.Loss):
@@ -88,8 +88,8 @@ def _falls(*names: str) -> bool:
     return any(word in name.lower() for name in names for word in _DOWN)
 
 
-def _accuracy(targets: Any, predictions: Any) -> float:
-    """Classes as numbers, as one-hot rows, or one probability each."""
+def accuracy(targets: Any, predictions: Any) -> float:
+    """The share of right classes: of targets as numbers or one-hot rows, of outputs for each class or one."""
     y, z = np.asarray(targets), np.asarray(predictions)
     if y.dtype.kind not in "biuf":
         raise InputError(f"Accuracy compares numbers of classes. Received: targets of type {y.dtype}")

@@ -32,7 +32,33 @@ NOTHING_WITHIN = (
 )
 
 
-def fit_to_budget(
+def fit(
+    flavor: Flavor,
+    model: Model,
+    data: object,
+    measure: Callable[..., list[Any]],
+    leave: Callable[[Mapping[str, str]], None],
+    goal: Budget | float | None,
+    verbose: int,
+) -> None:
+    """Sets what a quantised model takes from data, and leaves in float what costs too much.
+
+    Args:
+        flavor: The model's Keras.
+        model: A quantised model.
+        data: Calibration data.
+        measure: Sets ranges and corrections from data; returns the first batches of inputs.
+        leave: Leaves layers in float, given with the reasons.
+        goal: A budget, the ratio of signal to noise in dB that the outputs keep, or None for neither.
+        verbose: Whether a line says what became of it.
+    """
+    if isinstance(goal, Budget):
+        _fit_to_budget(flavor, model, data, measure, leave, goal, verbose)
+    else:
+        _fit_to_floor(flavor, model, data, measure, leave, goal, verbose)
+
+
+def _fit_to_budget(
     flavor: Flavor,
     model: Model,
     data: object,
@@ -88,7 +114,7 @@ def set_from_data(
     return batches
 
 
-def fit_to_data(
+def _fit_to_floor(
     flavor: Flavor,
     model: Model,
     data: object,

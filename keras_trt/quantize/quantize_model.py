@@ -18,7 +18,7 @@ from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
 from keras_trt.quantize.costs.budget import budget_of
 from keras_trt.quantize.costs.expectation import check_sqnr
-from keras_trt.quantize.fit import fit_to_budget, fit_to_data, set_from_data
+from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.recipe import Recipe, check_layers, follow_recipe, read_recipe
@@ -119,8 +119,7 @@ def quantize_model(
             )
         recipe, min_sqnr = read_recipe(recipe), None
         check_layers(flavor, plain, recipe, calibration_data is not None)
-        scheme = recipe.schemes
-        skip = [path for path, _ in flavor.walk(plain) if path not in scheme]
+        scheme, skip = recipe.schemes, recipe.in_float
         wanted = recipe.recover if calibration_data is not None else ()
     budget = None
     if max_drop is not None:
@@ -145,13 +144,9 @@ def quantize_model(
         set_ranges(flavor, new, ranges)
         measured = any(activation_quantizers(flavor, new)) or corrected(flavor, new) or budget is not None
         if calibration_data is not None and measured:
+            measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
+            leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
+            goal = (min_sqnr if only is None else None) if budget is None else budget
             with equalized(flavor, new, calibration_data, wanted, verbose) as rows:
-                measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
-                leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
-                if budget is not None:
-                    fit_to_budget(flavor, new, rows, measure, leave, budget, verbose)
-                else:
-                    fit_to_data(
-                        flavor, new, rows, measure, leave, min_sqnr if only is None else None, verbose
-                    )
+                fit(flavor, new, rows, measure, leave, goal, verbose)
     return new

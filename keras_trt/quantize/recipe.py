@@ -142,6 +142,11 @@ class Recipe(Findings):
         return {each.path: each.scheme for each in self.layers if each.scheme is not None}
 
     @property
+    def in_float(self) -> list[str]:
+        """The paths of the other layers."""
+        return [each.path for each in self.layers if each.scheme is None]
+
+    @property
     def recover(self) -> tuple[str, ...]:
         """What has to be done anew with calibration data."""
         used = {name for each in self.layers for name in each.recover}

@@ -84,35 +84,33 @@ def budget_of(flavor: Flavor, model: Model, data: Any, metric: Any, max_drop: fl
         raise wrong_argument("max_drop", "a number of at least 0", max_drop)
     if data is None:
         raise InputError("`max_drop` is kept on data: give `data=(inputs, targets)`. Received: data=None")
-    if (
-        isinstance(data, tuple)
-        and len(data) == 2
-        and isinstance(data[1], list)
-        and all(map(np.isscalar, data[1]))
-    ):
-        data = (data[0], np.asarray(data[1]))  # labels as Python has them
-    pairs = list(batches_with_targets(flavor, model, data))
+    pairs = list(batches_with_targets(flavor, model, _labels_as_array(data)))
     batches, targets = [x for x, _ in pairs], [y for _, y in pairs]
     outputs = first_outputs(flavor, model)
-    floats = [outputs(batch) for batch in batches]
-    if metric in (None, "kl") and targets[0] is None:
-        score, y = (KL if metric else CHANGE), np.concatenate(floats)
-    elif targets[0] is None:
+    floats = np.concatenate([outputs(batch) for batch in batches])
+    if targets[0] is not None:
+        target = _first_target(flavor, model, batches[0])
+        y = np.concatenate([target(each) for each in targets])
+        if len(y) != len(floats):
+            raise InputError(
+                f"Each row of the outputs has a target. Received: {len(y)} targets for {len(floats)} rows"
+            )
+    elif metric not in (None, "kl"):
         raise InputError(
             "A metric compares with targets: give `data=(inputs, targets)`, or `metric='kl'`, the divergence "
             f"from the float model. Received: metric={metric!r} and no targets"
         )
+    if metric == "kl" or targets[0] is None:
+        score, y = (KL if metric else CHANGE), floats
     else:
-        target = _first_target(flavor, model, batches[0])
-        y = np.concatenate([target(each) for each in targets])
-        if len(y) != sum(map(len, floats)):
-            raise InputError(
-                "Each row of the outputs has a target. "
-                f"Received: {len(y)} targets for {sum(map(len, floats))} rows"
-            )
-        score = KL if metric == "kl" else score_of(flavor, metric or "accuracy", y)
-        y = np.concatenate(floats) if metric == "kl" else y
-    return Budget(score, batches, y, float(max_drop), score.of(y, np.concatenate(floats)))
+        score = score_of(flavor, metric or "accuracy", y)
+    return Budget(score, batches, y, float(max_drop), score.of(y, floats))
+
+
+def _labels_as_array(data: Any) -> Any:
+    """(inputs, labels) whose labels may be a list of numbers."""
+    pair = isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], list)
+    return (data[0], np.asarray(data[1])) if pair and all(map(np.isscalar, data[1])) else data
 
 
 def first_outputs(flavor: Flavor, model: Model) -> Callable[[Any], np.ndarray]:

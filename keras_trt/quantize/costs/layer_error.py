@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.calls.gathering import give
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Tensor
 
 
@@ -33,7 +36,38 @@ class ErrorSums:
         return float(noise / measure) if measure > 0 else 0.0
 
 
-def noise_and_signal(tf: ModuleType, rounded: Any, exact: Any) -> Tensor:
+class Twice:
+    """Has layers compute twice in each call, rounded and exact, and gives what that changes.
+
+    Args:
+        flavor: The model's Keras.
+        numbers: Of the `ErrorSums` to fill, by the paths of the layers (see `gathering`).
+
+    Attributes:
+        rounding: The path of the layer that computes rounded at the moment; None while all is exact.
+    """
+
+    def __init__(self, flavor: Flavor, numbers: Mapping[Any, int]) -> None:
+        self.rounding: str | None = None
+        self._tf, self._numbers = flavor.tf, numbers
+
+    def __call__(self, path: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call of a layer, for `replaced_calls`."""
+
+        def measured(*args: object, **options: object) -> Any:
+            if path not in self._numbers or self.rounding is not None:
+                return call(*args, **options)
+            self.rounding = path
+            rounded = call(*args, **options)
+            self.rounding = None
+            exact = call(*args, **options)
+            give(self._numbers[path], _noise_and_signal(self._tf, rounded, exact))
+            return exact
+
+        return measured
+
+
+def _noise_and_signal(tf: ModuleType, rounded: Any, exact: Any) -> Tensor:
     """Sums of squares, of all floats that a layer returns."""
     pairs = [
         (tf.cast(a, tf.float32), tf.cast(b, tf.float32))

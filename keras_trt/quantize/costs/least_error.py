@@ -25,7 +25,7 @@ from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt.data.rows import first_rows
-from keras_trt.quantize.costs.layer_error import ErrorSums, noise_and_signal
+from keras_trt.quantize.costs.layer_error import ErrorSums, Twice
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.twins.fake_quant import quantize_dequantize
 from keras_trt.twins.quantizer import observing
@@ -120,12 +120,12 @@ def _measured_call(
     owner = {
         id(q): path for path, layer in twins(flavor, model) for q in quantizers_of(layer) if path in numbers
     }
-    rounding: list[str | None] = [None]
+    twice = Twice(flavor, numbers)
 
     def run(batch: object, amaxes: Tensor, turn: Tensor) -> None:
         def activation(quantizer: Any, x: Tensor) -> Tensor:
             i = position.get(id(quantizer))
-            if i is None or owner[id(quantizer)] != rounding[0]:
+            if i is None or owner[id(quantizer)] != twice.rounding:
                 return x
             floats = tf.cast(x, tf.float32)
             on_grid = quantize_dequantize(floats, amaxes[i], quantizer.dtype_name)
@@ -137,20 +137,7 @@ def _measured_call(
         def kernel(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
             return floats
 
-        def measuring(path: str, call: Any) -> Any:
-            def measured(*args: object, **options: object) -> Any:
-                if path not in numbers or rounding[0] is not None:
-                    return call(*args, **options)
-                rounding[0] = path
-                rounded = call(*args, **options)
-                rounding[0] = None
-                exact = call(*args, **options)
-                give(numbers[path], noise_and_signal(tf, rounded, exact))
-                return exact
-
-            return measured
-
-        with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, measuring):
+        with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, twice):
             model(batch, training=False)
 
     return as_graphs(flavor, run)

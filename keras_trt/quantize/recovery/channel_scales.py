@@ -15,18 +15,14 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.kernels import is_keras_own, kernels_of
+from keras_trt._keras.graph import BATCHNORMS
+from keras_trt._keras.kernels import CONVOLUTIONS, Kernel, is_depthwise, is_keras_own, kernels_of
 from keras_trt._keras.masks.masking import variable_of
 from keras_trt._keras.types import Layer, Variable
 from keras_trt.twins.twins import float_class, is_twin
 
 _NORMALISATIONS = ("LayerNormalization", "RMSNormalization", "GroupNormalization")
-_BATCHNORMS = ("BatchNormalization", "SyncBatchNormalization")
-_CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
-_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
-_SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
-_KNOWN = (*_NORMALISATIONS, *_BATCHNORMS, *_CONVOLUTIONS, *_TRANSPOSED, *_DEPTHWISE, *_SEPARABLE, "Dense")
+_KNOWN = frozenset({*_NORMALISATIONS, *BATCHNORMS, *CONVOLUTIONS, "Dense", "EinsumDense"})
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def sides_of(flavor: Flavor, layer: Layer, rank: int) -> Sides | None:
     kind = _kind(float_class(layer))
     if kind is None or not layer.built or getattr(layer, "lora_enabled", False):
         return None
-    if kind in (*_NORMALISATIONS, *_BATCHNORMS):
+    if kind in (*_NORMALISATIONS, *BATCHNORMS):
         return _normalisation(layer, kind, rank)
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return None
@@ -116,7 +112,7 @@ def _kind(cls: type) -> str | None:
     if caller is None or not is_keras_own(caller):
         return None
     names = (each.__name__ for each in cls.__mro__ if is_keras_own(each))
-    return next((name for name in names if name in _KNOWN or name == "EinsumDense"), None)
+    return next((name for name in names if name in _KNOWN), None)
 
 
 def _normalisation(layer: Any, kind: str, rank: int) -> Sides | None:
@@ -126,7 +122,7 @@ def _normalisation(layer: Any, kind: str, rank: int) -> Sides | None:
         return None
     beta = getattr(layer, "beta", None)
     makes = tuple(Factor(v, (-1,), -1) for v in (gamma, beta) if v is not None)
-    if kind not in _BATCHNORMS:
+    if kind not in BATCHNORMS:
         return Sides(kind, makes=makes)
     slope = Slope(gamma, (-1,), 1, layer.moving_variance, layer.epsilon)
     reads = slope, Factor(layer.moving_mean, (-1,), -1), Factor(layer.moving_variance, (-1,), -2)
@@ -134,10 +130,11 @@ def _normalisation(layer: Any, kind: str, rank: int) -> Sides | None:
 
 
 def _product(flavor: Flavor, layer: Any, kind: str) -> Sides | None:
-    variables = [variable_of(layer, row) for row in kernels_of(layer)]
+    rows = kernels_of(layer)
+    variables = [variable_of(layer, row) for row in rows]
     if not variables or any(v is None for v in variables):
         return None
-    read, made = _einsum_axes(layer.equation) if kind == "EinsumDense" else _axes(layer, kind)
+    read, made = _einsum_axes(layer.equation) if kind == "EinsumDense" else _axes(layer, rows)
     homogeneous, cap = _activation(flavor, layer)
     bias = vars(layer).get("bias") if is_twin(layer) else layer.bias
     reads = (Factor(variables[0], read, 1),) if read else ()
@@ -147,18 +144,17 @@ def _product(flavor: Flavor, layer: Any, kind: str) -> Sides | None:
         makes = (Factor(variables[-1], made, -1), *(() if bias is None else (Factor(bias, (-1,), -1),)))
         if is_twin(layer) and layer.quantization.shift:
             makes += (Factor(layer.quantization_switch.shift, (-1,), -1),)
-    return Sides(kind, reads, makes, cap, kernels_of(layer)[0].channel_axes)
+    return Sides(kind, reads, makes, cap, rows[0].channel_axes)
 
 
-def _axes(layer: Any, kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Where the input and the output channels run in a kernel."""
-    if kind in _DEPTHWISE:
-        return (-2,), (-2, -1)
-    if kind in _TRANSPOSED:
-        return (-1,), (-2,)
-    if kind in _SEPARABLE:  # its depthwise product is rounded on its way to the other one
-        return (), (-1,)
-    return (-2,) if getattr(layer, "groups", 1) == 1 else (), (-1,)
+def _axes(layer: Any, rows: Sequence[Kernel]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where the input and the output channels run in the first and in the last kernel."""
+    first, made = rows[0], rows[-1].channel_axes
+    if len(rows) > 1:  # a separable convolution's first product is rounded on its way to the other one
+        return (), made
+    if is_depthwise(first):
+        return first.channel_axes[:1], made
+    return first.input_axes if getattr(layer, "groups", 1) == 1 else (), made
 
 
 def _einsum_axes(equation: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

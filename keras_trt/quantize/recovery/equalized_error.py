@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.gathering import gathering
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.types import Model, Tensor
 from keras_trt.data.rows import first_rows
-from keras_trt.quantize.costs.layer_error import ErrorSums, noise_and_signal
+from keras_trt.quantize.costs.layer_error import ErrorSums, Twice
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.quantize.recovery.channel_groups import ChannelGroup
 from keras_trt.quantize.recovery.channel_scales import Sides
@@ -105,12 +105,12 @@ def _measured_call(
     group_of = {key: g for g, group in enumerate(groups) for key in group.quantizers}
     paths = {id(layer): path for path, layer in twins(flavor, model)}
     reader = {path: (g, sides) for g, group in enumerate(groups) for path, sides in group.readers.items()}
-    rounding: list[str | None] = [None]
+    twice = Twice(flavor, numbers)
 
     def run(batch: object, factors: list[Tensor], ranges: Tensor) -> None:
         def activation(quantizer: Quantizer, x: Tensor) -> Tensor:
             i = position.get(id(quantizer))
-            if i is None or rounding[0] is None:
+            if i is None or twice.rounding is None:
                 return x
             own = factors[group_of[id(quantizer)]]
             own = tf.tile(own, [x.shape[-1] // own.shape[0]])
@@ -118,24 +118,11 @@ def _measured_call(
             return tf.cast(on_grid * own, x.dtype)
 
         def kernel(layer: Twin, floats: Tensor, rounded: Tensor) -> Tensor:
-            if rounding[0] is None or paths.get(id(layer)) not in reader:
+            if twice.rounding is None or paths.get(id(layer)) not in reader:
                 return floats
             return _rounded_kernel(tf, layer, floats, factors, *reader[paths[id(layer)]])
 
-        def measuring(path: str, call: Any) -> Any:
-            def measured(*args: object, **options: object) -> Any:
-                if path not in numbers or rounding[0] is not None:
-                    return call(*args, **options)
-                rounding[0] = path
-                rounded = call(*args, **options)
-                rounding[0] = None
-                exact = call(*args, **options)
-                give(numbers[path], noise_and_signal(tf, rounded, exact))
-                return exact
-
-            return measured
-
-        with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, measuring):
+        with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, twice):
             model(batch, training=False)
 
     return as_graphs(flavor, run)
