@@ -72,7 +72,9 @@ MAY_IMPORT = {
     "prune": _SEAM | {"tfmot"},
     "fuse": _BASE | {"_keras", "reports", "tfmot"},
     "models": _BASE | {"_keras", "reports", "twins", "tfmot", "quantize", "prune", "runtime"},
-    "callbacks": (_QUANTIZED - {"reports"}) | {"quantize", "prune", "exporting", "bundle", "runtime"},
+    "distillation": _BASE | {"_keras", "models"},
+    "callbacks": (_QUANTIZED - {"reports"})
+    | {"quantize", "distillation", "prune", "exporting", "bundle", "runtime"},
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},

@@ -7,6 +7,7 @@ from numbers import Integral
 
 from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
+from keras_trt._keras.calls.training_loss import remove_training_loss
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.in_place import in_place, trace_anew
 from keras_trt._keras.types import Choices, Model
@@ -14,6 +15,7 @@ from keras_trt._say import say
 from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.data.batches import check_data
+from keras_trt.distillation import SelfDistillation
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.quantize.calibrators import calibrator
@@ -49,6 +51,12 @@ class Quantize(OnceBuilt, Callback):
         scheme: As in `quantize_model`; schemes with learned ranges need `quantize_model`.
         calibration_data: Data to set the ranges from before the first quantised step (see `calibrate`).
         method: How ranges are found from it.
+        distill: Whether the model also learns from its own float self, as it is when quantisation starts:
+            every call for training adds a loss (`model.losses`), how far the outputs are from the float
+            ones. Labels are not needed then (`compile` without `loss`). A number is that loss's weight, True
+            is 1. The float self takes the weights once more in memory.
+        temperature: What logits are divided by before outputs of a softmax or sigmoid are compared as
+            probabilities (Hinton et al. 2015, arXiv:1503.02531); other outputs are compared by squares.
         verbose: 1 prints when quantisation starts, and what is frozen.
 
     Raises:
@@ -56,7 +64,8 @@ class Quantize(OnceBuilt, Callback):
         ModelError: Nothing of the model can be quantised, or `fit` never calls it as a whole.
 
     Warns:
-        UserWarning: `fit` ends before `start_epoch`, so that the model stays float.
+        UserWarning: `fit` ends before `start_epoch`, so that the model stays float, or the model's own
+            `train_step` leaves out `model.losses`, so that `distill` is of no effect.
 
     Example:
         >>> model.fit(x, y, epochs=5, callbacks=[keras_trt.callbacks.Quantize(freeze_ranges_epoch=3)])
@@ -75,6 +84,8 @@ class Quantize(OnceBuilt, Callback):
         scheme: object = "int8",
         calibration_data: object = None,
         method: object = "max",
+        distill: bool | float = False,
+        temperature: float = 1.0,
         verbose: int = 0,
     ) -> None:
         super().__init__()
@@ -96,6 +107,7 @@ class Quantize(OnceBuilt, Callback):
             check_data(calibration_data, name="calibration_data")
         calibrator(method)
         check_verbose(verbose)
+        self._distillation = SelfDistillation(distill, temperature)
         self.start_epoch = start_epoch
         self.freeze_ranges_epoch = freeze_ranges_epoch
         self.freeze_batchnorm_epoch = freeze_batchnorm_epoch
@@ -137,12 +149,22 @@ class Quantize(OnceBuilt, Callback):
         if self.is_attached:
             self._keep_to_plan()
 
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Says when the teacher is not heard."""
+        super().on_epoch_end(epoch, logs)
+        if self._distillation.is_missed(self.model):
+            warnings.warn(
+                f"The training step of model {self.model.name!r} ({type(self.model).__name__}) takes no "
+                "gradient of `model.losses`, so that `distill` is of no effect. Add `sum(self.losses)` to the "
+                "loss in its `train_step`, or call `self.compute_loss` there.",
+                stacklevel=2,
+            )
+
     def on_train_end(self, logs: Logs = None) -> None:
         """Gives batch normalisation its own behaviour back."""
-        if self.freeze_batchnorm_epoch is not None:
-            if unfreeze_batchnorm(flavor_of(self.model), self.model):
-                trace_anew(flavor_of(self.model), self.model)
-            self._batchnorm_stands = False
+        if _ended(self.model):
+            trace_anew(flavor_of(self.model), self.model)
+        self._batchnorm_stands = False
         epochs = self.params.get("epochs")
         if epochs is not None and self._epoch < self.start_epoch < epochs and self._is_float():
             warnings.warn(
@@ -183,8 +205,10 @@ class Quantize(OnceBuilt, Callback):
             self._say("batch normalisation stands still")
 
     def _switch_on(self) -> None:
-        """Turns the switches that are off, as the model's weights say now."""
+        """Turns the switches that are off, as the model's weights say now; from now on there is a teacher."""
         flavor = check_model(self.model)
+        if self._distillation.begin(flavor, self.model):
+            trace_anew(flavor, self.model)
         silent = [layer for _, layer in flavor.walk(self.model) if is_silent(layer)]
         if not silent:
             return
@@ -204,7 +228,13 @@ class Quantize(OnceBuilt, Callback):
 
     def _tidy(self, model: Model) -> bool:
         """What must be done after an exception, or after weights of another epoch were restored."""
-        return unfreeze_batchnorm(flavor_of(model), model) or self.start_epoch > 0
+        return _ended(model) or self.start_epoch > 0
 
     def _say(self, what: str) -> None:
         say(f"Quantize: epoch {self._epoch + 1}: {what}", self.verbose)
+
+
+def _ended(model: Model) -> bool:
+    """Takes from a model what is only for its training; whether there was something."""
+    unfrozen = unfreeze_batchnorm(flavor_of(model), model)
+    return remove_training_loss(model) or unfrozen

@@ -35,6 +35,8 @@ class Layer(Instance[Any]):
         held = {name: value for name, value in attributes(obj).items() if name not in self.calls}
         if not isinstance(obj, self.model_class):
             return held
+        if hasattr(held.get("call"), "adds_loss"):  # of a training that is under way
+            del held["call"]
         reset = {name: self.uncompiled.get(name, value) for name, value in held.items()}
         return {name: value for name, value in reset.items() if value is not ABSENT}
 
