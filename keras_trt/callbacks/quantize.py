@@ -155,8 +155,8 @@ class Quantize(OnceBuilt, Callback):
         if self._distillation.is_missed(self.model):
             warnings.warn(
                 f"The training step of model {self.model.name!r} ({type(self.model).__name__}) takes no "
-                "gradient of `model.losses`, so that `distill` is of no effect. Add `sum(self.losses)` to the "
-                "loss in its `train_step`, or call `self.compute_loss` there.",
+                "gradient of `model.losses`, so that `distill` is of no effect. Add `sum(self.losses)` to "
+                "the loss in its `train_step`, or call `self.compute_loss` there.",
                 stacklevel=2,
             )
 
