@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
 from keras_trt._memory import give_back
+from keras_trt._say import say
 from keras_trt.bundle import PLAN_KINDS, check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import EngineConfig, available_builders, check_config
@@ -25,6 +28,7 @@ from keras_trt.exporting.check_model import (
     check_weights,
     computed,
 )
+from keras_trt.exporting.choose_precision import Choice, asks_for_choice, choose_precision, table_of
 from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
 from keras_trt.exporting.export_report import ExportReport
 from keras_trt.exporting.labels import check_metadata, labels_of
@@ -63,6 +67,9 @@ def export(
     postprocess: Any = None,
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    max_drop: float | None = None,
+    data: object = None,
+    metric: object = None,
     verbose: int = 1,
 ) -> ExportReport | TFTRTReport:
     """Writes a model as a bundle: `model.onnx`, TensorRT plans and a manifest. Load it with `load(path)`.
@@ -107,6 +114,12 @@ def export(
         labels: Names of classes, or by output name where there are several outputs; they are in the bundle's
             manifest, in `load(path).labels` and in what Triton serves.
         metadata: A dict of JSON values to travel along, up to 1 MB; in `load(path).metadata`.
+        max_drop: Exports a float model in float32, fp16, int8 and int8+fp16, measures each and takes the
+            first of int8+fp16, int8, fp16, float32 whose metric is worse than Keras's by no more; the table
+            is shown, and in the report. In int8 layers that cost much stay float (see `quantize_model`).
+        data: Inputs, or inputs and targets, that `max_drop` is kept on; `calibration_data` when None, whose
+            pairs of arrays are inputs and targets then.
+        metric: What `max_drop` is of (see `quantize_model`).
         verbose: 1 shows the stages, 0 nothing.
 
     Returns:
@@ -146,20 +159,41 @@ def export(
         )
     target = check_target(path, overwrite)
     noted = check_metadata(metadata)
-    data = _repeatable(calibration_data)
+    rows, measured = _repeatable(calibration_data), _repeatable(data)
     processing = processing_of(check_model(model), preprocess, postprocess)
-    inner_data = processing.preprocessed(model, data)
+    inner_data = processing.preprocessed(model, rows)
     flavor, model, accepting = accept(model, inner_data)
     check_weights(flavor, model)
     check_types(flavor, model)
     stages = Stages(verbose)
+    choice = Choice(model, precision)
+    if asks_for_choice(max_drop, data, metric, precision=precision, tftrt=tftrt, around=processing):
+        with stages("choose"):
+            choice = choose_precision(
+                model,
+                data=rows if data is None else measured,
+                calibration_data=inner_data,
+                max_drop=max_drop,
+                metric=metric,
+                export=partial(
+                    export,
+                    batch=batch,
+                    input_shapes=input_shapes,
+                    calibration_data=inner_data,
+                    engine=None,
+                    verify=False,
+                    verbose=0,
+                ),
+            )
+        say(table_of(choice.candidates, choice.metric).text(), verbose)
+    model, precision = choice.model, choice.precision
     model = _quantized(model, precision, inner_data, stages)
-    model = processing.around(model, input_shapes, data)
+    model = processing.around(model, input_shapes, rows)
     tensors = inventory(model)
     check_kernel_types(flavor, model, tensors)
     resolved = precisions.resolve(precision, quantized=bool(tensors))
     with stages("trace"):
-        traced = trace(model, input_shapes, data, recurrent=_recurrent(resolved) if tftrt is None else ())
+        traced = trace(model, input_shapes, rows, recurrent=_recurrent(resolved) if tftrt is None else ())
     tensors, idle = computed(tensors, traced.computing)
     check_ranges(tensors)
     notes = [*accepting, *idle]
@@ -175,7 +209,7 @@ def export(
         precision=precisions.carried(resolved, (t.scheme for t in tensors)),
         opset=int(opset or DEFAULT_OPSET),
         external_data=external_data,
-        data=data,
+        data=rows,
         engine=_chosen_engine(engine),
         config=config,
         strict=strict,
@@ -187,7 +221,7 @@ def export(
     )
     report = export_onnx(request, stages, [*notes, *_switched_off(flavor, model), *traced.notes])
     give_back(report.onnx_bytes)
-    return report
+    return replace(report, metric=choice.metric, candidates=choice.candidates)
 
 
 def _check_arguments(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from keras_trt.exporting.choose_precision import Candidate, table_of
 from keras_trt.reports import Findings, Table
 
 
@@ -36,6 +37,8 @@ class ExportReport(Findings):
         plans: Per plan its file, kind, GPU classes, size and the types its layers compute in.
         kept_float32: With a lower float type asked for: why a node stayed in float32, by its name.
         seconds: How long each stage took.
+        metric: What `max_drop` was of; empty without it.
+        candidates: The precisions that were measured for `max_drop`.
         notes: Sentences worth reading.
     """
 
@@ -58,6 +61,8 @@ class ExportReport(Findings):
     plans: tuple[dict[str, Any], ...] = ()
     kept_float32: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    metric: str = ""
+    candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
 
     def tables(self) -> Iterable[Table]:
@@ -83,6 +88,8 @@ class ExportReport(Findings):
             ["seconds", ", ".join(f"{stage} {s:.1f}" for stage, s in self.seconds.items())],
         ]
         yield Table(f"{self.name} -> {self.path}", ["", "exported"], rows)
+        if self.candidates:
+            yield table_of(self.candidates, self.metric)
 
     def _difference(self) -> str:
         if not self.differences:

@@ -19,10 +19,10 @@ from keras_trt.measuring.contenders import KERAS, Running, is_keras, keras_runni
 from keras_trt.measuring.machine import machine
 from keras_trt.measuring.memory import growth
 from keras_trt.measuring.rows import Rows, rows_for
-from keras_trt.measuring.turns import take_turns, times_faster
 from keras_trt.runtime.choosing.select import GPU_RUNNERS
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.runners.cpu import ONNX_RUNNERS
+from keras_trt.runtime.turns import take_turns, times_faster
 
 Metric = Callable[[Any, Any], float]
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from keras_trt.measuring.turns import Turns, take_turns, times_faster
+from keras_trt.runtime.turns import Turns, take_turns, times_faster
 
 
 def test_a_call_that_takes_five_times_as_long_is_five_times_slower():
