@@ -12,6 +12,7 @@ from keras_trt.errors import ExportError
 from keras_trt.onnx_passes.cast_floats import MIN_OPSET, CastFloatsPass
 from keras_trt.onnx_passes.folding.fold_affine import FoldAffinePass
 from keras_trt.onnx_passes.folding.fold_pad import FoldPadPass
+from keras_trt.onnx_passes.folding.layer_normalization import LayerNormalizationPass
 from keras_trt.onnx_passes.folding.zero_convolutions import ZeroConvolutionsPass
 from keras_trt.onnx_passes.layout.layout import RemoveTransposesPass
 from keras_trt.onnx_passes.layout.products import MultiplyManyAxesPass
@@ -100,6 +101,8 @@ def _run(
     ExplicitPadsPass()(model)  # negative pads stop shape inference
     common.ShapeInferencePass()(model)
     _rewrite(layers, formats)(model)
+    LayerNormalizationPass()(model)  # where layouts have settled
+    common.RemoveUnusedNodesPass()(model)
     QuantizeWeightsPass(layers, formats.quantized, formats.weights)(model)
     if formats.activations:
         RetypeQuantizersPass(layers, formats.activations)(model)

@@ -37,6 +37,7 @@ def repair(model: Model, openvino: ModuleType) -> None:
     if join_pairs(model, openvino):
         shield_products(model, openvino)
         separate_extremes(model, openvino)
+        shield_normalizations(model, openvino)
 
 
 def widen_floats(model: Model, openvino: ModuleType) -> None:
@@ -121,6 +122,19 @@ def separate_extremes(model: Model, openvino: ModuleType) -> None:
             keep = node.get_keep_dims()
             extreme = make[node.get_type_name()](x, axes, not keep)
             _replace(node.output(0), (opset.unsqueeze if keep else opset.squeeze)(extreme, axes))
+
+
+def shield_normalizations(model: Model, openvino: ModuleType) -> None:
+    """Puts a Maximum that changes nothing in front of each mean-variance normalisation.
+
+    A scale that comes to one is moved behind it, as if normalising took it out; but then the epsilon is as
+    large beside integers as it was beside their values.
+    """
+    opset = openvino.opset13
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "MVN":
+            lowest = opset.constant(np.finfo(np.float32).min)
+            node.input(0).replace_source_output(opset.maximum(node.input_value(0), lowest).output(0))
 
 
 def batch_first(model: Model, openvino: ModuleType) -> None:

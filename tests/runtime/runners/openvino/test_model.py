@@ -91,6 +91,16 @@ def test_float16_around_the_quantisers_loads_and_is_right():
     assert np.abs(compiled(model)(x)[0] - expected).mean() < 5e-3  # float16 rounds a few to another integer
 
 
+@pytest.mark.parametrize("scale", [0.01, 0.1])
+def test_the_scale_of_what_is_normalised_counts_beside_the_epsilon(scale):
+    b = GraphBuilder(x=("batch", 5, 8))
+    y = b("LayerNormalization", b.qdq("x", scale), np.ones(8, np.float32), axis=-1, epsilon=1e-3)
+    model = b.finish(b("MatMul", b.qdq(y, 0.02), weight(b, 8, 4, axis=1)))
+    x = 3 * np.float32(scale) * floats(2, 5, 8)
+    (expected,) = run(model, x=x).values()
+    np.testing.assert_allclose(compiled(model)(x)[0], expected, atol=1e-4)
+
+
 def test_a_float_graph_is_left_alone():
     b = GraphBuilder(x=("batch", 4, 6, 6))
     model = b.finish(b("Conv", "x", floats(2, 4, 3, 3)))
