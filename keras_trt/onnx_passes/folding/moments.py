@@ -72,13 +72,11 @@ class Polynomial:
 
     def root(self) -> Polynomial | None:
         """The square root, which only a variance with an epsilon has here."""
-        numbers = {powers: float(f.reshape(())) for powers, f in self.terms.items() if f.size == 1}
+        if self.epsilon is not None or any(factor.size != 1 for factor in self.terms.values()):
+            return None
+        numbers = {powers: float(factor.reshape(())) for powers, factor in self.terms.items()}
         epsilon = numbers.pop(ONE, 0.0)
-        is_variance = len(self.terms) - (ONE in self.terms) == len(numbers) and numbers == {
-            _Q: 1.0,
-            _M2: -1.0,
-        }
-        if not is_variance or epsilon < 0 or self.epsilon is not None:
+        if numbers != {_Q: 1.0, _M2: -1.0} or epsilon < 0:
             return None
         return Polynomial({(0, 0, 0, -1): np.ones((), np.float64)}, epsilon)
 
