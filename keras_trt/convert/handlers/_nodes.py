@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from keras_trt.convert.types import Graph, Node
 
-FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # onnx.TensorProto
+FLOAT, INT32, INT64, BOOL, FLOAT16 = 1, 6, 7, 9, 10  # onnx.TensorProto
 
 
 class Nodes:

@@ -1,4 +1,7 @@
-"""`Einsum` with an ellipsis or with one letter twice in an operand, neither of which TensorRT takes."""
+"""`Einsum` of one or two operands as what TensorRT knows best: Transposes and one matrix product.
+
+TensorRT takes neither an ellipsis nor one letter twice in an operand.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import string
 
 import numpy as np
 
-from keras_trt.convert.handlers._nodes import Nodes, replace
+from keras_trt.convert.handlers._nodes import FLOAT, FLOAT16, Nodes, replace
+from keras_trt.convert.handlers.indexing.contraction import lowered
 from keras_trt.convert.handlers.indexing.diagonal import diagonal
 from keras_trt.convert.tf2onnx_seam import stock
 from keras_trt.convert.types import Graph, Node
 
 _LETTERS = string.ascii_lowercase
+_FLOATS = (FLOAT, FLOAT16)
 
 
 def einsum(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
@@ -28,6 +33,11 @@ def einsum(ctx: Graph, node: Node, name: str, _: list[object]) -> Node | None:
             terms[i] = terms[i][: axes[1]] + terms[i][axes[1] + 1 :]
     if len(terms) == 1:
         return replace(ctx, node, name, lambda add: _rearranged(add, node.input[0], terms[0], result))
+    shapes = [ctx.get_shape(operand) for operand in node.input]
+    build = lowered(terms, result, shapes) if ctx.get_dtype(node.input[0]) in _FLOATS else None
+    if build is not None:
+        operands = list(node.input)
+        return replace(ctx, node, name, lambda add: build(add, operands))
     node.set_attr("equation", f"{','.join(terms)}->{result}".encode())
     stock("Einsum", ctx, node)
     return node
