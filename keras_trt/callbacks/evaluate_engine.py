@@ -144,6 +144,6 @@ def _computed_by(engine: EngineModel, model: Any) -> Iterator[None]:
             model.run_eagerly, model.history = eager, history  # tf_keras gives each `evaluate` a history
     if not calls:
         raise ModelError(
-            f"`test_step` of {type(model).__name__} does not call the model as a whole, so its metrics are not "
-            "those of the engine. Have it compute its predictions with `self(x, training=False)`."
+            f"`test_step` of {type(model).__name__} does not call the model as a whole, so its metrics are "
+            "not those of the engine. Have it compute its predictions with `self(x, training=False)`."
         )

@@ -24,7 +24,7 @@ from keras_trt.compare.verify_report import LayerDifference, VerifyReport
 from keras_trt.data.batches import batches_with_targets, check_data, length
 from keras_trt.data.measure import Metric, check_targets
 from keras_trt.engine import gpus
-from keras_trt.errors import KerasTRTError, RunnerError
+from keras_trt.errors import InputError, KerasTRTError, RunnerError
 from keras_trt.plans import cache_of
 from keras_trt.quantize.inventory import inventory
 from keras_trt.runtime.choosing.select import GPU_RUNNERS, select_runner
@@ -66,7 +66,8 @@ def verify(
 
     Raises:
         BundleError: No whole bundle at `path`.
-        InputError: Data that does not fit, a metric without targets, or a bundle of another model.
+        InputError: Data that does not fit or makes an output NaN throughout, a metric without targets, or a
+            bundle of another model.
         RunnerError: No runner can run the bundle here.
 
     Example:
@@ -92,6 +93,11 @@ def verify(
             bar.update(done)
         if done != bar.target:  # an end that could not be known ends the line, too
             bar.update(done, finalize=True)
+        if outputs.nothing_finite:
+            raise InputError(
+                f"With this data Keras gives no finite number at {', '.join(outputs.nothing_finite)}, so "
+                "nothing can be compared. Look for NaN in the data and in the model's weights."
+            )
         layers, first, unseen = _layers(flavor, model, on_cpu, engines, outputs.probe)
         notes += unseen
         expected = run(model, bundle.manifest, outputs.probe)
