@@ -182,8 +182,9 @@ class Flavor:
     def strategy_scope(self, model: Model) -> AbstractContextManager[Any]:
         """The context in which the model's variables live; where one is entered already, that one."""
         strategy = getattr(model, "distribute_strategy", None)
-        inside = strategy is None or self.tf.distribute.has_strategy()
-        return nullcontext() if inside else strategy.scope()
+        if strategy is None or self.tf.distribute.has_strategy():
+            return nullcontext()
+        return strategy.scope()
 
     def forget_sublayers(self, layer: Layer, sublayers: list[object]) -> None:
         """Takes sub-layers out of a layer's tracking; call inside `unlocked`."""

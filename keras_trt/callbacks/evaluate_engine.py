@@ -127,7 +127,7 @@ def _computed_by(engine: EngineModel, model: Any) -> Iterator[None]:
         ModelError: Nothing asked the engine.
     """
     layer, eager, history = engine.as_layer(), model.run_eagerly, getattr(model, "history", None)
-    calls = []
+    calls: list[None] = []
 
     def call(inputs: Any, *_: Any, **__: Any) -> Any:
         calls.append(None)
