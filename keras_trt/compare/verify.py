@@ -14,6 +14,7 @@ from keras_trt._arguments import check_function, check_verbose
 from keras_trt._deps import available
 from keras_trt._formats import is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.compare.layerwise import compare_layers
@@ -83,7 +84,13 @@ def verify(
     with ExitStack() as stack:
         on_cpu, in_float32 = _for_cpu(bundle, stack)
         engines, missing = _engines(bundle, on_cpu, stack)
-        notes = [*_changed(bundle), *_quantized_by_export(model, bundle), *in_float32, *missing]
+        notes = [
+            *_changed(bundle),
+            *_around(model, bundle),
+            *_quantized_by_export(model, bundle),
+            *in_float32,
+            *missing,
+        ]
         outputs = OutputComparison(model, engines, metric is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
@@ -126,6 +133,18 @@ def _changed(bundle: Bundle) -> list[str]:
     if sha256_of(bundle.onnx_path) == bundle.manifest.onnx_sha256:
         return []
     return [f"`{bundle.onnx_path.name}` is not the file that was exported: its SHA-256 has changed."]
+
+
+def _around(model: Model, bundle: Bundle) -> list[str]:
+    around = bundle.manifest.record.get("around")
+    mine = {layer.name for _, layer in flavor_of(model).walk(model)}
+    if not isinstance(around, dict) or all(mine.issuperset(names) for names in around.values()):
+        return []
+    sides = "; ".join(f"{side} it {', '.join(names)}" for side, names in around.items())
+    return [
+        f"The bundle computes more than the model itself ({sides}), as `preprocess` and `postprocess` of "
+        "`export` say: compare it with a model of all that."
+    ]
 
 
 def _quantized_by_export(model: Model, bundle: Bundle) -> list[str]:
