@@ -136,13 +136,15 @@ def _changed(bundle: Bundle) -> list[str]:
 
 
 def _around(model: Model, bundle: Bundle) -> list[str]:
-    around = bundle.manifest.record.get("around")
+    record = bundle.manifest.record.get("around")
+    sides = record.items() if isinstance(record, dict) else ()  # nobody has checked what people read
+    around = {side: list(map(str, names)) for side, names in sides if isinstance(names, list)}
     mine = {layer.name for _, layer in flavor_of(model).walk(model)}
-    if not isinstance(around, dict) or all(mine.issuperset(names) for names in around.values()):
+    if all(mine.issuperset(names) for names in around.values()):
         return []
-    sides = "; ".join(f"{side} it {', '.join(names)}" for side, names in around.items())
+    told = "; ".join(f"{side} it {', '.join(names)}" for side, names in around.items())
     return [
-        f"The bundle computes more than the model itself ({sides}), as `preprocess` and `postprocess` of "
+        f"The bundle computes more than the model itself ({told}), as `preprocess` and `postprocess` of "
         "`export` say: compare it with a model of all that."
     ]
 
