@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keras_trt import fuse as fuse
     from keras_trt import generation as generation
     from keras_trt import keras as keras
+    from keras_trt import mlflow as mlflow
     from keras_trt import prune as prune
     from keras_trt import quantize as quantize
     from keras_trt import ray as ray
@@ -91,6 +92,7 @@ __all__ = [
     "fuse",
     "generation",
     "keras",
+    "mlflow",
     "prune",
     "quantize",
     "ray",

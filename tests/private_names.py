@@ -36,7 +36,7 @@ OURS = {
     *("__inner", "__low", "__moved", "__nchw", "__old", "__scaled", "_amax", "_axis", "_axis_"),
     *("_axis_0", "_inner", "_key", "_mask", "_nchw", "_probabilities", "_quantizer"),
     *("_quantizer_", "_query", "_structure", "_switch", "_tuples", "_SwitchN"),
-    *("_copied_variables", "_float_class", "_stands_still", "_waiting"),
+    *("_copied_variables", "_failed", "_float_class", "_stands_still", "_waiting"),
     "_replace",
     "_files",
 }

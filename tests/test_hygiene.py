@@ -82,6 +82,7 @@ CROSS_CUTTING = {
     "exporting/test_recurrent.py": "recurrent layers through all of export",
     "exporting/test_stock_road.py": "the road without this library",
     "gpu": "needs a GPU",
+    "neighbours": "packages that bundles and models are used with",
     "prune/test_files.py": "every kind of file that Keras writes",
     "quantize/test_calibrate_memory.py": "memory, not numbers",
     "quantize/test_one_layer_in_float.py": "the defaults against a search",

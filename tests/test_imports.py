@@ -85,6 +85,7 @@ MAY_IMPORT = {
     "diagnosis": _BASE | {"bundle", "engine", "runtime", "measuring", "reports"},
     "serving": _BASE | {"bundle", "runtime"},
     "ray": _BASE | {"bundle", "runtime"},
+    "mlflow": _BASE | {"bundle", "runtime"},
     # The way out: a graph of TensorFlow's, a graph of ONNX's, the files of a bundle.
     "trace": _BASE | {"_keras", "data"},
     "onnx_passes": _BASE | {"trace"},

@@ -180,9 +180,11 @@ class Flavor:
         return None if iterations is None else int(iterations.numpy())
 
     def strategy_scope(self, model: Model) -> AbstractContextManager[Any]:
-        """The context in which the model's variables live."""
+        """The context in which the model's variables live; where one is entered already, that one."""
         strategy = getattr(model, "distribute_strategy", None)
-        return nullcontext() if strategy is None else strategy.scope()
+        if strategy is None or self.tf.distribute.has_strategy():
+            return nullcontext()
+        return strategy.scope()
 
     def forget_sublayers(self, layer: Layer, sublayers: list[object]) -> None:
         """Takes sub-layers out of a layer's tracking; call inside `unlocked`."""
@@ -210,10 +212,14 @@ class Flavor:
         """The `tf.Variable` behind a Keras variable, never autocast."""
         raise NotImplementedError
 
+    def first_replica(self, variable: Variable) -> TFVariable:
+        """The `tf.Variable` behind a Keras variable; under a strategy the first of those that agree."""
+        raw = self.raw(variable)
+        return getattr(raw, "values", (raw,))[0]
+
     def number(self, variable: Variable) -> float | None:
         """What a scalar variable holds now, in a graph too; None for one that Keras has yet to make."""
-        raw = self.raw(variable)
-        first = getattr(raw, "values", (raw,))[0]  # replicas agree
+        first = self.first_replica(variable)
         if not isinstance(first, self.tf.Variable):
             return None
         with self.tf.init_scope():

@@ -16,6 +16,9 @@ from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
 from keras_trt.bundle.read import read_bundle
 from keras_trt.errors import BundleError, BundleExistsError
 
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""What a place says that no folder can be made in."""
+
 
 def check_target(path: str | Path, overwrite: bool = False) -> Path:
     """Tells before any long work whether a bundle can be written at `path`.
@@ -87,7 +90,7 @@ def write_bundle(
         full = full_disk(e, target, lost)
         if full is not None:
             raise BundleError(full) from e
-        if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not isinstance(e, BundleError):
+        if e.errno in _REFUSED and not isinstance(e, BundleError):
             raise BundleError(f"Cannot write the bundle `{target}`: {e}") from e
         raise
 

@@ -16,6 +16,7 @@ from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.exported import check_options, exported, warn_of_failure
 from keras_trt.callbacks.monitored import Monitored
 from keras_trt.errors import BundleError, InputError
+from keras_trt.exporting.labels import check_metadata
 
 NOTE = "export_best"
 """The entry of a bundle's metadata that says of which epoch it is and how good."""
@@ -28,7 +29,7 @@ class ExportBest(Callback):
     The model, its optimizer and what Keras has compiled of it stay as they are: a training with this callback
     gives the numbers of one without. The bundle at `path` is replaced in one step, and only by a whole one.
     An export that fails is a warning with the reason, and training goes on; `history["export_failed"]` has 1
-    for such an epoch and 0 for all others.
+    for an epoch in which that happened, to any of these callbacks, and 0 for all others.
 
     The bundle's `metadata["export_best"]` holds the metric, its value and the epoch (from 1). A training that
     begins with a later epoch than the first (`BackupAndRestore`, or `initial_epoch`) reads the best value
@@ -68,10 +69,10 @@ class ExportBest(Callback):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.path = str(check_path(path))
+        self.path = _template(str(check_path(path)))
         self._monitored = Monitored(monitor, mode, initial_value_threshold)
         if save_freq != "epoch":
-            if isinstance(save_freq, str):
+            if save_freq is None or isinstance(save_freq, str):
                 raise InputError(
                     f'`save_freq` must be "epoch" or a number of batches. Received: {save_freq!r}'
                 )
@@ -80,6 +81,7 @@ class ExportBest(Callback):
         check_verbose(verbose)
         self.monitor, self.save_freq, self.verbose = monitor, save_freq, verbose
         self.options = check_options(options, "ExportBest")
+        self._metadata = check_metadata(self.options.pop("metadata", None))
         self._epoch, self._batches, self._last_batch = 0, 0, -1
         self._begun = self._failed = False
 
@@ -104,7 +106,7 @@ class ExportBest(Callback):
         logs = {} if logs is None else logs
         if self.save_freq == "epoch":
             self._look(logs, epoch=epoch + 1)
-        logs[MARK] = float(self._failed)
+        logs[MARK] = max(logs.get(MARK, 0.0), float(self._failed))  # there may be another of these
 
     def _look_at_batch(self, batch: int, logs: Any = None) -> None:
         self._batches += batch - self._last_batch if batch > self._last_batch else batch + 1
@@ -132,9 +134,8 @@ class ExportBest(Callback):
 
     def _export(self, path: Path, note: dict[str, Any]) -> bool:
         """Whether the model was exported; if not, its user was told."""
-        metadata = {**(self.options.get("metadata") or {}), NOTE: note}
         try:
-            exported(self.model, path, {**self.options, "metadata": metadata})
+            exported(self.model, path, {**self.options, "metadata": {**self._metadata, NOTE: note}})
         except Exception as e:  # whatever it is, hours of training are worth more
             self._failed = True
             warn_of_failure("ExportBest", self._epoch, e, MARK)
@@ -157,6 +158,25 @@ class ExportBest(Callback):
         if values:
             self._monitored.best = better(values)
             say(f"ExportBest: goes on from {self.monitor} {self.best:.5f}", self.verbose)
+
+
+def _template(path: str) -> str:
+    """The path, if it can be filled in at all.
+
+    Raises:
+        InputError: Its braces do not name entries.
+    """
+    try:
+        fields = [name for _, name, *_ in Formatter().parse(path) if name is not None]
+    except ValueError as e:
+        raise InputError(
+            f"`path` cannot be filled in: {e}. A brace of its own is doubled. Received: {path!r}"
+        ) from e
+    if any(not name or name[0].isdecimal() for name in fields):
+        raise InputError(
+            f"`path` must name what it is filled in with, e.g. {{epoch:02d}}. Received: {path!r}"
+        )
+    return path
 
 
 def _noted(path: str, monitor: str) -> Iterator[float]:

@@ -9,6 +9,7 @@ from keras_trt._arguments import check_path
 from keras_trt.errors import InputError
 
 TARGETS = "y"
+_BEGINNINGS = (b"\x93NUMPY", b"PK")  # of anything else, `np.load` says that it is a pickle
 _ONLY = ("arr_0", "x")  # what `numpy.savez` calls an array without a name, and Keras's word for inputs
 HELP = f".npy, or .npz with an array for each input by its name (or one array), and targets as `{TARGETS}`"
 
@@ -31,6 +32,9 @@ def read_data(path: str, *, targets: bool = False) -> Any:
         if file.suffix not in (".npy", ".npz"):
             raise InputError(f"Data is read from .npy and .npz files. Received: '{file}'")
         with file.open("rb") as opened:  # `np.load` itself would leave a damaged file open
+            if not opened.read(6).startswith(_BEGINNINGS):
+                raise InputError(f"The data `{file}` cannot be read: it holds no arrays of NumPy's.")
+            opened.seek(0)
             loaded = np.load(opened, allow_pickle=False)
             x, y = (loaded, None) if isinstance(loaded, np.ndarray) else _of_archive(dict(loaded))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from keras_trt.cli.result import UsageError
 from keras_trt.cli.values import imported
 from keras_trt.errors import InputError
 
@@ -20,6 +21,8 @@ def metric_named(text: str | None) -> Callable[[Any, Any], float] | None:
     """
     if text is None:
         return None
+    if text not in _METRICS and ":" not in text:
+        raise UsageError(f"--metric: {', '.join(_METRICS)} or module:function is needed. Received: {text!r}.")
     return _METRICS.get(text) or imported(text)
 
 

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 import textwrap
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from keras_trt.cli import COMMANDS
 from keras_trt.cli.result import Result
@@ -32,6 +32,14 @@ class Command(Protocol):
         """Does the work."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is a `--help` away."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}. See: {self.prog} --help\n")
+
+
 def command(name: str) -> Command:
     """The module of a subcommand."""
     module: Any = importlib.import_module(f"keras_trt.cli.commands.{name}")
@@ -40,7 +48,7 @@ def command(name: str) -> Command:
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole parser; what it parses holds `command`, the subcommand's name."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="keras-trt",
         description="Prune, quantise and export Keras models to TensorRT engines.",
         epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.",

@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,14 @@ def whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number >= 1 is needed. Received: {text!r}")
     return int(text)
+
+
+def share(text: str) -> float:
+    """A number from 0, for argparse."""
+    with suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"a number >= 0 is needed. Received: {text!r}")
 
 
 def wholes(text: str) -> tuple[int, ...]:
@@ -60,6 +68,22 @@ def shapes(given: Sequence[tuple[str | None, list[int | None]]] | None) -> Any:
     if any(name is None for name, _ in given):
         raise UsageError("--input-shape: of several inputs each needs its name, e.g. image=?,224,224,3.")
     return dict(given)
+
+
+def bundles(given: Sequence[str]) -> list[str] | dict[str, str]:
+    """Bundles as they were typed: paths, or where one has a name, all by their names.
+
+    Raises:
+        UsageError: Some have a name and some have none, or two have the same.
+    """
+    named = [text.partition("=") for text in given]
+    if not any(sign for _, sign, _ in named):
+        return list(given)
+    if not all(name and sign and path for name, sign, path in named):
+        raise UsageError("bundles have names, NAME=BUNDLE, or none has one.")
+    if len({name for name, *_ in named}) < len(named):
+        raise UsageError("two bundles have the same name.")
+    return {name: path for name, _, path in named}
 
 
 def settings(given: Sequence[str] | None) -> dict[str, Any]:

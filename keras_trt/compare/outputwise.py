@@ -81,6 +81,14 @@ class OutputComparison:
             for (runner, output), sums in self.sums.items()
         )
 
+    @property
+    def nothing_finite(self) -> list[str]:
+        """The outputs of which Keras gives no finite number, so that nothing could be compared."""
+        finite: dict[str, int] = {}
+        for (_, output), sums in self.sums.items():
+            finite[output] = finite.get(output, 0) + sums.finite
+        return [output for output, count in finite.items() if not count]
+
     def measured(self, flavor: Flavor, metric: Metric) -> dict[str, float]:
         """The metric's value per runner, Keras first."""
 
@@ -115,6 +123,7 @@ class _Sums:
     gap: float = 0.0
     norm: float = 0.0
     largest: float = 0.0
+    finite: int = 0
     rows: int = 0
     agreeing: int = 0
 
@@ -126,6 +135,7 @@ class _Sums:
                 "the bundle exported from another model?"
             )
         relative, largest = distance(expected, actual)
+        self.finite += int(np.isfinite(expected).sum())
         finite = np.where(np.isfinite(expected), expected, 0.0).astype(np.float64)
         square = float((finite**2).sum())
         self.norm += square

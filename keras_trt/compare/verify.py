@@ -14,6 +14,7 @@ from keras_trt._arguments import check_function, check_verbose
 from keras_trt._deps import available
 from keras_trt._formats import is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.compare.layerwise import compare_layers
@@ -24,7 +25,7 @@ from keras_trt.compare.verify_report import LayerDifference, VerifyReport
 from keras_trt.data.batches import batches_with_targets, check_data, length
 from keras_trt.data.measure import Metric, check_targets
 from keras_trt.engine import gpus
-from keras_trt.errors import KerasTRTError, RunnerError
+from keras_trt.errors import InputError, KerasTRTError, RunnerError
 from keras_trt.plans import cache_of
 from keras_trt.quantize.inventory import inventory
 from keras_trt.runtime.choosing.select import GPU_RUNNERS, select_runner
@@ -66,7 +67,8 @@ def verify(
 
     Raises:
         BundleError: No whole bundle at `path`.
-        InputError: Data that does not fit, a metric without targets, or a bundle of another model.
+        InputError: Data that does not fit or makes an output NaN throughout, a metric without targets, or a
+            bundle of another model.
         RunnerError: No runner can run the bundle here.
 
     Example:
@@ -82,7 +84,13 @@ def verify(
     with ExitStack() as stack:
         on_cpu, in_float32 = _for_cpu(bundle, stack)
         engines, missing = _engines(bundle, on_cpu, stack)
-        notes = [*_changed(bundle), *_quantized_by_export(model, bundle), *in_float32, *missing]
+        notes = [
+            *_changed(bundle),
+            *_around(model, bundle),
+            *_quantized_by_export(model, bundle),
+            *in_float32,
+            *missing,
+        ]
         outputs = OutputComparison(model, engines, metric is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
@@ -92,6 +100,11 @@ def verify(
             bar.update(done)
         if done != bar.target:  # an end that could not be known ends the line, too
             bar.update(done, finalize=True)
+        if outputs.nothing_finite:
+            raise InputError(
+                f"With this data Keras gives no finite number at {', '.join(outputs.nothing_finite)}, so "
+                "nothing can be compared. Look for NaN in the data and in the model's weights."
+            )
         layers, first, unseen = _layers(flavor, model, on_cpu, engines, outputs.probe)
         notes += unseen
         expected = run(model, bundle.manifest, outputs.probe)
@@ -120,6 +133,20 @@ def _changed(bundle: Bundle) -> list[str]:
     if sha256_of(bundle.onnx_path) == bundle.manifest.onnx_sha256:
         return []
     return [f"`{bundle.onnx_path.name}` is not the file that was exported: its SHA-256 has changed."]
+
+
+def _around(model: Model, bundle: Bundle) -> list[str]:
+    record = bundle.manifest.record.get("around")
+    sides = record.items() if isinstance(record, dict) else ()  # nobody has checked what people read
+    around = {side: list(map(str, names)) for side, names in sides if isinstance(names, list)}
+    mine = {layer.name for _, layer in flavor_of(model).walk(model)}
+    if all(mine.issuperset(names) for names in around.values()):
+        return []
+    told = "; ".join(f"{side} it {', '.join(names)}" for side, names in around.items())
+    return [
+        f"The bundle computes more than the model itself ({told}), as `preprocess` and `postprocess` of "
+        "`export` say: compare it with a model of all that."
+    ]
 
 
 def _quantized_by_export(model: Model, bundle: Bundle) -> list[str]:

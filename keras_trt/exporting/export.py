@@ -216,6 +216,7 @@ def export(
         probe=probe,
         labels=named,
         metadata=noted,
+        around=processing.names,
         verbose=verbose,
         **common,
     )

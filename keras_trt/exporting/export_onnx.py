@@ -70,6 +70,7 @@ class ExportRequest:
         probe: Whether rows of `data` may be kept in the bundle.
         labels: Names of classes, by output name.
         metadata: What else the user wants to travel along.
+        around: The names of the layers before and after the model itself, by `"before"` and `"after"`.
         verbose: 1 shows the progress of a build.
     """
 
@@ -90,6 +91,7 @@ class ExportRequest:
     probe: bool
     labels: dict[str, tuple[str, ...]]
     metadata: dict[str, Any]
+    around: dict[str, list[str]]
     verbose: int
 
 
@@ -134,6 +136,7 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
             data=request.data if request.probe else None,  # whose data may not leave, wants no trace of it
             in_float32=in_float32,
             notes=notes,
+            around=request.around,
         )
         bundle = replace(bundle, manifest=replace(bundle.manifest, record=record))
         write_manifest(bundle.path, bundle.manifest)

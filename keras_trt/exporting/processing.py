@@ -31,6 +31,12 @@ class Processing:
     before: tuple[Layer, ...] = ()
     after: tuple[Layer, ...] = ()
 
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The layers' names, where there are any."""
+        sides = {"before": self.before, "after": self.after}
+        return {side: [layer.name for layer in layers] for side, layers in sides.items() if layers}
+
     def preprocessed(self, model: Model, data: Any) -> Any:
         """What the model itself makes of data: the data after the layers before it; read anew each time."""
         if data is None or not self.before:

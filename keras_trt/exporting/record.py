@@ -35,6 +35,7 @@ def record_of(
     data: object = None,
     in_float32: Mapping[str, str] | None = None,
     notes: Iterable[str] = (),
+    around: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The record of an export, JSON-ready. The same export makes the same one.
 
@@ -47,6 +48,7 @@ def record_of(
         data: What ranges were found with, or None.
         in_float32: Why nodes stayed in float32.
         notes: What the export has said.
+        around: The names of the layers before and after the model itself, by `"before"` and `"after"`.
     """
     paths = [path for path, _ in flavor.walk(model)]
     present = {layer_of(node.name or "", paths) for node in graph.graph}
@@ -62,6 +64,8 @@ def record_of(
         "versions": _versions(),
         "notes": list(notes),
     }
+    if around:
+        record["around"] = dict(around)
     if compared.setting is not None:
         record["verification"] = {
             "runner": compared.setting.name,

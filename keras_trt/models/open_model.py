@@ -42,6 +42,10 @@ def open_model(
         return _of_saved_model(path, custom, safe_mode)
     if not path.exists():
         raise InputError(f"There is no model at '{path}'.")
+    if path.suffix not in (".keras", *_HDF5):
+        raise InputError(
+            f"A model is a `.keras` or `.h5` file, or the folder of a SavedModel. Received: '{path}'"
+        )
     if path.suffix in _HDF5:
         return _of_hdf5(path, custom, safe_mode)
     return load_model(path, custom_objects=custom, compile=False, safe_mode=safe_mode)

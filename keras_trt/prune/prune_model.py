@@ -99,7 +99,8 @@ def prune_model(
         plan = saved_schedule(schedule, sparsity, threshold, strategy)
         sparsity = plan.initial
     check_choices(flavor.walk(model), only, skip)
-    with nullcontext(flavor.clone(model)) if copy else in_place(flavor, model) as new:
+    made = nullcontext(flavor.clone(model)) if copy else in_place(flavor, model)
+    with flavor.strategy_scope(model), made as new:
         masking.rebind(new)  # weights of another level may have been restored since
         only, skip = (located(flavor, model, choice, new) for choice in (only, skip))
         pruner = Pruner(new, shape, strategy, only, skip)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_trt._arguments import check_verbose
-from keras_trt._keras.calls.gathering import gathering, give
-from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
-from keras_trt._keras.types import M, Model, Tensor
+from keras_trt._keras.types import M, Model
 from keras_trt.data.batches import batches, check_data, length
 from keras_trt.data.rows import FirstBatches
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.calibrators import Auto, Histogram, calibrator
+from keras_trt.quantize.calibrators import Auto, calibrator
 from keras_trt.quantize.costs.least_error import Candidates, least_error
-from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.recovery.correction import correct, corrected
+from keras_trt.quantize.seen.histogram import Histogram
+from keras_trt.quantize.seen.observe import NORMAL, check_finite, owners_of, seen_in, tensors_of
+from keras_trt.quantize.seen.statistics import Statistics, merge, read_statistics
 from keras_trt.tfmot.accept import accept
-from keras_trt.twins.quantizer import observing
 
 _NEARLY_ALL = 0.9  # of the quantised tensors: then it is not a dead branch but the data
 Reached = tuple[str, Any, Histogram]  # a quantiser with its layer's path and what it saw
-_NORMAL = float(np.finfo(np.float32).tiny)  # TensorFlow computes with zeros for magnitudes below it
 
 
 def calibrate(
@@ -37,6 +36,7 @@ def calibrate(
     *,
     batch_size: int = 32,
     steps: int | None = None,
+    statistics: Any = (),
     verbose: int = 1,
 ) -> M:
     """Sets the activation ranges of a quantised model from one pass over data, in place.
@@ -54,6 +54,8 @@ def calibrate(
             (|mean| + 6 std), or a calibrator such as `calibrators.Percentile(99.9)`.
         batch_size: Batch size for arrays.
         steps: The most batches to use.
+        statistics: What `quantize.observe` has seen in more data, e.g. in other shards by other workers, or
+            files of it: the ranges are those of one pass over `data` and then over that.
         verbose: 1 shows a progress bar, 0 nothing.
 
     Returns:
@@ -74,7 +76,10 @@ def calibrate(
     flavor, model, _ = accept(model)
     check_verbose(verbose)
     check_data(data, batch_size, steps)
-    first = calibrate_keeping(model, data, method, batch_size=batch_size, steps=steps, verbose=verbose)
+    others = read_statistics(statistics)
+    first = calibrate_keeping(
+        model, data, method, batch_size=batch_size, steps=steps, verbose=verbose, others=others
+    )
     correct(flavor, model, first, verbose=verbose)
     return model
 
@@ -88,15 +93,15 @@ def calibrate_keeping(
     steps: int | None = None,
     verbose: int = 1,
     name: str = "data",
+    others: Sequence[Statistics] = (),
 ) -> list[Any]:
     """The ranges of `calibrate`; returns the first batches of inputs, for data may be read once only."""
     flavor, chosen, first = check_model(model), calibrator(method), FirstBatches()
-    owners = {id(q): (path, q) for path, q in activation_quantizers(flavor, model)}
+    owners = owners_of(flavor, model)
     if not owners and not corrected(flavor, model):
         raise ModelError(
             f"Model {model.name!r} has no quantised activation. Call `keras_trt.quantize_model(model)` first."
         )
-    seen = {key: Histogram(format=q.dtype_name) for key, (_, q) in owners.items()}
     items = batches(flavor, model, data, batch_size, steps, name=name)
     if not owners:  # weights only, whose biases the rows will correct
         for batch in items:
@@ -104,19 +109,10 @@ def calibrate_keeping(
                 break
         return first.batches
     total = length(data, batch_size, steps)
-    bar = flavor.keras.utils.Progbar(total, verbose=verbose, unit_name="calibration batch")
-    peak = 0.0
-    with gathering(seen) as numbers:
-        run = _observed_call(flavor, model, numbers)
-        for done, batch in enumerate(items, start=1):
-            first.add(flavor, batch)
-            if peak < _NORMAL:
-                peak = max(peak, *map(_magnitude, flavor.tf.nest.flatten(batch)))
-            run(batch)
-            _check_finite(seen, owners)
-            bar.update(done, finalize=done == total)
-        if done != total:  # an end that could not be known ends the line, too
-            bar.update(done, finalize=True)
+    seen, peak = seen_in(flavor, model, owners, items, total, first, verbose)
+    merge(tensors_of(owners), seen.values(), others)
+    check_finite(seen, owners)
+    peak = max(peak, *(other.peak for other in others)) if others else peak
     reached = [(*owners[key], histogram) for key, histogram in seen.items() if histogram.total]
     alive, dead = ([each for each in reached if bool(each[-1].largest) is lives] for lives in (True, False))
     _check_dead(dead, len(reached), peak)
@@ -125,31 +121,9 @@ def calibrate_keeping(
     return first.batches
 
 
-def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any:
-    """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
-
-    def observe(quantizer: Any, tensor: Tensor) -> None:
-        give(numbers[id(quantizer)], tensor)
-
-    def run(batch: object) -> None:
-        with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
-            model(batch, training=False)
-
-    return as_graphs(flavor, run)
-
-
-def _check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]) -> None:
-    for key, histogram in seen.items():
-        if not histogram.finite:
-            raise InputError(
-                f"The calibration data makes the input of layer {owners[key][0]!r} NaN or infinite. "
-                "Check the data for NaN and the model for exploding values."
-            )
-
-
 def _check_dead(dead: list[Reached], count: int, peak: float) -> None:
     """Refuses data, of largest magnitude `peak`, that makes too many of `count` quantised tensors zero."""
-    if dead and (peak == 0 or (peak >= _NORMAL and len(dead) > _NEARLY_ALL * count)):
+    if dead and (peak == 0 or (peak >= NORMAL and len(dead) > _NEARLY_ALL * count)):
         raise InputError(
             f"The calibration data makes {len(dead)} of {count} quantised tensors zero, so it says nothing "
             f"of their ranges (layers {_names(dead)}). Received: data of largest magnitude {peak:.3g}. Give "
@@ -170,14 +144,6 @@ def _set_ranges(flavor: Flavor, ranges: list[tuple[Any, float]], dead: list[Reac
             "layers, name them in `skip`, or set their `ranges`.",
             stacklevel=3,
         )
-
-
-def _magnitude(values: Any) -> float:
-    """The largest magnitude of an input; 1 for any that is not all zeros and of no float type."""
-    array = np.asarray(values)
-    if not np.issubdtype(array.dtype, np.floating):
-        return float(np.any(array))
-    return float(np.abs(array).max(initial=0.0))
 
 
 def _ranges(

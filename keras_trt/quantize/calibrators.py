@@ -1,91 +1,18 @@
-"""From the values a tensor takes to its range: the calibration methods.
-
-Values are gathered in a histogram of magnitudes whose range doubles when it must, so memory is bounded
-and one pass over the data is enough.
-"""
+"""From the values a tensor takes to its range: the calibration methods."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from keras_trt._formats import STORED, TOP, dtype_of
+from keras_trt._formats import TOP
 from keras_trt.errors import InputError
+from keras_trt.quantize.seen.histogram import BINS, Histogram
 from keras_trt.twins.fake_quant import TINY
 
-BINS = 2048
 LEVELS = int(TOP["int8"]) + 1  # magnitudes an int8 can take
-
-
-@dataclass
-class Histogram:
-    """Counts of magnitudes in `BINS` equal bins over [0, top]; `finite` turns false at the first NaN.
-
-    `format` is that of the grid whose range is looked for. Arrays may be added from several threads:
-    TensorFlow runs the calls of a shared layer side by side.
-    """
-
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
-    top: float = 0.0
-    largest: float = 0.0
-    total: int = 0
-    nonzero: int = 0
-    sum: float = 0.0
-    squares: float = 0.0
-    finite: bool = True
-    format: str = "int8"
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    def add(self, values: np.ndarray) -> None:
-        """Counts the magnitudes of an array of any shape."""
-        if not np.isfinite(values).all():
-            self.finite = False
-            return
-        magnitudes = np.abs(values, dtype=np.float32).ravel()
-        largest = float(magnitudes.max(initial=0.0))
-        if largest * BINS > float(np.finfo(np.float32).max):
-            magnitudes = magnitudes.astype(np.float64)  # the bins' numbers would overflow
-        total, squares = (
-            float(values.sum(dtype=np.float64)),
-            float(np.square(magnitudes, dtype=np.float64).sum()),
-        )
-        nonzero = int(np.count_nonzero(magnitudes))
-        with self._lock:
-            self.largest = max(self.largest, largest)
-            self._widen(largest)
-            if self.top > 0:
-                self.counts += np.histogram(magnitudes, bins=BINS, range=(0.0, self.top))[0]
-            self.total += magnitudes.size
-            self.nonzero += nonzero
-            self.sum += total
-            self.squares += squares
-
-    def _widen(self, largest: float) -> None:
-        if self.top == 0 < largest:
-            self.top = max(largest, TINY)  # among denormal numbers there are no 2048 bins
-        while self.top < largest:
-            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2)])
-            self.top *= 2
-
-    def error(self, amax: np.ndarray) -> np.ndarray:
-        """The mean squared error of rounding to the grids of ranges, of shape (ranges,)."""
-        scales = np.asarray(amax, np.float64)[:, None] / TOP[self.format]
-        rounded = _on_grid(self.centers / scales, self.format) * scales
-        squares: np.ndarray = (self.counts * np.square(rounded - self.centers)).sum(axis=1)
-        return squares / max(self.counts.sum(), 1.0)
-
-    @property
-    def tensor(self) -> tuple[float, ...]:
-        """What is equal for histograms of the same tensor, and hardly for two others."""
-        return self.total, self.nonzero, self.sum, self.squares, self.largest
-
-    @property
-    def centers(self) -> np.ndarray:
-        """The middle of each bin."""
-        return (np.arange(BINS) + 0.5) * (self.top / BINS)
 
 
 class Calibrator(Protocol):
@@ -234,12 +161,6 @@ def calibrator(method: object) -> Calibrator | Auto:
     raise InputError(
         f"`method` must be one of {sorted(METHODS)} or a calibrator. Received: method={method!r}"
     )
-
-
-def _on_grid(steps: np.ndarray, format: str) -> np.ndarray:
-    """Magnitudes in steps of the grid, rounded to its numbers and cut at its end."""
-    cut = np.minimum(steps, TOP[format])
-    return np.round(cut) if format == "int8" else cut.astype(dtype_of(STORED[format])).astype(np.float64)
 
 
 def _share(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:

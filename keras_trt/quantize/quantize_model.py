@@ -131,7 +131,8 @@ def quantize_model(
         check_data(calibration_data, name="calibration_data")
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
-    with nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, plain, scheme) as new:
+    made = nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, plain, scheme)
+    with flavor.strategy_scope(plain), made as new:
         only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}

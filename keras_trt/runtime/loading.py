@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_one_of, check_verbose, wrong_argument
+from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt._say import say
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.read import read_bundle
 from keras_trt.engine import gpus
 from keras_trt.errors import BundleError
 from keras_trt.plans import cache_of
-from keras_trt.runtime.choosing.select import GPU_RUNNERS, select_runner
+from keras_trt.runtime.choosing.select import check_runner, select_runner
 from keras_trt.runtime.engine_model import EngineModel
-from keras_trt.runtime.runners.cpu import CPU_RUNNERS, ONNX_RUNNERS
+from keras_trt.runtime.runners.cpu import CPU_RUNNERS
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
 
 
@@ -63,7 +63,7 @@ def load(
         >>> model.predict(x).shape  # doctest: +SKIP
         (360, 10)
     """
-    check_one_of(runner, ("auto", *GPU_RUNNERS, *ONNX_RUNNERS), "runner")
+    check_runner(runner)
     check_verbose(verbose)
     booleans = {"check": check, "cuda_graph": cuda_graph, "allow_host_code": allow_host_code}
     for name, value in booleans.items():

@@ -98,7 +98,8 @@ def named_bundles(bundles: object) -> dict[str, Bundle]:
         if names.count(name) > 1:
             paths = [str(bundle.path) for other, bundle in pairs if other == name]
             raise InputError(
-                f"Two bundles are named {name!r}: {paths}. Give names: {{'first': path, 'second': path}}"
+                f"Two bundles are named {name!r}: {paths}. Give names: {{'first': path, 'second': path}}, on "
+                "the command line NAME=BUNDLE"
             )
     return dict(pairs)
 

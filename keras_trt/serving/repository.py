@@ -59,7 +59,8 @@ def triton(
         The version folders by model name.
 
     Raises:
-        InputError: A wrong argument, a bundle without a plan for TensorRT, or a version with other tensors.
+        InputError: A wrong argument, a bundle without a plan for TensorRT, a version with other tensors, or a
+            repository that cannot be written.
         BundleError: No bundle at a path.
 
     Example:
@@ -77,13 +78,19 @@ def triton(
     texts = [_config(entry, instances, max_delay_us, warm_up) for entry in entries]
     for entry, text in zip(entries, texts, strict=True):
         _check_same_tensors(repository / entry.name / _CONFIG, text)
-    repository.mkdir(parents=True, exist_ok=True)
     written = {}
-    for entry, text in zip(entries, texts, strict=True):
-        written[entry.name] = _write(repository, entry, text, warm_up)
-        say(f"Wrote {written[entry.name]} ({entry.backend})", verbose)
-    with replaced_file(repository / "README.md") as file:
-        file.write_text(_README.format(repository=repository, image=_image(entries)), encoding="utf-8")
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        for entry, text in zip(entries, texts, strict=True):
+            written[entry.name] = _write(repository, entry, text, warm_up)
+            say(f"Wrote {written[entry.name]} ({entry.backend})", verbose)
+        with replaced_file(repository / "README.md") as file:
+            file.write_text(_README.format(repository=repository, image=_image(entries)), encoding="utf-8")
+    except OSError as e:
+        raise InputError(
+            f"The repository `{repository}` cannot be written: {e}. Written before that: "
+            f"{', '.join(map(str, written.values())) or 'nothing'}"
+        ) from e
     return written
 
 

@@ -89,7 +89,7 @@ def holders(
         inside = {id(weight) for child in flavor.children(layer) for weight in child.weights}
         for weight in layer.weights:
             if id(weight) not in inside:
-                paths.setdefault(id(flavor.raw(weight).handle), []).append(path)
+                paths.setdefault(id(flavor.first_replica(weight).handle), []).append(path)
     by_name: dict[str, tuple[str, ...]] = {}
     for name, placeholders in origins.items():
         handles = [variables.get(placeholder, 0) for placeholder in sorted(placeholders)]

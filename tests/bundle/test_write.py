@@ -118,6 +118,13 @@ def test_a_read_only_parent_is_named_before_any_work(tmp_path, monkeypatch):
         check_target(tmp_path / "b")
 
 
+@pytest.mark.parametrize("path", ["/proc/b", "b" * 250])
+def test_a_place_that_takes_no_folder_is_told(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="Cannot write (the|a) bundle"), write_bundle(path):
+        pass
+
+
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
     def export():
         with write_bundle(tmp_path / "b") as folder:

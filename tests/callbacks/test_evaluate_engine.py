@@ -137,6 +137,40 @@ def test_a_failure_is_a_warning_and_nan_and_training_goes_on(k, monkeypatch):
     assert np.isnan(history["val_engine_accuracy"]).tolist() == [False, True, False]
 
 
+def test_two_in_one_training_have_names_of_their_own(k):
+    history = fit(net(k), [EvaluateEngine(data(1), name="fp16", precision="fp16"), EvaluateEngine(data(1))])
+    assert history["val_fp16_failed"] == history["val_engine_failed"] == [0.0, 0.0]
+    assert history["val_fp16_loss"] != history["val_engine_loss"]
+    np.testing.assert_allclose(history["val_fp16_loss"], history["val_engine_loss"], rtol=1e-2)
+
+
+def test_a_model_that_xla_compiles_is_measured(k):
+    history = fit(net(k, jit_compile=True), [EvaluateEngine(data(1))], epochs=1)
+    np.testing.assert_allclose(history["val_engine_loss"], history["val_loss"], rtol=1e-4)
+
+
+def test_a_test_step_past_the_model_is_a_failure_and_no_figure_of_the_engine(k):
+    """It would evaluate the trained layers, and pass off what they give as the engine's."""
+
+    class PastItself(k.Model):
+        def __init__(self, body):
+            super().__init__()
+            self.body = body
+
+        def call(self, x):
+            return self.body(x)
+
+        def test_step(self, data):
+            return {"share": self.body(data[0])[0, 0]}
+
+    model = PastItself(net(k))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match="`test_step` of PastItself does not call the model as a whole"):
+        history = fit(model, [EvaluateEngine(data(1))], epochs=1)
+    assert history["val_engine_failed"] == [1.0]
+    assert "val_engine_share" not in history
+
+
 def test_nothing_is_left_on_the_disk(k, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     fit(net(k), [EvaluateEngine(data(1))])
@@ -148,6 +182,10 @@ def test_nothing_is_left_on_the_disk(k, tmp_path, monkeypatch):
     [
         ({"data": (np.zeros(3),)}, r"`data` must be \(inputs, targets\)"),
         ({"data": None}, "data"),
+        ({"data": np.zeros((3, 8))}, r"`data` must hold targets: \(inputs, targets\). Received: ndarray"),
+        ({"data": {"a": np.zeros((3, 8))}}, "`data` must hold targets"),
+        ({"runner": "nope"}, "`runner` must be one of .*'openvino'.* Received: 'nope'"),
+        ({"name": ""}, "`name` must be a text"),
         ({"every": 0}, "`every` must be None or a whole number >= 1"),
         ({"precison": "fp16"}, "`callbacks.EvaluateEngine` takes its own arguments and options of `export`"),
     ],

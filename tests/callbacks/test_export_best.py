@@ -136,6 +136,15 @@ def test_a_failed_export_is_a_warning_and_a_mark_and_the_next_epoch_tries_again(
     assert keras_trt.load(path, verbose=0).metadata["export_best"]["epoch"] == 3
 
 
+def test_the_failure_of_one_of_two_is_marked(k, tmp_path):
+    (tmp_path / "a").write_text("no bundle")
+    ours = [best(tmp_path / "a"), best(tmp_path / "b")]
+    with pytest.warns(UserWarning, match="BundleExistsError: "):
+        history = fit(net(k), [metric_best_in(k, 0), *ours], epochs=2)
+    assert history["export_failed"] == [1.0, 1.0]
+    assert keras_trt.load(tmp_path / "b", verbose=0).metadata["export_best"]["epoch"] == 1
+
+
 def test_a_missing_metric_is_a_warning(k, tmp_path):
     with pytest.warns(UserWarning, match="`monitor='val_loss'` does not decide .* Available: .*loss"):
         fit(net(k), [ExportBest(tmp_path / "b", engine=None)], epochs=1)
@@ -158,6 +167,12 @@ def test_what_is_quantised_in_training_leaves_in_int8(k, tmp_path):
         ({"monitor": "throughput"}, "cannot be told from its name. Pass mode="),
         ({"mode": "up"}, "`mode` must be one of"),
         ({"save_freq": "batch"}, '`save_freq` must be "epoch" or a number of batches'),
+        ({"save_freq": None}, '`save_freq` must be "epoch" or a number of batches. Received: None'),
+        ({"path": "best{epoch"}, "`path` cannot be filled in: expected '}' before end of string"),
+        ({"path": "best{}"}, "`path` must name what it is filled in with, e.g. {epoch:02d}. Received: "),
+        ({"path": "best{0}"}, "`path` must name what it is filled in with"),
+        ({"metadata": [1]}, "`metadata` must be a dict of JSON values"),
+        ({"metadata": {"a": object()}}, r"`metadata` must be a dict of JSON values: metadata\['a'\]"),
         ({"save_freq": 0}, "`save_freq` must be None or a whole number >= 1"),
         ({"initial_value_threshold": "low"}, "`initial_value_threshold` must be None or a number"),
         ({"precison": "fp16"}, "Received: precison. Options of `export`: precision, "),
@@ -166,7 +181,7 @@ def test_what_is_quantised_in_training_leaves_in_int8(k, tmp_path):
 )
 def test_wrong_arguments_are_refused_before_training(given, text, tmp_path):
     with pytest.raises(InputError, match=text):
-        ExportBest(tmp_path / "b", **given)
+        ExportBest(**{"path": tmp_path / "b"} | given)
 
 
 def test_a_path_that_names_what_the_logs_lack_is_an_error(k, tmp_path):

@@ -1,4 +1,4 @@
-"""Masks and ranges agree on every replica of a strategy, and on every worker."""
+"""Masks and ranges agree on every replica of a strategy and on every worker, and bundles leave there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 TRAIN = """
-import importlib, json, sys
+import importlib, json, sys, tempfile
 import numpy as np, tensorflow as tf
 k, road = importlib.import_module(sys.argv[1]), sys.argv[2]
 if road == "mirrored":
@@ -22,7 +22,8 @@ if road == "mirrored":
 else:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt.callbacks import Prune, Quantize
+from keras_trt import prune_model, quantize_model
+from keras_trt.callbacks import EvaluateEngine, ExportBest, Prune, Quantize
 from keras_trt.quantize.inventory import activation_quantizers
 def net():
     k.utils.set_random_seed(0)
@@ -33,22 +34,35 @@ def net():
     return model
 x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32") * np.linspace(1, 3, 64)[:, None]
 data = tf.data.Dataset.from_tensor_slices((x.astype("float32"), x[:, :4])).batch(16)
-model = net()
 try:
     net().fit(data, verbose=0)
 except Exception as error:
     print("FOUND", json.dumps({"plain": str(error)[:200]}))
     raise SystemExit
-model.fit(data, epochs=3, verbose=0, callbacks=[Quantize(start_epoch=1), Prune(0.5, end_step=6, frequency=2)])
-flavor = flavor_of(model)
 def copies(variable):
     raw = flavor.raw(variable)
     return [part.numpy() for part in getattr(raw, "values", (raw,))]
-found = {
-    "replicas": strategy.num_replicas_in_sync,
-    "kernels": [part.tolist() for part in copies(model.get_layer("a").kernel)],
-    "ranges": [[float(part) for part in copies(q.amax)] for _, q in activation_quantizers(flavor, model)],
-}
+def state(model, history):
+    return {
+        "replicas": strategy.num_replicas_in_sync,
+        "kernels": [part.tolist() for part in copies(model.get_layer("a").kernel)],
+        "ranges": [[float(part) for part in copies(q.amax)] for _, q in activation_quantizers(flavor, model)],
+        "history": history.history,
+    }
+model = net()
+flavor = flavor_of(model)
+path = tempfile.mkdtemp() + "/best"
+ours = [Quantize(start_epoch=1), Prune(0.5, end_step=6, frequency=2)]
+ours += [EvaluateEngine(data), ExportBest(path, "val_engine_loss", engine=None)]
+history = model.fit(data, epochs=3, verbose=0, validation_data=data, callbacks=ours)
+found = {"callbacks": state(model, history)}
+pruned = prune_model(net(), 0.5)
+with strategy.scope():
+    inside = quantize_model(prune_model(net(), 0.5), verbose=0)
+for how, model in {"inside": inside, "outside": quantize_model(pruned, verbose=0)}.items():
+    with strategy.scope():
+        model.compile(k.optimizers.Adam(1e-2), "mse", jit_compile=False)
+    found[how] = state(model, model.fit(data, epochs=2, verbose=0))
 print("FOUND", json.dumps(found))
 """
 
@@ -77,7 +91,17 @@ def skip_without_keras(one):
         pytest.skip(f"this Keras does not train a plain model so: {one['plain']}")
 
 
-def check(*all_found):
+def check(*workers):
+    for how in ("callbacks", "inside", "outside"):
+        check_state(*(worker[how] for worker in workers))
+    for worker in workers:
+        history = worker["callbacks"]["history"]
+        np.testing.assert_allclose(history["val_engine_loss"], history["val_loss"], rtol=1e-4)
+        assert history["export_failed"] == history["val_engine_failed"] == [0.0, 0.0, 0.0]
+        assert worker["inside"] == worker["outside"]
+
+
+def check_state(*all_found):
     kernels = [np.array(kernel) for one in all_found for kernel in one["kernels"]]
     assert np.mean(kernels[0] == 0) == 0.5
     for kernel in kernels[1:]:
@@ -92,7 +116,7 @@ def check(*all_found):
 def test_two_replicas_agree(k):
     one = found(started(k, "mirrored"))
     skip_without_keras(one)
-    assert one["replicas"] == len(one["kernels"]) == 2
+    assert one["outside"]["replicas"] == len(one["outside"]["kernels"]) == 2
     check(one)
 
 
@@ -109,5 +133,5 @@ def test_two_workers_agree(k):
     ]
     both = [found(process) for process in processes]
     skip_without_keras(both[0])
-    assert [one["replicas"] for one in both] == [2, 2]
+    assert [one["callbacks"]["replicas"] for one in both] == [2, 2]
     check(*both)

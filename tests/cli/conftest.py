@@ -43,9 +43,8 @@ def failed(run):
         ended = run(*arguments)
         assert ended.code == code, ended
         assert "Traceback" not in ended.err
-        if code != 2:
-            assert len(ended.err.splitlines()) == 1
-            assert ended.err.startswith(f"keras-trt {arguments[0]}: ")
+        assert len(ended.err.splitlines()) == 1
+        assert ended.err.startswith(f"keras-trt {arguments[0]}: ")
         assert sorted(Path().rglob("*")) == before
         return ended.err
 

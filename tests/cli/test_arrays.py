@@ -42,6 +42,12 @@ def test_damaged_files_are_named(tmp_path, name, content):
         read_data(str(tmp_path / name))
 
 
+def test_what_holds_no_arrays_is_called_no_pickle(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"no array")
+    with pytest.raises(InputError, match="cannot be read: it holds no arrays of NumPy's"):
+        read_data(str(tmp_path / "x.npz"))
+
+
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_data(str(tmp_path / "absent.npz"))

@@ -91,7 +91,9 @@ def test_work_that_ended_in_a_no_is_told_by_the_code(ends):
 def test_wrong_usage_is_code_2(run, arguments):
     ended = run(*arguments)
     assert ended.code == 2
-    assert ended.err.startswith("usage: keras-trt")
+    assert len(ended.err.splitlines()) == 1
+    assert ended.err.startswith("keras-trt")
+    assert ended.err.endswith(" --help\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -22,7 +22,7 @@ def test_metrics_by_name_or_of_the_users_own():
     assert metric_named(None) is None
     assert metric_named("accuracy") is accuracy
     assert metric_named("math:dist")((0, 0), (3, 4)) == 5
-    with pytest.raises(UsageError, match="module:names is needed"):
+    with pytest.raises(UsageError, match="--metric: accuracy, mae or module:function is needed"):
         metric_named("f1")
 
 

@@ -238,6 +238,18 @@ def test_wrong_arguments_are_refused(k, tmp_path):
         keras_trt.verify(other, path, X, verbose=0)
 
 
+def test_a_bundle_with_layers_around_its_model_says_so(k, tmp_path):
+    model = k.Sequential([k.Input((12, 12, 3), name="image"), k.layers.Flatten(), k.layers.Dense(3)])
+    before = k.layers.Rescaling(1 / 255, name="to_floats")
+    keras_trt.export(model, tmp_path / "b", engine=None, preprocess=before, verbose=0)
+    report = keras_trt.verify(model, tmp_path / "b", X, verbose=0)
+    assert "computes more than the model itself (before it to_floats)" in " ".join(str(report).split())
+    whole = k.Sequential([k.Input((12, 12, 3), name="image"), before, model])
+    report = keras_trt.verify(whole, tmp_path / "b", X, verbose=0)
+    assert not any("more than the model" in note for note in report.notes)
+    assert not any(difference.diverges for difference in report.differences)
+
+
 def test_numbers_that_are_not_finite_are_text_in_json():
     report = verify_report.VerifyReport(
         path=None, name="n", precision="fp16", rows=1, runners=("openvino",),

@@ -100,5 +100,5 @@ def test_what_is_no_model_is_named(model, tmp_path):
     with pytest.raises(InputError, match="holds weights without a model"):
         open_model(tmp_path / "net.weights.h5")
     (tmp_path / "model.onnx").write_bytes(b"1")
-    with pytest.raises(InputError, match=r"saved as `\.keras` files"):
+    with pytest.raises(InputError, match=r"A model is a `\.keras` or `\.h5` file, or the folder"):
         open_model(tmp_path / "model.onnx")

@@ -5,7 +5,7 @@ import gc
 import numpy as np
 
 from keras_trt.quantize import calibrate, quantize_model
-from keras_trt.quantize.calibrators import Histogram
+from keras_trt.quantize.seen.histogram import Histogram
 
 
 def test_calibrating_again_and_again_keeps_nothing_alive(k):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.quantize.calibrators import MSE, Auto, Entropy, Histogram, Max, Percentile, Std, calibrator
+from keras_trt.quantize.calibrators import MSE, Auto, Entropy, Max, Percentile, Std, calibrator
+from keras_trt.quantize.seen.histogram import Histogram
 
 
 def seen(*batches):

@@ -36,14 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Result:
     """Measures."""
     from keras_trt.reports.files import check_file
+    from keras_trt.reports.plot import check_picture
 
     metric = metric_named(options.metric)
     named = [text.partition("=") for text in options.bundles]
     bundles = {(name if sign else Path(name).stem): path or name for name, sign, path in named}
     if len(bundles) < len(named):
         raise UsageError("bundles of one name need others: NAME=BUNDLE.")
-    for file in filter(None, (options.save, options.plot)):
-        check_file(file)
+    if options.save:
+        check_file(options.save)
+    if options.plot:
+        check_picture(options.plot, "--plot")
     data = None if options.data is None else read_data(options.data, targets=metric is not None)
     model = model_of(options)
     import keras_trt

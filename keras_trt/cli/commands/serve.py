@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from keras_trt.cli.result import Result
-from keras_trt.cli.values import whole
+from keras_trt.cli.values import bundles, whole
 
 SUMMARY = "answer HTTP and gRPC requests with bundles, by NVIDIA's Triton server, until SIGTERM or Ctrl-C"
 EXAMPLE = "keras-trt serve digits.bundle faces.bundle --http-port 8000 --max-delay-us 2000"
@@ -13,7 +13,7 @@ EXAMPLE = "keras-trt serve digits.bundle faces.bundle --http-port 8000 --max-del
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what `serve` takes."""
-    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="folders that `export` wrote")
+    parser.add_argument("bundles", nargs="+", metavar="[NAME=]BUNDLE", help="folders that `export` wrote")
     add = parser.add_argument
     add("--http-port", type=whole, default=8000, metavar="N", help="of the HTTP protocol")
     add("--grpc-port", type=whole, default=8001, metavar="N", help="of the gRPC protocol")
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> Result:
     import keras_trt
 
     keras_trt.serve(
-        options.bundles,
+        bundles(options.bundles),
         http_port=options.http_port,
         grpc_port=options.grpc_port,
         metrics_port=options.metrics_port,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from keras_trt.cli.result import Result
-from keras_trt.cli.values import whole
+from keras_trt.cli.values import bundles, whole
 
 SUMMARY = "write bundles into a model repository for a Triton server of your own, or a new version of them"
 EXAMPLE = "keras-trt triton digits.bundle -o models --backend onnx"
@@ -13,7 +13,7 @@ EXAMPLE = "keras-trt triton digits.bundle -o models --backend onnx"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what `triton` takes."""
-    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="folders that `export` wrote")
+    parser.add_argument("bundles", nargs="+", metavar="[NAME=]BUNDLE", help="folders that `export` wrote")
     add = parser.add_argument
     add("-o", "--output", required=True, metavar="FOLDER", help="the repository")
     add(
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> Result:
     from keras_trt.reports import Report
 
     written = keras_trt.triton(
-        options.bundles,
+        bundles(options.bundles),
         options.output,
         backend=options.backend,
         instances=options.instances,

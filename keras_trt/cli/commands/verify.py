@@ -9,7 +9,7 @@ from keras_trt.cli.metrics import HELP as METRICS
 from keras_trt.cli.metrics import metric_named
 from keras_trt.cli.models import add_model, model_of
 from keras_trt.cli.result import Result
-from keras_trt.cli.values import whole
+from keras_trt.cli.values import share, whole
 
 SUMMARY = "compare a bundle with its Keras model on data, on every runner here; exit code 1 if they differ"
 EXAMPLE = "keras-trt verify digits.keras digits.bundle --data test.npz --metric accuracy"
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", metavar="NAME", help=METRICS)
     parser.add_argument(
         "--allow",
-        type=float,
+        type=share,
         default=0.0,
         metavar="R",
         help="relative difference that is no failure, e.g. 0.05",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keras_trt import _deps
+from keras_trt._arguments import check_one_of
 from keras_trt.bundle import PLAN_KINDS
 from keras_trt.bundle.probe import Probe
 from keras_trt.bundle.read import Bundle
@@ -45,9 +46,7 @@ def select_runner(
         EngineError: The runner asked for cannot run the bundle here; says why for each plan.
         RunnerError: No runner can run the bundle, or none computes it right.
     """
-    known = ("auto", *GPU_RUNNERS, *ONNX_RUNNERS)
-    if runner not in known:
-        raise InputError(f"`runner` must be one of {list(known)}. Received: {runner!r}")
+    check_runner(runner)
     if runner in ONNX_RUNNERS:
         if not installed(runner):
             ONNX_RUNNERS[runner](bundle)  # says how to install it
@@ -66,6 +65,15 @@ def select_runner(
     if runner != "auto":
         raise EngineError(f"runner={runner!r} cannot run `{bundle.path}`: {'; '.join(notes)}")
     return _on_onnx(bundle, tuple(CPU_RUNNERS), notes, check)
+
+
+def check_runner(runner: object) -> str:
+    """A runner that `load` knows by name, or `"auto"`.
+
+    Raises:
+        InputError: An unknown one.
+    """
+    return check_one_of(runner, ("auto", *GPU_RUNNERS, *ONNX_RUNNERS), "runner")
 
 
 def _first_right(runners: GpuRunners, probe: Probe | None) -> Runner | None:

@@ -41,6 +41,7 @@ def test_a_model_beside_its_bundle_with_a_metric(run, model_file):
         (["small.bundle", "--against", "fast"], 1, "`against` must be"),
         (["small.bundle", "--save", "no/such/b.json"], 1, "There is no folder"),
         (["small.bundle", "--save", "small.bundle"], 1, "A folder is not replaced by a file"),
+        (["small.bundle", "--plot", "b.txt"], 1, "A picture is one of"),
         (["small.bundle", "--metric", "accuracy"], 1, "`data` must be (inputs, targets)"),
         (["small.bundle", "--seconds", "-1"], 1, "`seconds` must be"),
         (["small.bundle", "a/small.bundle"], 2, "NAME=BUNDLE"),

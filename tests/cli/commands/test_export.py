@@ -71,7 +71,7 @@ def test_code_in_a_file_runs_only_where_the_user_says_so(k, run, failed, tmp_pat
     ("arguments", "code", "text"),
     [
         (["absent.keras", "-o", "b"], 1, "There is no model at 'absent.keras'"),
-        (["rows.npz", "-o", "b"], 1, "saved as `.keras` files"),
+        (["rows.npz", "-o", "b"], 1, "A model is a `.keras` or `.h5` file"),
         (["net.keras", "-o", "no/such/folder"], 1, "does not exist. Make it with: mkdir -p"),
         (["net.keras", "-o", "rows.npz"], 1, "exists already. .* On the command line: --overwrite"),
         (["net.keras", "-o", "rows.npz", "--overwrite"], 1, "is not a bundle"),

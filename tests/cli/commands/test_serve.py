@@ -21,6 +21,13 @@ def test_options_reach_serve(run, bundle, monkeypatch):
     assert given == expected
 
 
+def test_names_reach_serve(run, bundle, monkeypatch):
+    given = []
+    monkeypatch.setattr(sys.modules[keras_trt.serve.__module__], "serve", lambda b, **_: given.append(b))
+    assert run("serve", f"one={bundle}", f"two={bundle}", "-q").code == 0
+    assert given == [{"one": str(bundle), "two": str(bundle)}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [

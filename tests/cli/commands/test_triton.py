@@ -13,6 +13,13 @@ def test_a_repository_is_written_and_told_as_json(run, bundle, tmp_path):
     assert (folder / "2" / "model.onnx").is_file()
 
 
+def test_two_bundles_of_one_model_have_names(run, bundle, tmp_path):
+    ended = run("triton", f"first={bundle}", f"second={bundle}", "-o", "models", "--json")
+    assert ended.code == 0, ended.err
+    assert [row["model"] for row in json.loads(ended.out)["rows"]] == ["first", "second"]
+    assert (tmp_path / "models" / "second" / "1" / "model.onnx").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -20,6 +27,11 @@ def test_a_repository_is_written_and_told_as_json(run, bundle, tmp_path):
         (["small.bundle", "-o", "models", "--instances", "0"], 2, "--instances"),
         (["small.bundle", "-o", "models", "--backend", "tensorrt"], 1, "plan"),
         (["small.bundle"], 2, "-o/--output"),
+        (["small.bundle", "small.bundle", "-o", "models"], 1, "on the command line NAME=BUNDLE"),
+        (["a=small.bundle", "small.bundle", "-o", "models"], 2, "NAME=BUNDLE, or none has one. See: "),
+        (["a=small.bundle", "a=small.bundle", "-o", "models"], 2, "two bundles have the same name"),
+        (["a=", "-o", "models"], 2, "NAME=BUNDLE"),
+        (["small.bundle", "-o", "small.bundle/model.onnx"], 1, "The repository `"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(bundle, failed, arguments, code, text):

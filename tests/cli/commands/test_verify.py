@@ -1,5 +1,6 @@
 import sys
 
+import numpy as np
 import pytest
 
 import keras_trt
@@ -31,12 +32,20 @@ def test_equal_numbers_are_code_0_and_others_1(run, exported):
         (["absent.keras", "small.bundle", "--data", "rows.npz"], 1, "There is no model"),
         (["net.keras", "small.bundle", "--data", "rows.npz"], 1, "Input `x` takes the shape"),
         (["net.keras", "small.bundle", "--data", "rows.csv"], 1, "read from .npy and .npz"),
-        (["net.keras", "small.bundle", "--data", "rows.npz", "--metric", "f1"], 2, "module:names"),
+        (["net.keras", "small.bundle", "--data", "rows.npz", "--metric", "f1"], 2, "mae or module:function"),
+        (["net.keras", "small.bundle", "--data", "rows.npz", "--allow", "-1"], 2, "a number >= 0 is needed"),
         (["net.keras", "small.bundle"], 2, "--data"),
     ],
 )
 def test_wrong_input_is_one_line(model_file, bundle, failed, arguments, code, text):
     assert text in failed("verify", *arguments, code=code)
+
+
+def test_data_that_is_nan_is_no_success(model_file, run, failed):
+    assert run("export", "net.keras", "-o", "float.bundle", "--engine", "none").code == 0
+    np.save("nan.npy", np.full((8, 6), np.nan, "float32"))
+    text = failed("verify", "net.keras", "float.bundle", "--data", "nan.npy", "-q")
+    assert "With this data Keras gives no finite number at" in text
 
 
 def test_ctrl_c_is_130(model_file, bundle, failed, monkeypatch):

@@ -1,0 +1,1 @@
+"""What quantised tensors were seen to be: histograms, and the statistics of a whole model."""
