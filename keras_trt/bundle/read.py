@@ -123,13 +123,6 @@ def _check_files(bundle: Bundle, plans: bool) -> None:
     if missing:
         way_out = "Export the model again." if set(missing) & set(graph) else _again(bundle)
         raise BundleError(f"The bundle `{bundle.path}` is not whole. Missing: {missing}. {way_out}")
-    for name in manifest.external_data:
-        if not (bundle.path / name).resolve().is_relative_to(bundle.path.resolve()):
-            raise BundleError(
-                f"The bundle `{bundle.path}`: `{name}` is a link out of its folder, as in caches of the "
-                "Hugging Face Hub, which readers of ONNX refuse. Download whole files: "
-                f"snapshot_download(repo, local_dir={bundle.manifest.name + '.bundle'!r})"
-            )
     for stamp in stamps:
         size = bundle.plan_path(stamp).stat().st_size
         if size != stamp.bytes:
