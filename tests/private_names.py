@@ -221,6 +221,7 @@ NAMES = [
     Name("tf2onnx.handler:tf_op", "_MAPPING", "put back after a conversion"),
     Name("tf2onnx.handler:tf_op", "_DOMAIN_MAPPING", "put back after a conversion"),
     Name("tf2onnx.optimizer", "_get_optimizers", "the optimisers, of which three are left out", takes=""),
+    Name("tf2onnx.optimizer:EinsumOptimizer", "_optimize_einsum", "with few orders", takes="node, graph"),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_optimize", "runs one", takes="graph"),
     Name(
         "tf2onnx.optimizer:TransposeOptimizer",
@@ -264,6 +265,7 @@ IMPORTS = {
     "tensorflow.python.trackable:layer_utils": "attributes that TensorFlow follows",
     "tensorflow.python.util:object_identity": "attributes that TensorFlow follows",
     "tf2onnx.handler:tf_op": _CONVERSION,
+    "tf2onnx.optimizer:einsum_optimizer": _CONVERSION,
     "tf2onnx.optimizer:transpose_optimizer": _CONVERSION,
     "tf2onnx.utils:map_onnx_to_numpy_type": _CONVERSION,
     "tf2onnx:constants": _CONVERSION,
