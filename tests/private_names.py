@@ -221,7 +221,6 @@ NAMES = [
     Name("tf2onnx.handler:tf_op", "_MAPPING", "put back after a conversion"),
     Name("tf2onnx.handler:tf_op", "_DOMAIN_MAPPING", "put back after a conversion"),
     Name("tf2onnx.optimizer", "_get_optimizers", "the optimisers, of which three are left out", takes=""),
-    Name("tf2onnx.optimizer:EinsumOptimizer", "_optimize_einsum", "with few orders", takes="node, graph"),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_optimize", "runs one", takes="graph"),
     Name(
         "tf2onnx.optimizer:TransposeOptimizer",
