@@ -264,6 +264,7 @@ IMPORTS = {
     "tensorflow.python.trackable:layer_utils": "attributes that TensorFlow follows",
     "tensorflow.python.util:object_identity": "attributes that TensorFlow follows",
     "tf2onnx.handler:tf_op": _CONVERSION,
+    "tf2onnx.optimizer:einsum_optimizer": _CONVERSION,
     "tf2onnx.optimizer:transpose_optimizer": _CONVERSION,
     "tf2onnx.utils:map_onnx_to_numpy_type": _CONVERSION,
     "tf2onnx:constants": _CONVERSION,

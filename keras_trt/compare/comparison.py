@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from keras_trt._keras.types import Model
 from keras_trt._memory import give_back
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
+from keras_trt.compare.constants import Call, constant_calls, rounding
 from keras_trt.compare.layerwise import compare_layers
 from keras_trt.compare.numbers import (
     Difference,
@@ -28,11 +29,11 @@ from keras_trt.compare.numbers import (
 from keras_trt.compare.probes.probe import Answers, Feeds, ProbeError, allowed_differences, ask_keras, rows_of
 from keras_trt.errors import ExportError, MissingDependencyError, RunnerError
 from keras_trt.packing.check_graph import check_scales
-from keras_trt.quantize.inventory import QuantizedTensor, activation_quantizers
+from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.runtime.distance import distance
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, INSTALL, REFERENCE, Setting, settings
 from keras_trt.trace.trace import run
-from keras_trt.twins.quantizer import observing, rounded
+from keras_trt.twins.quantizer import observing
 
 if TYPE_CHECKING:
     from keras_trt.trace.trace import Trace
@@ -191,29 +192,40 @@ def _check_unrounded(
     """
     graph = onnx.load(bundle.onnx_path, load_external_data=False)
     check_scales(graph, traced.layers, tensors)
-    flavor = flavor_of(model)
-    idle = {id(q) for path, q in activation_quantizers(flavor, model) if path not in traced.computing}
-    # The file holds constants as the quantisers before them have rounded them.
-    with observing(lambda quantizer, x: rounded(flavor, quantizer, x) if id(quantizer) in idle else None):
-        expected = run(model, traced, feeds)
-        floats = float_type(bundle.manifest.precision)
-        answers = Answers(feeds, expected, allowed_differences(model, traced, feeds, expected, floats))
-    if _right_by_reference(graph, bundle, answers, floats):
+    answers = _unrounded(model, traced, bundle, feeds, frozenset())
+    if _right_by_reference(graph, bundle, answers):
         return
     with tempfile.TemporaryDirectory() as folder:
         unrounded = without_rounding(onnx.load(bundle.onnx_path))
         onnx.save(unrounded, Path(folder) / bundle.manifest.onnx_file)
+        floats = float_type(bundle.manifest.precision)
         tried = _Tried(Bundle(Path(folder), replace(bundle.manifest, precision=floats)), feeds)
-        if tried.first_right(answers) is None and tried.outputs:
-            raise ExportError(f"With its activations unrounded: {tried.verdict(answers)}")
+        if tried.first_right(answers) is not None or not tried.outputs:
+            return
+        # The file holds constants as the quantisers before them have rounded them.
+        if calls := constant_calls(model, traced, feeds):
+            answers = _unrounded(model, traced, bundle, feeds, calls)
+            if tried.first_right(answers) is not None:
+                return
+        raise ExportError(f"With its activations unrounded: {tried.verdict(answers)}")
 
 
-def _right_by_reference(graph: onnx.ModelProto, bundle: Bundle, answers: Answers, floats: str) -> bool:
+def _unrounded(model: Model, traced: Trace, bundle: Bundle, feeds: Feeds, calls: Collection[Call]) -> Answers:
+    """What Keras makes of the probe when quantisers round in these calls alone."""
+    flavor, floats = flavor_of(model), float_type(bundle.manifest.precision)
+    with observing(rounding(flavor, calls)):
+        expected = run(model, traced, feeds)
+    with observing(rounding(flavor, calls)):
+        allowed = allowed_differences(model, traced, feeds, expected, floats)
+    return Answers(feeds, expected, allowed)
+
+
+def _right_by_reference(graph: onnx.ModelProto, bundle: Bundle, answers: Answers) -> bool:
     """Whether the reference runner agrees on the graph with its weights left in the bundle, as they are.
 
     It computes node by node, so at no time more than one layer's weights are floats.
     """
-    file = bundle.path / "unrounded.onnx"
+    file, floats = bundle.path / "unrounded.onnx", float_type(bundle.manifest.precision)
     beside = Bundle(bundle.path, replace(bundle.manifest, precision=floats, onnx_file=file.name))
     try:
         onnx.save(without_activation_rounding(graph), file)

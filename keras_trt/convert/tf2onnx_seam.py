@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_trt._private import private
-from keras_trt._process import alone
+from keras_trt._process import alone, attributes_replaced
+from keras_trt.convert.einsum_orders import orders
 from keras_trt.convert.types import Graph, Node
 
 if TYPE_CHECKING:
@@ -207,4 +209,19 @@ def _optimizers() -> tuple[list[Any], dict[str, str]]:
             return handled
 
     chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
-    return list({**chosen, "optimize_transpose": NamedTransposeOptimizer}.values()), origins
+    ours = {"optimize_transpose": NamedTransposeOptimizer, "einsum_optimizer": _few_orders()}
+    return list({**chosen, **ours}.values()), origins
+
+
+def _few_orders() -> type[Any]:
+    """tf2onnx's optimiser of einsum, which tries as many orders of letters as `orders` gives."""
+    from tf2onnx.optimizer import einsum_optimizer
+
+    class FewOrdersEinsumOptimizer(einsum_optimizer.EinsumOptimizer):
+        def _optimize_einsum(self, node: Node, graph: Any) -> Any:
+            equation = node.get_attr_value("equation").decode()
+            with attributes_replaced() as replace:
+                replace(einsum_optimizer, "permutations", partial(orders, equation))
+                return super()._optimize_einsum(node, graph)
+
+    return FewOrdersEinsumOptimizer

@@ -22,6 +22,7 @@ class SimplifyPass(ir.passes.InPlacePass):
     7. One minus a boolean (tf_keras's attention masks) is its negation: OpenVINO 2026.4 takes the first for
        a dequantisation and computes int8 attention wrongly.
     8. The shape of a transposed tensor is that of the tensor, in its order.
+    9. A `Reshape` to a scalar goes over one element: OpenVINO 2026.4 crashes on a `MatMul` before the first.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -118,7 +119,21 @@ def _reshape(node: ir.Node) -> bool:
         if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
             before.graph.remove(before, safe=True)
         return True
+    if target is not None and not target.size:
+        return _to_scalar(node)
     return _constant_reshape(node)
+
+
+def _to_scalar(node: ir.Node) -> bool:
+    graph, output = g.given(node.graph), node.outputs[0]
+    one = g.add_constant(graph, np.array([1], np.int64), f"{node.name}/one")
+    axis = g.add_constant(graph, np.array([0], np.int64), f"{node.name}/axis")
+    element = g.insert(
+        node, "Reshape", [node.inputs[0], one], dtype=output.dtype, name=f"{node.name}/Reshape"
+    )
+    scalar = g.insert(node, "Squeeze", [element, axis], like=output, name=f"{node.name}/Squeeze")
+    g.replace(node, scalar)
+    return True
 
 
 def _constant_reshape(node: ir.Node) -> bool:

@@ -18,6 +18,7 @@ from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
 from keras_trt.quantize.costs.budget import budget_of
 from keras_trt.quantize.costs.expectation import check_sqnr
+from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers
@@ -129,6 +130,7 @@ def quantize_model(
         raise InputError("`data` and `metric` say what `max_drop` is measured by. Received: no `max_drop`")
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
+        calibration_data = call_first(flavor, plain, calibration_data, name="calibration_data")
     schemes_by_choice(scheme)  # wrong names are refused before anything is copied
     calibrator(method)
     made = nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, plain, scheme)

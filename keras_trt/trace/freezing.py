@@ -19,6 +19,7 @@ from keras_trt._private import private
 from keras_trt.errors import ExportError
 from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.rewrites.branches import choose_branches, fill_in_sizes
+from keras_trt.trace.rewrites.drawing import draw_anew
 from keras_trt.trace.rewrites.folding import fold_constants
 from keras_trt.trace.rewrites.lists import inline_lists
 from keras_trt.trace.rewrites.signed_zero import drop_signed_zero, read_signs
@@ -117,6 +118,7 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     for node in graph_def.node:
         if node.name in values and node.op in ("Const", "Placeholder"):
             make_weight(node, values[node.name])
+    draw_anew(graph_def)
     values = drop_updates(graph_def, outputs, values)
     inline_tables(graph_def, traced.resources)
     needed = (*traced.inputs, *outputs)

@@ -96,3 +96,11 @@ def test_a_piece_of_a_shape_stays():
     b = GraphBuilder(x=("batch", 3, 4))
     shape = b("Shape", b("Transpose", "x", perm=[1, 2, 0]), start=1)
     assert simplified(b.finish(shape), x=floats(2, 3, 4)) == ["Transpose", "Shape"]
+
+
+def test_a_product_becomes_a_scalar_over_one_element():
+    b = GraphBuilder(x=(1, 4), y=(4, 1))
+    product = b("MatMul", "x", "y")
+    scalar = b("Reshape", product, np.array([], np.int64))
+    model = b.finish(b("Add", scalar, "x"))
+    assert simplified(model, x=floats(1, 4), y=floats(4, 1)) == ["MatMul", "Reshape", "Squeeze", "Add"]
