@@ -93,6 +93,7 @@ CROSS_CUTTING = {
     "test_hygiene.py": "the tests themselves",
     "test_imports.py": "imports of every module",
     "test_packaging.py": "setup.cfg and the tree",
+    "test_public_api.py": "docstrings of every module",
     "test_private_names.py": "private names in every module",
     "trained": "trained networks of others",
 }
