@@ -6,3 +6,12 @@ from keras_trt.quantize.costs.sensitivity import SensitivityReport as Sensitivit
 from keras_trt.quantize.costs.sensitivity import sensitivity as sensitivity
 from keras_trt.quantize.decide import plan_quantization as plan_quantization
 from keras_trt.quantize.quantize_model import quantize_model as quantize_model
+
+__all__ = [
+    "SensitivityReport",
+    "calibrate",
+    "calibrators",
+    "plan_quantization",
+    "quantize_model",
+    "sensitivity",
+]
