@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -53,6 +54,15 @@ def test_a_quick_run_of_an_example_reaches_its_goal(name, tmp_path):
     for row in ("float", "PTQ", "QAT", "pruned", "exported"):
         assert re.search(rf"│ .*{row}.* │ +\d+\.\d+ %", done.stdout), row
     assert list((tmp_path / "build" / "examples").glob("*.bundle"))
+
+
+def test_the_cells_of_the_notebook_run(tmp_path):
+    """In a plain Python; `tox -e notebook` executes it as a notebook."""
+    cells = json.loads((EXAMPLES / "quickstart.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=600)
+    assert (tmp_path / "digits.bundle" / "model.onnx").exists()
 
 
 def test_every_example_is_in_its_readme_and_in_what_tox_runs():
