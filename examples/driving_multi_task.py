@@ -108,7 +108,7 @@ def main() -> None:
     fit(quantized, max(1, epochs // 5), 3e-4)
     results.add("int8, QAT", quantized)
     pruned = keras_trt.prune_model(quantized, sparsity=0.3)
-    fit(pruned, max(4, epochs // 3), 5e-4)
+    fit(pruned, max(4, epochs // 3), 2e-4)
     results.add("int8, 30 % pruned", pruned)
 
     bundle = options.out / "driving.bundle"
