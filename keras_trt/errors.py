@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "KerasTRTError",
+    "ModelError",
+    "InputError",
+    "MissingDependencyError",
+    "ExportError",
+    "BundleError",
+    "BundleExistsError",
+    "EngineError",
+    "RunnerError",
+]
+
 
 class KerasTRTError(Exception):
     """Base of all errors raised on purpose by keras_trt."""

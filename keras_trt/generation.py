@@ -46,10 +46,10 @@ def function_model(
         InputError: A wrong argument.
 
     Example:
-        >>> encoder = function_model(  # doctest: +SKIP
-        ...     model, lambda model, image: model.encoder(image), {"image": tf.TensorSpec((None, 32, 32, 3))}
+        >>> encoder = keras_trt.generation.function_model(
+        ...     vae, lambda vae, image: vae.encoder(image), {"image": tf.TensorSpec((None, 8, 8, 1))}
         ... )
-        >>> export(encoder, "encoder.bundle")  # doctest: +SKIP
+        >>> report = keras_trt.export(encoder, "encoder.bundle")
     """
     flavor = check_model(model)
     check_function(function, "function", optional=False)
@@ -83,7 +83,8 @@ def prefill_model(model: Model, max_length: int, *, cache: object = None) -> Mod
         InputError: A wrong argument.
 
     Example:
-        >>> export(prefill_model(lm, 128), "prefill.bundle")  # doctest: +SKIP
+        >>> prefill = keras_trt.generation.prefill_model(lm, 128)
+        >>> report = keras_trt.export(prefill, "prefill.bundle", batch=1)
     """
     flavor, specs = _checked(model, max_length, cache)
     text = flavor.tf.TensorSpec((None, max_length), "int32")
@@ -110,7 +111,8 @@ def step_model(model: Model, max_length: int, *, cache: object = None) -> Model:
         InputError: A wrong argument.
 
     Example:
-        >>> export(step_model(lm, 128), "step.bundle")  # doctest: +SKIP
+        >>> step = keras_trt.generation.step_model(lm, 128)
+        >>> report = keras_trt.export(step, "step.bundle", batch=1)
     """
     flavor, specs = _checked(model, max_length, cache)
     spec = flavor.tf.TensorSpec

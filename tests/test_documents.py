@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from keras_trt import errors
+from tests.test_public_api import public_names
+
 ROOT = Path(__file__).parent.parent
 SNIPPETS = [
-    pytest.param(code, id=f"{path.name}-{number}")
-    for path in sorted(ROOT.glob("docs/*.md"))  # the README's is run below
+    pytest.param(code, id=f"{path.relative_to(ROOT / 'docs')}-{number}")
+    for path in sorted(ROOT.glob("docs/**/*.md"))  # the README's is run below
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL), 1)
 ]
 
@@ -29,6 +32,21 @@ def test_the_code_in_the_documents_runs(code, tmp_path):
         check=True,
         timeout=300,
     )
+
+
+def test_every_public_name_is_in_the_reference():
+    named = re.findall(
+        r"^    options: \{heading: keras_trt\.([\w.]+)\}$", (ROOT / "docs/api.md").read_text(), re.M
+    )
+    assert sorted(named) == sorted(public_names())
+
+
+def test_every_class_of_errors_is_on_the_page_about_them_with_its_builtin():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE))
+    assert set(listed) == set(errors.__all__)
+    for name, builtin in listed.items():
+        assert builtin in [base.__name__ for base in getattr(errors, name).__mro__]
 
 
 README = (ROOT / "README.md").read_text()

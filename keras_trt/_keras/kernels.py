@@ -91,7 +91,7 @@ def register_layer(
         InputError: `cls` is no class, or no kernel is named.
 
     Example:
-        >>> register_layer(MyProjection, kernels=["w"], channel_axis=-1)
+        >>> keras_trt.register_layer(MyProjection, kernels=["w"], channel_axis=-1)
     """
     if not isinstance(cls, type):
         raise InputError(f"`cls` must be a layer class. Received: cls={cls!r}")

@@ -54,6 +54,6 @@ def _not_json(value: Any, where: str, depth: int) -> str | None:
                 return problem
     elif isinstance(value, float) and not math.isfinite(value):
         return f"{where} is {value}, which JSON has no number for"
-    elif value is not None and type(value) not in (str, bool, int, float):
+    elif not (value is None or isinstance(value, str | bool | int | float)):
         return f"{where} is of type {type(value).__name__}, which JSON does not have"
     return None

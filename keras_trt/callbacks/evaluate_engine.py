@@ -54,8 +54,10 @@ class EvaluateEngine(Callback):
     Example:
         >>> engine = keras_trt.callbacks.EvaluateEngine((x_val, y_val), every=2)
         >>> quantize = keras_trt.callbacks.Quantize()
-        >>> history = model.fit(x, y, validation_data=(x_val, y_val), callbacks=[quantize, engine])
-        >>> history.history["val_engine_accuracy"]
+        >>> data, callbacks = (x_val, y_val), [quantize, engine]
+        >>> history = model.fit(x, y, epochs=4, validation_data=data, callbacks=callbacks)
+        >>> len(history.history["val_engine_accuracy"])
+        2
     """
 
     def __init__(

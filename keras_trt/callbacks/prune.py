@@ -65,9 +65,9 @@ class Prune(OnceBuilt, Callback):
         ModelError: The model has nothing to prune.
 
     Example:
-        >>> model.fit(x, y, epochs=10, callbacks=[keras_trt.callbacks.Prune(0.8, end_step=2000)])
+        >>> model.fit(x, y, epochs=10, callbacks=[keras_trt.callbacks.Prune(0.8, end_step=150)])
         >>> prune = keras_trt.callbacks.Prune(monitor="val_accuracy", max_drop=0.01)
-        >>> model.fit(x, y, epochs=20, validation_data=(x2, y2), callbacks=[prune]); prune.sparsity
+        >>> model.fit(x, y, epochs=20, validation_data=(x_val, y_val), callbacks=[prune]); prune.sparsity
 
         In a loop of your own, call `update` before each step:
 

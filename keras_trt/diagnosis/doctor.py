@@ -45,7 +45,7 @@ def doctor(bundle: str | Path | None = None) -> DoctorReport:
         BundleError: No whole bundle at `bundle`.
 
     Example:
-        >>> doctor().chosen  # doctest: +SKIP
+        >>> keras_trt.doctor().chosen
         'openvino'
     """
     with tempfile.TemporaryDirectory() as folder:

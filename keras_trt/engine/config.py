@@ -56,7 +56,8 @@ class EngineConfig:
         InputError: An option is wrong, or two contradict each other; names them.
 
     Example:
-        >>> EngineConfig(profiles=[{"batch": 1}, {"batch": (2, 16, 64)}], optimization_level=5).differences()
+        >>> profiles = [{"batch": 1}, {"batch": (2, 16, 64)}]
+        >>> keras_trt.EngineConfig(profiles=profiles, optimization_level=5).differences()
         {'profiles': [{'batch': 1}, {'batch': [2, 16, 64]}], 'optimization_level': 5}
     """
 

@@ -135,9 +135,9 @@ def export(
         MissingDependencyError: route="tf-trt" without a TensorFlow that has TF-TRT, TensorRT and a GPU.
 
     Example:
-        >>> report = export(model, "digits.bundle")  # doctest: +SKIP
-        >>> report.int8_mac_share  # doctest: +SKIP
-        0.998
+        >>> report = keras_trt.export(quantized, "digits.bundle", overwrite=True)
+        >>> round(report.int8_mac_share, 3)
+        1.0
     """
     switches = {"overwrite": overwrite, "strict": strict, "verify": verify, "probe": probe}
     _check_arguments(engine, opset, external_data, compute_capabilities, switches)

@@ -49,7 +49,7 @@ def plan(
         InputError: A choice or `input_shapes` does not fit the model.
 
     Example:
-        >>> print(plan(model))  # doctest: +SKIP
+        >>> print(keras_trt.plan(model))
     """
     check_boolean(check_import, "check_import")
     report = plan_quantization(model, scheme, only=only, skip=skip)

@@ -75,6 +75,9 @@ def fusion_report(model: Model) -> Report:
 
     Raises:
         ModelError: As in `fuse_model`.
+
+    Example:
+        >>> print(keras_trt.fuse.fusion_report(model))
     """
     flavor, model, _ = accept(model)
     findings = _findings(flavor, model)

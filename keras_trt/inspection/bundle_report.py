@@ -94,7 +94,7 @@ class BundleReport(Findings):
             InputError: Not such a report, or nothing can be written at `path`.
 
         Example:
-            >>> keras_trt.inspect("digits.bundle").to_html("report.html")  # doctest: +SKIP
+            >>> keras_trt.inspect("digits.bundle").to_html("report.html")
         """
         from keras_trt.inspection.page.page import page
 
@@ -127,7 +127,7 @@ class BundleReport(Findings):
             MissingDependencyError: matplotlib is not installed.
 
         Example:
-            >>> keras_trt.inspect("digits.bundle").plot("weights.png")  # doctest: +SKIP
+            >>> keras_trt.inspect("digits.bundle").plot("weights.png")
         """
         layer_of = weight_names(self.manifest.record)
         stored = histograms(Bundle(self.path, self.manifest), set(layer_of))

@@ -27,7 +27,7 @@ def inspect(bundle: str | Path, *, runner: str | None = None) -> BundleReport:
         RunnerError: The runner that was asked for cannot run it, or does not tell.
 
     Example:
-        >>> print(inspect("digits.bundle"))  # doctest: +SKIP
+        >>> print(keras_trt.inspect("digits.bundle"))
     """
     opened = read_bundle(bundle, verify=False, plans=False)
     notes: list[str] = []

@@ -81,8 +81,8 @@ def benchmark(
 
     Example:
         >>> bundles = {"float32": "net.bundle", "int8": "net_int8.bundle"}
-        >>> found = benchmark(bundles, model=model)  # doctest: +SKIP
-        >>> found.plot("latency.png")  # doctest: +SKIP
+        >>> found = keras_trt.benchmark(bundles, model=model)
+        >>> found.plot("latency.png")
     """
     against = _checked(batch_sizes, threads, against, metric, seconds, runner, verbose)
     with ExitStack() as stack:

@@ -143,7 +143,7 @@ class BenchmarkReport(Findings):
             MissingDependencyError: matplotlib is not installed.
 
         Example:
-            >>> keras_trt.benchmark("net.bundle").plot("latency.png")  # doctest: +SKIP
+            >>> keras_trt.benchmark("net.bundle").plot("latency.png")
         """
         figure = new_figure("BenchmarkReport.plot", figsize=(9.6, 4.8))
         latency, rate = figure.subplots(1, 2)

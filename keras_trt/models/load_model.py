@@ -43,6 +43,9 @@ def load_model(
         safe_mode: As in `keras.models.load_model`: False lets the file carry code (Lambda layers). Only for
             files you trust.
 
+    Returns:
+        A model of the Keras that wrote the file.
+
     Raises:
         InputError: No `.keras` file is there, it is damaged, or Keras cannot read it.
         ModelError: The file names a class that is not known here, or a layer of the file did not come back

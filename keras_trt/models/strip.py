@@ -15,6 +15,12 @@ def strip(model: M) -> M:
     Args:
         model: A model made by `quantize_model`, `prune_model` or the callbacks; it is not changed.
 
+    Returns:
+        A new model of the same Keras, not compiled.
+
+    Raises:
+        ModelError: The model is not built.
+
     Example:
         >>> keras_trt.strip(pruned).save("float.keras")
     """

@@ -32,6 +32,13 @@ class Scheme:
         block: Consecutive input channels that share one weight scale; None for one scale per output channel.
         learned_ranges: Whether activation ranges are trained by gradient instead of following the batches.
         momentum: Weight of the old range in the moving average that ranges follow in training.
+
+    Raises:
+        InputError: Formats that do not go together, or a number out of range.
+
+    Example:
+        >>> scheme = keras_trt.schemes.Scheme(weights="int8", activations=None)
+        >>> quantized = keras_trt.quantize_model(model, scheme)
     """
 
     weights: str = "int8"
@@ -70,22 +77,63 @@ _NAMES = {
 
 
 def Int8(*, learned_ranges: bool = False, momentum: float = 0.99) -> Scheme:
-    """Weights and activations in int8: the scheme with the widest hardware support."""
+    """Weights and activations in int8: the scheme with the widest hardware support.
+
+    Args:
+        learned_ranges: Activation ranges are trained by gradient instead of following the batches.
+        momentum: How slowly ranges follow the batches in training, in [0, 1).
+
+    Returns:
+        The scheme, for `quantize_model`.
+
+    Example:
+        >>> scheme = keras_trt.schemes.Int8(learned_ranges=True)
+        >>> quantized = keras_trt.quantize_model(model, scheme, calibration_data=x)
+    """
     return Scheme(learned_ranges=learned_ranges, momentum=momentum)
 
 
 def Int8Weights() -> Scheme:
-    """Weights in int8, activations float: a smaller file, no calibration."""
+    """Weights in int8, activations float: a smaller file, no calibration.
+
+    Returns:
+        The scheme, for `quantize_model`.
+
+    Example:
+        >>> quantized = keras_trt.quantize_model(model, keras_trt.schemes.Int8Weights())
+    """
     return Scheme(activations=None)
 
 
 def FP8(*, learned_ranges: bool = False, momentum: float = 0.99) -> Scheme:
-    """Weights and activations in E4M3: for Ada, Hopper and newer GPUs."""
+    """Weights and activations in E4M3: for Ada, Hopper and newer GPUs.
+
+    Args:
+        learned_ranges: As in `Int8`.
+        momentum: As in `Int8`.
+
+    Returns:
+        The scheme, for `quantize_model`.
+
+    Example:
+        >>> schemes = {"head": keras_trt.schemes.FP8(), ".*": "int8"}  # the first that matches a layer
+        >>> quantized = keras_trt.quantize_model(model, schemes, calibration_data=x)
+    """
     return Scheme("fp8", "fp8", learned_ranges=learned_ranges, momentum=momentum)
 
 
 def Int4Weights(block: int = 32) -> Scheme:
-    """Weights of dense layers in int4 with one scale per block of input channels, activations float."""
+    """Weights of dense layers in int4 with one scale per block of input channels, activations float.
+
+    Args:
+        block: The largest even number of input channels that share a scale.
+
+    Returns:
+        The scheme, for `quantize_model`.
+
+    Example:
+        >>> quantized = keras_trt.quantize_model(model, keras_trt.schemes.Int4Weights(block=64))
+    """
     return Scheme("int4", None, block=block)
 
 

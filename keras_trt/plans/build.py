@@ -65,8 +65,10 @@ def build(
         EngineError: TensorRT refused the graph or the options, or there is no GPU to build for.
 
     Example:
-        >>> build("digits.bundle", config=EngineConfig(optimization_level=5))  # doctest: +SKIP
-        >>> load("digits.bundle", runner="tensorrt").predict(x)  # doctest: +SKIP
+        >>> config = keras_trt.EngineConfig(compute_capabilities="SM89", optimization_level=5)
+        >>> report = keras_trt.build("digits.bundle", "tensorrt_rtx", config=config)
+        >>> report.plans[0].file.exists()
+        True
     """
     check_one_of(engine, ("auto", *PLAN_KINDS), "engine")
     check_config(config)

@@ -29,6 +29,12 @@ def sparsity_report(model: Model) -> Report:
         One row per variable: `weight` (`path.kernel`), `size`, `pattern` and `target` (what was asked for;
         None when it was not pruned), `sparsity` (fraction of zeros), `tensorrt` (whether TensorRT can use
         the zeros, or why not; of a variable without zeros in a pruned model, why it was not pruned).
+
+    Raises:
+        ModelError: The model is not built.
+
+    Example:
+        >>> print(keras_trt.prune.sparsity_report(pruned))
     """
     flavor, model, _ = accept(model)
     rows = tuple({"weight": weight.name, **row} for weight, row in _facts(flavor, model))

@@ -28,8 +28,9 @@ def plot_sparsity(history: Any, path: str | PathLike[str] | None = None) -> Any:
         MissingDependencyError: matplotlib is not installed.
 
     Example:
-        >>> history = model.fit(x, y, callbacks=[Prune(0.8), SparsityLog()])  # doctest: +SKIP
-        >>> keras_trt.prune.plot_sparsity(history, "sparsity.png")  # doctest: +SKIP
+        >>> callbacks = [keras_trt.callbacks.Prune(0.8), keras_trt.callbacks.SparsityLog()]
+        >>> history = model.fit(x, y, callbacks=callbacks)
+        >>> keras_trt.prune.plot_sparsity(history, "sparsity.png")
     """
     logs = getattr(history, "history", history)
     curves = {

@@ -73,7 +73,7 @@ def prune_model(
 
     Example:
         >>> pruned = keras_trt.prune_model(model, sparsity=0.8)
-        >>> pruned.compile("adam", "categorical_crossentropy"); pruned.fit(x, y)
+        >>> pruned.compile("adam", "sparse_categorical_crossentropy"); pruned.fit(x, y)
     """
     flavor, model, _ = accept(model, in_place=not copy)
     if pattern == "channel" or isinstance(pattern, ChannelPattern):

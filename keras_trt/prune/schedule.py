@@ -29,7 +29,8 @@ class Schedule:
         InputError: A sparsity outside [0, 1), or steps that make no sense.
 
     Example:
-        >>> keras_trt.callbacks.Prune(Schedule(0.8, begin_step=100, end_step=2000))
+        >>> schedule = keras_trt.prune.Schedule(0.8, begin_step=100, end_step=2000)
+        >>> prune = keras_trt.callbacks.Prune(schedule)
     """
 
     final: float

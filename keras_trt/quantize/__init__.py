@@ -8,3 +8,14 @@ from keras_trt.quantize.decide import plan_quantization as plan_quantization
 from keras_trt.quantize.quantize_model import quantize_model as quantize_model
 from keras_trt.quantize.seen.observe import observe as observe
 from keras_trt.quantize.seen.statistics import Statistics as Statistics
+
+__all__ = [
+    "SensitivityReport",
+    "Statistics",
+    "calibrate",
+    "calibrators",
+    "observe",
+    "plan_quantization",
+    "quantize_model",
+    "sensitivity",
+]

@@ -71,7 +71,7 @@ def calibrate(
             otherwise it gets the middle one of the other ranges.
 
     Example:
-        >>> calibrate(model, x_train[:512], method="entropy")
+        >>> quantized = keras_trt.calibrate(quantized, x_train[:512], method="entropy")
     """
     flavor, model, _ = accept(model)
     check_verbose(verbose)

@@ -44,6 +44,13 @@ def plan_quantization(
 
     Returns:
         A report with the columns layer, kind, inputs, kernels, scheme, reason.
+
+    Raises:
+        ModelError: The model is not built.
+        InputError: A choice matches no layer.
+
+    Example:
+        >>> print(keras_trt.quantize.plan_quantization(model, skip=["head"]))
     """
     flavor, model, _ = accept(model)
     decisions = decide(flavor, model, scheme, only, skip)

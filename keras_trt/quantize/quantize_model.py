@@ -103,7 +103,7 @@ def quantize_model(
         UserWarning: Every layer is left in float, for each costs too much.
 
     Example:
-        >>> quantized = quantize_model(model, calibration_data=x_train[:256])
+        >>> quantized = keras_trt.quantize_model(model, calibration_data=x_train[:256])
         >>> quantized.compile("adam", "sparse_categorical_crossentropy")
         >>> quantized.fit(x_train, y_train, epochs=2)
     """

@@ -60,11 +60,12 @@ class Recipe(Findings):
         version: Of the format.
 
     Example:
-        >>> recipe = Recipe.of(quantize_model(model, data=(x, y), max_drop=0.005))
-        >>> recipe == Recipe(recipe.model, recipe.layers)
+        >>> quantized = keras_trt.quantize_model(model, data=(x_val, y_val), max_drop=0.005)
+        >>> recipe = keras_trt.Recipe.of(quantized)
+        >>> recipe == keras_trt.Recipe(recipe.model, recipe.layers)
         True
         >>> recipe.to_json("recipe.json")
-        >>> quantize_model(another, recipe="recipe.json", calibration_data=x)
+        >>> other = keras_trt.quantize_model(another, recipe="recipe.json", calibration_data=x)
     """
 
     model: str

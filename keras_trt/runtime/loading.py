@@ -51,6 +51,9 @@ def load(
             batches.
         allow_host_code: Let a version-compatible plan run the code it carries. Only for bundles you trust.
 
+    Returns:
+        The bundle on its runner, with `predict` as a Keras model has it.
+
     Raises:
         BundleError: No whole bundle at `path`.
         InputError: An unknown runner or GPU, or a wrong argument.
@@ -59,9 +62,9 @@ def load(
         RunnerError: No runner on the CPU can run the bundle, or none computes it right.
 
     Example:
-        >>> model = load("digits.bundle")  # doctest: +SKIP
-        >>> model.predict(x).shape  # doctest: +SKIP
-        (360, 10)
+        >>> engine = keras_trt.load("digits.bundle")
+        >>> engine.predict(x_test, verbose=0).shape
+        (320, 10)
     """
     check_runner(runner)
     check_verbose(verbose)

@@ -64,8 +64,9 @@ def triton(
         BundleError: No bundle at a path.
 
     Example:
-        >>> keras_trt.triton("digits.bundle", "models")  # doctest: +SKIP
-        {'digits': PosixPath('models/digits/1')}
+        >>> written = keras_trt.triton({"digits": "digits.bundle"}, "models", verbose=0)
+        >>> sorted(path.name for path in written["digits"].parent.iterdir())
+        ['1', 'config.pbtxt', 'warmup']
     """
     check_one_of(backend, _BACKENDS, "backend")
     check_count(instances, "instances")

@@ -34,7 +34,8 @@ class TensorRTQuantizeScheme:
 
     Example:
         >>> annotated = tfmot.quantization.keras.quantize_annotate_model(model)
-        >>> quantized = tfmot.quantization.keras.quantize_apply(annotated, scheme=TensorRTQuantizeScheme())
+        >>> scheme = keras_trt.tfmot.TensorRTQuantizeScheme()
+        >>> quantized = tfmot.quantization.keras.quantize_apply(annotated, scheme)
     """
 
     def get_layout_transformer(self) -> Layout:
@@ -61,5 +62,9 @@ def from_tfmot(model: M) -> M:
 
     Raises:
         ModelError: The model is not built, is annotated only, or clustered.
+
+    Example:
+        >>> model = keras_trt.tfmot.from_tfmot(wrapped)
+        >>> print(keras_trt.report(model))
     """
     return accept(model).model

@@ -43,7 +43,7 @@ def range_report(
         InputError: The data holds no targets, or the accuracy of the model's outputs is not defined.
 
     Example:
-        >>> print(range_report(quantized, (x_test, y_test)))
+        >>> print(keras_trt.tfmot.range_report(wrapped, (x_test, y_test)))
     """
     flavor = check_model(model)
     if not is_wrapped(flavor, model):

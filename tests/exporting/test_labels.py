@@ -40,6 +40,14 @@ def test_several_outputs_have_labels_by_name_and_none_are_none(k, tmp_path):
     assert (engine.labels, engine.metadata) == (None, {})
 
 
+def test_metadata_takes_the_texts_that_keras_gives_for_a_vocabulary(k, tmp_path):
+    layer = k.layers.TextVectorization(8)
+    layer.adapt(["a cat", "a dog"])
+    words = layer.get_vocabulary()  # Keras 3: str, and np.str_ from the third on
+    keras_trt.export(net(k), tmp_path / "b", engine=None, verbose=0, metadata={"words": words})
+    assert keras_trt.load(tmp_path / "b", verbose=0).metadata == {"words": ["", "[UNK]", "a", "dog", "cat"]}
+
+
 @pytest.mark.parametrize(
     ("outputs", "labels", "text"),
     [

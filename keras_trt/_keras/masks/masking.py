@@ -172,6 +172,10 @@ def rebind(model: M) -> M:
 
     Returns:
         The same model.
+
+    Example:
+        >>> pruned.load_weights("pruned.weights.h5")
+        >>> pruned = keras_trt.prune.rebind(pruned)
     """
     flavor = flavor_of(model)
     for _, layer, kernel, variable in weights_in(flavor, model):
@@ -199,7 +203,8 @@ def reapply(model: M) -> M:
         The same model.
 
     Example:
-        >>> pruned.compile(keras.optimizers.Adam(use_ema=True), "mse"); pruned.fit(x, y)
+        >>> optimizer = keras.optimizers.Adam(use_ema=True)
+        >>> pruned.compile(optimizer, "sparse_categorical_crossentropy"); pruned.fit(x, y)
         >>> keras_trt.prune.reapply(pruned).save("pruned.keras")
     """
     flavor = flavor_of(model)

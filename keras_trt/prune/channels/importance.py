@@ -26,9 +26,14 @@ class ChannelPattern:
             `"batchnorm"`: the magnitude of BatchNormalization's gamma over its layer's mean (Liu et al.
             2017); the norm where there is none. Or a callable `(path, layer) -> scores`, one per channel.
         multiple_of: The channels left are rounded up to a multiple of this; 8 suits int8 tensor cores.
+        name: What reports call it.
 
     Raises:
         InputError: Anything else.
+
+    Example:
+        >>> pattern = keras_trt.prune.ChannelPattern(by="batchnorm", multiple_of=8)
+        >>> smaller = keras_trt.prune_model(model, 0.5, pattern=pattern)
     """
 
     by: str | Callable[[str, Any], Any] = "norm"

@@ -107,6 +107,13 @@ def channel_report(
 
     Returns:
         One row per group of tied layers: `layers`, `channels`, `kept`, `reason`.
+
+    Raises:
+        InputError: As in `prune_model`.
+        ModelError: As in `prune_model`.
+
+    Example:
+        >>> print(keras_trt.prune.channel_report(model, 0.4))
     """
     _, model, _ = accept(model)
     _, groups = plan_channels(model, sparsity, pattern or ChannelPattern(), strategy, only, skip)

@@ -25,6 +25,10 @@ class Sensitivity(Findings):
         levels: Sparsities tried, rising.
         losses: {`path.kernel`: loss at each level}; 0 means no harm.
         pattern: The pattern they were measured with.
+
+    Example:
+        >>> table = keras_trt.prune.sensitivity(model, x_val)
+        >>> table.to_json("sensitivity.json")
     """
 
     levels: tuple[float, ...]

@@ -31,6 +31,10 @@ class SensitivityReport(Findings):
     Attributes:
         losses: {layer path: loss}, worst first; 0 means no harm.
         scheme: The scheme they were measured with.
+
+    Example:
+        >>> worst = keras_trt.sensitivity(model, x_val).worst(1)
+        >>> quantized = keras_trt.quantize_model(model, calibration_data=x, skip=worst)
     """
 
     losses: dict[str, float]
@@ -58,7 +62,7 @@ class SensitivityReport(Findings):
             MissingDependencyError: matplotlib is not installed.
 
         Example:
-            >>> keras_trt.sensitivity(model, x_val).plot("sensitivity.png")  # doctest: +SKIP
+            >>> keras_trt.sensitivity(model, x_val).plot("sensitivity.png")
         """
         figure = new_figure("SensitivityReport.plot", figsize=(7, 0.22 * len(self.losses) + 1.2))
         axes = figure.subplots()
@@ -105,8 +109,8 @@ def sensitivity(
         InputError: A metric without targets, or an argument that does not fit.
 
     Example:
-        >>> found = sensitivity(model, x_val[:256])
-        >>> quantized = quantize_model(model, calibration_data=x_val, skip=found.worst(2))
+        >>> found = keras_trt.sensitivity(model, x_val[:256])
+        >>> quantized = keras_trt.quantize_model(model, calibration_data=x_val, skip=found.worst(2))
     """
     flavor = check_model(model)
     check_verbose(verbose)

@@ -1,0 +1,79 @@
+"""What the examples share: `--quick` and `--out`, the table they print, and the goal that each must meet."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def arguments(documentation: str | None, **more: Any) -> argparse.Namespace:
+    """The command line: `--quick`, `--out`, and more options as {name: default}."""
+    parser = argparse.ArgumentParser(description=(documentation or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="less data and fewer epochs, to try it out")
+    parser.add_argument("--out", type=Path, default=Path("build/examples"), help="folder for the bundles")
+    for name, default in more.items():
+        action: Any = {"action": "store_true"} if default is False else {"default": default}
+        parser.add_argument(f"--{name.replace('_', '-')}", **action)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+class Results:
+    """Measures models and engines on the same test data, prints a table, checks the goal.
+
+    Args:
+        title: Stands above the table.
+        x: Test inputs, as `predict` takes them: an array, or a dict of arrays.
+        scores: {name: function of the predictions, in [0, 1], larger is better}.
+    """
+
+    def __init__(self, title: str, x: Any, **scores: Callable[[Any], float]) -> None:
+        self.title, self.x, self.scores = title, x, scores
+        self.rows: dict[str, list[float]] = {}
+        self.table = Table("", *scores, "one row", "size", title=title)
+
+    def add(self, name: str, model: Any) -> None:
+        """A line of the table, of a Keras model or of an engine that `keras_trt.load` returned."""
+        predictions = model.predict(self.x, verbose=0)
+        self.rows[name] = [score(predictions) for score in self.scores.values()]
+        cells = [f"{100 * value:.2f} %" for value in self.rows[name]]
+        self.table.add_row(name, *cells, f"{milliseconds(model, self.x):.2f} ms", f"{size(model):,.0f} KB")
+
+    def check(self, *names: str, beside: str = "float", points: float = 0.5) -> None:
+        """Prints the table and ends with exit code 1 where a score has fallen by more than `points`."""
+        Console(width=110).print(self.table)
+        for name in names or ("exported",):
+            for score, value, before in zip(self.scores, self.rows[name], self.rows[beside], strict=True):
+                lost = 100 * (before - value)
+                if lost > points:
+                    sys.exit(
+                        f"Goal missed: {score} of {name!r} is {lost:.2f} points below that of {beside!r}"
+                    )
+            print(f"Goal met: {name!r} is within {points} points of {beside!r}")
+
+
+def milliseconds(model: Any, x: Any, repeats: int = 20) -> float:
+    """Median time to predict one row, from NumPy to NumPy."""
+    row = {name: values[:1] for name, values in x.items()} if isinstance(x, dict) else x[:1]
+    times = []
+    for _ in range(repeats + 3):  # the first ones warm up
+        start = time.perf_counter()
+        model.predict_on_batch(row)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[3:])
+
+
+def size(model: Any) -> float:
+    """Kilobytes: of a bundle's ONNX file, or of the weights that Keras keeps in float32."""
+    if hasattr(model, "bundle"):
+        return model.bundle.onnx_path.stat().st_size / 1000
+    return 4 * model.count_params() / 1000

@@ -1,0 +1,121 @@
+"""The examples do what their README says: the quick ones here, all of them in `tox -e examples`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples import results, run_all
+
+EXAMPLES = Path(run_all.__file__).parent
+README = (EXAMPLES / "README.md").read_text()
+SHARED = {"results.py", "fashion.py", "run_all.py"}
+
+
+def run(tmp_path: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A script as a user calls it, in an empty folder."""
+    path = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
+    return subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quickstart",
+        "segmentation_medical",
+        "text_classifier",
+        "tfmot_migration",
+        "edge_without_tensorflow",
+        "triton_repository",
+    ],
+)
+def test_a_quick_run_of_an_example_reaches_its_goal(name, tmp_path):
+    if name == "text_classifier" and not Path("/usr/share/games/fortunes").exists():
+        pytest.skip("needs `apt install fortunes`")
+    done = run(tmp_path, name, "--quick")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "Goal met" in done.stdout
+    for row in ("float", "PTQ", "QAT", "pruned", "exported"):
+        assert re.search(rf"│ .*{row}.* │ +\d+\.\d+ %", done.stdout), row
+    assert list((tmp_path / "build" / "examples").glob("*.bundle"))
+
+
+def test_the_cells_of_the_notebook_run(tmp_path):
+    """In a plain Python; `tox -e notebook` executes it as a notebook."""
+    cells = json.loads((EXAMPLES / "quickstart.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=600)
+    assert (tmp_path / "digits.bundle" / "model.onnx").exists()
+
+
+def test_every_example_is_in_its_readme_and_in_what_tox_runs():
+    scripts = {path.name for path in EXAMPLES.glob("*.py")}
+    linked = set(re.findall(r"\]\((\w+\.py)\)", README))
+    assert linked == scripts - SHARED
+    own = {"digits.py", "generate.py", "old_example.py"}  # have tests and environments of their own
+    assert {f"{name.split()[0]}.py" for name in run_all.EXAMPLES} == scripts - SHARED - own
+
+
+@pytest.mark.parametrize("name", sorted(run_all.EXAMPLES))
+def test_an_example_is_short(name):
+    assert len((EXAMPLES / f"{name.split()[0]}.py").read_text().splitlines()) < 150
+
+
+class Fixed:
+    """A model that always answers the same."""
+
+    def __init__(self, answer: float) -> None:
+        self.answer = answer
+
+    def predict(self, x, verbose):
+        return self.answer
+
+    def predict_on_batch(self, x):
+        return self.answer
+
+    def count_params(self) -> int:
+        return 250
+
+
+@pytest.mark.parametrize("exported,message", [(0.896, None), (0.894, "0.60 points below that of 'float'")])
+def test_a_goal_that_is_missed_is_exit_code_1_with_a_sentence(exported, message, capsys):
+    measured = results.Results("Title", [0], accuracy=lambda predictions: predictions)
+    measured.add("float", Fixed(0.9))
+    measured.add("exported", Fixed(exported))
+    if message is None:
+        measured.check()
+        assert "Goal met: 'exported' is within 0.5 points of 'float'" in capsys.readouterr().out
+    else:
+        with pytest.raises(SystemExit, match=message):
+            measured.check()
+
+
+def test_what_runs_all_says_which_has_failed(tmp_path, monkeypatch, capsys):
+    for name, code in (("quickstart", 0), ("ray_batch", 3)):
+        (tmp_path / f"{name}.py").write_text(f"import sys; sys.exit({code})")
+    shutil.copy(run_all.__file__, tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run_all.py"), "quickstart", "ray_batch", "--quick"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"as promised +\d+ s  quickstart\nFAILED \(3\) +\d+ s  ray_batch", done.stdout)
