@@ -67,7 +67,7 @@ def pyfunc(bundle: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-class BundleModel:
+class _BundleModel:
     """What MLflow calls: an engine that predicts.
 
     Args:
@@ -96,6 +96,6 @@ class BundleModel:
         return self.engine.predict(x, verbose=0)
 
 
-def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> BundleModel:
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> _BundleModel:
     """What MLflow's loader asks a `loader_module` for."""
-    return BundleModel(load(path, (model_config or {}).get("runner", "auto"), verbose=0))
+    return _BundleModel(load(path, (model_config or {}).get("runner", "auto"), verbose=0))

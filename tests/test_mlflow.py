@@ -52,7 +52,7 @@ def test_several_inputs_go_by_name_and_the_runner_is_asked_for(tmp_path):
     with pytest.raises(mlflow.exceptions.MlflowException, match="b"):
         loaded.predict({"a": x["a"]})
     with pytest.raises(InputError, match=r"Missing: \['b'\]"):
-        keras_trt.mlflow.BundleModel(keras_trt.load(bundle, verbose=0)).predict({"a": x["a"]})
+        keras_trt.mlflow._BundleModel(keras_trt.load(bundle, verbose=0)).predict({"a": x["a"]})
 
 
 def test_the_copy_is_the_bundle_and_no_pickle(tmp_path):

@@ -21,6 +21,7 @@ import keras_trt
 
 # Examples that are read and not run here, and where the call is run.
 ELSEWHERE = {
+    "mlflow.pyfunc": "tests/test_mlflow.py",
     "serve": "tests/serving",
     "ray.predict_dataset": "tests/test_ray.py",
     "TFTRTOptions": "tests/exporting/test_tftrt.py",

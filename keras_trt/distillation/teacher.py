@@ -21,7 +21,8 @@ class Teacher:
     """
 
     def __init__(self, flavor: Flavor, model: Model, temperature: float) -> None:
-        self._flavor, self._model, self._temperature = flavor, model, temperature
+        self.model = model
+        self._flavor, self._temperature = flavor, temperature
         self._answers = flavor.tf.function(self._answer, reduce_retracing=True)
 
     def loss(self, args: Sequence[Any], options: Mapping[str, Any], outputs: Any) -> Tensor:
@@ -44,7 +45,7 @@ class Teacher:
 
     def _answer(self, *args: Any, **options: Any) -> list[Any]:
         with inlined():
-            answers = self._model(*args, **options, **self._flavor.inference_arguments(self._model))
+            answers: Any = self.model(*args, **options, **self._flavor.inference_arguments(self.model))
         return self._flat(answers)
 
     def _flat(self, outputs: Any) -> list[Any]:

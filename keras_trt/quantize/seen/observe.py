@@ -51,8 +51,9 @@ def observe(
         InputError: Empty data, a wrong shape, or NaN (the layer is named).
 
     Example:
-        >>> seen = observe(model, dataset.shard(num_shards=2, index=1))
-        >>> calibrate(model, dataset.shard(num_shards=2, index=0), statistics=seen)
+        >>> seen = keras_trt.quantize.observe(quantized, dataset.shard(num_shards=2, index=1), verbose=0)
+        >>> mine = dataset.shard(num_shards=2, index=0)
+        >>> quantized = keras_trt.calibrate(quantized, mine, statistics=seen, verbose=0)
     """
     check_verbose(verbose)
     check_data(data, batch_size, steps)

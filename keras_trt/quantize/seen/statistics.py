@@ -27,6 +27,11 @@ class Statistics:
         names: The tensors, each by its layer's path and its quantiser's name.
         histograms: What was seen of each, in the same order.
         peak: The largest magnitude of the data itself.
+
+    Example:
+        >>> keras_trt.quantize.observe(quantized, dataset, verbose=0).save("shard-1.npz")
+        >>> seen = keras_trt.quantize.Statistics.load("shard-1.npz")
+        >>> quantized = keras_trt.calibrate(quantized, x_train[:256], statistics=seen, verbose=0)
     """
 
     names: tuple[str, ...]

@@ -136,8 +136,8 @@ class _Product:
         if self._is_plain(self.left) and len(self.right) == 1:
             return None
         rows = len(self.left) if not self.shared else 0
-        kept = [0] * (len(self.shared) + rows)
-        return kept + [self.sizes[c] for c in self._made[len(kept) :]]
+        copied = [0] * (len(self.shared) + rows)
+        return copied + [self.sizes[c] for c in self._made[len(copied) :]]
 
     def _is_plain(self, left: str) -> bool:
         return len(left) == 1 or (not self.shared and len(left) > 1)
