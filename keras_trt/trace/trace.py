@@ -199,7 +199,9 @@ def run(
         return model(inputs, **flavor.inference_arguments(model))
 
     with in_float32(flavor, model):
-        outputs = (flavor.tf.function(call, autograph=False) if compiled else call)(inputs)
+        if compiled:  # the graph itself: while quantisers are observed, a `tf.function` runs as Python
+            graph = flavor.tf.function(call, autograph=False).get_concrete_function(inputs)
+        outputs = (graph if compiled else call)(inputs)
     by_name = dict(zip_nests(trace.output_structure, outputs))
     return {info.name: by_name[info.name].numpy() for info in trace.outputs}
 

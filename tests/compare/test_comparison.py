@@ -147,6 +147,18 @@ def test_keras_that_computes_otherwise_eagerly_is_asked_as_predict_asks_it(k, tm
     np.testing.assert_allclose(load(tmp_path / "net", verbose=0).predict(x, verbose=0), expected, atol=1e-5)
 
 
+def test_keras_that_computes_otherwise_eagerly_is_asked_so_of_unrounded_activations_too(k, tmp_path):
+    i = k.Input((20, 20, 1), dtype="uint8")
+    h = k.layers.Rescaling(1 / 127.5, offset=-1)(k.layers.Resizing(16, 16)(i))
+    model = k.Model(i, k.layers.Dense(4)(k.layers.Flatten()(k.layers.Conv2D(4, 3)(h))))
+    x = np.random.default_rng(0).integers(0, 256, (16, 20, 20, 1)).astype("uint8")
+    model = quantize_model(model, calibration_data=x, verbose=0)
+    export(model, tmp_path / "net", calibration_data=x, **QUIET)
+    found = load(tmp_path / "net", verbose=0).predict(x, verbose=0)
+    expected = model.predict(x, verbose=0)
+    assert np.abs(found - expected).mean() < 0.01 * np.abs(expected).mean()
+
+
 def test_two_equal_outputs_both_come_back(k, tmp_path):
     i = k.Input((5,))
     a, b = k.layers.Dense(3, name="a"), k.layers.Dense(3, name="b")

@@ -125,7 +125,7 @@ def ask_keras(model: Model, traced: Trace, precision: str, rows: int, data: obje
 
 
 def allowed_differences(
-    model: Model, endpoints: Any, feeds: Feeds, expected: Feeds, precision: str
+    model: Model, endpoints: Any, feeds: Feeds, expected: Feeds, precision: str, *, compiled: bool = False
 ) -> dict[str, float]:
     """By output, the relative difference to Keras that the graph's types explain.
 
@@ -133,10 +133,19 @@ def allowed_differences(
     either side of it, and what is left where large numbers cancel is noise. How much that changes the
     outputs is seen in Keras itself, with every quantised tensor moved by up to a hundredth of a step and the
     inputs in their last digits: three times that is allowed, beside the error of the float type.
+
+    Args:
+        model: The model that was traced.
+        endpoints: Its trace, or the manifest of its bundle.
+        feeds: One array per input name.
+        expected: What Keras makes of them.
+        precision: What the graph carries.
+        compiled: Whether it made that in a `tf.function` (see `run`).
     """
     error = float_error(precision)
     with jittering(_STEPS, 0) if is_quantized(precision) else nullcontext():
-        moved = run(model, endpoints, {name: _last_digits_moved(x) for name, x in feeds.items()})
+        inputs = {name: _last_digits_moved(x) for name, x in feeds.items()}
+        moved = run(model, endpoints, inputs, compiled=compiled)
     return {name: error + 3 * movement(y, moved[name]) for name, y in expected.items()}
 
 
