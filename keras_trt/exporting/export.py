@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -168,24 +168,9 @@ def export(
     stages = Stages(verbose)
     choice = Choice(model, precision)
     if asks_for_choice(max_drop, data, metric, precision=precision, tftrt=tftrt, around=processing):
-        with stages("choose"):
-            choice = choose_precision(
-                model,
-                data=rows if data is None else measured,
-                calibration_data=inner_data,
-                max_drop=max_drop,
-                metric=metric,
-                export=partial(
-                    export,
-                    batch=batch,
-                    input_shapes=input_shapes,
-                    calibration_data=inner_data,
-                    engine=None,
-                    verify=False,
-                    verbose=0,
-                ),
-            )
-        say(table_of(choice.candidates, choice.metric).text(), verbose)
+        trial = partial(export, batch=batch, input_shapes=input_shapes, engine=None, verify=False, verbose=0)
+        budget = {"data": rows if data is None else measured, "max_drop": max_drop, "metric": metric}
+        choice = _chosen(model, inner_data, stages, trial, budget)
     model, precision = choice.model, choice.precision
     model = _quantized(model, precision, inner_data, stages)
     model = processing.around(model, input_shapes, rows)
@@ -267,6 +252,17 @@ def _engine_config(
 def _repeatable(data: object) -> Any:
     """The data, which is read more than once; the batches of an iterator are held."""
     return deque(data) if isinstance(data, Iterator) else data
+
+
+def _chosen(
+    model: Model, data: object, stages: Stages, trial: Callable[..., Any], budget: dict[str, Any]
+) -> Choice:
+    """The precision within a budget, of which the table is shown."""
+    with stages("choose"):
+        export_as = partial(trial, calibration_data=data)
+        choice = choose_precision(model, calibration_data=data, export=export_as, **budget)
+    say(table_of(choice.candidates, choice.metric).text(), stages.verbose)
+    return choice
 
 
 def _quantized(model: Model, precision: str | None, data: object, stages: Stages) -> Any:
