@@ -39,6 +39,10 @@ class SelfDistillation:
         self._teachers: weakref.WeakKeyDictionary[Any, Teacher] = weakref.WeakKeyDictionary()
         self.is_heard = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without its teachers: they belong to models of this process."""
+        return type(self), (self._weight, self._temperature)
+
     def begin(self, flavor: Flavor, model: Model) -> bool:
         """Adds the loss to a model, whose float self becomes the teacher the first time.
 
