@@ -150,8 +150,7 @@ class Quantize(OnceBuilt, Callback):
             self._keep_to_plan()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Says when the teacher is not heard."""
-        super().on_epoch_end(epoch, logs)
+        """Says when the teacher is not heard; one that comes with this epoch's only batch, later."""
         if self._distillation.is_missed(self.model):
             warnings.warn(
                 f"The training step of model {self.model.name!r} ({type(self.model).__name__}) takes no "
@@ -159,6 +158,7 @@ class Quantize(OnceBuilt, Callback):
                 "the loss in its `train_step`, or call `self.compute_loss` there.",
                 stacklevel=2,
             )
+        super().on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Gives batch normalisation its own behaviour back."""

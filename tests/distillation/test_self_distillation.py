@@ -174,3 +174,11 @@ def test_a_wrong_weight_or_temperature_is_refused(arguments, text):
     with pytest.raises(InputError) as error:
         Quantize(**arguments)
     assert text in str(error.value)
+
+
+def test_a_teacher_that_comes_with_the_only_batch_of_an_epoch_is_not_missed(k):
+    x, y = images()
+    layers = [k.layers.Flatten(), k.layers.Dense(8), k.layers.Dense(4, activation="softmax")]
+    model = compiled(k, k.Sequential(layers))  # without weights until its first batch
+    model.fit(x, y, batch_size=64, epochs=2, verbose=0, callbacks=[Quantize(distill=True)])
+    assert "call" not in vars(model)
