@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -94,17 +95,7 @@ def verify(
         outputs = OutputComparison(model, engines, metric is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
-        for done, (x, y) in enumerate(batches, start=1):
-            check_targets(metric, y)
-            outputs.add(x, y)
-            bar.update(done)
-        if done != bar.target:  # an end that could not be known ends the line, too
-            bar.update(done, finalize=True)
-        if outputs.nothing_finite:
-            raise InputError(
-                f"With this data Keras gives no finite number at {', '.join(outputs.nothing_finite)}, so "
-                "nothing can be compared. Look for NaN in the data and in the model's weights."
-            )
+        _compare(outputs, batches, metric, bar)
         layers, first, unseen = _layers(flavor, model, on_cpu, engines, outputs.probe)
         notes += unseen
         expected = run(model, bundle.manifest, outputs.probe)
@@ -127,6 +118,25 @@ def verify(
         metrics={} if metric is None else outputs.measured(flavor, metric),
         notes=tuple(notes),
     )
+
+
+def _compare(outputs: OutputComparison, batches: Iterable[Any], metric: Metric | None, bar: Any) -> None:
+    """Compares batch by batch.
+
+    Raises:
+        InputError: The data does not fit, or nothing that Keras makes of it is finite.
+    """
+    for done, (x, y) in enumerate(batches, start=1):
+        check_targets(metric, y)
+        outputs.add(x, y)
+        bar.update(done)
+    if done != bar.target:  # an end that could not be known ends the line, too
+        bar.update(done, finalize=True)
+    if outputs.nothing_finite:
+        raise InputError(
+            f"With this data Keras gives no finite number at {', '.join(outputs.nothing_finite)}, so "
+            "nothing can be compared. Look for NaN in the data and in the model's weights."
+        )
 
 
 def _changed(bundle: Bundle) -> list[str]:

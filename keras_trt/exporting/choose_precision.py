@@ -74,7 +74,7 @@ class Choice:
 
 
 def asks_for_choice(
-    max_drop: object, data: object, metric: object, *, precision: object, tftrt: object, around: Processing
+    max_drop: object, data: object, metric: object, *, precision: object, around: Processing
 ) -> bool:
     """Whether an export is given a budget.
 
@@ -89,8 +89,6 @@ def asks_for_choice(
         return False
     if precision is not None:
         raise InputError(f"`max_drop` chooses the precision. Received: precision={precision!r}")
-    if tftrt is not None:
-        raise InputError("`max_drop` is for route='onnx'. Received: route='tf-trt'")
     if around.before or around.after:
         raise InputError(
             "`max_drop` is kept on the model without `preprocess` and `postprocess`. Quantise it first: "

@@ -156,6 +156,7 @@ def export(
             config=config.differences() or None,
             labels=labels,
             metadata=metadata,
+            max_drop=max_drop,
         )
     target = check_target(path, overwrite)
     noted = check_metadata(metadata)
@@ -167,7 +168,7 @@ def export(
     check_types(flavor, model)
     stages = Stages(verbose)
     choice = Choice(model, precision)
-    if asks_for_choice(max_drop, data, metric, precision=precision, tftrt=tftrt, around=processing):
+    if asks_for_choice(max_drop, data, metric, precision=precision, around=processing):
         trial = partial(export, batch=batch, input_shapes=input_shapes, engine=None, verify=False, verbose=0)
         budget = {"data": rows if data is None else measured, "max_drop": max_drop, "metric": metric}
         choice = _chosen(model, inner_data, stages, trial, budget)

@@ -70,6 +70,7 @@ def test_the_table_is_shown_and_the_report_plain_data(k, tmp_path, capsys):
             {"max_drop": 0.1, "precision": "fp16"},
             "`max_drop` chooses the precision. Received: precision='fp16'",
         ),
+        ({"max_drop": 0.1, "route": "tf-trt"}, '`max_drop` is for route="onnx" only. Received: max_drop=0.1'),
         ({"max_drop": 0.1, "preprocess": "rescaling"}, "without `preprocess` and `postprocess`"),
         ({"data": np.ones((2, 8, 8, 3))}, "`data` and `metric` say what `max_drop` is measured by"),
         ({"metric": "accuracy"}, "`data` and `metric` say what `max_drop` is measured by"),

@@ -63,10 +63,12 @@ def _normalizations(
     shape = [int(size) for size in g.given(x.shape)[axis:]]
     normalized = {}
     for value, polynomial in known.items():
-        for parameters in filter(None, [polynomial.normalization()]):
-            gamma, beta = (_per_row(array, shape) for array in parameters)
-            if gamma is not None and beta is not None and polynomial.epsilon is not None:
-                normalized[value] = gamma, beta, polynomial.epsilon
+        parameters = polynomial.normalization()
+        if parameters is None:
+            continue
+        gamma, beta = (_per_row(array, shape) for array in parameters)
+        if gamma is not None and beta is not None and polynomial.epsilon is not None:
+            normalized[value] = gamma, beta, polynomial.epsilon
     for value, (gamma, beta, epsilon) in normalized.items():
         users = [use.node for use in value.uses()]
         inside = bool(users) and all(node.outputs[0] in normalized for node in users)
