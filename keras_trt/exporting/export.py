@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
-from keras_trt._formats import float_type, is_quantized
-from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
 from keras_trt._memory import give_back
@@ -20,27 +18,19 @@ from keras_trt.bundle import PLAN_KINDS, check_target
 from keras_trt.data.batches import check_data
 from keras_trt.engine import EngineConfig, available_builders, check_config
 from keras_trt.engine.profile import sizes_of
-from keras_trt.errors import InputError, ModelError
-from keras_trt.exporting.check_model import (
-    check_kernel_types,
-    check_ranges,
-    check_types,
-    check_weights,
-    computed,
-)
+from keras_trt.errors import InputError
 from keras_trt.exporting.choose_precision import Choice, asks_for_choice, choose_precision, table_of
 from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
 from keras_trt.exporting.export_report import ExportReport
 from keras_trt.exporting.labels import check_metadata, labels_of
+from keras_trt.exporting.preparing.check_model import check_types, check_weights
+from keras_trt.exporting.preparing.prepared import prepared, switched_off
 from keras_trt.exporting.processing import processing_of
 from keras_trt.exporting.stages import Stages
 from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
 from keras_trt.onnx_passes.opset import DEFAULT_OPSET, check_opset
-from keras_trt.quantize.inventory import SWITCHED_OFF, inventory, silent_layers
 from keras_trt.tensorrt_rules import precision as precisions
 from keras_trt.tfmot.accept import accept
-from keras_trt.trace.layers.recurrent import RECURRENT
-from keras_trt.trace.trace import trace
 
 _ENGINES = ("auto", *PLAN_KINDS, None)
 
@@ -172,27 +162,19 @@ def export(
         trial = partial(export, batch=batch, input_shapes=input_shapes, engine=None, verify=False, verbose=0)
         budget = {"data": rows if data is None else measured, "max_drop": max_drop, "metric": metric}
         choice = _chosen(model, inner_data, stages, trial, budget)
-    model, precision = choice.model, choice.precision
-    model = _quantized(model, precision, inner_data, stages)
-    model = processing.around(model, input_shapes, rows)
-    tensors = inventory(model)
-    check_kernel_types(flavor, model, tensors)
-    resolved = precisions.resolve(precision, quantized=bool(tensors))
-    with stages("trace"):
-        traced = trace(model, input_shapes, rows, recurrent=_recurrent(resolved) if tftrt is None else ())
-    tensors, idle = computed(tensors, traced.computing)
-    check_ranges(tensors)
-    notes = [*accepting, *idle]
-    named = labels_of(labels, traced.outputs)
+    operators = tftrt is None
+    ready = prepared(choice, processing, inner_data, input_shapes, rows, stages, operators=operators)
+    named = labels_of(labels, ready.traced.outputs)
+    notes = [*accepting, *ready.notes]
     if tftrt is not None:
-        common |= {"options": tftrt, "build": engine is not None, "precision": resolved}
-        return export_tftrt(model, traced, tensors, target, notes=notes, **common)
+        common |= {"options": tftrt, "build": engine is not None, "precision": ready.precision}
+        return export_tftrt(ready.model, ready.traced, ready.tensors, target, notes=notes, **common)
     request = ExportRequest(
-        model,
-        traced,
-        tensors,
+        ready.model,
+        ready.traced,
+        ready.tensors,
         target,
-        precision=precisions.carried(resolved, (t.scheme for t in tensors)),
+        precision=precisions.carried(ready.precision, (t.scheme for t in ready.tensors)),
         opset=int(opset or DEFAULT_OPSET),
         external_data=external_data,
         data=rows,
@@ -206,7 +188,7 @@ def export(
         verbose=verbose,
         **common,
     )
-    report = export_onnx(request, stages, [*notes, *_switched_off(flavor, model), *traced.notes])
+    report = export_onnx(request, stages, [*notes, *switched_off(flavor, ready.model), *ready.traced.notes])
     give_back(report.onnx_bytes)
     return replace(report, metric=choice.metric, candidates=choice.candidates)
 
@@ -266,40 +248,7 @@ def _chosen(
     return choice
 
 
-def _quantized(model: Model, precision: str | None, data: object, stages: Stages) -> Any:
-    """The model, or a quantised and calibrated copy when that was asked for."""
-    from keras_trt.quantize import calibrate, quantize_model
-
-    tensors = inventory(model)
-    if not tensors and is_quantized(precisions.resolve(precision, quantized=False)):
-        if data is None:
-            raise ModelError(
-                f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "
-                "`calibration_data`, or call `keras_trt.quantize_model(model)` and train it first."
-            )
-        with stages("quantise"):
-            return quantize_model(model, calibration_data=data, verbose=0)
-    if data is not None and any(t.kind == "activation" and not t.amax for t in tensors):
-        with stages("calibrate"):
-            return calibrate(check_model(model).clone(model), data, verbose=0)
-    return model
-
-
-def _switched_off(flavor: Flavor, model: Model) -> list[str]:
-    silent = silent_layers(flavor, model)
-    return (
-        [f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
-        if silent
-        else []
-    )
-
-
 def _chosen_engine(engine: str | None) -> str | None:
     if engine != "auto":
         return engine
     return next(iter(available_builders()), None)
-
-
-def _recurrent(precision: str) -> tuple[str, ...]:
-    """The recurrent layers that leave as operators; TensorRT-RTX 1.7 refuses a GRU in bfloat16."""
-    return tuple(kind for kind in RECURRENT if (kind, float_type(precision)) != ("GRU", "bf16"))

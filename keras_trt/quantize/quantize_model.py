@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from functools import partial
 
 from keras_trt._arguments import check_mapping, check_names, check_verbose
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import located
-from keras_trt._keras.types import Choices, M
+from keras_trt._keras.types import Choices, M, Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.rows import Batches
 from keras_trt.errors import InputError
@@ -27,10 +28,7 @@ from keras_trt.quantize.recovery import NAMES
 from keras_trt.quantize.recovery.correction import corrected
 from keras_trt.quantize.recovery.equalization import equalized
 from keras_trt.tfmot.accept import accept
-from keras_trt.twins.twins import (
-    is_silent,
-    set_silent,
-)
+from keras_trt.twins.twins import is_silent, set_silent
 
 
 def quantize_model(
@@ -113,14 +111,9 @@ def quantize_model(
     ranges = check_mapping(ranges, "ranges")
     wanted = check_names(recover, NAMES, "recover")
     if recipe is not None:
-        if not (only is None and not skip and scheme == "int8" and max_drop is None):
-            raise InputError(
-                "A recipe says which layers are quantised and how. Received: `recipe` beside `scheme`, "
-                "`only`, `skip` or `max_drop`"
-            )
-        recipe, min_sqnr = read_recipe(recipe), None
-        check_layers(flavor, plain, recipe, calibration_data is not None)
-        scheme, skip = recipe.schemes, recipe.in_float
+        alone = only is None and not skip and scheme == "int8" and max_drop is None
+        recipe = _checked(flavor, plain, recipe, alone, calibration_data is not None)
+        scheme, skip, min_sqnr = recipe.schemes, recipe.in_float, None
         wanted = recipe.recover if calibration_data is not None else ()
     budget = None
     if max_drop is not None:
@@ -139,9 +132,7 @@ def quantize_model(
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
         convert(flavor, new, scheme, only, skip, recover=wanted)
-        for _, layer in flavor.walk(new):
-            if is_silent(layer):  # a callback has left it so
-                set_silent(layer, False)
+        _switch_on(flavor, new)
         if isinstance(recipe, Recipe):
             follow_recipe(flavor, new, recipe)
         set_ranges(flavor, new, ranges)
@@ -153,3 +144,22 @@ def quantize_model(
             with equalized(flavor, new, calibration_data, wanted, verbose) as rows:
                 fit(flavor, new, rows, measure, leave, goal, verbose)
     return new
+
+
+def _checked(flavor: Flavor, model: Model, given: object, alone: bool, has_data: bool) -> Recipe:
+    """The recipe, which nothing else may contradict."""
+    if not alone:
+        raise InputError(
+            "A recipe says which layers are quantised and how. Received: `recipe` beside `scheme`, "
+            "`only`, `skip` or `max_drop`"
+        )
+    recipe = read_recipe(given)
+    check_layers(flavor, model, recipe, has_data)
+    return recipe
+
+
+def _switch_on(flavor: Flavor, model: Model) -> None:
+    """Quantises where a callback has left layers switched off."""
+    for _, layer in flavor.walk(model):
+        if is_silent(layer):
+            set_silent(layer, False)

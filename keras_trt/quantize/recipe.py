@@ -155,7 +155,7 @@ class Recipe(Findings):
         return tuple(name for name in NAMES if name in used or (name in both and both & used))
 
 
-def read_recipe(recipe: Any) -> Recipe:
+def read_recipe(recipe: object) -> Recipe:
     """A recipe, or the file of one."""
     if isinstance(recipe, Recipe):
         return recipe

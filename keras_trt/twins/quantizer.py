@@ -127,7 +127,6 @@ def activation_quantizer(flavor: Flavor) -> type:
             self.built = True
 
         def call(self, x: Tensor, training: object = None) -> Any:
-            tf = flavor.tf
             observer = _OBSERVER.get()
             if observer is not None:
                 seen = observer(self, x)
@@ -136,22 +135,10 @@ def activation_quantizer(flavor: Flavor) -> type:
             if on is False:
                 return x
             if is_exporting():
-                return _exported(tf, x, _value(flavor, self.amax), self.dtype_name)
+                return _exported(flavor.tf, x, _value(flavor, self.amax), self.dtype_name)
             if training:
-                return fake_quantize(x, self._follow(x), self.dtype_name, self.learned)
-            amax = tf.convert_to_tensor(flavor.raw(self.amax))
-            x = jittered(x, amax, self.dtype_name, _JITTER.get())
-            active = amax > 0 if on is True else tf.logical_and(on, amax > 0)
-            rounded = functools.partial(fake_quantize, x, amax, self.dtype_name, self.learned)
-            return tf.cond(active, rounded, lambda: tf.identity(x))
-
-        def _follow(self, x: Tensor) -> Tensor:
-            """Moves the range towards this batch's, and returns the new range."""
-            tf = flavor.tf
-            old, new = _moved(flavor, self, x)
-            self.amax.assign(new)
-            # A learned range is read before the assignment: that reading carries the gradient.
-            return tf.maximum(tf.where(old > 0, old, new) if self.learned else new, TINY)
+                return fake_quantize(x, _followed(flavor, self, x), self.dtype_name, self.learned)
+            return _predicted(flavor, self, x, on)
 
         def range(self) -> float:
             """The range as a number.
@@ -199,6 +186,24 @@ def _exported(tf: ModuleType, x: Tensor, amax: float, dtype: str) -> Tensor:
     # fp8 is written as the int8 op of its scale; the export turns it into fp8.
     known = tf.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], tf.float32)
     return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), known), x.dtype)
+
+
+def _predicted(flavor: Flavor, layer: Quantizer, x: Tensor, on: Tensor | bool) -> Tensor:
+    """The rounding of inference: with the range as it is, where there is one and the switch is on."""
+    tf, amax = flavor.tf, flavor.tf.convert_to_tensor(flavor.raw(layer.amax))
+    x = jittered(x, amax, layer.dtype_name, _JITTER.get())
+    active = amax > 0 if on is True else tf.logical_and(on, amax > 0)
+    rounded = functools.partial(fake_quantize, x, amax, layer.dtype_name, layer.learned)
+    return tf.cond(active, rounded, lambda: tf.identity(x))
+
+
+def _followed(flavor: Flavor, layer: Quantizer, x: Tensor) -> Tensor:
+    """Moves the range towards this batch's, and returns the new range."""
+    old, new = _moved(flavor, layer, x)
+    layer.amax.assign(new)
+    # A learned range is read before the assignment: that reading carries the gradient.
+    tf = flavor.tf
+    return tf.maximum(tf.where(old > 0, old, new) if layer.learned else new, TINY)
 
 
 def _moved(flavor: Flavor, layer: Quantizer, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,107 @@
+"""The model that an export writes, and its trace."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from keras_trt._formats import float_type, is_quantized
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.flavor_of import check_model
+from keras_trt._keras.types import Model
+from keras_trt.errors import ModelError
+from keras_trt.exporting.choose_precision import Choice
+from keras_trt.exporting.preparing.check_model import check_kernel_types, check_ranges, computed
+from keras_trt.exporting.processing import Processing
+from keras_trt.exporting.stages import Stages
+from keras_trt.quantize.calibrate import calibrate
+from keras_trt.quantize.inventory import SWITCHED_OFF, QuantizedTensor, inventory, silent_layers
+from keras_trt.quantize.quantize_model import quantize_model
+from keras_trt.tensorrt_rules import precision as precisions
+from keras_trt.trace.layers.recurrent import RECURRENT
+from keras_trt.trace.trace import Trace, trace
+
+
+class Prepared(NamedTuple):
+    """A model that is ready to be written.
+
+    Attributes:
+        model: The model, with what comes before and after it.
+        traced: Its trace.
+        tensors: What is quantised in what it computes.
+        precision: What was asked for, with what the model carries.
+        notes: On quantised layers that compute nothing.
+    """
+
+    model: Model
+    traced: Trace
+    tensors: list[QuantizedTensor]
+    precision: str
+    notes: list[str]
+
+
+def prepared(
+    choice: Choice,
+    processing: Processing,
+    calibration_data: object,
+    input_shapes: object,
+    rows: object,
+    stages: Stages,
+    *,
+    operators: bool,
+) -> Prepared:
+    """Quantises a model as asked, puts it between what comes before and after, and traces it.
+
+    Args:
+        choice: The plain model, and the precision it is exported in.
+        processing: What comes before and after it.
+        calibration_data: What ranges are set from where they are missing: inputs of the plain model.
+        input_shapes: As for `export`.
+        rows: Inputs of the whole model, or None.
+        stages: Shows and times what happens.
+        operators: Whether recurrent layers leave as ONNX's operators.
+
+    Raises:
+        ModelError: A quantiser has no range, or there is nothing to quantise a float model with.
+        InputError: The layers do not fit together.
+        ExportError: The model cannot be traced.
+    """
+    model = processing.around(_quantized(choice, calibration_data, stages), input_shapes, rows)
+    tensors = inventory(model)
+    check_kernel_types(processing.flavor, model, tensors)
+    resolved = precisions.resolve(choice.precision, quantized=bool(tensors))
+    with stages("trace"):
+        traced = trace(model, input_shapes, rows, recurrent=_recurrent(resolved) if operators else ())
+    tensors, idle = computed(tensors, traced.computing)
+    check_ranges(tensors)
+    return Prepared(model, traced, tensors, resolved, idle)
+
+
+def _quantized(choice: Choice, data: object, stages: Stages) -> Model:
+    """The model, or a quantised and calibrated copy when that was asked for."""
+    model, precision = choice.model, choice.precision
+    tensors = inventory(model)
+    if not tensors and is_quantized(precisions.resolve(precision, quantized=False)):
+        if data is None:
+            raise ModelError(
+                f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "
+                "`calibration_data`, or call `keras_trt.quantize_model(model)` and train it first."
+            )
+        with stages("quantise"):
+            return quantize_model(model, calibration_data=data, verbose=0)
+    if data is not None and any(t.kind == "activation" and not t.amax for t in tensors):
+        with stages("calibrate"):
+            return calibrate(check_model(model).clone(model), data, verbose=0)
+    return model
+
+
+def switched_off(flavor: Flavor, model: Model) -> list[str]:
+    """A note on quantised layers that a callback has switched off."""
+    silent = silent_layers(flavor, model)
+    if not silent:
+        return []
+    return [f"{len(silent)} layers, {silent[0]} first, are {SWITCHED_OFF}: they leave in float"]
+
+
+def _recurrent(precision: str) -> tuple[str, ...]:
+    """The recurrent layers that leave as operators; TensorRT-RTX 1.7 refuses a GRU in bfloat16."""
+    return tuple(kind for kind in RECURRENT if (kind, float_type(precision)) != ("GRU", "bf16"))
