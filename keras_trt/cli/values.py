@@ -76,14 +76,51 @@ def bundles(given: Sequence[str]) -> list[str] | dict[str, str]:
     Raises:
         UsageError: Some have a name and some have none, or two have the same.
     """
-    named = [text.partition("=") for text in given]
-    if not any(sign for _, sign, _ in named):
-        return list(given)
-    if not all(name and sign and path for name, sign, path in named):
+    pairs = [_pair(text) for text in given]
+    if not any(name for name, _ in pairs):
+        return [path for _, path in pairs]
+    if not all(name for name, _ in pairs):
         raise UsageError("bundles have names, NAME=BUNDLE, or none has one.")
-    if len({name for name, *_ in named}) < len(named):
+    if len(dict(pairs)) < len(pairs):
         raise UsageError("two bundles have the same name.")
-    return {name: path for name, _, path in named}
+    return dict(pairs)
+
+
+def bundles_by_name(given: Sequence[str]) -> dict[str, str]:
+    """Bundles as they were typed, by their names; without one, a bundle is named after its folder.
+
+    Raises:
+        UsageError: Two have the same name.
+    """
+    pairs = [(name or Path(path).stem, path) for name, path in map(_pair, given)]
+    if len(dict(pairs)) < len(pairs):
+        raise UsageError("bundles of one name need others: NAME=BUNDLE.")
+    return dict(pairs)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """The name, which may be empty, and the path of `[NAME=]BUNDLE`."""
+    name, sign, path = text.partition("=")
+    if sign and not (name and path):
+        raise UsageError(f"[NAME=]BUNDLE is needed. Received: {text!r}.")
+    return (name, path) if sign else ("", text)
+
+
+def rows(given: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """Models in rows, of `name=model,model,...`.
+
+    Raises:
+        UsageError: Not of that form, or two have the same name.
+    """
+    made: dict[str, tuple[str, ...]] = {}
+    for text in given or ():
+        name, _, models = text.partition("=")
+        if not name or len(names(models)) < 2:
+            raise UsageError(f"--ensemble: NAME=MODEL,MODEL,... is needed. Received: {text!r}.")
+        if name in made:
+            raise UsageError(f"--ensemble: two are named {name!r}.")
+        made[name] = names(models)
+    return made
 
 
 def settings(given: Sequence[str] | None) -> dict[str, Any]:

@@ -50,11 +50,11 @@ def config_text(
     """
     reshapes = backend != "python"  # `Served` does it itself
     blocks = [
-        f"name: {_text(name)}\n{_BACKENDS[backend]}\ndefault_model_filename: {_text(file)}",
+        f"name: {quoted(name)}\n{_BACKENDS[backend]}\ndefault_model_filename: {quoted(file)}",
         f"max_batch_size: {agreed.largest_batch}",
-        *(_port("input", port, reshapes) for port in agreed.inputs),
+        *(port_text("input", port, reshapes) for port in agreed.inputs),
         *(
-            _port("output", port, reshapes, labels_file(i) if port.name in manifest.labels else None)
+            port_text("output", port, reshapes, labels_file(i) if port.name in manifest.labels else None)
             for i, port in enumerate(agreed.outputs)
         ),
         f"instance_group [ {{ count: {instances} kind: KIND_AUTO }} ]",
@@ -62,13 +62,13 @@ def config_text(
     if agreed.largest_batch:
         blocks.append(f"dynamic_batching {{ max_queue_delay_microseconds: {max_delay_us} }}")
     blocks += [
-        f"cc_model_filenames {{ key: {_text(cc)} value: {_text(plan)} }}" for cc, plan in plans.items()
+        f"cc_model_filenames {{ key: {quoted(cc)} value: {quoted(plan)} }}" for cc, plan in plans.items()
     ]
     facts = {"keras_trt": manifest.keras_trt_version, "precision": manifest.precision}
     if manifest.metadata:
         facts["metadata"] = json.dumps(manifest.metadata)
     blocks += [
-        f"parameters {{ key: {_text(k)} value {{ string_value: {_text(v)} }} }}" for k, v in facts.items()
+        f"parameters {{ key: {quoted(k)} value {{ string_value: {quoted(v)} }} }}" for k, v in facts.items()
     ]
     if warm_up:
         blocks.append("\n".join(_warm_up(agreed, warm_up)))
@@ -85,12 +85,13 @@ def warm_up_file(place: int) -> str:
     return f"input_{place}"
 
 
-def _port(kind: str, port: Port, reshapes: bool, labels: str | None = None) -> str:
-    lines = [f"name: {_text(port.name)}", f"data_type: {_TYPES[port.dtype]}", f"dims: {_list(port.dims)}"]
+def port_text(kind: str, port: Port, reshapes: bool, labels: str | None = None) -> str:
+    """The block of an input or output, e.g. `input [ { name: "x" ... } ]`."""
+    lines = [f"name: {quoted(port.name)}", f"data_type: {_TYPES[port.dtype]}", f"dims: {_list(port.dims)}"]
     if port.is_scalar and reshapes:
         lines.append("reshape { shape: [ ] }")
     if labels is not None:
-        lines.append(f"label_filename: {_text(labels)}")
+        lines.append(f"label_filename: {quoted(labels)}")
     return f"{kind} [ {{\n  " + "\n  ".join(lines) + "\n} ]"
 
 
@@ -100,8 +101,8 @@ def _warm_up(agreed: Contract, arrays: Mapping[str, np.ndarray]) -> Iterator[str
     for i, port in enumerate(agreed.inputs):
         shape = arrays[port.name].shape[1 if agreed.largest_batch else 0 :]
         kind = f"data_type: {_TYPES[port.dtype]} dims: {_list(shape or (1,))}"
-        value = f"{kind} input_data_file: {_text(warm_up_file(i))}"
-        yield f"  inputs {{ key: {_text(port.name)} value {{ {value} }} }}"
+        value = f"{kind} input_data_file: {quoted(warm_up_file(i))}"
+        yield f"  inputs {{ key: {quoted(port.name)} value {{ {value} }} }}"
     yield "} ]"
 
 
@@ -109,6 +110,7 @@ def _list(sizes: Sequence[int]) -> str:
     return f"[ {', '.join(map(str, sizes))} ]"
 
 
-def _text(value: str) -> str:
+def quoted(value: str) -> str:
+    """A text as protobuf's text format writes it."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
     return f'"{escaped}"'

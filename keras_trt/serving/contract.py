@@ -88,12 +88,7 @@ def named_bundles(bundles: object) -> dict[str, Bundle]:
     else:
         read = [read_bundle(check_path(path, "bundles")) for path in bundles]
         pairs = [(re.sub(r"[^A-Za-z0-9._-]", "_", bundle.manifest.name), bundle) for bundle in read]
-    for name, _ in pairs:
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-            raise InputError(
-                f"Triton's models have names of letters, digits, `.`, `_` and `-`. Received: {name!r}"
-            )
-    names = [name for name, _ in pairs]
+    names = [check_served_name(name) for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
             paths = [str(bundle.path) for other, bundle in pairs if other == name]
@@ -102,6 +97,19 @@ def named_bundles(bundles: object) -> dict[str, Bundle]:
                 "the command line NAME=BUNDLE"
             )
     return dict(pairs)
+
+
+def check_served_name(name: str) -> str:
+    """A name that Triton takes for a model.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise InputError(
+            f"Triton's models have names of letters, digits, `.`, `_` and `-`. Received: {name!r}"
+        )
+    return name
 
 
 def warm_up_rows(bundle: Bundle, rows: int | None = None) -> dict[str, np.ndarray]:

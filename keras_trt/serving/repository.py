@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_trt._arguments import (
@@ -17,11 +17,11 @@ from keras_trt._arguments import (
 )
 from keras_trt._say import say
 from keras_trt._swap import replaced_file, swap_in, sync_tree, working_folder
-from keras_trt._tensors import free_batch
-from keras_trt.bundle import Bundle
 from keras_trt.errors import InputError
-from keras_trt.serving.config import config_text, labels_file, warm_up_file
-from keras_trt.serving.contract import Contract, contract, named_bundles, warm_up_rows
+from keras_trt.serving.config import labels_file
+from keras_trt.serving.contract import named_bundles
+from keras_trt.serving.ensemble import Ensemble, ensembles_of
+from keras_trt.serving.entry import Entry, entry_of
 from keras_trt.serving.serve import Paths
 
 _BACKENDS = ("auto", "tensorrt", "onnx", "python")
@@ -36,6 +36,7 @@ def triton(
     instances: int = 1,
     max_delay_us: int = 1000,
     warm_up: bool = True,
+    ensembles: Mapping[str, Sequence[str]] | None = None,
     verbose: int = 1,
 ) -> dict[str, Path]:
     """Writes bundles into a model repository of NVIDIA's Triton server, or a new version of them.
@@ -53,14 +54,17 @@ def triton(
         instances: How many of each model run at once.
         max_delay_us: How long, in microseconds, a request may wait for others to share its batch.
         warm_up: Whether the server runs the rows that the bundle carries before it is ready.
+        ensembles: Models in a row that are asked as one, by their names: `{"cats": ["resize", "net"]}`. An
+            input takes the output of its name from the model before, or, where no names are shared, the
+            output in its place. Types and sizes must agree; the largest batch is the smallest of theirs.
         verbose: 1 prints what was written.
 
     Returns:
-        The version folders by model name.
+        The version folders by name, of models and ensembles.
 
     Raises:
-        InputError: A wrong argument, a bundle without a plan for TensorRT, a version with other tensors, or a
-            repository that cannot be written.
+        InputError: A wrong argument, a bundle without a plan for TensorRT, a version with other tensors,
+            models of an ensemble that do not fit, or a repository that cannot be written.
         BundleError: No bundle at a path.
 
     Example:
@@ -75,16 +79,22 @@ def triton(
     if not isinstance(max_delay_us, int) or isinstance(max_delay_us, bool) or max_delay_us < 0:
         raise wrong_argument("max_delay_us", "a whole number of microseconds >= 0", max_delay_us)
     repository = check_path(out, "out").expanduser().absolute()
-    entries = [_entry(name, bundle, backend) for name, bundle in named_bundles(bundles).items()]
-    texts = [_config(entry, instances, max_delay_us, warm_up) for entry in entries]
-    for entry, text in zip(entries, texts, strict=True):
-        _check_same_tensors(repository / entry.name / _CONFIG, text)
+    entries = [entry_of(name, bundle, backend) for name, bundle in named_bundles(bundles).items()]
+    rows = ensembles_of(ensembles, entries)
+    texts = {entry.name: entry.config(instances, max_delay_us, warm_up) for entry in entries}
+    texts |= {row.name: row.config() for row in rows}
+    for name, text in texts.items():
+        _check_same_tensors(repository / name / _CONFIG, text)
     written = {}
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        for entry, text in zip(entries, texts, strict=True):
-            written[entry.name] = _write(repository, entry, text, warm_up)
+        for entry in entries:
+            warm = entry.warm_up_files() if warm_up else {}
+            written[entry.name] = _write(repository, entry, texts[entry.name], entry.files, warm)
             say(f"Wrote {written[entry.name]} ({entry.backend})", verbose)
+        for row in rows:  # behind their models, for a server that polls
+            written[row.name] = _write(repository, row, texts[row.name], {"steps.txt": f"{row.chain}\n"}, {})
+            say(f"Wrote {written[row.name]} (ensemble of {row.chain})", verbose)
         with replaced_file(repository / "README.md") as file:
             file.write_text(_README.format(repository=repository, image=_image(entries)), encoding="utf-8")
     except OSError as e:
@@ -93,71 +103,6 @@ def triton(
             f"{', '.join(map(str, written.values())) or 'nothing'}"
         ) from e
     return written
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A model to write: its name, bundle, what computes it, what Triton is told of it."""
-
-    name: str
-    bundle: Bundle
-    backend: str
-    agreed: Contract
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """The files of a version folder by name; the first is the model's own."""
-        manifest, folder = self.bundle.manifest, self.bundle.path
-        if self.backend == "onnx":
-            return {"model.onnx": self.bundle.onnx_path} | {f: folder / f for f in manifest.external_data}
-        if self.backend == "python":
-            return {"model.py": Path(__file__).with_name("python_backend.py"), "bundle": folder}
-        plans = [self.bundle.plan_path(stamp) for stamp in manifest.plans if stamp.kind == "tensorrt"]
-        return {"model.plan": plans[0]} | {f"model_{i}.plan": plan for i, plan in enumerate(plans[1:], 1)}
-
-    @property
-    def capabilities(self) -> dict[str, str]:
-        """The plans by compute capability, where there are several."""
-        stamps = [stamp for stamp in self.bundle.manifest.plans if stamp.kind == "tensorrt"]
-        if self.backend != "tensorrt" or len(stamps) < 2:
-            return {}
-        return {
-            f"{number[2:-1]}.{number[-1]}": file
-            for stamp, file in zip(stamps, self.files, strict=True)
-            for number in stamp.compute_capabilities
-        }
-
-
-def _entry(name: str, bundle: Bundle, backend: str) -> _Entry:
-    manifest = bundle.manifest
-    kinds = {stamp.kind for stamp in manifest.plans}
-    if backend == "auto":
-        backend = "tensorrt" if "tensorrt" in kinds else "onnx"
-    if backend == "tensorrt" and "tensorrt" not in kinds:
-        raise InputError(
-            f"The bundle `{bundle.path}` has no plan of TensorRT, which is what Triton runs. It has: "
-            f"{sorted(kinds) or 'none'}. Build one on the server's GPU: "
-            f"keras_trt.build({str(bundle.path)!r}, "
-            '"tensorrt"), or pass backend="onnx".'
-        )
-    if backend != "python":
-        return _Entry(name, bundle, backend, contract(manifest, manifest.inputs, manifest.outputs))
-    free = [[free_batch(s, manifest.inputs) for s in specs] for specs in (manifest.inputs, manifest.outputs)]
-    return _Entry(name, bundle, backend, contract(manifest, *free))
-
-
-def _config(entry: _Entry, instances: int, max_delay_us: int, warm_up: bool) -> str:
-    return config_text(
-        entry.name,
-        entry.bundle.manifest,
-        entry.agreed,
-        backend=entry.backend,
-        file=next(iter(entry.files)),
-        plans=entry.capabilities,
-        instances=instances,
-        max_delay_us=max_delay_us,
-        warm_up=warm_up_rows(entry.bundle) if warm_up else {},
-    )
 
 
 def _check_same_tensors(config: Path, text: str) -> None:
@@ -174,47 +119,59 @@ def _check_same_tensors(config: Path, text: str) -> None:
 
 
 def _tensors(text: str) -> list[str]:
+    """What versions share: the tensors, and the steps of an ensemble."""
     lines = (line.strip() for line in text.partition("instance_group")[0].splitlines())
     return [line for line in lines if line and not line.startswith("label_filename")]
 
 
-def _write(repository: Path, entry: _Entry, text: str, warm_up: bool) -> Path:
-    """Writes a version beside the repository and renames it into its place."""
-    model = repository / entry.name
-    numbers = [int(p.name) for p in model.iterdir() if p.name.isdecimal()] if model.is_dir() else []
-    version = model / str(max(numbers, default=0) + 1)
-    labels = entry.bundle.manifest.labels
+def _write(
+    repository: Path,
+    model: Entry | Ensemble,
+    text: str,
+    files: Mapping[str, Path | str],
+    warm: dict[str, bytes],
+) -> Path:
+    """Writes a version beside the repository and renames it into its place; `files` are paths or texts."""
+    place = repository / model.name
+    numbers = [int(p.name) for p in place.iterdir() if p.name.isdecimal()] if place.is_dir() else []
+    version = place / str(max(numbers, default=0) + 1)
     listed = {
-        labels_file(i): "".join(f"{' '.join(name.split())}\n" for name in labels[port.name])
-        for i, port in enumerate(entry.agreed.outputs)
-        if port.name in labels
+        labels_file(i): "".join(f"{' '.join(name.split())}\n" for name in model.labels[port.name])
+        for i, port in enumerate(model.agreed.outputs)
+        if port.name in model.labels
     }
     with working_folder(repository) as folder:
-        whole = folder / entry.name
+        whole = folder / model.name
         (whole / version.name).mkdir(parents=True)
-        for name, source in entry.files.items():
-            copy = shutil.copytree if source.is_dir() else shutil.copyfile
-            copy(source, whole / version.name / name)
-        if model.is_dir():
+        for name, source in files.items():
+            _put(source, whole / version.name / name)
+        if place.is_dir():
             sync_tree(whole)
             for name, lines in listed.items():
-                with replaced_file(model / name) as file:
+                with replaced_file(place / name) as file:
                     file.write_text(lines, encoding="utf-8")
             swap_in(whole / version.name, version, overwrite=False)
             return version
         for name, lines in {_CONFIG: text, **listed}.items():
             (whole / name).write_text(lines, encoding="utf-8")
-        if warm_up:
-            (whole / "warmup").mkdir()
-            rows = warm_up_rows(entry.bundle)
-            for i, port in enumerate(entry.agreed.inputs):
-                (whole / "warmup" / warm_up_file(i)).write_bytes(rows[port.name].tobytes())
+        for name, data in warm.items():
+            (whole / "warmup").mkdir(exist_ok=True)
+            (whole / "warmup" / name).write_bytes(data)
         sync_tree(whole)
-        swap_in(whole, model, overwrite=False)
+        swap_in(whole, place, overwrite=False)
     return version
 
 
-def _image(entries: list[_Entry]) -> str:
+def _put(source: Path | str, target: Path) -> None:
+    if isinstance(source, str):
+        target.write_text(source, encoding="utf-8")
+    elif source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _image(entries: list[Entry]) -> str:
     return (
         "needs keras_trt in the server's Python: pip install 'keras-trt[openvino]'"
         if any(entry.backend == "python" for entry in entries)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from keras_trt.cli.arrays import HELP, read_data
 from keras_trt.cli.metrics import HELP as METRICS
 from keras_trt.cli.metrics import metric_named
 from keras_trt.cli.models import add_model, model_of
-from keras_trt.cli.result import Result, UsageError
-from keras_trt.cli.values import names, wholes
+from keras_trt.cli.result import Result
+from keras_trt.cli.values import bundles_by_name, names, wholes
 
 SUMMARY = "measure bundles here, beside each other, beside Keras and on several runners"
 EXAMPLE = "keras-trt benchmark float32.bundle int8.bundle --model digits.keras --batch 1,32"
@@ -39,10 +38,7 @@ def run(options: argparse.Namespace) -> Result:
     from keras_trt.reports.plot import check_picture
 
     metric = metric_named(options.metric)
-    named = [text.partition("=") for text in options.bundles]
-    bundles = {(name if sign else Path(name).stem): path or name for name, sign, path in named}
-    if len(bundles) < len(named):
-        raise UsageError("bundles of one name need others: NAME=BUNDLE.")
+    bundles = bundles_by_name(options.bundles)
     if options.save:
         check_file(options.save)
     if options.plot:

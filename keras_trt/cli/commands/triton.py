@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from keras_trt.cli.result import Result
-from keras_trt.cli.values import bundles, whole
+from keras_trt.cli.values import bundles, rows, whole
 
 SUMMARY = "write bundles into a model repository for a Triton server of your own, or a new version of them"
 EXAMPLE = "keras-trt triton digits.bundle -o models --backend onnx"
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--instances", type=whole, default=1, metavar="N", help="of each model")
     add("--max-delay-us", type=whole, default=1000, metavar="N", help="longest wait for others in the batch")
+    add("--ensemble", action="append", metavar="NAME=MODEL,MODEL,...", help="models in a row, asked as one")
     add("--no-warm-up", action="store_true", help="do not run the bundles' rows before the server is ready")
 
 
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> Result:
         instances=options.instances,
         max_delay_us=options.max_delay_us,
         warm_up=not options.no_warm_up,
+        ensembles=rows(options.ensemble),
         verbose=0,
     )
-    rows = tuple({"model": name, "version": str(folder)} for name, folder in written.items())
-    return Result(Report(f"Repository {options.output}", rows))
+    told = tuple({"model": name, "version": str(folder)} for name, folder in written.items())
+    return Result(Report(f"Repository {options.output}", told))
