@@ -15,7 +15,8 @@ from typing import TextIO
 
 from keras_trt.cli.parser import command, make_parser
 from keras_trt.cli.result import Result, UsageError
-from keras_trt.errors import KerasTRTError
+from keras_trt.cli.usage import wrong_option
+from keras_trt.errors import InputError, KerasTRTError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _show(result, options, out)
             return FAILED if result.failed else 0
         except (Exception, KeyboardInterrupt) as e:
-            error = KeyboardInterrupt() if interrupts else e
+            error = KeyboardInterrupt() if interrupts else _as_usage(e, options)
             if options.debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
                 raise
         code, text = _ending(error, options)
@@ -78,6 +79,12 @@ def _interrupts() -> Iterator[list[int]]:
         yield interrupts
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _as_usage(error: BaseException, options: argparse.Namespace) -> BaseException:
+    """The error, as one of usage where it is about a value that was typed."""
+    flag = wrong_option(error, options) if isinstance(error, InputError) else None
+    return error if flag is None else UsageError(f"{flag}: {error}")
 
 
 def _ending(error: BaseException, options: argparse.Namespace) -> tuple[int, str]:

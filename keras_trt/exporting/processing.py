@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
@@ -42,7 +43,7 @@ class Processing:
         if data is None or not self.before:
             return data
         specs = self._inputs(model, None, data)
-        return _Preprocessed(self.flavor, self._chain(self.before, specs, "preprocess"), data)
+        return _Preprocessed(self.flavor, self._chain(self.before, (), specs, "preprocess"), data)
 
     def around(self, model: Model, input_shapes: object, data: Any) -> Model:
         """The model with its layers before and after; the model itself where there are none.
@@ -53,7 +54,7 @@ class Processing:
         if not (self.before or self.after):
             return model
         specs = self._inputs(model, input_shapes, data)
-        return self._chain((*self.before, model, *self.after), specs, model.name)
+        return self._chain((*self.before, model), self.after, specs, model.name)
 
     def _inputs(self, model: Model, input_shapes: object, data: Any) -> Nest:
         """A nest of `TensorSpec`s: what a model in front says that it takes, else what this model takes."""
@@ -70,9 +71,10 @@ class Processing:
                 specs = {n: _typed(specs[n], dtype) for n, dtype in zip(specs, given, strict=True)}
         return map_nest(lambda name, _: specs[name], signature.input_structure)
 
-    def _chain(self, links: Sequence[Layer], specs: Nest, name: str) -> Model:
+    def _chain(self, first: Sequence[Layer], after: Sequence[Layer], specs: Nest, name: str) -> Model:
+        links = (*first, *after)
         try:
-            return chain_model(self.flavor, links, specs, lambda nest: self._names(links[-1], nest), name)
+            return chain_model(self.flavor, links, specs, partial(self._names, first[-1], after), name)
         except (TypeError, ValueError, NotImplementedError) as e:
             row = ", ".join(link.name for link in links)
             raise InputError(
@@ -80,11 +82,24 @@ class Processing:
                 f"Received inputs: {[(s.name, s.shape, s.dtype) for s in leaves_of(specs)]}. {e}"
             ) from e
 
-    def _names(self, last: Any, nest: Nest) -> Nest:
-        """Names for what comes out: of the last model's outputs, or the last layer's name and keys."""
-        if self.flavor.is_model(last) and self.flavor.is_functional(last):
-            return signature_of(self.flavor, last).output_structure
-        return map_nest(lambda _, key: key or last.name, nest)
+    def _names(self, model: Layer, after: Sequence[Layer], nest: Nest) -> Nest:
+        """Names for what comes out: of the last model's outputs, or the last layer's name and keys.
+
+        What layers after the model only pass through has the name that it has without them.
+        """
+        last: Any = after[-1] if after else model
+        if not (self.flavor.is_model(last) and self.flavor.is_functional(last)):
+            return map_nest(lambda _, key: key or last.name, nest)
+        names = signature_of(self.flavor, last).output_structure
+        if not after:
+            return names
+        taken, made = self.flavor.nests(last)
+        flat = self.flavor.tf.nest.flatten
+        tensors, before = flat(taken), flat(self._names(model, after[:-1], taken))
+        if len(tensors) != len(before):
+            return names
+        passed = {id(tensor): name for tensor, name in zip(tensors, before, strict=True)}
+        return [passed.get(id(tensor), name) for tensor, name in zip(flat(made), flat(names), strict=True)]
 
 
 def processing_of(flavor: Flavor, preprocess: object, postprocess: object) -> Processing:

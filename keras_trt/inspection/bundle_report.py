@@ -8,14 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._arguments import check_text
 from keras_trt._tensors import shape_text
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle
 from keras_trt.inspection.files import BundleFile
 from keras_trt.inspection.weights import histograms, weight_names
-from keras_trt.reports import Findings, Table
+from keras_trt.reports import Table
 from keras_trt.reports.files import check_file, file_at
-from keras_trt.reports.plot import drawn, new_figure
+from keras_trt.reports.plot import Drawable, Figure, new_figure
 from keras_trt.runtime.profile import EngineProfile
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BundleReport(Findings):
+class BundleReport(Drawable):
     """What a bundle holds. Prints as tables.
+
+    `plot` draws the activation ranges, and a histogram of the weights of each layer as they are stored.
 
     Attributes:
         path: The bundle's folder.
@@ -77,6 +80,7 @@ class BundleReport(Findings):
         benchmark: Source | None = None,
         verification: Source | None = None,
         sensitivity: Source | None = None,
+        activations: Source | None = None,
     ) -> str:
         """The bundle as one page of HTML that loads nothing, in the colours of the reader's system.
 
@@ -88,6 +92,7 @@ class BundleReport(Findings):
             benchmark: Figures to show: a report of `keras_trt.benchmark`, or the JSON file of one.
             verification: A report of `keras_trt.verify`, or the JSON file of one.
             sensitivity: A report of `quantize.sensitivity` or `prune.sensitivity`, or the JSON file of one.
+            activations: What `quantize.observe` has seen of the quantised model, or the JSON file of it.
 
         Raises:
             BundleError: The weights cannot be read.
@@ -107,28 +112,40 @@ class BundleReport(Findings):
             benchmark=benchmark,
             verification=verification,
             sensitivity=sensitivity,
+            activations=activations,
         )
         if target is not None:
             with file_at(target) as file:
                 file.write_text(text, encoding="utf-8")
         return text
 
-    def plot(self, path: str | PathLike[str] | None = None) -> Any:
-        """Draws the activation ranges, and a histogram of the weights of each layer as they are stored.
+    def to_card(
+        self, path: str | PathLike[str] | None = None, *, repo_id: str = "your-name/your-model"
+    ) -> str:
+        """The bundle as a model card of the Hugging Face Hub: Markdown with the metadata that the Hub reads.
 
         Args:
-            path: An image file to write, too; its suffix says the format.
-
-        Returns:
-            The `matplotlib.figure.Figure`; a notebook shows it.
+            path: A file to write, too: `README.md` in the bundle's folder, which the Hub shows.
+            repo_id: The repository, for the lines that load it.
 
         Raises:
-            BundleError: The weights cannot be read.
-            MissingDependencyError: matplotlib is not installed.
+            InputError: Nothing can be written at `path`.
 
         Example:
-            >>> keras_trt.inspect("digits.bundle").plot("weights.png")
+            >>> card = keras_trt.inspect("digits.bundle").to_card(repo_id="me/digits")
+            >>> card.splitlines()[1]
+            'library_name: keras-trt'
         """
+        from keras_trt.inspection.card import card
+
+        text = card(self.manifest, check_text(repo_id, "repo_id"), self._facts(), self.notes)
+        if path is not None:
+            with file_at(check_file(path)) as file:
+                file.write_text(text, encoding="utf-8")
+        return text
+
+    def _figure(self) -> Figure:
+        """The activation ranges, and a histogram of the weights of each layer as they are stored."""
         layer_of = weight_names(self.manifest.record)
         stored = histograms(Bundle(self.path, self.manifest), set(layer_of))
         ranges = self.manifest.quantization.get("ranges") or {}
@@ -147,7 +164,7 @@ class BundleReport(Findings):
             axes.set_title(f"{layer_of.get(name) or name} ({one.dtype})", fontsize="x-small")
             axes.set_yticks([])
             axes.tick_params(labelsize="x-small")
-        return drawn(figure, path)
+        return figure
 
     def _facts(self) -> list[list[Any]]:
         manifest, quantized = self.manifest, self.manifest.quantization

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 from keras_trt.measuring.machine import Machine
-from keras_trt.reports import Findings, Table
-from keras_trt.reports.plot import drawn, new_figure
+from keras_trt.reports import Table
+from keras_trt.reports.plot import Drawable, Figure, new_figure
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,10 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class BenchmarkReport(Findings):
+class BenchmarkReport(Drawable):
     """How fast, how large and how right the contenders are on one machine. Prints as tables.
+
+    `plot` draws latency and throughput over the batch size, a curve a contender and number of threads.
 
     Attributes:
         name: The model's.
@@ -130,21 +131,8 @@ class BenchmarkReport(Findings):
         ]
         return Table(title, columns, rows)
 
-    def plot(self, path: str | PathLike[str] | None = None) -> Any:
-        """Draws latency and throughput over the batch size, a curve a contender and number of threads.
-
-        Args:
-            path: An image file to write, too; its suffix says the format.
-
-        Returns:
-            The `matplotlib.figure.Figure`; a notebook shows it.
-
-        Raises:
-            MissingDependencyError: matplotlib is not installed.
-
-        Example:
-            >>> keras_trt.benchmark("net.bundle").plot("latency.png")
-        """
+    def _figure(self) -> Figure:
+        """Latency and throughput over the batch size, a curve a contender and number of threads."""
         figure = new_figure("BenchmarkReport.plot", figsize=(9.6, 4.8))
         latency, rate = figure.subplots(1, 2)
         for name, threads in dict.fromkeys((t.name, t.threads) for t in self.timings):
@@ -157,4 +145,4 @@ class BenchmarkReport(Findings):
         rate.set(xlabel="rows of a batch", ylabel="rows a second", yscale="log")
         figure.suptitle(self.name)
         figure.legend(loc="outside lower center", fontsize="small", ncols=2)
-        return drawn(figure, path)
+        return figure

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any
 
 from keras_trt.errors import InputError
-from keras_trt.reports.plot import drawn, new_figure
+from keras_trt.reports.plot import Figure, drawn, new_figure
 
 LOGGED = "sparsity"
 """What `callbacks.SparsityLog` writes to the history: this, and `sparsity/<weight>` for each weight."""
 
 
-def plot_sparsity(history: Any, path: str | PathLike[str] | None = None) -> Any:
+def plot_sparsity(history: object, path: str | PathLike[str] | None = None) -> Figure:
     """Draws the sparsity of each epoch that `callbacks.SparsityLog` has logged, of each weight if it did.
 
     Args:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Protocol
 
 from keras_trt._deps import require
 from keras_trt.errors import InputError
 from keras_trt.reports.files import check_file, file_at
+from keras_trt.reports.findings import Findings
 
 
-def new_figure(why: str, **options: Any) -> Any:
+class Figure(Protocol):
+    """What is used of a `matplotlib.figure.Figure`."""
+
+    def subplots(self, rows: int = 1, columns: int = 1) -> Any:
+        """Adds axes: one, or an array of them."""
+
+    def add_subplot(self, rows: int, columns: int, place: int) -> Any:
+        """Adds the axes at one place of a grid, counted from 1."""
+
+    def subfigures(self, rows: int, columns: int, *, height_ratios: Sequence[float]) -> Any:
+        """Parts of the figure, each like one."""
+
+    def legend(self, **options: Any) -> Any:
+        """Names the curves."""
+
+    def suptitle(self, text: str) -> Any:
+        """Writes a title over all axes."""
+
+    def savefig(self, file: str | PathLike[str]) -> None:
+        """Writes an image."""
+
+
+def new_figure(why: str, **options: Any) -> Figure:
     """An empty `matplotlib.figure.Figure`, of no window and of no notebook.
 
     Args:
@@ -21,7 +45,8 @@ def new_figure(why: str, **options: Any) -> Any:
         MissingDependencyError: matplotlib is not installed.
     """
     figures = require("matplotlib.figure", install="keras-trt[report]", why=why)
-    return figures.Figure(layout="constrained", **options)
+    figure: Figure = figures.Figure(layout="constrained", **options)
+    return figure
 
 
 def check_picture(path: str | PathLike[str], why: str) -> None:
@@ -41,7 +66,34 @@ def check_picture(path: str | PathLike[str], why: str) -> None:
         raise InputError(f"A picture is one of .{', .'.join(formats)}. Received: '{path}'")
 
 
-def drawn(figure: Any, path: str | PathLike[str] | None) -> Any:
+class Drawable(Findings):
+    """A report that can be drawn."""
+
+    def _figure(self) -> Figure:
+        """The picture."""
+        raise NotImplementedError
+
+    def plot(self, path: str | PathLike[str] | None = None) -> Figure:
+        """Draws the report.
+
+        Args:
+            path: An image file to write, too; its suffix says the format.
+
+        Returns:
+            The `matplotlib.figure.Figure`; a notebook shows it.
+
+        Raises:
+            BundleError: What it draws lies in a bundle, and cannot be read.
+            InputError: There is no such format, or the file cannot be written.
+            MissingDependencyError: matplotlib is not installed.
+
+        Example:
+            >>> keras_trt.benchmark("net.bundle").plot("latency.png")
+        """
+        return drawn(self._figure(), path)
+
+
+def drawn(figure: Figure, path: str | PathLike[str] | None) -> Figure:
     """The figure, written to an image file where a path is given; its suffix says the format.
 
     Raises:

@@ -39,7 +39,7 @@ class Fake:
 def ends(run, monkeypatch):
     def call(ending, *arguments):
         monkeypatch.setattr(subject, "command", lambda name: Fake(ending))
-        return run("inspect", "x", *arguments)
+        return run("inspect", "x", "--runner", "y", *arguments)
 
     return call
 
@@ -51,6 +51,12 @@ REPORT = Report("title", ({"layer": "conv", "share": 0.5},))
     ("ending", "code", "text"),
     [
         (InputError("`x` must be\n  so."), 1, "error: `x` must be so."),
+        (
+            InputError("`runner` must be so."),
+            2,
+            "error: --runner: `runner` must be so. See: keras-trt inspect --help",
+        ),
+        (InputError("The file `runner` must be so."), 1, "error: The file `runner` must be so."),
         (UsageError("No such thing."), 2, "error: No such thing. See: keras-trt inspect --help"),
         (KeyboardInterrupt(), 130, "interrupted; nothing was left half-written"),
         (MemoryError(), 1, "error: no memory is left for this"),

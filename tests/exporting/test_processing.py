@@ -120,6 +120,28 @@ def test_models_without_a_layer_graph(k, tmp_path):
     np.testing.assert_allclose(engine.predict(x / 2, verbose=0)["scores"], want, rtol=1e-5)
 
 
+def test_what_is_passed_through_keeps_the_models_name(k, tmp_path):
+    feat = k.Input((8,), name="feat")
+    scores, share = k.layers.Dense(3, name="scores")(feat), k.layers.Dense(3, name="share")(feat)
+    logits, other = k.Input((3,), name="logits"), k.Input((3,), name="feat")
+    with_probabilities = k.Model(logits, [k.layers.Softmax(name="probabilities")(logits), logits])
+    model = k.Model(feat, scores)
+    _, engine = exported(model, tmp_path / "a", postprocess=with_probabilities)
+    assert [s.name for s in engine.outputs] == ["probabilities", "scores"]
+    x = np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
+    np.testing.assert_allclose(engine.predict(x, verbose=0)[1], np.asarray(model(x)), rtol=1e-5)
+    # Of two, each its own, through a layer between as well; a name that an input has is taken.
+    pair = k.Model([logits, other], {"first": other, "sum": k.layers.Add(name="sum")([logits, other])})
+    _, engine = exported(k.Model(feat, [scores, share]), tmp_path / "b", postprocess=pair)
+    assert sorted(s.name for s in engine.outputs) == ["share", "sum"]
+    through = [k.layers.Activation("linear", name="between"), k.Model(other, other)]
+    _, engine = exported(model, tmp_path / "c", postprocess=through)
+    assert [s.name for s in engine.outputs] == ["between"]
+    both = k.Model(feat, {"scores": scores, "seen": feat})
+    _, engine = exported(both, tmp_path / "d", preprocess=k.layers.Rescaling(2.0))
+    assert sorted(s.name for s in engine.outputs) == ["feat_1", "scores"]
+
+
 def test_what_does_not_fit_is_named(k, tmp_path):
     model = residual_net(k)
     with pytest.raises(InputError, match="do not fit together in this order: resizing.*, residual_net"):

@@ -8,7 +8,7 @@ from keras_trt.cli.arrays import HELP, read_data
 from keras_trt.cli.metrics import HELP as METRICS
 from keras_trt.cli.metrics import metric_named
 from keras_trt.cli.models import add_model, model_of
-from keras_trt.cli.result import Result
+from keras_trt.cli.result import Result, UsageError
 from keras_trt.cli.values import bundles_by_name, names, wholes
 
 SUMMARY = "measure bundles here, beside each other, beside Keras and on several runners"
@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> Result:
     from keras_trt.reports.plot import check_picture
 
     metric = metric_named(options.metric)
+    if metric is not None and options.data is None:
+        raise UsageError("--metric is measured on --data: give both.")
     bundles = bundles_by_name(options.bundles)
     if options.save:
         check_file(options.save)

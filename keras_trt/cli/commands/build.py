@@ -6,6 +6,7 @@ import argparse
 
 from keras_trt.cli.result import Result, UsageError
 from keras_trt.cli.values import names, settings
+from keras_trt.errors import InputError
 
 SUMMARY = "build a TensorRT plan of a bundle, for this machine or ahead of time; needs no TensorFlow"
 EXAMPLE = "keras-trt build digits.bundle --engine tensorrt_rtx --for SM89 --set optimization_level=5"
@@ -32,7 +33,10 @@ def run(options: argparse.Namespace) -> Result:
     if unknown:
         known = ", ".join(keras_trt.EngineConfig.__dataclass_fields__)
         raise UsageError(f"--set: EngineConfig has no {unknown[0]!r}. It has: {known}.")
-    config = keras_trt.EngineConfig(**given)
+    try:
+        config = keras_trt.EngineConfig(**given)
+    except InputError as e:
+        raise UsageError(f"{'--for' if '`compute_capabilities`' in str(e) else '--set'}: {e}") from e
     report = keras_trt.build(
         options.bundle, options.engine, config=config, into=options.into, verbose=options.verbose
     )

@@ -93,8 +93,9 @@ def bars(rows: Sequence[tuple[str, float]], *, logarithmic: bool = False, percen
     return f'<div class="bars">{shown}</div>'
 
 
-def histogram(counts: Sequence[int], caption: str, limit: float) -> str:
-    """A histogram from minus `limit` to `limit` as inline SVG."""
+def histogram(counts: Sequence[float], caption: str, limit: float, *, lowest: float | None = None) -> str:
+    """A histogram up to `limit`, from minus that or from `lowest`, as inline SVG."""
+    left = -limit if lowest is None else lowest
     width, height = 164, 64
     top = max([*counts, 1])
     step = width / max(len(counts), 1)
@@ -107,7 +108,7 @@ def histogram(counts: Sequence[int], caption: str, limit: float) -> str:
     return (
         f'<figure><svg viewBox="0 0 {width} {height + 16}" role="img" aria-label="{escape(caption)}">'
         f"{columns}"
-        f'<path class="axis" d="M0 {height}H{width}"/><text x="0" y="{height + 13}">{-limit:.3g}</text>'
+        f'<path class="axis" d="M0 {height}H{width}"/><text x="0" y="{height + 13}">{left:.3g}</text>'
         f'<text x="{width}" y="{height + 13}" text-anchor="end">{limit:.3g}</text></svg>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

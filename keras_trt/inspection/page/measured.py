@@ -1,8 +1,9 @@
-"""What the page says that was measured later: reports of `benchmark`, `verify` and `sensitivity`."""
+"""What the page says that was measured later: by `benchmark`, `verify`, `sensitivity` and `observe`."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
@@ -31,6 +32,11 @@ def sensitivity(source: Source) -> str:
     return _shown(source, "sensitivity", _sensitivity)
 
 
+def activations(source: Source) -> str:
+    """How the magnitudes of each quantised tensor were spread in data."""
+    return _shown(source, "activations", _activations)
+
+
 def _shown(source: Source, name: str, section: Callable[[Mapping[str, Any]], str]) -> str:
     try:
         return section(_plain(source, name))
@@ -44,7 +50,12 @@ def _shown(source: Source, name: str, section: Callable[[Mapping[str, Any]], str
         ) from error
 
 
-_FUNCTIONS = {"benchmark": "benchmark", "verification": "verify", "sensitivity": "sensitivity"}
+_FUNCTIONS = {
+    "benchmark": "benchmark",
+    "verification": "verify",
+    "sensitivity": "sensitivity",
+    "activations": "quantize.observe",
+}
 
 
 def _plain(source: Source, name: str) -> Mapping[str, Any]:
@@ -116,3 +127,19 @@ def _sensitivity(report: Mapping[str, Any]) -> str:
         return e.heading("Sensitivity", f'<div class="grid">{curves}</div>' if curves else "", note)
     note = f"The loss with each layer alone quantised ({report['scheme']}), worst first."
     return e.heading("Sensitivity", e.bars([(name, float(loss)) for name, loss in losses.items()]), note)
+
+
+def _activations(report: Mapping[str, Any]) -> str:
+    """Numbers as logarithms: what lies far out, where a range has to end, is rare."""
+    shown = "".join(
+        e.histogram(
+            [math.log2(1 + int(n)) for n in one["counts"]],
+            f"{one['tensor']} ({one['format']}, at most {float(one['largest']):.3g}, "
+            f"{float(one['zeros']):.0%} zeros)",
+            float(one["limit"]),
+            lowest=0.0,
+        )
+        for one in report["activations"]
+    )
+    note = "Magnitudes of quantised activations in data; the numbers of values are logarithmic."
+    return e.heading("Activations", f'<div class="grid">{shown}</div>' if shown else "", note)

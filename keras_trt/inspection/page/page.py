@@ -24,6 +24,7 @@ def page(
     benchmark: measured.Source | None = None,
     verification: measured.Source | None = None,
     sensitivity: measured.Source | None = None,
+    activations: measured.Source | None = None,
 ) -> str:
     """The page of a bundle, as HTML.
 
@@ -34,6 +35,7 @@ def page(
         benchmark: A report of `keras_trt.benchmark`, or its JSON.
         verification: A report of `keras_trt.verify`, or its JSON.
         sensitivity: A report of `quantize.sensitivity` or `prune.sensitivity`, or its JSON.
+        activations: Statistics of `quantize.observe`, or their JSON.
 
     Raises:
         BundleError: The weights cannot be read.
@@ -54,6 +56,7 @@ def page(
         sections.layers(manifest),
         "" if sensitivity is None else measured.sensitivity(sensitivity),
         sections.ranges(manifest),
+        "" if activations is None else measured.activations(activations),
         sections.weights(stored, layer_of),
         sections.sparsity(manifest),
         sections.notes(manifest, notes),

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_trt.errors import InputError
-from keras_trt.reports import Findings, Report, Table
-from keras_trt.reports.plot import drawn, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from keras_trt.reports import Report, Table
+from keras_trt.reports.plot import Drawable, Figure, new_figure
 
 
 @dataclass(frozen=True)
-class Sensitivity(Findings):
-    """The measured loss of each variable at each level of sparsity.
+class Sensitivity(Drawable):
+    """The measured loss of each variable at each level of sparsity; `plot` draws one curve each.
 
     Attributes:
         levels: Sparsities tried, rising.
@@ -87,28 +82,15 @@ class Sensitivity(Findings):
         )
         return Report(f"Loss by sparsity ({self.pattern})", rows)
 
-    def plot(self, path: str | PathLike[str] | None = None) -> Figure:
-        """Draws one curve per variable: the loss over the sparsity.
-
-        Args:
-            path: An image file to write, too; its suffix says the format.
-
-        Returns:
-            The `matplotlib.figure.Figure`; a notebook shows it.
-
-        Raises:
-            MissingDependencyError: matplotlib is not installed.
-
-        Example:
-            >>> keras_trt.prune.sensitivity(model, x_val).plot("sensitivity.png")
-        """
+    def _figure(self) -> Figure:
+        """One curve per variable: the loss over the sparsity."""
         figure = new_figure("Sensitivity.plot")
         axes = figure.subplots()
         for name, losses in self.losses.items():
             axes.plot(self.levels, losses, marker=".", label=name)
         axes.set(xlabel=f"sparsity ({self.pattern}) of this layer alone", ylabel="loss")
         figure.legend(loc="outside right upper", fontsize="small")
-        return drawn(figure, path)
+        return figure
 
     def tables(self) -> Iterable[Table]:
         """The table of `report`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,14 @@ from keras_trt.data.batches import check_data
 from keras_trt.data.measure import Metric, inputs_and_targets, loss_against
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.quantize.quantize_model import quantize_model
-from keras_trt.reports import Findings, Report, Table
-from keras_trt.reports.plot import drawn, new_figure
+from keras_trt.reports import Report, Table
+from keras_trt.reports.plot import Drawable, Figure, new_figure
 from keras_trt.twins.fake_quant import quantize_weights
 
 
 @dataclass(frozen=True)
-class SensitivityReport(Findings):
-    """The measured loss of each layer, quantised alone.
+class SensitivityReport(Drawable):
+    """The measured loss of each layer, quantised alone; `plot` draws it, worst first.
 
     Attributes:
         losses: {layer path: loss}, worst first; 0 means no harm.
@@ -49,27 +48,14 @@ class SensitivityReport(Findings):
         rows = tuple({"layer": path, "loss": loss} for path, loss in self.losses.items())
         return Report(f"Loss by layer, quantised alone ({self.scheme})", rows)
 
-    def plot(self, path: str | PathLike[str] | None = None) -> Any:
-        """Draws the loss of each layer, worst first.
-
-        Args:
-            path: An image file to write, too; its suffix says the format.
-
-        Returns:
-            The `matplotlib.figure.Figure`; a notebook shows it.
-
-        Raises:
-            MissingDependencyError: matplotlib is not installed.
-
-        Example:
-            >>> keras_trt.sensitivity(model, x_val).plot("sensitivity.png")
-        """
+    def _figure(self) -> Figure:
+        """The loss of each layer, worst first."""
         figure = new_figure("SensitivityReport.plot", figsize=(7, 0.22 * len(self.losses) + 1.2))
         axes = figure.subplots()
         axes.barh(list(self.losses), list(self.losses.values()))
         axes.invert_yaxis()
         axes.set(xlabel=f"loss with this layer alone quantised ({self.scheme})")
-        return drawn(figure, path)
+        return figure
 
     def tables(self) -> Iterable[Table]:
         """The table of `report`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,19 @@ import numpy as np
 from keras_trt._arguments import check_path
 from keras_trt.errors import InputError
 from keras_trt.quantize.seen.histogram import BINS, Histogram
+from keras_trt.reports import Table
 from keras_trt.reports.files import file_at
+from keras_trt.reports.plot import Drawable, Figure, new_figure
 
 _NUMBERS = ("top", "largest", "total", "nonzero", "sum", "squares", "finite", "format")
+_SHOWN = 32  # bins of a picture; a divisor of `BINS`
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """What `observe` has seen of each quantised tensor.
+class Statistics(Drawable):
+    """What `observe` has seen of each quantised tensor. Prints as a table.
+
+    `plot` draws how the magnitudes of each are spread, and so does the page of `inspect(bundle).to_html`.
 
     Attributes:
         names: The tensors, each by its layer's path and its quantiser's name.
@@ -37,6 +43,45 @@ class Statistics:
     names: tuple[str, ...]
     histograms: tuple[Histogram, ...]
     peak: float = 0.0
+
+    def tables(self) -> Iterable[Table]:
+        """Each tensor: its format, its largest magnitude, its root mean square, its share of zeros."""
+        rows = [
+            [name, seen.format, seen.largest, math.sqrt(seen.squares / max(seen.total, 1)), _zeros(seen)]
+            for name, seen in zip(self.names, self.histograms, strict=True)
+        ]
+        yield Table("Activations", ["tensor", "format", "largest", "rms", "zeros"], rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, with the magnitudes counted in a few bins; `save` keeps all of them."""
+        return {
+            "peak": self.peak,
+            "activations": [
+                {
+                    "tensor": name,
+                    "format": seen.format,
+                    "largest": seen.largest,
+                    "zeros": _zeros(seen),
+                    "limit": seen.top,
+                    "counts": [int(n) for n in seen.counts.reshape(_SHOWN, -1).sum(axis=1)],
+                }
+                for name, seen in zip(self.names, self.histograms, strict=True)
+            ],
+        }
+
+    def _figure(self) -> Figure:
+        """How the magnitudes of each tensor are spread; their numbers on a logarithmic scale."""
+        columns, rows = 4, max(-(-len(self.names) // 4), 1)
+        figure = new_figure("Statistics.plot", figsize=(10, 1.6 * rows + 0.5))
+        for i, one in enumerate(self.to_dict()["activations"]):
+            axes = figure.add_subplot(rows, columns, i + 1)
+            edges = [(one["limit"] or 1.0) * bin / _SHOWN for bin in range(_SHOWN + 1)]
+            axes.stairs(one["counts"], edges, fill=True)
+            axes.set_yscale("symlog")
+            axes.set_title(f"{one['tensor']} ({one['format']})", fontsize="x-small")
+            axes.set_yticks([])
+            axes.tick_params(labelsize="x-small")
+        return figure
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes a `.npz` file, whole or not at all.
@@ -68,7 +113,7 @@ class Statistics:
             raise InputError(f"No statistics of `observe` at '{path}': {type(e).__name__}: {e}") from e
 
 
-def read_statistics(given: Any) -> tuple[Statistics, ...]:
+def read_statistics(given: object) -> tuple[Statistics, ...]:
     """Statistics, or files of them, one or several.
 
     Raises:
@@ -103,6 +148,10 @@ def merge(names: Sequence[str], histograms: Iterable[Histogram], others: Iterabl
             )
         for seen, theirs in zip(mine, other.histograms, strict=True):
             seen.merge(theirs)
+
+
+def _zeros(seen: Histogram) -> float:
+    return (seen.total - seen.nonzero) / max(seen.total, 1)
 
 
 def _npz(path: str | PathLike[str]) -> Any:

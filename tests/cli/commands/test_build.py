@@ -52,8 +52,8 @@ def test_it_imports_no_tensorflow(bundle):
     [
         (["absent"], 1, "No bundle at"),
         (["."], 1, "is not a bundle"),
-        (["small.bundle", "--for", "89"], 1, "compute_capabilities"),
-        (["small.bundle", "--set", "optimization_level=9"], 1, "optimization_level"),
+        (["small.bundle", "--for", "89"], 2, "--for: `compute_capabilities`"),
+        (["small.bundle", "--set", "optimization_level=9"], 2, "--set: `optimization_level`"),
         (["small.bundle", "--into", "small.bundle/model.onnx"], 1, "which is a file"),
         (["small.bundle", "--set", "fast"], 2, "name=value is needed"),
         (["small.bundle", "--set", "fast=1"], 2, "EngineConfig has no 'fast'. It has: profiles,"),

@@ -19,6 +19,26 @@ def test_a_page_is_written(run, bundle, tmp_path):
     assert json.loads(as_json.out)["manifest"]["name"] == "small"
 
 
+def test_a_card_is_written(run, bundle):
+    ended = run("report", bundle, "-o", bundle / "README.md", "--repo", "me/net")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert 'snapshot_download("me/net")' in (bundle / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_bundle_of_tensorflows_bridge_is_told(failed, tmp_path):
+    facts = {"route": "tf-trt", "precision_mode": "FP32", "engines": 1, "keras": "keras3"}
+    (tmp_path / "bridge" / "saved_model").mkdir(parents=True)
+    (tmp_path / "bridge" / "manifest.json").write_text(json.dumps(facts))
+    for arguments in (
+        ("report", "bridge", "-o", "r.html"),
+        ("inspect", "bridge"),
+        ("triton", "bridge", "-o", "m"),
+    ):
+        assert "TensorFlow runs it, keras_trt does not. Load it with: tf.saved_model.load" in failed(
+            *arguments
+        )
+
+
 def test_it_goes_to_a_pipe(bundle):
     command = [sys.executable, "-m", "keras_trt", "report", str(bundle), "-o", "/dev/stdout"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -38,6 +58,8 @@ def test_it_goes_to_a_pipe(bundle):
             "must be the report",
         ),
         (["small.bundle"], 2, "-o/--output"),
+        (["small.bundle", "-o", "README.md", "--benchmark", "b.json"], 2, "--benchmark is shown on a page"),
+        (["small.bundle", "-o", "r.html", "--repo", "me/net"], 2, "--repo is for a card: -o README.md"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(bundle, failed, arguments, code, text):

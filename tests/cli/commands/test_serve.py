@@ -32,7 +32,7 @@ def test_names_reach_serve(run, bundle, monkeypatch):
     ("arguments", "code", "text"),
     [
         (["absent"], 1, "No bundle at"),
-        (["small.bundle", "--http-port", "99999"], 1, "http_port"),
+        (["small.bundle", "--http-port", "99999"], 2, "--http-port: `http_port` must be a port"),
         (["small.bundle", "--instances", "none"], 2, "--instances"),
         ([], 2, "BUNDLE"),
     ],

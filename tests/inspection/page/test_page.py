@@ -7,13 +7,14 @@ import struct
 import subprocess
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import keras_trt
 from keras_trt.bundle.read import read_bundle
 from keras_trt.bundle.write import write_manifest
 from keras_trt.errors import BundleError, InputError
-from tests.nets import images, residual_net
+from tests.nets import dense_net, images, residual_net
 from tests.small_onnx import conv_model, save_bundle
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -74,6 +75,25 @@ def test_it_shows_what_was_measured(exported, tmp_path, k):
     assert "Verified on data" in text
     assert "✗ off" in text
     assert f"Sensitivity The loss by the share of zeros ({sensitivity.pattern})" in text
+
+
+def test_it_shows_how_activations_were_spread_in_data(k, tmp_path):
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    model = keras_trt.quantize_model(dense_net(k, 8, 12, 4), calibration_data=x, recover=None, verbose=0)
+    keras_trt.export(model, tmp_path / "net.bundle", engine=None, verify=False, verbose=0)
+    report = keras_trt.inspect(tmp_path / "net.bundle")
+    seen = keras_trt.quantize.observe(model, x, verbose=0)
+    seen.to_json(tmp_path / "seen.json")
+    html = report.to_html(activations=tmp_path / "seen.json")
+    assert report.to_html(activations=seen) == html
+    assert html.count("<svg") == report.to_html().count("<svg") + len(seen.names)
+    text = words(html)
+    assert "Activations Magnitudes of quantised activations in data" in text
+    for name, one in zip(seen.names, seen.histograms, strict=True):
+        assert f"{name} (int8, at most {one.largest:.3g}, " in text
+    assert len(html) - len(report.to_html()) < 5000 * len(seen.names)
+    with pytest.raises(InputError, match=r"`activations` must be the report of keras_trt.quantize.observe"):
+        report.to_html(activations={"activations": [{"tensor": "x"}]})
 
 
 def test_it_loads_nothing_and_runs_nothing(exported):

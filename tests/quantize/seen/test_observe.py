@@ -112,3 +112,19 @@ def test_bad_input_is_named(k, tmp_path):
         observe(model, X * np.float32(np.nan), verbose=0)
     with pytest.raises(ModelError, match="has no quantised activation"):
         observe(dense_net(k, 8, 4, 4), X, verbose=0)
+
+
+def test_what_was_seen_is_shown_in_a_few_bins(k, tmp_path):
+    pytest.importorskip("matplotlib")
+    seen = observe(net(k), X, verbose=0)
+    first = seen.to_dict()["activations"][0]
+    values = np.abs(X)
+    assert (first["tensor"], first["format"], first["limit"]) == (seen.names[0], "int8", 1024)
+    assert (first["largest"], first["zeros"]) == (512, (X == 0).mean())
+    assert first["counts"] == np.histogram(values, 32, (0, 1024))[0].tolist()
+    assert len(seen.to_json()) < 1000 * len(seen.names)
+    rms = np.sqrt(np.square(X, dtype=float).mean())
+    (table,) = seen.tables()
+    assert table.rows[0] == [seen.names[0], "int8", 512, pytest.approx(rms), first["zeros"]]
+    seen.plot(tmp_path / "seen.svg")
+    assert "<svg" in (tmp_path / "seen.svg").read_text()
