@@ -124,7 +124,7 @@ def step_model(model: Model, max_length: int, *, cache: object = None) -> Model:
     return functions.function_model(flavor, model, partial(_step, flavor.tf, specs), inputs, "step")
 
 
-def _prefill(tf: ModuleType, specs: Nest, model: Any, token_ids: Any, padding_mask: Any) -> dict[str, Any]:
+def _prefill(tf: ModuleType, specs: Nest, model: Any, token_ids: object, padding_mask: Any) -> dict[str, Any]:
     rows, given = tf.shape(token_ids)[0], tf.not_equal(padding_mask, 0)
     empty = map_nest(lambda spec, _: tf.zeros([rows, *spec.shape[1:]], spec.dtype), specs)
     takes_mask = "padding_mask" in inspect.signature(model.call_with_cache).parameters

@@ -77,7 +77,7 @@ class _BundleModel:
     def __init__(self, engine: EngineModel) -> None:
         self.engine = engine
 
-    def predict(self, data: Any, params: object = None) -> Any:
+    def predict(self, data: object, params: object = None) -> Any:
         """What `EngineModel.predict` gives.
 
         Args:

@@ -23,7 +23,7 @@ __all__ = ["predict_dataset"]
 
 
 def predict_dataset(
-    dataset: Any,
+    dataset: object,
     bundle: str | os.PathLike[str],
     *,
     columns: Mapping[str, str] | None = None,

@@ -155,7 +155,7 @@ def _graph_model(model: Model) -> Any:
     return private(model, "_functional", "keras") if isinstance(model, keras.Sequential) else model
 
 
-def _shapes(nest: Any) -> Iterator[Any]:
+def _shapes(nest: object) -> Iterator[Any]:
     """The shapes in a structure of them."""
     members = list(nest.values()) if isinstance(nest, dict) else nest
     if isinstance(nest, list | tuple) and all(size is None or isinstance(size, int) for size in nest):

@@ -46,7 +46,7 @@ class Tensor(Protocol):
     def dtype(self) -> Any:
         """Its element type."""
 
-    def __getitem__(self, places: Any) -> Tensor:
+    def __getitem__(self, places: object) -> Tensor:
         """Some of its entries."""
 
     def __neg__(self) -> Tensor: ...
@@ -101,10 +101,10 @@ class Layer(Protocol):
         """What it is made of, as plain data."""
 
     @classmethod
-    def from_config(cls, config: Any) -> Any:
+    def from_config(cls, config: object) -> Any:
         """A new one made of that."""
 
-    def add_weight(self, *args: Any, **kwargs: Any) -> Any:
+    def add_weight(self, *args: object, **kwargs: object) -> Any:
         """Makes a `Variable` of its own."""
 
     def __call__(self, *args: object, **kwargs: object) -> Any:

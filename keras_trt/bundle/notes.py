@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
 
 LARGEST = 2**20
 """The most bytes that the metadata, or the labels, take as JSON."""
@@ -42,7 +41,7 @@ def _too_large(value: object, where: str) -> str | None:
     return f"{where} take {size:,} bytes as JSON, more than {LARGEST:,}" if size > LARGEST else None
 
 
-def _not_json(value: Any, where: str, depth: int) -> str | None:
+def _not_json(value: object, where: str, depth: int) -> str | None:
     if not depth:
         return f"{where[:80]}... goes deeper than {_DEEPEST} levels"
     if isinstance(value, dict | list):

@@ -62,14 +62,14 @@ class EvaluateEngine(Callback):
 
     def __init__(
         self,
-        data: Any,
+        data: object,
         every: int = 1,
         *,
         batch_size: int | None = None,
         runner: str = "auto",
         name: str = "engine",
         verbose: int = 0,
-        **options: Any,
+        **options: object,
     ) -> None:
         from keras_trt.runtime.choosing.select import check_runner
 
@@ -131,7 +131,7 @@ def _computed_by(engine: EngineModel, model: Any) -> Iterator[None]:
     layer, eager, history = engine.as_layer(), model.run_eagerly, getattr(model, "history", None)
     calls: list[None] = []
 
-    def call(inputs: Any, *_: Any, **__: Any) -> Any:
+    def call(inputs: object, *_: object, **__: object) -> Any:
         calls.append(None)
         return layer(inputs)
 

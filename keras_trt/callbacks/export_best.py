@@ -66,7 +66,7 @@ class ExportBest(Callback):
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
         verbose: int = 0,
-        **options: Any,
+        **options: object,
     ) -> None:
         super().__init__()
         self.path = _template(str(check_path(path)))
@@ -90,11 +90,11 @@ class ExportBest(Callback):
         """The best value so far; None before there is one."""
         return self._monitored.best
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: object = None) -> None:
         """A training of its own begins."""
         self._begun, self._batches, self._last_batch = False, 0, -1
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         """Takes over the best value of a training that goes on."""
         self._epoch, self._failed = epoch, False
         if not self._begun and epoch > 0 and self.best == self._monitored.threshold:

@@ -26,7 +26,7 @@ class SparsityLog(Callback):
         >>> model.fit(x, y, callbacks=[keras_trt.callbacks.Prune(0.8), log])
     """
 
-    def __init__(self, log_dir: Any = None, *, per_layer: bool = False) -> None:
+    def __init__(self, log_dir: object = None, *, per_layer: bool = False) -> None:
         super().__init__()
         self.log_dir = None if log_dir is None else check_path(log_dir, "log_dir")
         self.per_layer = check_boolean(per_layer, "per_layer")

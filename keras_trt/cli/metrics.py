@@ -26,7 +26,7 @@ def metric_named(text: str | None) -> Callable[[Any, Any], float] | None:
     return _METRICS.get(text) or imported(text)
 
 
-def accuracy(targets: Any, predictions: Any) -> float:
+def accuracy(targets: object, predictions: object) -> float:
     """The share of right classes: the largest along the last axis, or one number beside 0.5."""
     from keras_trt.data import scores
 
@@ -44,7 +44,7 @@ def mae(targets: Any, predictions: Any) -> float:
 _METRICS = {"accuracy": accuracy, "mae": mae}
 
 
-def _one(predictions: Any) -> Any:
+def _one(predictions: object) -> Any:
     import numpy as np
 
     if isinstance(predictions, dict | list | tuple):

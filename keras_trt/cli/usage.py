@@ -14,7 +14,9 @@ _OTHERWISE = {  # arguments whose options have other names
     "batch_sizes": ("batch", "--batch"),
     "ensembles": ("ensemble", "--ensemble"),
 }
-_PATHS = {"data", "into", "path", "bundle", "model", "output"}  # errors about these are about files
+# Errors about these are about what a file holds.
+_FILES = ("data", "into", "path", "bundle", "model", "output", "recipe")
+_REPORTS = ("benchmark", "verification", "sensitivity", "activations")
 
 
 def wrong_option(error: InputError, options: argparse.Namespace) -> str | None:
@@ -29,7 +31,7 @@ def wrong_option(error: InputError, options: argparse.Namespace) -> str | None:
         '--opset'
     """
     rule = _RULE.match(str(error))
-    if rule is None or rule[1] in _PATHS:
+    if rule is None or rule[1] in (*_FILES, *_REPORTS):
         return None
     name = rule[1]
     dest, flag = _OTHERWISE.get(name, (name, f"--{name.replace('_', '-')}"))

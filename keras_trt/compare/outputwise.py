@@ -92,7 +92,7 @@ class OutputComparison:
     def measured(self, flavor: Flavor, metric: Metric) -> dict[str, float]:
         """The metric's value per runner, Keras first."""
 
-        def joined(*batches: Any) -> np.ndarray:
+        def joined(*batches: object) -> np.ndarray:
             return np.concatenate([np.asarray(batch) for batch in batches])
 
         targets = flavor.tf.nest.map_structure(joined, *self.targets)

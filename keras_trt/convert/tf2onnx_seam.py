@@ -218,7 +218,7 @@ def _few_orders() -> type[Any]:
     from tf2onnx.optimizer import einsum_optimizer
 
     class FewOrdersEinsumOptimizer(einsum_optimizer.EinsumOptimizer):
-        def _optimize_einsum(self, node: Node, graph: Any) -> Any:
+        def _optimize_einsum(self, node: Node, graph: object) -> Any:
             equation = node.get_attr_value("equation").decode()
             with attributes_replaced() as replace:
                 replace(einsum_optimizer, "permutations", partial(orders, equation))

@@ -7,7 +7,7 @@ from typing import Any
 from keras_trt.errors import InputError
 
 
-def check_dense(values: Any, name: str) -> None:
+def check_dense(values: object, name: str) -> None:
     """Refuses ragged and sparse tensors.
 
     Args:

@@ -10,12 +10,12 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 
 
-def count_rows(flavor: Flavor, batch: Any) -> int:
+def count_rows(flavor: Flavor, batch: object) -> int:
     """How many rows a batch of inputs has: the longest first axis, and 1 where nothing has an axis."""
     return max((int(leaf.shape[0]) for leaf in flavor.tf.nest.flatten(batch) if len(leaf.shape)), default=1)
 
 
-def can_take(flavor: Flavor, model: Model, batch: Any) -> bool:
+def can_take(flavor: Flavor, model: Model, batch: object) -> bool:
     """Whether a model runs on some of a batch's rows: all inputs have as many, and the model any number."""
     tf = flavor.tf
     leaves = tf.nest.flatten(batch)
@@ -26,7 +26,7 @@ def can_take(flavor: Flavor, model: Model, batch: Any) -> bool:
     return len(sizes) == 1 and not fixed and all(isinstance(leaf, tf.Tensor) for leaf in leaves)
 
 
-def take(flavor: Flavor, batch: Any, rows: slice) -> Any:
+def take(flavor: Flavor, batch: object, rows: slice) -> Any:
     """Some rows of a batch that `can_take` has let pass."""
     return flavor.tf.nest.map_structure(lambda leaf: leaf[rows] if len(leaf.shape) else leaf, batch)
 
@@ -73,7 +73,7 @@ class FirstBatches:
         self.batches: list[Any] = []
         self._rows, self._size = rows, size
 
-    def add(self, flavor: Flavor, batch: Any) -> bool:
+    def add(self, flavor: Flavor, batch: object) -> bool:
         """Keeps a batch unless it is too much; says whether there may be room for more."""
         self._rows -= count_rows(flavor, batch)
         self._size -= sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in flavor.tf.nest.flatten(batch))

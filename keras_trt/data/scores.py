@@ -37,7 +37,7 @@ class Score:
         return after - before if self.falls else before - after
 
 
-def score_of(flavor: Flavor, metric: Any, targets: Any) -> Score:
+def score_of(flavor: Flavor, metric: object, targets: object) -> Score:
     """What a user's `metric` measures.
 
     Args:
@@ -79,7 +79,7 @@ def _by_name(flavor: Flavor, metric: str) -> Score:
     return Score(getattr(known, "__name__", metric), _mean(known), _falls(*_names(known)))
 
 
-def _names(metric: Any) -> list[str]:
+def _names(metric: object) -> list[str]:
     """What a metric or a function is called: by its user, and by Keras."""
     return [getattr(metric, "name", ""), getattr(metric, "__name__", ""), type(metric).__name__]
 
@@ -88,7 +88,7 @@ def _falls(*names: str) -> bool:
     return any(word in name.lower() for name in names for word in _DOWN)
 
 
-def accuracy(targets: Any, predictions: Any) -> float:
+def accuracy(targets: object, predictions: object) -> float:
     """The share of right classes: of targets as numbers or one-hot rows, of outputs for each class or one."""
     y, z = np.asarray(targets), np.asarray(predictions)
     if y.dtype.kind not in "biuf":
@@ -133,7 +133,7 @@ def _number(function: Any) -> Callable[[Any, Any], float]:
     return of
 
 
-def _divergence(floats: Any, outputs: Any) -> float:
+def _divergence(floats: object, outputs: object) -> float:
     """The mean Kullback-Leibler divergence of the last axis, in nats; logits become probabilities first.
 
     One number is the probability, or the logit, of one of two classes.

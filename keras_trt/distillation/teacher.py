@@ -25,7 +25,7 @@ class Teacher:
         self._flavor, self._temperature = flavor, temperature
         self._answers = flavor.tf.function(self._answer, reduce_retracing=True)
 
-    def loss(self, args: Sequence[Any], options: Mapping[str, Any], outputs: Any) -> Tensor:
+    def loss(self, args: Sequence[Any], options: Mapping[str, Any], outputs: object) -> Tensor:
         """How far the outputs are from the teacher's: the sum over the floating ones, a float32 scalar.
 
         Args:
@@ -43,11 +43,11 @@ class Teacher:
                 total += divergence_of(origin)(tf, answer, student, self._temperature)
         return total
 
-    def _answer(self, *args: Any, **options: Any) -> list[Any]:
+    def _answer(self, *args: object, **options: object) -> list[Any]:
         with inlined():
             answers: Any = self.model(*args, **options, **self._flavor.inference_arguments(self.model))
         return self._flat(answers)
 
-    def _flat(self, outputs: Any) -> list[Any]:
+    def _flat(self, outputs: object) -> list[Any]:
         tf = self._flavor.tf
         return list(map(tf.convert_to_tensor, tf.nest.flatten(outputs, expand_composites=True)))

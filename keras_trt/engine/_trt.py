@@ -310,11 +310,11 @@ def output_allocator(trt: ModuleType) -> Callable[[Allocate, Notify], IOutputAll
             trt.IOutputAllocator.__init__(self)
             self._allocate, self._notify = allocate, notify
 
-        def reallocate_output(self, tensor_name: str, memory: Any, size: int, alignment: int) -> int:
+        def reallocate_output(self, tensor_name: str, memory: object, size: int, alignment: int) -> int:
             return self._allocate(size)
 
         def reallocate_output_async(
-            self, tensor_name: str, memory: Any, size: int, alignment: int, stream: Any
+            self, tensor_name: str, memory: object, size: int, alignment: int, stream: object
         ) -> int:
             return self._allocate(size)
 

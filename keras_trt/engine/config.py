@@ -135,7 +135,7 @@ def config_of(stamped: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig(**stamped)
 
 
-def check_config(value: Any, name: str = "config") -> EngineConfig:
+def check_config(value: object, name: str = "config") -> EngineConfig:
     """An `EngineConfig`.
 
     Raises:

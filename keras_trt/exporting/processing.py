@@ -38,14 +38,14 @@ class Processing:
         sides = {"before": self.before, "after": self.after}
         return {side: [layer.name for layer in layers] for side, layers in sides.items() if layers}
 
-    def preprocessed(self, model: Model, data: Any) -> Any:
+    def preprocessed(self, model: Model, data: object) -> Any:
         """What the model itself makes of data: the data after the layers before it; read anew each time."""
         if data is None or not self.before:
             return data
         specs = self._inputs(model, None, data)
         return _Preprocessed(self.flavor, self._chain(self.before, (), specs, "preprocess"), data)
 
-    def around(self, model: Model, input_shapes: object, data: Any) -> Model:
+    def around(self, model: Model, input_shapes: object, data: object) -> Model:
         """The model with its layers before and after; the model itself where there are none.
 
         Raises:
@@ -56,7 +56,7 @@ class Processing:
         specs = self._inputs(model, input_shapes, data)
         return self._chain((*self.before, model), self.after, specs, model.name)
 
-    def _inputs(self, model: Model, input_shapes: object, data: Any) -> Nest:
+    def _inputs(self, model: Model, input_shapes: object, data: object) -> Nest:
         """A nest of `TensorSpec`s: what a model in front says that it takes, else what this model takes."""
         first: Any = self.before[0] if self.before else model
         says = self.flavor.is_model(first) and (first is model or self.flavor.is_functional(first))
@@ -116,7 +116,7 @@ def processing_of(flavor: Flavor, preprocess: object, postprocess: object) -> Pr
 class _Preprocessed:
     """Batches of data after the layers before a model."""
 
-    def __init__(self, flavor: Flavor, model: Any, data: object) -> None:
+    def __init__(self, flavor: Flavor, model: Model, data: object) -> None:
         self.flavor, self.model, self.data = flavor, model, data
 
     def __iter__(self) -> Iterator[Any]:

@@ -119,7 +119,7 @@ def benchmark(
 def _checked(
     batch_sizes: object,
     threads: object,
-    against: Any,
+    against: object,
     metric: object,
     seconds: object,
     runner: str,
@@ -150,7 +150,7 @@ def _keras_model(model: object) -> Any:
 
 
 def _exported(
-    subjects: Mapping[str, Any], model: Any, stack: ExitStack
+    subjects: Mapping[str, Any], model: object, stack: ExitStack
 ) -> tuple[dict[str, str | PathLike[str] | EngineModel], Any]:
     """Bundles in place of Keras models, and the model that Keras is measured with."""
     bundles = {}

@@ -147,7 +147,7 @@ def _size(engine: EngineModel) -> int:
     return sum((bundle.path / file).stat().st_size for file in files if (bundle.path / file).exists())
 
 
-def _name(subject: Any) -> str:
+def _name(subject: object) -> str:
     """A folder's name without its suffix, or the model's."""
     if isinstance(subject, str | PathLike):
         return Path(subject).expanduser().resolve().stem

@@ -110,5 +110,5 @@ def _loaded(flavor: Flavor, path: Path, custom: Mapping[str, Any], **options: bo
         raise InputError(f"'{path}' cannot be loaded: {type(e).__name__}: {e}") from e
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)

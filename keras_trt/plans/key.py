@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from keras_trt.bundle.manifest import Manifest, PlanStamp
 from keras_trt.engine.config import EngineConfig
@@ -35,6 +34,6 @@ def same_build(
     return asked == (stamp.onnx_sha256, stamp.kind, stamp.version, stamp.os, stamp.config)
 
 
-def _digest(facts: Any) -> str:
+def _digest(facts: object) -> str:
     text = json.dumps(facts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

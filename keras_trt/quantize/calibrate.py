@@ -36,7 +36,7 @@ def calibrate(
     *,
     batch_size: int = 32,
     steps: int | None = None,
-    statistics: Any = (),
+    statistics: object = (),
     verbose: int = 1,
 ) -> M:
     """Sets the activation ranges of a quantised model from one pass over data, in place.
@@ -147,7 +147,7 @@ def _set_ranges(flavor: Flavor, ranges: list[tuple[Any, float]], dead: list[Reac
 
 
 def _ranges(
-    flavor: Flavor, model: Model, chosen: Any, batches: list[Any], verbose: Any, reached: list[Reached]
+    flavor: Flavor, model: Model, chosen: object, batches: list[Any], verbose: Any, reached: list[Reached]
 ) -> list[tuple[Any, float]]:
     """The quantisers with the ranges that a calibrator finds, or by error the best of those of several."""
     if not isinstance(chosen, Auto):

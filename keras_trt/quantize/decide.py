@@ -120,7 +120,7 @@ def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:
     return place_alone(path, kind_of(flavor, layer), kernels, bool(children) and not kernels)
 
 
-def is_own_twin(layer: Any) -> bool:
+def is_own_twin(layer: Layer) -> bool:
     """Whether something of the layer itself is quantised, and not only below it."""
     return is_twin(layer) and layer.quantization.own
 

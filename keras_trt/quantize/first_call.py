@@ -9,7 +9,7 @@ from keras_trt._keras.types import Model
 from keras_trt.data.first import read_first
 
 
-def call_first(flavor: Flavor, model: Model, data: Any, *, name: str) -> Any:
+def call_first(flavor: Flavor, model: Model, data: object, *, name: str) -> Any:
     """Calls a model once where a layer has no weights yet that could be quantised; returns the data anew.
 
     Keras 3 does not call a layer with its own `build` and `compute_output_shape` while it makes a model

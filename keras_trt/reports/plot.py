@@ -24,7 +24,7 @@ class Figure(Protocol):
     def subfigures(self, rows: int, columns: int, *, height_ratios: Sequence[float]) -> Any:
         """Parts of the figure, each like one."""
 
-    def legend(self, **options: Any) -> Any:
+    def legend(self, **options: object) -> Any:
         """Names the curves."""
 
     def suptitle(self, text: str) -> Any:
@@ -34,7 +34,7 @@ class Figure(Protocol):
         """Writes an image."""
 
 
-def new_figure(why: str, **options: Any) -> Figure:
+def new_figure(why: str, **options: object) -> Figure:
     """An empty `matplotlib.figure.Figure`, of no window and of no notebook.
 
     Args:

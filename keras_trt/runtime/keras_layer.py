@@ -93,7 +93,7 @@ def engine_keras_model(engine: Engine, flavor: Flavor) -> Any:
         return keras.Model(inputs, fill(manifest.output_structure, named), name=engine.name.replace("/", "_"))
 
 
-def compile_arguments(flavor: Flavor, *given: object, **named: Any) -> dict[str, Any]:
+def compile_arguments(flavor: Flavor, *given: object, **named: object) -> dict[str, Any]:
     """The arguments of `Model.compile` by name, as this Keras itself would read them.
 
     Raises:
@@ -137,7 +137,7 @@ def layer_class(flavor: Flavor, reopen: Reopen | None) -> type:
             arrays = {s.name: r for s, r in zip(engine.outputs, results, strict=True)}
             return fill(engine.bundle.manifest.output_structure, arrays)
 
-        def _run(self, *arrays: Any) -> list[Any]:
+        def _run(self, *arrays: object) -> list[Any]:
             engine = self.engine
             feeds = {spec.name: array for spec, array in zip(engine.inputs, arrays, strict=True)}
             with engine.runner.lifetime.use():

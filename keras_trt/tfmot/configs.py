@@ -39,7 +39,7 @@ def activation_quantizer() -> type:
         def __init__(self, momentum: float = 0.99) -> None:
             self.momentum = momentum
 
-        def build(self, tensor_shape: Any, name: str, layer: Layer) -> dict[str, Any]:
+        def build(self, tensor_shape: object, name: str, layer: Layer) -> dict[str, Any]:
             return {"amax": flavor.add_state(layer, f"{name}_amax", 0.0)}
 
         def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: object) -> Any:
@@ -72,7 +72,7 @@ def weight_quantizer() -> type:
         def __init__(self, channel_axes: tuple[int, ...]) -> None:
             self.channel_axes = tuple(channel_axes)
 
-        def build(self, tensor_shape: Any, name: str, layer: Layer) -> dict[str, Any]:
+        def build(self, tensor_shape: object, name: str, layer: Layer) -> dict[str, Any]:
             return {}
 
         def __call__(self, inputs: object, training: bool, weights: dict[str, Any], **kwargs: object) -> Any:
@@ -130,7 +130,7 @@ def input_transform() -> type:
     serialize = legacy().keras.utils.legacy.serialize_keras_object
 
     class InputQuantize(transforms.InputLayerQuantize):  # type: ignore[name-defined]
-        def replacement(self, match_layer: Any) -> Layer:
+        def replacement(self, match_layer: object) -> Layer:
             node = super().replacement(match_layer)
             node.layer["config"]["quantizer"] = serialize(activation_quantizer()())
             return node

@@ -105,7 +105,7 @@ def accuracy_note(
     return f"{name} on {len(targets)} samples: {values[0]:.4f} before, {values[1]:.4f} after."
 
 
-def accuracy(targets: object, predictions: Any) -> float:
+def accuracy(targets: object, predictions: object) -> float:
     """The share of right answers, chosen as Keras does: by class index, one-hot row or threshold 0.5.
 
     Raises:

@@ -148,7 +148,7 @@ def _info(name: str, shape: Sequence[Any], dtype: str) -> TensorSpec:
     return TensorSpec(name, tuple(axes), dtype)
 
 
-def _dtype_name(dtype: Any) -> str:
+def _dtype_name(dtype: object) -> str:
     return getattr(dtype, "name", None) or str(dtype)
 
 

@@ -228,7 +228,7 @@ class _Call:
             for i, info in enumerate(self.signature.inputs)
         ]
 
-    def __call__(self, *flat: Any) -> list[Any]:
+    def __call__(self, *flat: object) -> list[Any]:
         self.graphs.append(self.flavor.tf.compat.v1.get_default_graph())
         by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
         inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)

@@ -18,13 +18,13 @@ from keras_trt.twins.quantizer import is_corrected, is_observing, observed_bias,
 from keras_trt.twins.types import Twin
 
 
-def kernel_property(flavor: Flavor, base: Any, name: str) -> property:
+def kernel_property(flavor: Flavor, base: type, name: str) -> property:
     """The property that stands for the kernel `layer.<name>` on the twin of `base`."""
     on_grid = functools.partial(_on_grid, flavor, name)
     return _property(flavor, base, name, lambda layer: name in layer.quantization.kernels, on_grid)
 
 
-def bias_property(flavor: Flavor, base: Any) -> property:
+def bias_property(flavor: Flavor, base: type) -> property:
     """The property that stands for `layer.bias` on the twin of `base`; see `correction`."""
     shifted = functools.partial(_shifted, flavor)
     return _property(flavor, base, "bias", lambda layer: bool(layer.quantization.shift), shifted)
@@ -32,7 +32,7 @@ def bias_property(flavor: Flavor, base: Any) -> property:
 
 def _property(
     flavor: Flavor,
-    base: Any,
+    base: object,
     name: str,
     is_quantized: Callable[[Twin], bool],
     quantized: Callable[[Twin, Variable], Tensor],

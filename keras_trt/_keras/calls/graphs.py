@@ -19,14 +19,14 @@ def as_graphs(flavor: Flavor, function: Callable[..., Any]) -> Callable[..., Any
     """
     traced = flavor.tf.function(function, reduce_retracing=True)
 
-    def run(*arguments: Any) -> Any:
+    def run(*arguments: object) -> Any:
         with _own_errors():
             return traced.get_concrete_function(*arguments)(*arguments)
 
     return run
 
 
-def as_graph(flavor: Flavor, function: Callable[..., Any], *arguments: Any) -> Any:
+def as_graph(flavor: Flavor, function: Callable[..., Any], *arguments: object) -> Any:
     """The graph that TensorFlow makes of a function for some arguments; errors as of `as_graphs`."""
     with _own_errors():
         return flavor.tf.function(function).get_concrete_function(*arguments).graph

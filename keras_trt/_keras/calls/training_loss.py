@@ -27,7 +27,7 @@ def add_training_loss(flavor: Flavor, model: Any, loss: Callable[[Any, Any, Any]
     add = flavor.keras.layers.Layer.add_loss  # Keras 3's functional models have none of their own
 
     @functools.wraps(call)
-    def adding(*args: Any, **options: Any) -> Any:
+    def adding(*args: object, **options: object) -> Any:
         outputs = call(*args, **options)
         if flavor.is_training():
             add(model, loss(args, options, outputs))

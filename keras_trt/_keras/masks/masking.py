@@ -45,7 +45,7 @@ def mask_class(keras: ModuleType) -> type:
             info: What was asked for (`pattern`, `sparsity` or `threshold`), for reports.
         """
 
-        def __init__(self, inner: Any = None, info: dict[str, Any] | None = None) -> None:
+        def __init__(self, inner: object = None, info: dict[str, Any] | None = None) -> None:
             self.inner = keras.constraints.get(inner)
             self.info = dict(info or {})
             self._masks: list[tuple[Any, Any]] = []  # (variable, mask); attention shares one constraint
@@ -251,7 +251,7 @@ def unmask(flavor: Flavor, model: Model) -> None:
                 setattr(owner, attribute, getattr(owner, attribute).inner)
 
 
-def _constrain(flavor: Flavor, layer: Any, kernel: Kernel, variable: Any, constraint: Any) -> None:
+def _constrain(flavor: Flavor, layer: Layer, kernel: Kernel, variable: Any, constraint: Any) -> None:
     """Hangs the constraint on the variable, and on the layer so that its config carries it."""
     if getattr(type(variable), "constraint", None) and type(variable).constraint.fset:
         variable.constraint = constraint

@@ -6,10 +6,12 @@ Ftrl, inputs that are always 0), and such a weight must be free to come back aft
 
 from __future__ import annotations
 
+import numpy as np
+
 from keras_trt._keras.types import Tensor
 
 
-def pruned(value: Tensor, mask: Tensor) -> Tensor:
+def pruned(value: Tensor | np.ndarray, mask: Tensor | np.ndarray) -> Tensor:
     """A tensor's values under a mask.
 
     Args:

@@ -56,7 +56,7 @@ def _layer_class(flavor: Flavor) -> Any:
             """Its layers build themselves."""
             self.built = True
 
-        def call(self, inputs: Any) -> Any:
+        def call(self, inputs: object) -> Any:
             return functools.reduce(lambda x, link: link(x), self.links, inputs)
 
     return Chain

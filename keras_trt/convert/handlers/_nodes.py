@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ class Nodes:
         self.name = name
         self._made = 0
 
-    def __call__(self, op: str, *inputs: str, dtype: int | None = None, **attributes: Any) -> str:
+    def __call__(self, op: str, *inputs: str, dtype: int | None = None, **attributes: object) -> str:
         """Adds one node; returns its output. `dtype` is set where tf2onnx does not infer it."""
         self._made += 1
         options = {} if dtype is None else {"dtypes": [dtype]}

@@ -49,7 +49,7 @@ class ChannelPattern:
             )
 
 
-def importance(channels: Channels, layers: dict[str, Any], by: Any) -> dict[int, float]:
+def importance(channels: Channels, layers: dict[str, Any], by: object) -> dict[int, float]:
     """The importance of each root of tied channels: the mean over all layers that score them.
 
     Args:
@@ -83,7 +83,7 @@ def _by_root(channels: Channels, path: str, scores: np.ndarray) -> Iterator[tupl
     return zip(channels.roots(channels.makes[path]).tolist(), scores.tolist(), strict=True)
 
 
-def _scores(path: str, layer: Layer, by: Any, count: int) -> np.ndarray:
+def _scores(path: str, layer: Layer, by: object, count: int) -> np.ndarray:
     if callable(by):
         scores = np.asarray(by(path, layer), np.float64)
         if scores.shape != (count,):

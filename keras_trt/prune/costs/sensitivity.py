@@ -151,7 +151,7 @@ class _Remembering:
         self.metric = metric
         self.first: float | None = None
 
-    def __call__(self, targets: object, predictions: Any) -> float:
+    def __call__(self, targets: object, predictions: object) -> float:
         value = float(self.metric(targets, predictions))  # type: ignore[misc]
         self.first = value if self.first is None else self.first
         return value

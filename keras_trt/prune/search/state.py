@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,6 +51,16 @@ def forget_search(flavor: Flavor, model: Model) -> None:
                 delattr(layer, _ATTRIBUTE)
 
 
+class _Owner(Protocol):
+    """The layer whose state is stored."""
+
+    def arrays(self) -> Iterable[tuple[str, Any]]:
+        """The state, by name."""
+
+    def take(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Puts the state back."""
+
+
 @functools.cache
 def _stored_class() -> type:
     import tensorflow as tf
@@ -58,7 +68,7 @@ def _stored_class() -> type:
     class Stored(tf.train.experimental.PythonState):
         """The same for TensorFlow's checkpoints."""
 
-        def __init__(self, owner: Any) -> None:
+        def __init__(self, owner: _Owner) -> None:
             super().__init__()
             self.owner = owner
 
@@ -104,7 +114,7 @@ def _state_class(flavor: Flavor) -> type:
             search = json.loads(np.array(arrays["search"]).tobytes())
             self.remember(search, accepted or None)
 
-        def remember(self, search: Any, accepted: Any) -> None:
+        def remember(self, search: object, accepted: object) -> None:
             """Sets what is stored, past Keras's tracking of lists and dictionaries."""
             self.__dict__.update(search=search, accepted=accepted)
 

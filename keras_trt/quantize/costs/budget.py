@@ -66,7 +66,7 @@ class Budget:
         return drop <= self.max_drop + _ROUNDING * abs(self.before)
 
 
-def budget_of(flavor: Flavor, model: Model, data: Any, metric: Any, max_drop: float) -> Budget:
+def budget_of(flavor: Flavor, model: Model, data: object, metric: object, max_drop: float) -> Budget:
     """What a float model scores on data, and how much of that may go.
 
     Args:
@@ -127,7 +127,7 @@ def first_outputs(flavor: Flavor, model: Model) -> Callable[[Any], np.ndarray]:
     return lambda batch: np.asarray(graphs(batch).numpy(), np.float64)
 
 
-def _first_target(flavor: Flavor, model: Model, batch: Any) -> Callable[[Any], np.ndarray]:
+def _first_target(flavor: Flavor, model: Model, batch: object) -> Callable[[Any], np.ndarray]:
     """A function of a batch's targets that gives those of the model's first floating output."""
     tf, outputs = flavor.tf, model(batch, training=False)
     leaves = [tf.convert_to_tensor(y) for y in tf.nest.flatten(outputs, expand_composites=True)]
@@ -192,7 +192,7 @@ def _fewest(holds: Callable[[int], bool], most: int) -> int:
     return low
 
 
-def multiply_accumulates(flavor: Flavor, model: Model, rows: Any) -> dict[str, int]:
+def multiply_accumulates(flavor: Flavor, model: Model, rows: object) -> dict[str, int]:
     """The work of each quantised layer with kernels on a batch, by path.
 
     Args:

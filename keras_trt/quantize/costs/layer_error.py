@@ -67,7 +67,7 @@ class Twice:
         return measured
 
 
-def _noise_and_signal(tf: ModuleType, rounded: Any, exact: Any) -> Tensor:
+def _noise_and_signal(tf: ModuleType, rounded: object, exact: object) -> Tensor:
     """Sums of squares, of all floats that a layer returns."""
     pairs = [
         (tf.cast(a, tf.float32), tf.cast(b, tf.float32))

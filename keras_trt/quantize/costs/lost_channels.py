@@ -56,7 +56,7 @@ class ChannelNoise:
         )
 
 
-def lost_channels(flavor: Flavor, model: Model, rows: Any, paths: Collection[str]) -> dict[str, str]:
+def lost_channels(flavor: Flavor, model: Model, rows: object, paths: Collection[str]) -> dict[str, str]:
     """What to say of the channels of layers' inputs that their grids lose, by path; empty for none.
 
     Args:
@@ -79,7 +79,7 @@ def lost_channels(flavor: Flavor, model: Model, rows: Any, paths: Collection[str
                 give(numbers[keys[id(quantizer)]], x)
 
         @tf.function
-        def run(batch: Any) -> None:
+        def run(batch: object) -> None:
             with observing(observe):
                 model(batch, training=False)
 

@@ -34,7 +34,7 @@ class RoundingNoise:
         measurable: Whether there is anything to compare: floats that are finite and the same at each run.
     """
 
-    def __init__(self, flavor: Flavor, model: Model, rows: Any) -> None:
+    def __init__(self, flavor: Flavor, model: Model, rows: object) -> None:
         own = [(path, layer) for path, layer in twins(flavor, model) if layer.quantization.own]
         self.layers = {path: layer.quantization.scheme.activations for path, layer in own}
         self._rows = rows
@@ -79,7 +79,7 @@ class RoundingNoise:
             for half in (group[:middle], group[middle:]):
                 heapq.heappush(groups, (self.sqnr(half), next(order), half))
 
-    def outputs(self, rounded: Collection[str], rows: Any) -> Outputs:
+    def outputs(self, rounded: Collection[str], rows: object) -> Outputs:
         """The floating outputs on a batch, some layers rounded.
 
         Args:

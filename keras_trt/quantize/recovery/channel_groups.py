@@ -109,7 +109,7 @@ def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
     def kernel(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
         return floats
 
-    def run(batch: Any) -> Any:
+    def run(batch: object) -> Any:
         graphs[:] = [tf.compat.v1.get_default_graph()]
         with observing(observe, kernel, corrected=False), replaced_calls(flavor, model, marking):
             return tf.nest.flatten(model(batch, training=False))
@@ -129,7 +129,7 @@ def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
 class _Walk:
     """One group, from one of its tensors on."""
 
-    def __init__(self, flavor: Flavor, graph: Any, marks: _Marks) -> None:
+    def __init__(self, flavor: Flavor, graph: object, marks: _Marks) -> None:
         self.seen: dict[Key, Tensor] = {}
         self.group = ChannelGroup()
         self._flavor, self._graph, self._marks = flavor, graph, marks

@@ -147,7 +147,7 @@ def _product(flavor: Flavor, layer: Any, kind: str) -> Sides | None:
     return Sides(kind, reads, makes, cap, rows[0].channel_axes)
 
 
-def _axes(layer: Any, rows: Sequence[Kernel]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _axes(layer: Layer, rows: Sequence[Kernel]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Where the input and the output channels run in the first and in the last kernel."""
     first, made = rows[0], rows[-1].channel_axes
     if len(rows) > 1:  # a separable convolution's first product is rounded on its way to the other one
@@ -169,7 +169,7 @@ def _einsum_axes(equation: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return axes(read[-1], output), axes(output[-1], read)
 
 
-def _activation(flavor: Flavor, layer: Any) -> tuple[bool, float | None]:
+def _activation(flavor: Flavor, layer: Layer) -> tuple[bool, float | None]:
     """Whether a positive factor passes through a layer's activation, and where that stops growing."""
     own, known = getattr(layer, "activation", None), flavor.keras.activations
     if own is None:

@@ -75,7 +75,7 @@ def _same_width(op: Any, tensors: Any) -> bool:
     return width is not None and all(_width(each) == width for each in tensors)
 
 
-def _repeats(before: Any, after: Any) -> bool:
+def _repeats(before: object, after: object) -> bool:
     """Whether rows of channels stay whole: one width divides the other, as where an image is flattened."""
     widths = sorted(width for each in (before, after) if (width := _width(each)))
     return len(widths) == 2 and widths[1] % widths[0] == 0

@@ -136,7 +136,7 @@ def _best(errors: np.ndarray) -> list[int]:
 
 
 def _written(
-    flavor: Flavor, model: Model, changed: Sequence[tuple[ChannelGroup, np.ndarray]], rows: Any
+    flavor: Flavor, model: Model, changed: Sequence[tuple[ChannelGroup, np.ndarray]], rows: object
 ) -> tuple[list[Written], list[str]]:
     """Writes the factors into the weights, but of groups with which the model computes something else."""
     outputs = _float_outputs(flavor, model, rows)
@@ -183,7 +183,7 @@ def _write(flavor: Flavor, group: ChannelGroup, factors: np.ndarray) -> Iterator
         factor.variable.assign(factor.taken_in(value, factors).astype(value.dtype))
 
 
-def _float_outputs(flavor: Flavor, model: Model, rows: Any) -> Callable[[], list[np.ndarray]]:
+def _float_outputs(flavor: Flavor, model: Model, rows: object) -> Callable[[], list[np.ndarray]]:
     """What computes the model's floating outputs in float, with the weights that it has at the time."""
     tf = flavor.tf
 

@@ -110,7 +110,7 @@ def seen_in(
 def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any:
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
 
-    def observe(quantizer: Any, tensor: Tensor) -> None:
+    def observe(quantizer: object, tensor: Tensor) -> None:
         give(numbers[id(quantizer)], tensor)
 
     def run(batch: object) -> None:
@@ -134,7 +134,7 @@ def check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]])
             )
 
 
-def _magnitude(values: Any) -> float:
+def _magnitude(values: object) -> float:
     """The largest magnitude of an input; 1 for any that is not all zeros and of no float type."""
     array = np.asarray(values)
     if not np.issubdtype(array.dtype, np.floating):

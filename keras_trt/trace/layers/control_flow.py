@@ -40,7 +40,7 @@ def _scan(flavor: Flavor) -> Callable[..., tuple[Any, Any]]:
         reverse: bool = False,
         unroll: object = 1,
     ) -> tuple[Any, Any]:
-        def turned(x: Any) -> Any:
+        def turned(x: Tensor) -> Any:
             return tf.reverse(x, [0]) if reverse else x
 
         rows = [] if xs is None else [tf.convert_to_tensor(x) for x in tree.flatten(xs)]

@@ -65,7 +65,7 @@ def _is_stock(layer: Layer, method: str) -> bool:
     return is_keras_own(owner)
 
 
-def _name(flavor: Flavor, activation: Any) -> str:
+def _name(flavor: Flavor, activation: object) -> str:
     names = ("tanh", "sigmoid", "relu")
     return next((name for name in names if activation is flavor.keras.activations.get(name)), "")
 
@@ -74,7 +74,7 @@ def _inner_loop(flavor: Flavor, layer: Any, mode: str) -> Any:
     """Keras 3's seam: the layer's own `call` handles states and what is returned."""
     loop = layer.inner_loop
 
-    def inner_loop(sequences: Tensor, initial_state: Any, mask: object, training: bool = False) -> Any:
+    def inner_loop(sequences: Tensor, initial_state: object, mask: object, training: bool = False) -> Any:
         if mask is not None:
             return loop(sequences, initial_state, mask, training)
         return _sequence(flavor, layer, mode, sequences, initial_state)

@@ -23,16 +23,16 @@ def test_a_changed_file_is_exit_code_1(run, bundle):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("arguments", "code", "text"),
     [
-        (["absent"], "No bundle at"),
-        (["."], "is not a bundle"),
-        (["small.bundle/model.onnx"], "is a file, not a bundle folder"),
-        (["small.bundle", "--runner", "fast"], "`runner` must be one of"),
+        (["absent"], 1, "No bundle at"),
+        (["."], 1, "is not a bundle"),
+        (["small.bundle/model.onnx"], 1, "is a file, not a bundle folder"),
+        (["small.bundle", "--runner", "fast"], 2, "--runner: `runner` must be one of"),
     ],
 )
-def test_wrong_input_is_one_line(bundle, failed, arguments, text):
-    assert text in failed("inspect", *arguments)
+def test_wrong_input_is_one_line(bundle, failed, arguments, code, text):
+    assert text in failed("inspect", *arguments, code=code)
 
 
 def test_a_damaged_manifest_is_one_line(bundle, failed):

@@ -60,7 +60,7 @@ def _tensor(data: Any, start: int, end: int, location: str) -> bytes:
     return b"".join(pieces)
 
 
-def _fields(data: Any, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: object, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """(number, begin, end, begin of the content) of each field of a message."""
     while start < end:
         begin = start

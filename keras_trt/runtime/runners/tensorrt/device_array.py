@@ -83,7 +83,7 @@ class DeviceArray:
         data = (self.pointer if self.nbytes else 0, False)
         return {"shape": self.shape, "typestr": self.dtype.str, "data": data, "version": 3, "strides": None}
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: object) -> Any:
         core = _core()
         buffer = core.Buffer.from_handle(self.pointer, max(self.nbytes, 1), owner=self)
         view = core.utils.StridedMemoryView.from_buffer(buffer, self.shape, dtype=self.dtype)
@@ -146,7 +146,7 @@ def device_array(value: object, device: int, stream: int) -> DeviceArray:
     return given
 
 
-def _viewed(value: Any, stream: int) -> DeviceArray:
+def _viewed(value: object, stream: int) -> DeviceArray:
     try:
         view = _core().utils.StridedMemoryView.from_any_interface(value, stream_ptr=stream)
     except (BufferError, NotImplementedError, RuntimeError, TypeError, ValueError) as e:

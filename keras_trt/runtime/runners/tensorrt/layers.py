@@ -70,7 +70,7 @@ def executed_layers(
     return [_executed(name, told.get(name, {}), seconds) for name, seconds in by_name.items()]
 
 
-def _layers(gpu: GpuEngine, context: Any) -> dict[str, Mapping[str, Any]]:
+def _layers(gpu: GpuEngine, context: object) -> dict[str, Mapping[str, Any]]:
     """What the inspector tells, by the layer's name; of a plan without details nothing.
 
     Some TensorRTs tell nothing, or text that is no JSON, of a context.
