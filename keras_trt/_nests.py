@@ -10,7 +10,7 @@ Nest = Any
 
 
 def map_nest(
-    function: Callable[[Any, str | None], Any],
+    function: Callable[[Any, str | None], object],
     nest: Nest,
     *,
     is_leaf: Callable[[Any], bool] = lambda _: False,

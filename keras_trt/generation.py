@@ -26,7 +26,7 @@ _STEP = ("token_ids", "cache", "cache_update_index")
 
 
 def function_model(
-    model: Model, function: Callable[..., Any], inputs: Mapping[str, object], *, name: str | None = None
+    model: Model, function: Callable[..., object], inputs: Mapping[str, object], *, name: str | None = None
 ) -> Model:
     """A model that computes another function of a model than its `call`: an encoder, a step of a decoder.
 

@@ -69,7 +69,7 @@ class Flavor:
         """Whether the model's layer graph can be read (Functional or a built Sequential)."""
         raise NotImplementedError
 
-    def writes_layers(self, model_class: type[Any]) -> bool:
+    def writes_layers(self, model_class: type[object]) -> bool:
         """Whether the config of such a functional model holds its layers' configs, as Keras's own does.
 
         A subclass with a `get_config` or a constructor of its own makes its layers anew.

@@ -27,7 +27,7 @@ def integer(value: object, name: str, minimum: int) -> int:
     return value
 
 
-def choice(value: object, allowed: tuple[Any, ...], name: str) -> None:
+def choice(value: object, allowed: tuple[object, ...], name: str) -> None:
     if not any(type(value) is type(one) and value == one for one in allowed):
         raise wrong(name, f"one of {list(allowed)}", value)
 
@@ -61,7 +61,7 @@ def sequence(value: object, name: str) -> list[Any]:
     return list(value)
 
 
-def pick(data: dict[str, Any], kind: type, where: str) -> dict[str, Any]:
+def pick(data: dict[str, object], kind: type, where: str) -> dict[str, Any]:
     """The entries of `data` that are fields of the dataclass `kind`; those without default must be there."""
     specs = dataclasses.fields(kind)
     required = [f.name for f in specs if f.default is f.default_factory is dataclasses.MISSING]

@@ -244,7 +244,7 @@ def _check_sizes(sizes: tuple[int, int, int], name: str) -> None:
         raise fields.wrong(name, "three whole numbers with 1 <= min <= opt <= max", sizes)
 
 
-def _check_format(data: dict[str, Any]) -> None:
+def _check_format(data: dict[str, object]) -> None:
     if data.get("route") == "tf-trt":
         raise BundleError(
             'This is an export with route="tf-trt": TensorFlow runs it, keras_trt does not. '

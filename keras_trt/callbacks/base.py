@@ -42,7 +42,7 @@ class Callback(_Bases):
         self.model: Any = None
         self.params: dict[str, Any] = {}
 
-    def set_params(self, params: dict[str, Any]) -> None:
+    def set_params(self, params: dict[str, object]) -> None:
         """Called by `fit`."""
         self.params = params
 

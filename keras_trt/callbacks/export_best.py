@@ -118,7 +118,7 @@ class ExportBest(Callback):
     def _implements_train_batch_hooks(self) -> bool:
         return "on_train_batch_end" in vars(self) or super()._implements_train_batch_hooks()
 
-    def _look(self, logs: Mapping[str, Any], **now: int) -> None:
+    def _look(self, logs: Mapping[str, object], **now: int) -> None:
         value = self._monitored.value_in(logs)
         if value is None:
             return
@@ -132,7 +132,7 @@ class ExportBest(Callback):
             self._monitored.best = value
             say(f"{what}{before}: exported to {path}", self.verbose)
 
-    def _export(self, path: Path, note: dict[str, Any]) -> bool:
+    def _export(self, path: Path, note: dict[str, object]) -> bool:
         """Whether the model was exported; if not, its user was told."""
         try:
             exported(self.model, path, {**self.options, "metadata": {**self._metadata, NOTE: note}})
@@ -142,7 +142,7 @@ class ExportBest(Callback):
             return False
         return True
 
-    def _path(self, logs: Mapping[str, Any], now: Mapping[str, int]) -> Path:
+    def _path(self, logs: Mapping[str, object], now: Mapping[str, int]) -> Path:
         entries = {**logs, **now}
         try:
             return Path(self.path.format(**entries))

@@ -14,7 +14,7 @@ from keras_trt.errors import InputError
 OURS = ("model", "path", "overwrite", "verbose")
 
 
-def check_options(options: Mapping[str, Any], callback: str) -> dict[str, Any]:
+def check_options(options: Mapping[str, object], callback: str) -> dict[str, Any]:
     """The options of `export` that a callback takes.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 from keras_trt._arguments import check_one_of, check_text
 from keras_trt.errors import InputError
@@ -59,7 +58,7 @@ class Monitored:
             return not math.isnan(value)
         return value > self.best if self.rising else value < self.best
 
-    def value_in(self, logs: Mapping[str, Any]) -> float | None:
+    def value_in(self, logs: Mapping[str, object]) -> float | None:
         """The value in the logs; None, with a warning, when they have no such number.
 
         Warns:

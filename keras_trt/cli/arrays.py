@@ -48,7 +48,7 @@ def read_data(path: str, *, targets: bool = False) -> Any:
     return x, y
 
 
-def _of_archive(arrays: dict[str, Any]) -> tuple[Any, Any]:
+def _of_archive(arrays: dict[str, object]) -> tuple[Any, Any]:
     y, inputs = arrays.get(TARGETS), {name: array for name, array in arrays.items() if name != TARGETS}
     if not inputs:
         raise InputError("A .npz file with no array of inputs was given.")

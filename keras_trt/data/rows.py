@@ -32,7 +32,7 @@ def take(flavor: Flavor, batch: object, rows: slice) -> Any:
 
 
 def first_rows(
-    flavor: Flavor, model: Model, batches: Iterable[Any], values: int, fewest: int = 8
+    flavor: Flavor, model: Model, batches: Iterable[object], values: int, fewest: int = 8
 ) -> Iterator[Any]:
     """Batches of as many rows, from the first on, as have so many values together; the last one is cut.
 
@@ -51,7 +51,7 @@ def first_rows(
 class Batches:
     """Batches of inputs as a data set that can be read again; a list of them would be arrays."""
 
-    def __init__(self, inputs: Sequence[Any]) -> None:
+    def __init__(self, inputs: Sequence[object]) -> None:
         self._inputs = inputs
 
     def __len__(self) -> int:

@@ -56,7 +56,7 @@ class SelfDistillation:
                 self._teachers[model] = Teacher(flavor, strip(model), self._temperature)
         teacher, self.is_heard = self._teachers[model], False
 
-        def loss(args: Sequence[Any], options: Mapping[str, Any], outputs: object) -> Tensor:
+        def loss(args: Sequence[object], options: Mapping[str, object], outputs: object) -> Tensor:
             return self._weight * self._listened(flavor, teacher.loss(args, options, outputs))
 
         add_training_loss(flavor, model, loss)

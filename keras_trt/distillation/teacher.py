@@ -25,7 +25,7 @@ class Teacher:
         self._flavor, self._temperature = flavor, temperature
         self._answers = flavor.tf.function(self._answer, reduce_retracing=True)
 
-    def loss(self, args: Sequence[Any], options: Mapping[str, Any], outputs: object) -> Tensor:
+    def loss(self, args: Sequence[object], options: Mapping[str, object], outputs: object) -> Tensor:
         """How far the outputs are from the teacher's: the sum over the floating ones, a float32 scalar.
 
         Args:

@@ -64,7 +64,7 @@ def audit_network(network: INetworkDefinition) -> Audit:
     return Audit(tuple(_record(layer, makers) for layer in layers if layer.type.name != "CONSTANT"))
 
 
-def _record(layer: ILayer, makers: dict[str, Any]) -> LayerRecord:
+def _record(layer: ILayer, makers: dict[str, object]) -> LayerRecord:
     inputs, outputs = _inputs(layer), _outputs(layer)
     types = tuple(_dtype(t) for t in outputs)
     computes = types[0] if types else ""

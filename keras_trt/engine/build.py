@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import PlanStamp, plan_file
@@ -49,7 +48,7 @@ def build_plan(
     *,
     kind: str = "auto",
     batch: int | Sequence[int] = (1, 8, 32),
-    input_shapes: Mapping[str, Any] | None = None,
+    input_shapes: Mapping[str, object] | None = None,
     config: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     device: int = 0,
     verbose: int = 1,

@@ -37,7 +37,7 @@ def sizes_of(value: object, name: str) -> Sizes:
 
 
 def axis_sizes(
-    inputs: Mapping[str, Axes], batch: object, input_shapes: Mapping[str, Any] | None
+    inputs: Mapping[str, Axes], batch: object, input_shapes: Mapping[str, object] | None
 ) -> dict[str, Sizes]:
     """The sizes of every dynamic axis.
 
@@ -94,8 +94,8 @@ def add_profiles(
     network: INetworkDefinition,
     config: IBuilderConfig,
     batch: object,
-    input_shapes: Mapping[str, Any] | None,
-    profiles: Sequence[Mapping[str, Any]] | None = None,
+    input_shapes: Mapping[str, object] | None,
+    profiles: Sequence[Mapping[str, object]] | None = None,
 ) -> None:
     """Adds a profile with every input of `network`, or each of several; a static network needs none.
 

@@ -238,7 +238,7 @@ def _repeatable(data: object) -> Any:
 
 
 def _chosen(
-    model: Model, data: object, stages: Stages, trial: Callable[..., Any], budget: dict[str, Any]
+    model: Model, data: object, stages: Stages, trial: Callable[..., object], budget: dict[str, object]
 ) -> Choice:
     """The precision within a budget, of which the table is shown."""
     with stages("choose"):

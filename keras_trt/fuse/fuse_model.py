@@ -119,7 +119,7 @@ def _check(flavor: Flavor, finding: Finding, layers: dict[str, Any]) -> Finding:
     return finding
 
 
-def _home(flavor: Flavor, path: str, layers: dict[str, Any]) -> str:
+def _home(flavor: Flavor, path: str, layers: dict[str, object]) -> str:
     """Path of the nested model that a layer lies in (names of layers may hold slashes, too)."""
     segments = path.split("/")
     around = ["/".join(segments[:i]) for i in range(len(segments) - 1, 0, -1)]

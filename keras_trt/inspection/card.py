@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from keras_trt._tensors import shape_text
 from keras_trt.bundle.manifest import Manifest
@@ -13,7 +12,7 @@ from keras_trt.bundle.manifest import Manifest
 _SHOWN = 20  # names of classes
 
 
-def card(manifest: Manifest, repo_id: str, facts: Iterable[Sequence[Any]], notes: Iterable[str]) -> str:
+def card(manifest: Manifest, repo_id: str, facts: Iterable[Sequence[object]], notes: Iterable[str]) -> str:
     """The card as Markdown, with the metadata that the Hub reads.
 
     Args:
@@ -26,7 +25,7 @@ def card(manifest: Manifest, repo_id: str, facts: Iterable[Sequence[Any]], notes
 
 
 def _lines(
-    manifest: Manifest, repo_id: str, facts: Iterable[Sequence[Any]], notes: Iterable[str]
+    manifest: Manifest, repo_id: str, facts: Iterable[Sequence[object]], notes: Iterable[str]
 ) -> Iterator[str]:
     tags = ["keras", "onnx", "tensorrt", *re.findall(r"[a-z]+\d+", manifest.precision)]
     # JSON is YAML, whatever a name holds.

@@ -159,7 +159,7 @@ def _text(data: mmap.mmap, span: Span) -> str:
     return data[span[0] : span[1]].decode(errors="replace")
 
 
-def weight_names(record: Mapping[str, Any]) -> dict[str, str]:
+def weight_names(record: Mapping[str, object]) -> dict[str, str]:
     """The layer of each stored weight that an export has recorded, by the weight's name."""
     products = record.get("products")
     return {

@@ -87,7 +87,7 @@ def is_keras(subject: object) -> bool:
 
 
 def running(
-    label: str, subject: Any, runners: Sequence[str], options: Mapping[str, Any], stack: ExitStack
+    label: str, subject: Any, runners: Sequence[str], options: Mapping[str, object], stack: ExitStack
 ) -> Iterator[Running]:
     """A subject on the runner that is asked for and on those it is compared on.
 

@@ -112,7 +112,7 @@ def _items(data: object, steps: int | None) -> Iterator[Any]:
     return iter(batches_made(data, steps).items)
 
 
-def _joined(batches: Sequence[Any]) -> Any:
+def _joined(batches: Sequence[object]) -> Any:
     """Batches of one structure as one."""
     columns = zip(*(map(np.asarray, leaves_of(batch)) for batch in batches), strict=True)
     joined = iter([np.concatenate(column) for column in columns])

@@ -27,7 +27,7 @@ from keras_trt.twins.registry import deciding, register
 def load_model(
     path: str | PathLike[str],
     *,
-    custom_objects: Mapping[str, Any] | None = None,
+    custom_objects: Mapping[str, object] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
 ) -> Model:

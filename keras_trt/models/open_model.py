@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from keras_trt._arguments import check_boolean, check_mapping, check_path
 from keras_trt._keras.flavor import Flavor
@@ -21,7 +20,7 @@ _CODE = ("Lambda", "__lambda__")  # what a file of the old form carries code in
 
 
 def open_model(
-    path: str | PathLike[str], *, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+    path: str | PathLike[str], *, custom_objects: Mapping[str, object] | None = None, safe_mode: bool = True
 ) -> Model:
     """Opens a model for prediction and export, with the Keras that wrote it; its optimizer stays behind.
 
@@ -51,7 +50,7 @@ def open_model(
     return load_model(path, custom_objects=custom, compile=False, safe_mode=safe_mode)
 
 
-def _of_hdf5(path: Path, custom: Mapping[str, Any], safe_mode: bool) -> Model:
+def _of_hdf5(path: Path, custom: Mapping[str, object], safe_mode: bool) -> Model:
     import h5py
 
     try:
@@ -74,7 +73,7 @@ def _of_hdf5(path: Path, custom: Mapping[str, Any], safe_mode: bool) -> Model:
     return _loaded(flavor, path, custom, safe_mode=safe_mode)
 
 
-def _of_saved_model(path: Path, custom: Mapping[str, Any], safe_mode: bool) -> Model:
+def _of_saved_model(path: Path, custom: Mapping[str, object], safe_mode: bool) -> Model:
     if not (path / "saved_model.pb").is_file():
         raise InputError(
             f"'{path}' is a folder without a Keras model: a `.keras` or `.h5` file or a SavedModel is needed."
@@ -101,7 +100,7 @@ def _check_code(config: object, path: Path, safe_mode: bool) -> None:
         )
 
 
-def _loaded(flavor: Flavor, path: Path, custom: Mapping[str, Any], **options: bool) -> Model:
+def _loaded(flavor: Flavor, path: Path, custom: Mapping[str, object], **options: bool) -> Model:
     try:
         return flavor.keras.models.load_model(path, custom_objects=custom, compile=False, **options)
     except KerasTRTError:

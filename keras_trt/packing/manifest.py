@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_trt._tensors import fixed_batch
 from keras_trt.bundle import Manifest, sha256_of
@@ -35,7 +35,7 @@ def manifest_of(
     opset: int,
     external: Mapping[str, str],
     labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-    metadata: Mapping[str, Any] = MappingProxyType({}),
+    metadata: Mapping[str, object] = MappingProxyType({}),
 ) -> Manifest:
     """The manifest of the ONNX file in `folder`."""
     static = fixed_batch(traced.inputs)

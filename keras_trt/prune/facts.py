@@ -132,7 +132,7 @@ def _target(info: dict[str, Any]) -> float | str | None:
     return info.get("sparsity")
 
 
-def _together(rows: dict[str, dict[str, Any]], column: str) -> Any:
+def _together(rows: dict[str, dict[str, object]], column: str) -> Any:
     """One value where all variables agree, else each one's with its name."""
     values = [row[column] for row in rows.values()]
     if all(value == values[0] for value in values):

@@ -129,7 +129,7 @@ def parse_schedule(schedule: Any, **options: Any) -> Callable[[int], tuple[bool,
     )
 
 
-def _as_pair(schedule: Callable[[int], Any], step: int) -> tuple[bool, float]:
+def _as_pair(schedule: Callable[[int], object], step: int) -> tuple[bool, float]:
     """What a foreign schedule says: TF-MOT returns two tensors, a plain function one number."""
     answer = schedule(step)
     due, sparsity = answer if isinstance(answer, (tuple, list)) else (True, answer)

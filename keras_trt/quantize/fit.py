@@ -36,7 +36,7 @@ def fit(
     flavor: Flavor,
     model: Model,
     data: object,
-    measure: Callable[..., list[Any]],
+    measure: Callable[..., list[object]],
     leave: Callable[[Mapping[str, str]], None],
     goal: Budget | float | None,
     verbose: int,
@@ -62,7 +62,7 @@ def _fit_to_budget(
     flavor: Flavor,
     model: Model,
     data: object,
-    measure: Callable[..., list[Any]],
+    measure: Callable[..., list[object]],
     leave: Callable[[Mapping[str, str]], None],
     budget: Budget,
     verbose: int,
@@ -118,7 +118,7 @@ def _fit_to_floor(
     flavor: Flavor,
     model: Model,
     data: object,
-    measure: Callable[..., list[Any]],
+    measure: Callable[..., list[object]],
     leave: Callable[[Mapping[str, str]], None],
     floor: float | None,
     verbose: int,
@@ -142,7 +142,7 @@ def _left_costly(
     batch: object,
     expected: Expectation,
     leave: Callable[[Mapping[str, str]], None],
-    measure: Callable[[], Any],
+    measure: Callable[[], object],
 ) -> Expectation:
     """Leaves in float what is expected to cost too much; what the model then keeps.
 

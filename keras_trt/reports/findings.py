@@ -84,7 +84,7 @@ def _plain(value: object) -> Any:
 
 
 def _html(table: Table) -> str:
-    def row(cells: Iterable[Any], tag: str) -> str:
+    def row(cells: Iterable[object], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(text_of(cell))}</{tag}>" for cell in cells) + "</tr>"
 
     lines = [row(table.columns, "th"), *(row(cells, "td") for cells in table.rows)]

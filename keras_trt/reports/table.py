@@ -31,7 +31,7 @@ class Table:
         return render(self.title, self.columns, self.rows)
 
 
-def render(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def render(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A plain text table that fits the terminal, 80 characters where there is none.
 
     Columns for which there is no room, the widest first, go on lines of their own below each row.
@@ -57,7 +57,7 @@ def render(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
 def _table(
     title: str,
     columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
+    rows: Sequence[Sequence[object]],
     cells: Sequence[Sequence[str]],
     without: Collection[int] = (),
 ) -> list[str]:

@@ -72,7 +72,7 @@ def run_told(
     inputs: Specs,
     outputs: Specs,
     told: PredictCallbacks,
-    filled: Callable[[Feeds], Any],
+    filled: Callable[[Feeds], object],
 ) -> Feeds:
     """All rows of batch after batch, joined; callbacks are told of each, with its results `filled`.
 

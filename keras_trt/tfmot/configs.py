@@ -75,7 +75,9 @@ def weight_quantizer() -> type:
         def build(self, tensor_shape: object, name: str, layer: Layer) -> dict[str, Any]:
             return {}
 
-        def __call__(self, inputs: object, training: bool, weights: dict[str, Any], **kwargs: object) -> Any:
+        def __call__(
+            self, inputs: object, training: bool, weights: dict[str, object], **kwargs: object
+        ) -> Any:
             return fake_quantize_weights(tf.convert_to_tensor(inputs), self.channel_axes)
 
         def get_config(self) -> dict[str, Any]:
@@ -103,14 +105,14 @@ def quantize_config() -> type:
             rows = [kernel_of(layer, name) for name in self.kernels]
             return [(getattr(layer, row.name), weight_quantizer()(row.channel_axes)) for row in rows]
 
-        def set_quantize_weights(self, layer: Layer, quantize_weights: list[Any]) -> None:
+        def set_quantize_weights(self, layer: Layer, quantize_weights: list[object]) -> None:
             for name, weight in zip(self.kernels, quantize_weights, strict=True):
                 setattr(layer, name, weight)
 
         def get_activations_and_quantizers(self, layer: Layer) -> list[Any]:
             return []
 
-        def set_quantize_activations(self, layer: Layer, quantize_activations: list[Any]) -> None:
+        def set_quantize_activations(self, layer: Layer, quantize_activations: list[object]) -> None:
             """Activation functions stay as they are."""
             return  # autograph cannot read a body of nothing but a docstring
 

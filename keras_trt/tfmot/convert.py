@@ -107,7 +107,7 @@ def _convert(
 class _Ranges:
     """Looks up the learned range of what a layer reads."""
 
-    def __init__(self, graph: LayerGraph, unwrapped: Unwrapped, layers: dict[str, Any]) -> None:
+    def __init__(self, graph: LayerGraph, unwrapped: Unwrapped, layers: dict[str, object]) -> None:
         self.graph, self.learned, self.layers = graph, unwrapped.ranges, layers
 
     def of_input(self, path: str, position: int) -> LearnedRange | None:

@@ -163,7 +163,7 @@ def _predictions(models: tuple[Any, Any], data: object, batch_size: int) -> tupl
     if not targets:
         raise InputError("The data holds no batch. Received: an empty data set.")
 
-    def joined(batches: list[Any]) -> Any:
+    def joined(batches: list[object]) -> Any:
         return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
     return joined(targets), [joined(predicted) for predicted in outputs]

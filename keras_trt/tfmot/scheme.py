@@ -57,7 +57,7 @@ class Registry:
         return quantize_config()((), True)
 
 
-def _transformed(model: Model, annotated: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _transformed(model: Model, annotated: dict[str, object]) -> tuple[Any, dict[str, Any]]:
     """TF-MOT's rewriting: inputs get a `QuantizeLayer`, separable convolutions become two layers."""
     keras_api = import_tfmot().quantization.keras
     split = keras_api.default_8bit.default_8bit_transforms

@@ -70,7 +70,7 @@ def _note(x: Tensor, call: Called) -> str:
     )
 
 
-def _text(shape: Sequence[Any]) -> str:
+def _text(shape: Sequence[object]) -> str:
     return f"({', '.join([BATCH_AXIS, *map(str, shape)])})"
 
 

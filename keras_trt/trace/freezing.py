@@ -153,7 +153,7 @@ def check_dense(tf: ModuleType, outputs: Mapping[str, object]) -> None:
             )
 
 
-def _captured(concrete: ConcreteFunction, opaque: Iterable[Any]) -> dict[str, np.ndarray]:
+def _captured(concrete: ConcreteFunction, opaque: Iterable[object]) -> dict[str, np.ndarray]:
     """The values of variables and of captured tensors (e.g. a Normalization's mean), by placeholder."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     values = {}

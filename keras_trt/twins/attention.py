@@ -44,7 +44,7 @@ def computes_by_keras(layer_class: type) -> bool:
     return False
 
 
-def _names(function: Callable[..., Any]) -> Iterator[str]:
+def _names(function: Callable[..., object]) -> Iterator[str]:
     """The attributes and globals that a function's code names."""
     codes = [inspect.unwrap(function).__code__]
     for code in codes:

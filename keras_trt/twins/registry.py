@@ -20,7 +20,7 @@ Base = tuple[str, str, str]
 
 
 def register(
-    flavor: Flavor, config: object = None, custom_objects: Mapping[str, Any] | None = None
+    flavor: Flavor, config: object = None, custom_objects: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
     """Registers the twins of one Keras's layers, and of the custom classes that a config names.
 

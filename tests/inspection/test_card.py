@@ -43,7 +43,7 @@ def test_the_hubs_own_package_reads_it(tmp_path):
     hub = pytest.importorskip("huggingface_hub")
     text = keras_trt.inspect(save_bundle(tmp_path / "b", conv_model())).to_card()
     data = hub.ModelCard(text).data
-    assert (data.library_name, data.tags) == ("keras-trt", ["keras", "onnx", "tensorrt"])
+    assert (data.library_name, data.tags) == ("keras-trt", ["keras", "onnx", "tensorrt", "float32"])
 
 
 def test_it_is_written_where_it_can_be(tmp_path):

@@ -10,7 +10,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import KerasTRTError
 
 
-def as_graphs(flavor: Flavor, function: Callable[..., Any]) -> Callable[..., Any]:
+def as_graphs(flavor: Flavor, function: Callable[..., object]) -> Callable[..., Any]:
     """A function of tensors as graphs, one for each kind of arguments.
 
     Each is called itself: of a `tf.function` that is made anew for each model, TensorFlow warns that it is
@@ -26,7 +26,7 @@ def as_graphs(flavor: Flavor, function: Callable[..., Any]) -> Callable[..., Any
     return run
 
 
-def as_graph(flavor: Flavor, function: Callable[..., Any], *arguments: object) -> Any:
+def as_graph(flavor: Flavor, function: Callable[..., object], *arguments: object) -> Any:
     """The graph that TensorFlow makes of a function for some arguments; errors as of `as_graphs`."""
     with _own_errors():
         return flavor.tf.function(function).get_concrete_function(*arguments).graph

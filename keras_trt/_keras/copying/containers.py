@@ -14,11 +14,11 @@ from keras_trt._keras.copying.walk import Copier, Kind, T
 class List(Instance[list[Any]]):
     """A list, also one with attributes."""
 
-    def children(self, obj: list[Any]) -> Iterator[object]:
+    def children(self, obj: list[object]) -> Iterator[object]:
         yield from list.__iter__(obj)
         yield from self.state(obj).values()
 
-    def fill(self, old: list[Any], new: list[Any], copy: Copier) -> None:
+    def fill(self, old: list[object], new: list[object], copy: Copier) -> None:
         list.extend(new, map(copy, list.__iter__(old)))
         super().fill(old, new, copy)
 
@@ -28,13 +28,13 @@ class Deque(Kind[collections.deque[Any]]):
 
     follows = True
 
-    def children(self, obj: collections.deque[Any]) -> Iterable[object]:
+    def children(self, obj: collections.deque[object]) -> Iterable[object]:
         return obj
 
-    def shell(self, obj: collections.deque[Any], copy: Copier) -> collections.deque[Any]:
+    def shell(self, obj: collections.deque[object], copy: Copier) -> collections.deque[Any]:
         return type(obj)(maxlen=obj.maxlen)
 
-    def fill(self, old: collections.deque[Any], new: collections.deque[Any], copy: Copier) -> None:
+    def fill(self, old: collections.deque[object], new: collections.deque[object], copy: Copier) -> None:
         new.extend(map(copy, old))
 
 
@@ -50,17 +50,17 @@ class _Hashing(Instance[T]):
 class Dict(_Hashing[dict[Any, Any]]):
     """A dictionary, also an ordered one, one with defaults, one with attributes."""
 
-    def _class(self, obj: dict[Any, Any]) -> Any:
+    def _class(self, obj: dict[object, object]) -> Any:
         return collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
 
-    def children(self, obj: dict[Any, Any]) -> Iterator[object]:
+    def children(self, obj: dict[object, object]) -> Iterator[object]:
         for key, value in self._class(obj).items(obj):
             yield key
             yield value
         yield getattr(obj, "default_factory", None)
         yield from self.state(obj).values()
 
-    def finish(self, old: dict[Any, Any], new: dict[Any, Any], copy: Copier) -> None:
+    def finish(self, old: dict[object, object], new: dict[object, object], copy: Copier) -> None:
         if isinstance(old, collections.defaultdict) and isinstance(new, collections.defaultdict):
             new.default_factory = copy(old.default_factory)
         cls = self._class(old)
@@ -71,11 +71,11 @@ class Dict(_Hashing[dict[Any, Any]]):
 class Set(_Hashing[set[Any]]):
     """A set."""
 
-    def children(self, obj: set[Any]) -> Iterator[object]:
+    def children(self, obj: set[object]) -> Iterator[object]:
         yield from set.__iter__(obj)
         yield from self.state(obj).values()
 
-    def finish(self, old: set[Any], new: set[Any], copy: Copier) -> None:
+    def finish(self, old: set[object], new: set[object], copy: Copier) -> None:
         for child in set.__iter__(old):
             set.add(new, copy(child))
 
@@ -85,10 +85,10 @@ class Tuple(Kind[tuple[Any, ...]]):
 
     follows = True  # for the lists that it may hold
 
-    def children(self, obj: tuple[Any, ...]) -> Iterable[object]:
+    def children(self, obj: tuple[object, ...]) -> Iterable[object]:
         return tuple.__iter__(obj)
 
-    def shell(self, obj: tuple[Any, ...], copy: Copier) -> tuple[Any, ...]:
+    def shell(self, obj: tuple[object, ...], copy: Copier) -> tuple[Any, ...]:
         return tuple.__new__(type(obj), map(copy, tuple.__iter__(obj)))
 
 
@@ -97,10 +97,10 @@ class FrozenSet(Kind[frozenset[Any]]):
 
     follows = True  # for the lists that it may hold
 
-    def children(self, obj: frozenset[Any]) -> Iterable[object]:
+    def children(self, obj: frozenset[object]) -> Iterable[object]:
         return obj
 
-    def shell(self, obj: frozenset[Any], copy: Copier) -> frozenset[Any]:
+    def shell(self, obj: frozenset[object], copy: Copier) -> frozenset[Any]:
         return frozenset(map(copy, obj))
 
 

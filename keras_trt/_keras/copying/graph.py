@@ -86,7 +86,7 @@ class Optimizer(Instance[Any]):
         variable_class: The class of the variables.
     """
 
-    def __init__(self, numbers: str, variable_class: type[Any]) -> None:
+    def __init__(self, numbers: str, variable_class: type[object]) -> None:
         super().__init__(follows=True)
         self.numbers, self.variable_class = numbers, variable_class
 

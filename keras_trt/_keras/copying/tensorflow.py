@@ -81,7 +81,7 @@ class WrappedDict(Dict):
         wrapt.ObjectProxy.__init__(new, copy(obj.__wrapped__))
         return new
 
-    def finish(self, old: dict[Any, Any], new: dict[Any, Any], copy: Copier) -> None:
+    def finish(self, old: dict[object, object], new: dict[object, object], copy: Copier) -> None:
         """The dictionary inside is copied as every dictionary is."""
 
 

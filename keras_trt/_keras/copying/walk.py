@@ -50,7 +50,7 @@ class Copier:
         kind_of: Gives the kind of an object; None keeps the object without looking into it.
     """
 
-    def __init__(self, kind_of: Callable[[object], Kind[Any] | None]) -> None:
+    def __init__(self, kind_of: Callable[[object], Kind[object] | None]) -> None:
         self._kind_of = kind_of
         self._reached: dict[int, tuple[Any, Kind[Any]]] = {}  # holds the objects, so that no id is used twice
         self._holders: dict[int, list[int]] = {}
@@ -139,7 +139,7 @@ class Copier:
                     self._needed.add(key)
                     stack.append(key)
 
-    def _careful(self, obj: object, action: Callable[..., Any], *args: object) -> Any:
+    def _careful(self, obj: object, action: Callable[..., object], *args: object) -> Any:
         try:
             return action(*args)
         except ModelError:

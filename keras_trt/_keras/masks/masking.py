@@ -45,7 +45,7 @@ def mask_class(keras: ModuleType) -> type:
             info: What was asked for (`pattern`, `sparsity` or `threshold`), for reports.
         """
 
-        def __init__(self, inner: object = None, info: dict[str, Any] | None = None) -> None:
+        def __init__(self, inner: object = None, info: dict[str, object] | None = None) -> None:
             self.inner = keras.constraints.get(inner)
             self.info = dict(info or {})
             self._masks: list[tuple[Any, Any]] = []  # (variable, mask); attention shares one constraint
@@ -222,7 +222,7 @@ def mask_infos(model: Model) -> list[dict[str, Any] | None]:
     return [None if mask is None else dict(mask.info) for mask in masks]
 
 
-def restore_masks(model: Model, infos: list[dict[str, Any] | None]) -> None:
+def restore_masks(model: Model, infos: list[dict[str, object] | None]) -> None:
     """Puts masks where the saved model had them, for sub-layers whose layer's config does not say so."""
     flavor = flavor_of(model)
     weights = list(weights_in(flavor, model))

@@ -60,7 +60,7 @@ def _layer_class(flavor: Flavor) -> Any:
     class FunctionOfModel(flavor.keras.layers.Layer):  # type: ignore[name-defined]
         """Computes a function of a model that it holds."""
 
-        def __init__(self, model: Model, function: Callable[..., Any], **options: object) -> None:
+        def __init__(self, model: Model, function: Callable[..., object], **options: object) -> None:
             super().__init__(autocast=False, **options)
             self.model = model
             self.function = function

@@ -111,7 +111,7 @@ class _Rewiring:
             self.made[id(layer)] = made
         return self.made[id(layer)]
 
-    def _call(self, layer: Layer, prefix: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call(self, layer: Layer, prefix: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:
         if self._path(layer, prefix) in self.drop:
             return args[0] if args else next(iter(kwargs.values()))
         return self._layer(layer, prefix)(*args, **kwargs)

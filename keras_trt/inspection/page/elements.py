@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
 
 _CLASSES = ("int8", "fp8", "int4")
 
@@ -31,7 +30,7 @@ def cards(facts: Iterable[tuple[str, object]]) -> str:
     return f'<div class="cards">{shown}</div>'
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table, whose rows become blocks on a narrow screen; cells are values or `Markup`."""
     if not rows:
         return ""

@@ -152,7 +152,9 @@ def _state(intact: bool | None) -> str:
     return e.verdict(intact, "as written" if intact else "missing or changed")
 
 
-def _tags(layer: Mapping[str, Any], products: Iterable[Mapping[str, Any]], patterned: bool) -> Iterator[str]:
+def _tags(
+    layer: Mapping[str, object], products: Iterable[Mapping[str, object]], patterned: bool
+) -> Iterator[str]:
     if layer.get("quantised"):
         yield str(layer.get("scheme", ""))
     else:
@@ -163,12 +165,12 @@ def _tags(layer: Mapping[str, Any], products: Iterable[Mapping[str, Any]], patte
         yield "2:4"
 
 
-def _reason(layer: Mapping[str, Any]) -> str:
+def _reason(layer: Mapping[str, object]) -> str:
     what = f"{layer['quantised']}: " if layer.get("quantised") else ""
     return f"{what}{layer.get('reason', '')}"
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: Mapping[str, object]) -> str:
     arrays = ", ".join(_texts(data.get("arrays")))
     return f"{arrays}, SHA-256 {data['sha256']}" if data.get("sha256") else ""
 

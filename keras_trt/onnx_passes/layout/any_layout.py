@@ -40,7 +40,7 @@ _AXES = {**dict.fromkeys(_REDUCTIONS, 1), "CumSum": 1, "Pad": 3, "Slice": 3}
 _PER_AXIS = {"Expand": (1,), "Pad": (1,), "Resize": (2, 3), "Tile": (1,)}
 
 
-def permuted(entries: Sequence[Any] | np.ndarray, order: Sequence[int]) -> list[Any]:
+def permuted(entries: Sequence[object] | np.ndarray, order: Sequence[int]) -> list[Any]:
     """What belongs to axis i comes to the place `order[i]`."""
     moved = list(entries)
     for entry, place in zip(entries, order, strict=True):

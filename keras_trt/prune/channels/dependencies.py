@@ -60,7 +60,7 @@ class Channels:
         makers: Paths of the layers that make new channels, in graph order.
     """
 
-    def __init__(self, graph: LayerGraph, layers: dict[str, Any]) -> None:
+    def __init__(self, graph: LayerGraph, layers: dict[str, object]) -> None:
         self.reads: dict[str, np.ndarray] = {}
         self.makes: dict[str, np.ndarray] = {}
         self.makers: list[str] = []

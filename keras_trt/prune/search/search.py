@@ -61,7 +61,7 @@ class Search:
         settings = {name: getattr(self, name) for name in _SETTINGS}
         return {**settings, **{name: getattr(self, name) for name in _PROGRESS}}
 
-    def resume(self, state: dict[str, Any]) -> bool:
+    def resume(self, state: dict[str, object]) -> bool:
         """Goes on from a state, if it is one of the same search; says whether it is."""
         if any(state.get(name) != getattr(self, name) for name in _SETTINGS):
             return False

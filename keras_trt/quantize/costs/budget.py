@@ -52,11 +52,11 @@ class Budget:
     max_drop: float
     before: float
 
-    def after(self, outputs: Callable[[Any], Any]) -> float:
+    def after(self, outputs: Callable[[Any], object]) -> float:
         """The score of what a function of a batch gives."""
         return self.score.of(self.targets, np.concatenate([outputs(batch) for batch in self.batches]))
 
-    def drop(self, outputs: Callable[[Any], Any]) -> float:
+    def drop(self, outputs: Callable[[Any], object]) -> float:
         """By how much the score has fallen with what a function of a batch gives; infinite for no number."""
         fallen = self.score.drop(self.before, self.after(outputs))
         return fallen if math.isfinite(fallen) else math.inf

@@ -51,7 +51,7 @@ class Twice:
         self.rounding: str | None = None
         self._tf, self._numbers = flavor.tf, numbers
 
-    def __call__(self, path: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, path: str, call: Callable[..., object]) -> Callable[..., Any]:
         """The call of a layer, for `replaced_calls`."""
 
         def measured(*args: object, **options: object) -> Any:

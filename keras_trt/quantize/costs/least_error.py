@@ -56,7 +56,7 @@ def least_error(
     flavor: Flavor,
     model: Model,
     candidates: Sequence[Candidates],
-    batches: Sequence[Any],
+    batches: Sequence[object],
     verbose: int | str = 0,
 ) -> list[int]:
     """The number of the best range of each quantiser; the first where none makes a difference.
@@ -110,7 +110,11 @@ def _best(errors: np.ndarray, candidates: Sequence[Candidates]) -> list[int]:
 
 
 def _measured_call(
-    flavor: Flavor, model: Model, quantizers: Sequence[Any], turns: Sequence[int], numbers: dict[Any, int]
+    flavor: Flavor,
+    model: Model,
+    quantizers: Sequence[object],
+    turns: Sequence[int],
+    numbers: dict[object, int],
 ) -> Any:
     """The model's call in float as a graph in which each layer computes once more, with one input rounded.
 

@@ -35,7 +35,7 @@ class _Maxima:
 
 
 def channel_maxima(
-    flavor: Flavor, model: Model, groups: Sequence[ChannelGroup], batches: Sequence[Any]
+    flavor: Flavor, model: Model, groups: Sequence[ChannelGroup], batches: Sequence[object]
 ) -> dict[int, np.ndarray]:
     """The largest magnitude of each channel of each rounded tensor, by the quantiser's identity."""
     tf = flavor.tf

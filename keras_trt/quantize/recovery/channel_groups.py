@@ -87,7 +87,7 @@ def _traced(flavor: Flavor, model: Model, batch: object) -> tuple[Any, _Marks]:
     """The graph of a model's call in float, with its marks."""
     tf, marks, ranks, graphs = flavor.tf, _Marks(), dict[str, int](), list[Any]()
 
-    def marking(path: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def marking(path: str, call: Callable[..., object]) -> Callable[..., Any]:
         def marked(*args: Any, **options: Any) -> Any:
             marks.calls[path] += 1
             if not args or not tf.is_tensor(args[0]) or args[0].shape.rank is None:

@@ -118,7 +118,11 @@ def correct(
 
 
 def _measure(
-    flavor: Flavor, model: Model, layers: dict[str, Any], fits: dict[str, ChannelFit], batches: Sequence[Any]
+    flavor: Flavor,
+    model: Model,
+    layers: dict[str, object],
+    fits: dict[str, ChannelFit],
+    batches: Sequence[object],
 ) -> None:
     seen = 0
     with gathering(fits) as numbers:

@@ -76,7 +76,7 @@ def equalized(
 
 
 def equalize(
-    flavor: Flavor, model: Model, batches: Sequence[Any], wanted: Sequence[str] = NAMES
+    flavor: Flavor, model: Model, batches: Sequence[object], wanted: Sequence[str] = NAMES
 ) -> tuple[list[Written], list[str]]:
     """Equalises the channels of a quantised model's tensors, in its weights.
 
@@ -116,7 +116,7 @@ def _name(group: ChannelGroup) -> str:
     return SMOOTH_QUANT if normalised else EQUALIZATION
 
 
-def _halves(flavor: Flavor, model: Model, batches: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+def _halves(flavor: Flavor, model: Model, batches: Sequence[object]) -> tuple[list[Any], list[Any]]:
     """Rows to fit on, and others to judge by; the same where there are too few."""
     if len(batches) > 1:
         return list(batches[::2]), list(batches[1::2])

@@ -32,7 +32,7 @@ def equalized_errors(
     groups: Sequence[ChannelGroup],
     candidates: Sequence[Sequence[np.ndarray]],
     maxima: dict[int, np.ndarray],
-    batches: Sequence[Any],
+    batches: Sequence[object],
 ) -> np.ndarray:
     """What rounding changes in the layers of each group, as the ratio of noise to signal.
 

@@ -84,7 +84,7 @@ def seen_in(
     flavor: Flavor,
     model: Model,
     owners: Owners,
-    items: Iterable[Any],
+    items: Iterable[object],
     total: int | None,
     first: FirstBatches,
     verbose: int,
@@ -120,7 +120,7 @@ def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any
     return as_graphs(flavor, run)
 
 
-def check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, Any]]) -> None:
+def check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, object]]) -> None:
     """Refuses data with which a tensor is not finite.
 
     Raises:

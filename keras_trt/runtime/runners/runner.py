@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -99,7 +98,7 @@ class Runner(ABC):
         for feeds in batches:
             yield self.run(feeds)
 
-    def run_on_device(self, feeds: Mapping[str, Any]) -> dict[str, DeviceArray]:
+    def run_on_device(self, feeds: Mapping[str, object]) -> dict[str, DeviceArray]:
         """Runs one batch, and leaves the results on the GPU.
 
         Raises:

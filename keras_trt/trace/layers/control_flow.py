@@ -78,7 +78,7 @@ def _switch(flavor: Flavor) -> Callable[..., Any]:
     """
     tf = flavor.tf
 
-    def switch(index: object, branches: Sequence[Callable[..., Any]], *operands: object) -> Any:
+    def switch(index: object, branches: Sequence[Callable[..., object]], *operands: object) -> Any:
         last = len(branches) - 1
         chosen = tf.clip_by_value(tf.cast(tf.convert_to_tensor(index), tf.int32), 0, last)
         result = branches[0](*operands) if last == 0 else None

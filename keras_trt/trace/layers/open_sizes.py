@@ -29,7 +29,7 @@ def open_sizes(flavor: Flavor, model: Model) -> Iterator[None]:
         yield
 
 
-def _resize(tf: ModuleType, original: Callable[..., Any]) -> Callable[..., Any]:
+def _resize(tf: ModuleType, original: Callable[..., object]) -> Callable[..., Any]:
     """What stands in for the layer's own method, with the same arguments."""
 
     def resize(

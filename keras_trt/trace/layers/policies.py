@@ -49,7 +49,7 @@ def _mixed(flavor: Flavor, model: Model) -> Iterator[tuple[Any, str]]:
             yield layer, name
 
 
-def _narrow(flavor: Flavor, layers: list[Any]) -> tuple[str, ...]:
+def _narrow(flavor: Flavor, layers: list[object]) -> tuple[str, ...]:
     """The policies of one narrow type that count as mixed; only Keras 3 casts the weights of such layers."""
     if not flavor.casts_narrow_weights:
         return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,8 +37,8 @@ class Editor:
         self,
         place: onnx_ir.Node,
         op_type: str,
-        inputs: Sequence[Any],
-        attributes: Mapping[str, Any] | None = None,
+        inputs: Sequence[object],
+        attributes: Mapping[str, object] | None = None,
     ) -> onnx_ir.Value:
         """The output of a new node in front of another; arrays among the inputs become constants."""
         values = [self.constant(op_type, x) if isinstance(x, np.ndarray) else x for x in inputs]

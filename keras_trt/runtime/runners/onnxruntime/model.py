@@ -98,7 +98,7 @@ def widen_floats(model: onnx_ir.Model, ir: ModuleType) -> None:
     _cast_ends(graph, ends, ir)
 
 
-def _widen(value: onnx_ir.Value, narrow: list[Any], ir: ModuleType) -> None:
+def _widen(value: onnx_ir.Value, narrow: list[object], ir: ModuleType) -> None:
     if value.dtype in narrow:
         value.type = ir.TensorType(ir.DataType.FLOAT)
         if value.const_value is not None:

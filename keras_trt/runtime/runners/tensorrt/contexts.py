@@ -54,7 +54,7 @@ class Bound:
             )
         self._shapes = shapes
 
-    def set_memory(self, addresses: Mapping[str, int], allocators: Mapping[str, Any]) -> None:
+    def set_memory(self, addresses: Mapping[str, int], allocators: Mapping[str, object]) -> None:
         """Tells where tensors are, and who gives memory to outputs whose size depends on the data."""
         for name, address in addresses.items():
             if self._addresses.get(name) != address:

@@ -102,7 +102,7 @@ def _operator(name: str, layer: Mapping[str, Any]) -> str:
     return kind
 
 
-def _type(tensor: Mapping[str, Any]) -> str:
+def _type(tensor: Mapping[str, object]) -> str:
     """The number type in the inspector's words: `Half`, or `Channel major FP16 format where ...`.
 
     Example:

@@ -119,14 +119,14 @@ class TensorRTRunner(Runner):
     def batch_for(self, rows: int) -> int:  # noqa: D102
         return padded(rows, self._ranges) if self._ranges else super().batch_for(rows)
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:  # noqa: D102
+    def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:  # noqa: D102
         return self._ran(feeds, on_device=False)
 
-    def run_on_device(self, feeds: Mapping[str, Any]) -> dict[str, DeviceArray]:  # noqa: D102
+    def run_on_device(self, feeds: Mapping[str, object]) -> dict[str, DeviceArray]:  # noqa: D102
         return self._ran(feeds, on_device=True)
 
     def run_many(  # noqa: D102
-        self, batches: Iterable[Mapping[str, Any]]
+        self, batches: Iterable[Mapping[str, object]]
     ) -> Generator[dict[str, np.ndarray], None, None]:
         under_way: deque[Slot] = deque()
         most = UNDER_WAY
@@ -175,7 +175,7 @@ class TensorRTRunner(Runner):
                 self._slots.close()
             self._gpu.close()
 
-    def _ran(self, feeds: Mapping[str, Any], *, on_device: bool) -> dict[str, Any]:
+    def _ran(self, feeds: Mapping[str, object], *, on_device: bool) -> dict[str, Any]:
         with self._in_use():
             return self._slots.finish(self._slots.start(feeds, on_device=on_device))
 
@@ -185,7 +185,7 @@ class TensorRTRunner(Runner):
         with self.lifetime.use(), self._gpu.device:
             yield
 
-    def _started_ahead(self, feeds: Mapping[str, Any], others: Collection[Slot]) -> Slot | None:
+    def _started_ahead(self, feeds: Mapping[str, object], others: Collection[Slot]) -> Slot | None:
         """None where there is no memory for one more."""
         with self._in_use():
             try:
@@ -195,7 +195,7 @@ class TensorRTRunner(Runner):
                     raise
                 return None
 
-    def _begun(self, feeds: Mapping[str, Any]) -> Slot:
+    def _begun(self, feeds: Mapping[str, object]) -> Slot:
         slot = self._slots.start(feeds)
         slot.let_go()  # the source of the feeds goes on, and may write the next batch over this one
         return slot

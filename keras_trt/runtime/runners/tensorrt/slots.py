@@ -28,7 +28,7 @@ class Slots:
         self.all: list[Slot] = []
         self.idle: list[Slot] = []
 
-    def start(self, feeds: Mapping[str, Any], *, on_device: bool = False) -> Slot:
+    def start(self, feeds: Mapping[str, object], *, on_device: bool = False) -> Slot:
         """Queues a batch; see `Slot.start`. Where memory is short, idle slots are freed for it."""
         try:
             return self._start(feeds, on_device)
