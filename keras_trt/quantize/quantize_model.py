@@ -22,7 +22,8 @@ from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.recipe import Recipe, check_layers, follow_recipe, read_recipe
+from keras_trt.quantize.recipes.follow import choices, follow_recipe, matched
+from keras_trt.quantize.recipes.recipe import Recipe, read_recipe
 from keras_trt.quantize.recovery import NAMES
 from keras_trt.quantize.recovery.correction import corrected
 from keras_trt.quantize.recovery.equalization import equalized
@@ -89,7 +90,8 @@ def quantize_model(
             targets `"kl"`, the mean divergence of the outputs from float in nats, or None, the mean squared
             change of the outputs over their variance.
         recipe: A `Recipe`, or the file of one, of a model with the same layers: formats, layers left in float
-            and recoveries are its own, and so are the ranges where there is no `calibration_data`.
+            and recoveries are its own, and so are the ranges where there is no `calibration_data`. Names that
+            Keras has numbered may have other numbers (`conv2d` and `conv2d_5`).
         verbose: 1 shows progress while calibrating, and what is expected of the result.
 
     Returns:
@@ -118,8 +120,7 @@ def quantize_model(
                 "A recipe says which layers are quantised and how. Received: `recipe` beside `scheme`, "
                 "`only`, `skip` or `max_drop`"
             )
-        recipe, min_sqnr = read_recipe(recipe), None
-        check_layers(flavor, plain, recipe, calibration_data is not None)
+        recipe, min_sqnr = matched(flavor, plain, read_recipe(recipe), calibration_data is not None), None
         scheme, skip = recipe.schemes, recipe.in_float
         wanted = recipe.recover if calibration_data is not None else ()
     budget = None
@@ -138,6 +139,8 @@ def quantize_model(
         only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
+        if isinstance(recipe, Recipe):
+            scheme, skip = choices(flavor, new, recipe)
         convert(flavor, new, scheme, only, skip, recover=wanted)
         for _, layer in flavor.walk(new):
             if is_silent(layer):  # a callback has left it so
