@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,11 @@ def _by_name(metric: str, flavor: Flavor | None) -> Score:
     except ValueError:
         known = metric
     if isinstance(known, str):  # Keras 3 gives back what it does not know
-        raise InputError(f"Keras knows no such metric. Received: metric={metric!r}")
+        close = difflib.get_close_matches(metric, [*_WITHOUT_KERAS, *dir((flavor or keras3()).keras.metrics)])
+        raise InputError(
+            f"Keras knows no such metric. Received: metric={metric!r}. "
+            f"Close names: {', '.join(close) or 'none'}; or give a function of (targets, predictions)"
+        )
     if isinstance(known, (flavor or keras3()).keras.metrics.Metric):
         return Score(known.name, _of_one(_measured(known)), _falls(*_names(known)))
     return Score(getattr(known, "__name__", metric), _of_one(_mean(known)), _falls(*_names(known)))

@@ -74,7 +74,7 @@ def test_objects_of_either_keras_are_read_by_the_keras_that_they_are_of(k, model
 def test_names_are_those_of_the_models_keras(k):
     score = score_of("sparse_categorical_accuracy", flavor_of(k.layers.Dense))
     assert score.of(np.array([1, 0, 0]), ROWS) == pytest.approx(2 / 3)
-    with pytest.raises(InputError, match="no such metric. Received: metric='acuracy'"):
+    with pytest.raises(InputError, match="no such metric. Received: metric='acuracy'. Close names: accuracy"):
         score_of("acuracy", flavor_of(k.layers.Dense))
     with pytest.raises(InputError, match="a metric of Keras, or a function. Received: 3"):
         score_of(3)
