@@ -82,7 +82,7 @@ def main() -> None:
     options = arguments(__doc__)
     keras.utils.set_random_seed(0)
     count, epochs = (800, 8) if options.quick else (4000, 30)
-    (x, y), (x_test, y_test) = scenes(count, 1), scenes(400, 2)
+    (x, y), (x_test, y_test) = scenes(count, 1), scenes(400, 3)  # 2 was for choosing the settings
     pixels = y_test["road"] > 0
 
     results = Results(

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from keras_trt.quantize import calibrate as calibrate
     from keras_trt.quantize import quantize_model as quantize_model
     from keras_trt.quantize import sensitivity as sensitivity
-    from keras_trt.quantize.recipe import Recipe as Recipe
+    from keras_trt.quantize.recipes.recipe import Recipe as Recipe
     from keras_trt.runtime import load as load
     from keras_trt.serving.repository import triton as triton
     from keras_trt.serving.serve import serve as serve
@@ -110,7 +110,7 @@ _HOMES = {
     "strip": "keras_trt.models.strip",
     "register_layer": "keras_trt._keras.kernels",
     "sensitivity": "keras_trt.quantize",
-    "Recipe": "keras_trt.quantize.recipe",
+    "Recipe": "keras_trt.quantize.recipes.recipe",
     "report": "keras_trt.models.report",
     "save_model": "keras_trt.models.save_model",
     "load_model": "keras_trt.models.load_model",

@@ -16,6 +16,7 @@ from keras_trt import errors
 from tests.test_public_api import public_names
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "keras_trt"
 SNIPPETS = [
     pytest.param(code, id=f"{path.relative_to(ROOT / 'docs')}-{number}")
     for path in sorted(ROOT.glob("docs/**/*.md"))  # the README's is run below
@@ -47,6 +48,26 @@ def test_every_class_of_errors_is_on_the_page_about_them_with_its_builtin():
     assert set(listed) == set(errors.__all__)
     for name, builtin in listed.items():
         assert builtin in [base.__name__ for base in getattr(errors, name).__mro__]
+
+
+def test_what_the_page_about_errors_quotes_is_what_errors_say():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("|")]
+    quoted = [
+        piece.strip() for row in rows for text in re.findall('"([^"]+)"', row) for piece in text.split("...")
+    ]
+    strings = " ".join(
+        "".join(
+            node.value
+            for node in ast.walk(literal)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        for path in PACKAGE.rglob("*.py")
+        for literal in ast.walk(ast.parse(path.read_text()))
+        if isinstance(literal, ast.Constant | ast.JoinedStr)
+    )
+    assert len(quoted) > 8
+    assert [text for text in quoted if text not in strings] == []
 
 
 README = (ROOT / "README.md").read_text()
@@ -88,7 +109,6 @@ def test_the_readme_has_an_example_of_ten_lines_and_both_commands():
 
 
 DESIGN = (ROOT / "docs" / "design.md").read_text()
-PACKAGE = ROOT / "keras_trt"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

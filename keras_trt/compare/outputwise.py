@@ -13,7 +13,7 @@ from keras_trt._keras.types import Model
 from keras_trt._tensors import BATCH_AXIS, free_batch
 from keras_trt.bundle import Manifest
 from keras_trt.compare.verify_report import OutputDifference
-from keras_trt.data.measure import Metric
+from keras_trt.data.scores import Score
 from keras_trt.errors import InputError
 from keras_trt.runtime.distance import FLOOR, distance
 from keras_trt.runtime.engine_model import EngineModel
@@ -89,7 +89,7 @@ class OutputComparison:
             finite[output] = finite.get(output, 0) + sums.finite
         return [output for output, count in finite.items() if not count]
 
-    def measured(self, flavor: Flavor, metric: Metric) -> dict[str, float]:
+    def measured(self, flavor: Flavor, score: Score) -> dict[str, float]:
         """The metric's value per runner, Keras first."""
 
         def joined(*batches: object) -> np.ndarray:
@@ -97,7 +97,7 @@ class OutputComparison:
 
         targets = flavor.tf.nest.map_structure(joined, *self.targets)
         return {
-            name: float(metric(targets, fill(self.manifest.output_structure, self._joined(batches))))
+            name: score.of(targets, fill(self.manifest.output_structure, self._joined(batches)))
             for name, batches in self.batches.items()
         }
 

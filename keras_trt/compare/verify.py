@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from keras_trt._arguments import check_function, check_verbose
+from keras_trt._arguments import check_verbose
 from keras_trt._deps import available
 from keras_trt._formats import is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor import Flavor
@@ -24,7 +24,8 @@ from keras_trt.compare.outputwise import OutputComparison
 from keras_trt.compare.probes.probe import allowed_differences
 from keras_trt.compare.verify_report import LayerDifference, VerifyReport
 from keras_trt.data.batches import batches_with_targets, check_data, length
-from keras_trt.data.measure import Metric, check_targets
+from keras_trt.data.measure import check_targets
+from keras_trt.data.scores import Score, score_of
 from keras_trt.engine import gpus
 from keras_trt.errors import InputError, KerasTRTError, RunnerError
 from keras_trt.plans import cache_of
@@ -43,7 +44,7 @@ def verify(
     path: str | Path,
     data: object,
     *,
-    metric: Metric | None = None,
+    metric: object = None,
     batch_size: int = 32,
     steps: int | None = None,
     verbose: int = 1,
@@ -58,7 +59,8 @@ def verify(
         path: The folder that `export` wrote.
         data: An array, a list or dict of arrays, (inputs, targets), a `tf.data.Dataset`, a `PyDataset` or
             `Sequence`, or a generator of batches.
-        metric: `metric(targets, predictions) -> float`; called once per runner with all rows.
+        metric: `"accuracy"`, another name that Keras knows, a metric or loss of Keras's, or a function of
+            (targets, predictions) that returns a number; called once per runner with all rows.
         batch_size: Rows at a time, for arrays.
         steps: The most batches to take; needed for endless generators.
         verbose: 1 shows progress, 0 nothing.
@@ -73,13 +75,13 @@ def verify(
         RunnerError: No runner can run the bundle here.
 
     Example:
-        >>> found = keras_trt.verify(quantized, "digits.bundle", (x_test, y_test), metric=accuracy)
+        >>> found = keras_trt.verify(quantized, "digits.bundle", (x_test, y_test), metric="accuracy")
         >>> sorted(found.metrics)
         ['keras', 'onnxruntime', 'openvino']
     """
     flavor, model, _ = accept(model)
     check_verbose(verbose)
-    check_function(metric, "metric")
+    score = None if metric is None else score_of(metric, flavor)
     check_data(data, batch_size, steps)
     bundle = read_bundle(path, verify=False)
     with ExitStack() as stack:
@@ -92,10 +94,10 @@ def verify(
             *in_float32,
             *missing,
         ]
-        outputs = OutputComparison(model, engines, metric is not None)
+        outputs = OutputComparison(model, engines, score is not None)
         batches = batches_with_targets(flavor, model, data, batch_size, steps)
         bar = flavor.keras.utils.Progbar(length(data, batch_size, steps), verbose=verbose, unit_name="batch")
-        _compare(outputs, batches, metric, bar)
+        _compare(outputs, batches, score, bar)
         layers, first, unseen = _layers(flavor, model, on_cpu, engines, outputs.probe)
         notes += unseen
         expected = run(model, bundle.manifest, outputs.probe)
@@ -115,19 +117,19 @@ def verify(
         differences=differences,
         layers=tuple(layers),
         first_divergence=first,
-        metrics={} if metric is None else outputs.measured(flavor, metric),
+        metrics={} if score is None else outputs.measured(flavor, score),
         notes=tuple(notes),
     )
 
 
-def _compare(outputs: OutputComparison, batches: Iterable[Any], metric: Metric | None, bar: Any) -> None:
+def _compare(outputs: OutputComparison, batches: Iterable[Any], score: Score | None, bar: Any) -> None:
     """Compares batch by batch.
 
     Raises:
         InputError: The data does not fit, or nothing that Keras makes of it is finite.
     """
     for done, (x, y) in enumerate(batches, start=1):
-        check_targets(metric, y)
+        check_targets(score, y)
         outputs.add(x, y)
         bar.update(done)
     if done != bar.target:  # an end that could not be known ends the line, too

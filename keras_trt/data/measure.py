@@ -7,24 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
+from keras_trt.data.changes import CHANGE, KL
+from keras_trt.data.scores import Score, score_of
 from keras_trt.errors import InputError
 
-Metric = Callable[[Any, Any], float]
 
-
-def inputs_and_targets(data: object, metric: Metric | None) -> tuple[Any, Any]:
+def inputs_and_targets(data: object, score: Score) -> tuple[Any, Any]:
     """(inputs, targets) of `data`, which is the inputs or both; targets may be None without a metric.
 
     Raises:
         InputError: A metric without targets.
     """
     x, y = data if isinstance(data, tuple) else (data, None)
-    check_targets(metric, y)
+    check_targets(None if score in (CHANGE, KL) else score, y)
     return x, y
 
 
-def check_targets(metric: Metric | None, targets: object) -> None:
+def check_targets(metric: object, targets: object) -> None:
     """Refuses a metric without targets."""
     if metric is not None and targets is None:
         raise InputError(
@@ -32,17 +33,21 @@ def check_targets(metric: Metric | None, targets: object) -> None:
         )
 
 
-def loss_against(
-    model: Model, x: Tensor, y: object, metric: Metric | None, batch_size: int
-) -> Callable[..., float]:
+def score_or_change(metric: object, flavor: Flavor) -> Score:
+    """What a metric measures; `"kl"` and None compare with what the model gives now, without targets."""
+    if metric is None:
+        return CHANGE
+    return KL if isinstance(metric, str) and metric == "kl" else score_of(metric, flavor)
+
+
+def loss_against(model: Model, x: Tensor, y: object, score: Score, batch_size: int) -> Callable[..., float]:
     """A function that measures how much worse the model is than it is now.
 
     Args:
         model: A model with `predict`.
         x: Inputs.
         y: Targets, when there is a metric.
-        metric: `metric(targets, predictions) -> float`, higher is better; the loss is its fall. Without
-            it, the loss is the mean squared change of the first output over its variance.
+        score: What is measured, of the first output.
         batch_size: For `predict`.
 
     Returns:
@@ -55,11 +60,8 @@ def loss_against(
             out = next(iter(out.values())) if isinstance(out, dict) else out[0]
         return out
 
-    if metric is not None:
-        best = float(metric(y, predict()))
-        return lambda other=None: best - float(metric(y, predict(other)))
-    reference = np.asarray(predict(), np.float64)
-    scale = max(float(reference.var()), 1e-12)
-    return lambda other=None: (
-        float(np.mean((np.asarray(predict(other), np.float64) - reference) ** 2)) / scale
-    )
+    if score in (CHANGE, KL):
+        reference = np.asarray(predict(), np.float64)
+        return lambda other=None: score.of(reference, np.asarray(predict(other), np.float64))
+    best = score.of(y, predict())
+    return lambda other=None: score.drop(best, score.of(y, predict(other)))

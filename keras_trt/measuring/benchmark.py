@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from os import PathLike
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_trt import _deps
-from keras_trt._arguments import check_function, check_names, check_verbose, wrong_argument
+from keras_trt._arguments import check_names, check_verbose, wrong_argument
 from keras_trt._say import say
+from keras_trt.data.scores import Score, score_of
 from keras_trt.errors import InputError
 from keras_trt.measuring.benchmark_report import BenchmarkReport, Contender, Timing
 from keras_trt.measuring.contenders import KERAS, Running, is_keras, keras_running, labelled, running
@@ -23,8 +24,6 @@ from keras_trt.runtime.choosing.select import GPU_RUNNERS
 from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.runners.cpu import ONNX_RUNNERS
 from keras_trt.runtime.turns import take_turns, times_faster
-
-Metric = Callable[[Any, Any], float]
 
 RUNNERS = (*GPU_RUNNERS, *ONNX_RUNNERS)
 _NO_KERAS = "Keras was not measured: pass `model`, the Keras model or the path of its `.keras` file."
@@ -38,7 +37,7 @@ def benchmark(
     threads: Sequence[int] = (1,),
     against: Sequence[str] = (KERAS,),
     model: object = None,
-    metric: Metric | None = None,
+    metric: object = None,
     runner: str = "auto",
     device: int = 0,
     seconds: float = 1.0,
@@ -62,7 +61,7 @@ def benchmark(
         against: What else to measure: `"keras"`, and names of runners (see `load`) on which each bundle is
             measured, too.
         model: The Keras model, or the path of its `.keras` file, where `bundle` is none.
-        metric: `metric(targets, predictions) -> float`, of all rows of the data.
+        metric: As in `verify`, of all rows of the data.
         runner: What runs the bundles; as in `load`.
         device: As in `load`.
         seconds: For how long to measure each contender, batch size and number of threads, about.
@@ -84,7 +83,8 @@ def benchmark(
         >>> found = keras_trt.benchmark(bundles, model=model)
         >>> found.plot("latency.png")
     """
-    against = _checked(batch_sizes, threads, against, metric, seconds, runner, verbose)
+    against = _checked(batch_sizes, threads, against, seconds, runner, verbose)
+    score = None if metric is None else score_of(metric)
     with ExitStack() as stack:
         subjects, keras_model = _exported(labelled(bundle), _keras_model(model), stack)
         runners = (runner, *(name for name in against if name != KERAS))
@@ -96,12 +96,12 @@ def benchmark(
         notes = [note for one in contenders for note in one.notes]
         rows = rows_for(contenders[0].model, data, steps)
         _check_alike(contenders)
-        if metric is not None and rows.targets is None:
+        if score is not None and rows.targets is None:
             raise wrong_argument("data", "(inputs, targets) for a `metric`", data)
         if KERAS in against:
             contenders += [] if keras_model is None else [keras_running(keras_model)]
             notes += [_NO_KERAS] if keras_model is None else []
-        facts = [_facts(one, rows, max(batch_sizes), metric) for one in contenders]
+        facts = [_facts(one, rows, max(batch_sizes), score) for one in contenders]
         timings = list(_timings(contenders, rows, batch_sizes, threads, seconds, verbose))
         report = BenchmarkReport(
             name=contenders[0].model.name,
@@ -119,8 +119,7 @@ def benchmark(
 def _checked(
     batch_sizes: object,
     threads: object,
-    against: object,
-    metric: object,
+    against: Any,
     seconds: object,
     runner: str,
     verbose: object,
@@ -133,7 +132,6 @@ def _checked(
         raise wrong_argument("seconds", "a number > 0", seconds)
     if runner not in ("auto", *RUNNERS):
         raise InputError(f"`runner` must be one of {['auto', *RUNNERS]}. Received: {runner!r}")
-    check_function(metric, "metric")
     check_verbose(verbose)
     return () if against == () else check_names(against, (KERAS, *RUNNERS), "against")
 
@@ -177,14 +175,14 @@ def _check_alike(contenders: Sequence[Running]) -> None:
             )
 
 
-def _facts(one: Running, rows: Rows, batch: int, metric: Metric | None) -> Contender:
+def _facts(one: Running, rows: Rows, batch: int, score: Score | None) -> Contender:
     """What holds for all batch sizes; runs the largest one."""
     with growth() as grown:
         one.model.predict_on_batch(rows.batch(batch))
     measured = None
-    if metric is not None:
+    if score is not None:
         predictions = one.model.predict(rows.all(), batch_size=batch, verbose=0)
-        measured = float(metric(rows.targets, predictions))
+        measured = score.of(rows.targets, predictions)
     known = one.grown is not None and grown.bytes is not None
     memory = (one.grown or 0) + (grown.bytes or 0) if known else None
     return Contender(one.name, one.label, one.runner, one.reason, one.precision, one.bytes, memory, measured)

@@ -23,7 +23,8 @@ from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.recipe import Recipe, check_layers, follow_recipe, read_recipe
+from keras_trt.quantize.recipes.follow import choices, follow_recipe, matched
+from keras_trt.quantize.recipes.recipe import Recipe, read_recipe
 from keras_trt.quantize.recovery import NAMES
 from keras_trt.quantize.recovery.correction import corrected
 from keras_trt.quantize.recovery.equalization import equalized
@@ -87,7 +88,8 @@ def quantize_model(
             targets `"kl"`, the mean divergence of the outputs from float in nats, or None, the mean squared
             change of the outputs over their variance.
         recipe: A `Recipe`, or the file of one, of a model with the same layers: formats, layers left in float
-            and recoveries are its own, and so are the ranges where there is no `calibration_data`.
+            and recoveries are its own, and so are the ranges where there is no `calibration_data`. Names that
+            Keras has numbered may have other numbers (`conv2d` and `conv2d_5`).
         verbose: 1 shows progress while calibrating, and what is expected of the result.
 
     Returns:
@@ -131,6 +133,8 @@ def quantize_model(
         only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
+        if isinstance(recipe, Recipe):
+            scheme, skip = choices(flavor, new, recipe)
         convert(flavor, new, scheme, only, skip, recover=wanted)
         _switch_on(flavor, new)
         if isinstance(recipe, Recipe):
@@ -153,9 +157,7 @@ def _checked(flavor: Flavor, model: Model, given: object, alone: bool, has_data:
             "A recipe says which layers are quantised and how. Received: `recipe` beside `scheme`, "
             "`only`, `skip` or `max_drop`"
         )
-    recipe = read_recipe(given)
-    check_layers(flavor, model, recipe, has_data)
-    return recipe
+    return matched(flavor, model, read_recipe(given), has_data)
 
 
 def _switch_on(flavor: Flavor, model: Model) -> None:

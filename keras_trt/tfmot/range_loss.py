@@ -10,7 +10,7 @@ import numpy as np
 from keras_trt._formats import TOP
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.types import Model
-from keras_trt.data.measure import Metric
+from keras_trt.data.scores import score_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.reports import Report
 from keras_trt.tfmot.convert import Conversion, QuantizedInput, convert
@@ -20,7 +20,7 @@ _WORTH_SAYING = 1.001
 
 
 def range_report(
-    model: Model, data: object = None, *, metric: Metric | None = None, batch_size: int = 32
+    model: Model, data: object = None, *, metric: object = "accuracy", batch_size: int = 32
 ) -> Report:
     """How much coarser each activation's grid gets when a TF-MOT model is made symmetric for TensorRT.
 
@@ -31,7 +31,7 @@ def range_report(
         model: A tf_keras model wrapped by TF-MOT; it is not changed.
         data: Labelled data for the accuracy before and after: `(inputs, targets)` as arrays, or batches of
             them (a `tf.data.Dataset`, a `Sequence`, any iterable).
-        metric: `metric(targets, predictions) -> float`; the accuracy, when None.
+        metric: As in `verify`.
         batch_size: Batch size for arrays.
 
     Returns:
@@ -96,40 +96,13 @@ def made_symmetric(model: Model, data: Any = None) -> tuple[Any, list[str]]:
 
 
 def accuracy_note(
-    before: object, after: object, data: object, metric: Metric | None = None, batch_size: int = 32
+    before: object, after: object, data: object, metric: object = "accuracy", batch_size: int = 32
 ) -> str:
     """The metric of both models on labelled data, as a sentence."""
+    score = score_of("accuracy" if metric is None else metric, flavor_of(before))
     targets, (old, new) = _predictions((before, after), data, batch_size)
-    name = "accuracy" if metric is None else getattr(metric, "__name__", "metric")
-    values = [float((metric or accuracy)(targets, predictions)) for predictions in (old, new)]
-    return f"{name} on {len(targets)} samples: {values[0]:.4f} before, {values[1]:.4f} after."
-
-
-def accuracy(targets: object, predictions: object) -> float:
-    """The share of right answers, chosen as Keras does: by class index, one-hot row or threshold 0.5.
-
-    Raises:
-        InputError: Several outputs, or targets that are no classes.
-    """
-    if (
-        not isinstance(predictions, np.ndarray)
-        or not isinstance(targets, np.ndarray)
-        or predictions.ndim != 2
-    ):
-        raise InputError(
-            "The accuracy needs one output of shape (samples, classes). Pass "
-            "`metric=lambda targets, predictions: ...` for other models."
-        )
-    one_hot = targets.shape == predictions.shape
-    if not (one_hot or targets.size == len(predictions)) or not np.array_equal(targets, np.rint(targets)):
-        raise InputError(
-            f"The accuracy needs class indices or one-hot rows. Received: {targets.dtype} targets of shape "
-            f"{targets.shape} for predictions of shape {predictions.shape}. Pass `metric`."
-        )
-    if predictions.shape[1] == 1:
-        return float(np.mean((predictions > 0.5) == (targets.reshape(-1, 1) > 0.5)))
-    labels = targets.argmax(-1) if one_hot else targets.reshape(-1)
-    return float(np.mean(predictions.argmax(-1) == labels))
+    values = [score.of(targets, predictions) for predictions in (old, new)]
+    return f"{score.name} on {len(targets)} samples: {values[0]:.4f} before, {values[1]:.4f} after."
 
 
 def _rows(conversion: Conversion) -> Iterator[dict[str, Any]]:

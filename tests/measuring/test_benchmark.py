@@ -116,7 +116,7 @@ def test_what_takes_other_inputs_is_not_compared(tmp_path):
         ({"seconds": float("inf")}, "`seconds` must be a number > 0"),
         ({"runner": "fast"}, "`runner` must be one of"),
         ({"against": ("torch",)}, "`against` must be"),
-        ({"metric": 3}, "`metric` must be a function"),
+        ({"metric": 3}, "`metric` must be 'accuracy', a metric of Keras, or a function"),
         ({"metric": accuracy}, r"`data` must be \(inputs, targets\) for a `metric`"),
         ({"model": 3}, "`model` must be a Keras model"),
         ({"verbose": "loud"}, "`verbose` must be"),

@@ -11,7 +11,7 @@ import tf_keras
 
 from keras_trt.errors import InputError, ModelError
 from keras_trt.tfmot.accept import accept
-from keras_trt.tfmot.range_loss import accuracy, made_symmetric, range_report
+from keras_trt.tfmot.range_loss import made_symmetric, range_report
 from tests.tfmot_models import chain_net, pruned, qat, quadrants, stock_quantized
 
 
@@ -69,7 +69,8 @@ def test_a_dataset_given_to_export_gives_the_accuracy_too(quantized):
     assert len(made_symmetric(quantized, images_only)[1]) == 1
     regression = labelled.map(lambda x, y: (x, tf.cast(y, tf.float32) + 0.5))
     assert (
-        "was not measured: The accuracy needs class indices" in made_symmetric(quantized, regression)[1][-1]
+        "was not measured: Accuracy compares numbers of classes"
+        in made_symmetric(quantized, regression)[1][-1]
     )
 
 
@@ -79,28 +80,6 @@ def test_models_without_ranges_have_nothing_to_say():
     assert made_symmetric(pruned(plain, epochs=1))[1] == []
     with pytest.raises(ModelError, match="holds no layer wrapped by TF-MOT"):
         range_report(plain)
-
-
-def test_accuracy_counts_as_keras_does():
-    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
-    assert accuracy(np.array([1, 0, 0]), scores) == pytest.approx(2 / 3)
-    assert accuracy(np.array([[1], [0], [0]]), scores) == pytest.approx(2 / 3)
-    assert accuracy(np.eye(2)[[1, 0, 0]], scores) == pytest.approx(2 / 3)
-    assert accuracy(np.array([1, 0, 1]), scores[:, 1:]) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("targets", "predictions"),
-    [
-        (np.array([0, 1]), [np.zeros((2, 2))] * 2),
-        (np.array([0, 1]), np.zeros((2, 3, 4))),
-        (np.array([0.5, 1.0]), np.zeros((2, 2))),
-        (np.array([0, 1, 1]), np.zeros((2, 2))),
-    ],
-)
-def test_outputs_without_an_accuracy_are_refused(targets, predictions):
-    with pytest.raises(InputError, match="metric"):
-        accuracy(targets, predictions)
 
 
 @pytest.mark.parametrize(

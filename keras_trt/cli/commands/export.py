@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from keras_trt.cli.arrays import HELP, read_data
+from keras_trt.cli.metrics import HELP as METRICS
 from keras_trt.cli.metrics import metric_named
 from keras_trt.cli.models import add_model, model_of
 from keras_trt.cli.result import Result, UsageError
@@ -14,9 +15,6 @@ from keras_trt.cli.values import names, shape, shapes, wholes
 SUMMARY = "write a Keras model as a bundle: a checked ONNX file and, with a builder, a TensorRT plan"
 EXAMPLE = "keras-trt export digits.keras -o digits.bundle --int8 --calibrate rows.npz"
 
-_METRICS = (
-    "a name that Keras knows, as accuracy, mae, auc, or module:function of your own, larger being better"
-)
 _PRECISIONS = ("fp16", "bf16", "int8", "int8+fp16", "int8+bf16")
 
 
@@ -38,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="layers that cost more stay float; --evaluate says of what",
     )
     add("--evaluate", metavar="FILE", help="rows and targets to keep --max-drop on: as for --calibrate")
-    add("--metric", metavar="NAME", help=_METRICS)
+    add("--metric", metavar="NAME", help=METRICS)
     add("--write-recipe", metavar="FILE", help="what was decided for each layer, for --recipe of another run")
     add("--batch", type=wholes, default=(1, 8, 32), metavar="N[,N,N]", help="a size, or min,opt,max")
     add("--input-shape", type=shape, action="append", metavar="[NAME=]N,N,...", help="for open sizes")
@@ -104,9 +102,7 @@ def _decided(options: argparse.Namespace) -> dict[str, Any]:
     if options.max_drop is None:
         return {}
     rows = read_data(options.evaluate, targets=True)
-    own = options.metric is not None and ":" in options.metric  # Keras's own know whether less is better
-    metric = metric_named(options.metric) if own else options.metric
-    return {"data": rows, "max_drop": options.max_drop, "metric": metric}
+    return {"data": rows, "max_drop": options.max_drop, "metric": metric_named(options.metric)}
 
 
 def _precision(options: argparse.Namespace) -> str | None:

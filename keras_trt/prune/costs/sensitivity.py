@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -12,7 +14,7 @@ from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.types import Choices, Model
 from keras_trt.data.batches import check_data
-from keras_trt.data.measure import inputs_and_targets, loss_against
+from keras_trt.data.measure import inputs_and_targets, loss_against, score_or_change
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import plan_channels, remove_channels
@@ -33,7 +35,7 @@ def sensitivity(
     model: Model,
     data: object,
     *,
-    metric: Callable[[Any, Any], float] | None = None,
+    metric: object = None,
     levels: Sequence[float] = LEVELS,
     pattern: object = "unstructured",
     only: Choices | None = None,
@@ -47,8 +49,10 @@ def sensitivity(
     Args:
         model: A built model; its weights are restored after each trial.
         data: Inputs, or (inputs, targets) as arrays.
-        metric: `metric(targets, predictions) -> float`, higher is better; the loss is its fall. Without
-            it, the loss is the mean squared change of the first output over its variance.
+        metric: `"accuracy"`, another name that Keras knows, a metric or loss of Keras's, or a function of
+            (targets, predictions), larger being better; the loss is by how much it gets worse. Without one,
+            the loss is the mean squared change of the first output over its variance; `"kl"`: its mean
+            divergence in nats.
         levels: Sparsities to try.
         pattern: As in `prune_model`, not `"n:m"`, whose sparsity is fixed. With `"channel"`, each group of
             tied layers is measured without its least important channels.
@@ -73,17 +77,16 @@ def sensitivity(
     if not fractions or not levels or list(levels) != sorted({0.0, *levels})[1:]:
         raise InputError(f"`levels` must be numbers that rise between 0 and 1. Received: levels={levels!r}")
     levels = tuple(float(level) for level in levels)
-    if metric is not None and not callable(metric):
-        raise InputError(
-            f"`metric` must be a function (targets, predictions) -> float. Received: metric={metric!r}"
-        )
     flavor, model, _ = accept(model)
+    score = score_or_change(metric, flavor)
     check_verbose(verbose)
     check_data(data, batch_size)
-    x, y = inputs_and_targets(data, metric)
+    x, y = inputs_and_targets(data, score)
     check_choices(flavor.walk(model), only, skip)
-    watched = _Remembering(metric)
-    loss = loss_against(model, x, y, None if metric is None else watched, batch_size)
+    watched = _Remembering(score.of)
+    if metric is not None and metric != "kl":
+        score = replace(score, of=watched)
+    loss = loss_against(model, x, y, score, batch_size)
     shape = ChannelPattern() if pattern == "channel" else pattern
     if isinstance(shape, ChannelPattern):
         trials = _channel_trials(model, shape, only, skip, loss)
@@ -97,7 +100,7 @@ def sensitivity(
         trials = _weight_trials(find_weights(flavor, model, shape, only, skip), shape, loss)
     choices = [tuple(c) if isinstance(c, (list, set)) else c for c in (only, skip)]
     choice = tuple(choices) if isinstance(shape, ChannelPattern) else ()  # decides what is tied
-    options = (metric, watched.first, *vars(shape).items(), shape.name, choice)
+    options = (*_told(metric), watched.first, *vars(shape).items(), shape.name, choice)
     known = Cache(cache, chain(model_chunks(flavor, model), data_chunks([x, y]), described(options)))
     losses: dict[str, tuple[float, ...]] = {}
     for name, trial in _progress(trials, verbose):
@@ -144,14 +147,20 @@ def _progress(trials: list[Trial], verbose: int) -> Iterator[Trial]:
     return iter(track(trials, description="Sensitivity"))
 
 
-class _Remembering:
-    """A metric that keeps its first value: that of the model as it is."""
+def _told(metric: Any) -> tuple[Any, ...]:
+    """What tells a metric from another: for one of Keras its settings, too."""
+    config: dict[str, Any] = getattr(metric, "get_config", dict)()
+    return metric, json.dumps(config, sort_keys=True, default=repr) if config else ""
 
-    def __init__(self, metric: Callable[[Any, Any], float] | None) -> None:
-        self.metric = metric
+
+class _Remembering:
+    """A function of a score that keeps its first value: that of the model as it is."""
+
+    def __init__(self, of: Callable[[Any, Any], float]) -> None:
+        self.of = of
         self.first: float | None = None
 
-    def __call__(self, targets: object, predictions: object) -> float:
-        value = float(self.metric(targets, predictions))  # type: ignore[misc]
+    def __call__(self, targets: object, predictions: Any) -> float:
+        value = self.of(targets, predictions)
         self.first = value if self.first is None else self.first
         return value

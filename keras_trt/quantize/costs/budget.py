@@ -23,8 +23,9 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import input_width
 from keras_trt._keras.types import Model
 from keras_trt.data.batches import batches_with_targets
+from keras_trt.data.changes import CHANGE, KL
 from keras_trt.data.rows import first_rows
-from keras_trt.data.scores import CHANGE, KL, Score, score_of
+from keras_trt.data.scores import Score, score_of
 from keras_trt.errors import InputError
 from keras_trt.quantize.costs.noise import RoundingNoise
 from keras_trt.quantize.inventory import twins
@@ -103,7 +104,7 @@ def budget_of(flavor: Flavor, model: Model, data: object, metric: object, max_dr
     if metric == "kl" or targets[0] is None:
         score, y = (KL if metric else CHANGE), floats
     else:
-        score = score_of(flavor, metric or "accuracy", y)
+        score = score_of(metric or "accuracy", flavor)
     return Budget(score, batches, y, float(max_drop), score.of(y, floats))
 
 

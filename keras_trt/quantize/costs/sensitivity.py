@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_function, check_verbose
+from keras_trt._arguments import check_verbose
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import value_of, variable_of
 from keras_trt._keras.types import Choices, Model
 from keras_trt.data.batches import check_data
-from keras_trt.data.measure import Metric, inputs_and_targets, loss_against
+from keras_trt.data.measure import inputs_and_targets, loss_against, score_or_change
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.quantize.quantize_model import quantize_model
 from keras_trt.reports import Report, Table
@@ -66,7 +66,7 @@ def sensitivity(
     model: Model,
     data: object,
     *,
-    metric: Metric | None = None,
+    metric: object = None,
     scheme: object = "int8",
     method: object = "auto",
     only: Choices | None = None,
@@ -79,8 +79,10 @@ def sensitivity(
     Args:
         model: A built float Keras 3 or tf_keras model; it is not changed.
         data: Inputs, or (inputs, targets), as arrays; also used to calibrate.
-        metric: `metric(targets, predictions) -> float`, higher is better; the loss is its fall. Without
-            it, the loss is the mean squared change of the first output over its variance.
+        metric: `"accuracy"`, another name that Keras knows, a metric or loss of Keras's, or a function of
+            (targets, predictions), larger being better; the loss is by how much it gets worse. Without one,
+            the loss is the mean squared change of the first output over its variance; `"kl"`: its mean
+            divergence in nats.
         scheme: As in `quantize_model`.
         method: As in `calibrate`.
         only: As in `quantize_model`.
@@ -100,14 +102,14 @@ def sensitivity(
     """
     flavor = check_model(model)
     check_verbose(verbose)
-    check_function(metric, "metric")
+    score = score_or_change(metric, flavor)
     check_data(data, batch_size)
-    x, y = inputs_and_targets(data, metric)
+    x, y = inputs_and_targets(data, score)
     copy = quantize_model(
         model, scheme, calibration_data=x, method=method, only=only, skip=skip, min_sqnr=None, verbose=verbose
     )
     layers = [(path, _Switch(flavor, layer)) for path, layer in twins(flavor, copy) if layer.quantization.own]
-    loss = loss_against(copy, x, y, metric, batch_size)  # every layer is float by now
+    loss = loss_against(copy, x, y, score, batch_size)  # every layer is float by now
     bar = flavor.keras.utils.Progbar(len(layers), verbose=verbose, unit_name="layer")
     losses = {}
     for done, (path, switch) in enumerate(layers, start=1):

@@ -32,7 +32,11 @@ def test_equal_numbers_are_code_0_and_others_1(run, exported):
         (["absent.keras", "small.bundle", "--data", "rows.npz"], 1, "There is no model"),
         (["net.keras", "small.bundle", "--data", "rows.npz"], 1, "Input `x` takes the shape"),
         (["net.keras", "small.bundle", "--data", "rows.csv"], 1, "read from .npy and .npz"),
-        (["net.keras", "small.bundle", "--data", "rows.npz", "--metric", "f1"], 2, "mae or module:function"),
+        (
+            ["net.keras", "small.bundle", "--data", "rows.npz", "--metric", "f1"],
+            1,
+            "no such metric. Received: metric='f1'. Close names: ",
+        ),
         (["net.keras", "small.bundle", "--data", "rows.npz", "--allow", "-1"], 2, "a number >= 0 is needed"),
         (["net.keras", "small.bundle"], 2, "--data"),
     ],

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from keras_trt._arguments import check_path
-from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import kind_of
-from keras_trt._keras.types import Model
+from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.masks.masking import variable_of
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import Scheme
 from keras_trt.quantize.decide import decide, left_float
@@ -20,9 +21,7 @@ from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recovery import BIAS, EQUALIZATION, GAIN, NAMES, SMOOTH_QUANT
 from keras_trt.reports import Findings, Table
 from keras_trt.tfmot.accept import accept
-from keras_trt.twins.containers import mark_containers
-from keras_trt.twins.twins import is_quantized, is_twin, quantize_layer
-from keras_trt.twins.types import LayerScheme
+from keras_trt.twins.twins import is_quantized
 
 VERSION = 1
 SPARED = "left in float"
@@ -40,6 +39,7 @@ class LayerRecipe:
         ranges: The ranges of its quantisers, 0.0 where one is not known yet.
         recover: What was done about the accuracy that rounding costs, of `quantize_model`'s `recover`.
         reason: Why it is in float, or why it is quantised as it is.
+        shapes: The shapes of its kernels; empty where they are not known.
     """
 
     path: str
@@ -48,6 +48,7 @@ class LayerRecipe:
     ranges: tuple[float, ...] = ()
     recover: tuple[str, ...] = ()
     reason: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Recipe(Findings):
         >>> recipe = keras_trt.Recipe.of(quantized)
         >>> recipe == keras_trt.Recipe(recipe.model, recipe.layers)
         True
-        >>> recipe.to_json("recipe.json")
+        >>> text = recipe.to_json("recipe.json")
+        >>> recipe == keras_trt.Recipe.from_json("recipe.json") == keras_trt.Recipe.from_json(text)
+        True
         >>> other = keras_trt.quantize_model(another, recipe="recipe.json", calibration_data=x)
     """
 
@@ -83,28 +86,39 @@ class Recipe(Findings):
         decisions, layers = decide(flavor, model), []
         others = any(is_quantized(layer) for _, layer in flavor.walk(model))
         for path, layer in flavor.walk(model):
-            kind = kind_of(flavor, layer)
+            kind, shapes = kind_of(flavor, layer), kernel_shapes(layer)
             if not is_quantized(layer):
-                layers.append(
-                    LayerRecipe(path, kind, reason=left_float(flavor, layer, decisions[path], others))
-                )
+                reason = left_float(flavor, layer, decisions[path], others)
+                layers.append(LayerRecipe(path, kind, reason=reason, shapes=shapes))
                 continue
             own = layer.quantization
             names = {BIAS: own.shift, GAIN: own.gain, EQUALIZATION: own.equalized}
             ranges = tuple(float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer))
             recover = tuple(name for name, done in names.items() if done)
-            layers.append(LayerRecipe(path, kind, own.scheme, ranges, recover, decisions[path].reason))
+            layers.append(
+                LayerRecipe(path, kind, own.scheme, ranges, recover, decisions[path].reason, shapes)
+            )
         return cls(model.name, tuple(layers))
 
     @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        """Reads what `to_json` wrote.
+    def from_json(cls, source: str | os.PathLike[str]) -> Recipe:
+        """Reads what `to_json` wrote, or what it returned.
+
+        Args:
+            source: The path of a file, or the text itself, which begins with a brace.
 
         Raises:
-            InputError: It is no recipe, or of a newer format.
+            InputError: There is no such file, it is no recipe, or one of a newer format.
         """
+        text = source
+        # A path is any other text: one too long for a file name is no file, and no error of the system.
+        if isinstance(source, os.PathLike) or (isinstance(source, str) and source.lstrip()[:1] not in "{["):
+            path = check_path(source, "source")
+            if not os.path.isfile(path):  # noqa: PTH113
+                raise InputError(f"No recipe, and no file of that name. Received: {str(source)[:80]!r}")
+            text = path.read_text(encoding="utf-8", errors="replace")
         try:
-            data = json.loads(text)
+            data = json.loads(text)  # type: ignore[arg-type]
             version = data["version"]
             if type(version) is not int or version < 1:
                 raise ValueError(version)
@@ -162,53 +176,7 @@ def read_recipe(recipe: object) -> Recipe:
     path = check_path(recipe, "recipe")
     if not path.is_file():
         raise InputError(f"`recipe` is a `Recipe` or the file of one. Received: {str(path)!r}, no file")
-    return Recipe.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
-
-
-def check_layers(flavor: Flavor, model: Model, recipe: Recipe, has_data: bool) -> None:
-    """Refuses a recipe of another model, or one that needs data.
-
-    Raises:
-        InputError: Names the first layer that differs.
-    """
-    mine = [(path, kind_of(flavor, layer)) for path, layer in flavor.walk(model)]
-    theirs = [(each.path, each.kind) for each in recipe.layers]
-    for i in range(max(len(mine), len(theirs))):
-        here, there = (dict(enumerate(each)).get(i) for each in (mine, theirs))
-        if here != there:
-            raise InputError(
-                f"The recipe of {recipe.model!r} is for another model: its layer {i + 1} is "
-                f"{_named(there)}. Received: a model whose layer {i + 1} is {_named(here)}."
-            )
-    equalized = [each.path for each in recipe.layers if EQUALIZATION in each.recover]
-    if equalized and not has_data:
-        raise InputError(
-            f"The recipe equalises channels, of layer {equalized[0]!r} for one, which takes data. "
-            "Received: no `calibration_data`"
-        )
-
-
-def follow_recipe(flavor: Flavor, model: Model, recipe: Recipe) -> None:
-    """Sets the ranges that a recipe holds, and notes why layers that could be quantised are in float."""
-    layers = dict(flavor.walk(model))
-    for each in recipe.layers:
-        if each.scheme is not None:
-            quantizers = quantizers_of(layers[each.path]) if is_quantized(layers[each.path]) else []
-            if len(quantizers) != len(each.ranges):
-                raise InputError(
-                    f"The recipe has {len(each.ranges)} ranges for layer {each.path!r} ({each.kind}), which "
-                    f"takes {len(quantizers)}. Received: {each.ranges}"
-                )
-            for quantizer, amax in zip(quantizers, each.ranges, strict=True):
-                if amax > 0:
-                    quantizer.set_range(amax)
-        elif each.reason.startswith(SPARED) and not is_twin(layers[each.path]):
-            quantize_layer(layers[each.path], LayerScheme(reason=each.reason))
-    mark_containers(flavor, model)
-
-
-def _named(layer: tuple[str, str] | None) -> str:
-    return "missing" if layer is None else f"{layer[0]!r} ({layer[1]})"
+    return Recipe.from_json(path)
 
 
 def _layer(data: Mapping[str, Any]) -> LayerRecipe:
@@ -219,4 +187,13 @@ def _layer(data: Mapping[str, Any]) -> LayerRecipe:
             f"Ranges are finite and not negative, and recoveries of {list(NAMES)}. "
             f"Received: layer {data['path']!r} with ranges={ranges}, recover={recover}"
         )
-    return LayerRecipe(str(data["path"]), str(data["kind"]), scheme, ranges, recover, str(data["reason"]))
+    shapes = tuple(tuple(map(int, shape)) for shape in data.get("shapes", ()))
+    return LayerRecipe(
+        str(data["path"]), str(data["kind"]), scheme, ranges, recover, str(data["reason"]), shapes
+    )
+
+
+def kernel_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
+    """The shapes of a layer's kernels."""
+    variables = (variable_of(layer, row) for row in kernels_of(layer))
+    return tuple(tuple(map(int, variable.shape)) for variable in variables if variable is not None)

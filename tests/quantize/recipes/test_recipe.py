@@ -11,6 +11,11 @@ from keras_trt import Recipe, load_model, quantize_model, report, save_model
 from keras_trt.errors import InputError
 from tests.nets import images, residual_net
 
+_LAYER = (
+    '{"version": 1, "model": "m", "layers": [{"path": "a", "kind": "Dense", "scheme": null, "ranges": [], '
+    '"recover": [], "reason": "", "shapes": %s}]}'
+)
+
 
 def quantised(model):
     return {r["layer"]: (r["quantised"], r["scheme"], r["amax"]) for r in report(model).rows}
@@ -24,7 +29,8 @@ def test_ranges_formats_and_reasons_are_followed_without_data(k, tmp_path):
     )  # fmt: skip
     recipe = Recipe.of(first)
     recipe.to_json(tmp_path / "recipe.json")
-    assert Recipe.from_json((tmp_path / "recipe.json").read_text()) == recipe
+    path, text = tmp_path / "recipe.json", recipe.to_json()
+    assert all(Recipe.from_json(source) == recipe for source in (text, f"  {text}", path, str(path)))
     second = quantize_model(model, recipe=tmp_path / "recipe.json", verbose=0)
     assert quantised(second) == quantised(first)
     np.testing.assert_array_equal(second.predict(x, verbose=0), first.predict(x, verbose=0))
@@ -68,24 +74,21 @@ def test_a_recipe_is_a_table(k):
     assert "Recipe of residual_net" in text and "bias_correction" in text and "float" in text
 
 
-def test_another_model_is_refused_by_its_first_layer_that_differs(k):
-    model, (x, _) = residual_net(k), images()
-    recipe = Recipe.of(quantize_model(model, calibration_data=x, verbose=0))
-    i = k.Input((8, 8, 3), name="image")
-    other = k.Model(i, k.layers.Dense(4, name="stem")(i))
-    with pytest.raises(InputError, match=r"layer 2 is 'stem' \(Conv2D\).*layer 2 is 'stem' \(Dense\)"):
-        quantize_model(other, recipe=recipe, verbose=0)
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[]", "No recipe"),
         ("{", "No recipe"),
         (None, "No recipe"),
+        ("", "No recipe"),
+        ("null", "No recipe, and no file of that name. Received: 'null'"),
+        ("recipes.json", "No recipe, and no file of that name. Received: 'recipes.json'"),
+        ("r" * 100000, "No recipe, and no file of that name. Received: 'rrrr"),
         ('{"version": true, "model": "m", "layers": []}', "No recipe"),
         ('{"version": 99, "model": "m", "layers": []}', "pip install -U keras-trt"),
         ('{"version": 1, "model": "m", "layers": [{"path": 1}]}', "No recipe"),
+        (_LAYER % '[["wide"]]', "No recipe"),
+        (_LAYER % "3", "No recipe"),
         ("[" * 100000, "No recipe"),
     ],
 )
