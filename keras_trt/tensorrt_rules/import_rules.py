@@ -113,6 +113,20 @@ def _flat_pooling(node: ir.Node) -> Iterator[str]:
         yield "pooling over one axis is not listed; pool over two, one of size 1, if the build fails"
 
 
+def _nested_if(node: ir.Node) -> Iterator[str]:
+    branches = [attribute.as_graph() for attribute in node.attributes.values()]
+    inner = (each for branch in branches for each in branch if each.op_type == "If")
+    if any(_is_open(value) for each in inner for value in each.outputs):
+        yield (
+            "TensorRT-RTX 1.7 does not build a condition within a condition over tensors with open axes; fix "
+            "them with `batch` (and `input_shapes`), or choose with `where` inside"
+        )
+
+
+def _is_open(value: ir.Value) -> bool:
+    return value.shape is None or not all(isinstance(size, int) for size in value.shape)
+
+
 def _is_used(value: ir.Value) -> bool:
     return bool(value.uses()) or value.is_graph_output()
 
@@ -162,6 +176,7 @@ def _without_kernel(_: ir.Node) -> Iterator[str]:
 
 DOUBTS: dict[str, Rule] = {
     "NonMaxSuppression": _without_kernel,
+    "If": _nested_if,
     "Resize": _resize_mode,
     "MaxPool": _flat_pooling,
     "AveragePool": _flat_pooling,

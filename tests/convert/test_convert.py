@@ -86,3 +86,21 @@ def test_a_square_in_another_layout_keeps_its_shape(k):
         net = k.Sequential([k.Input((1, 1, 8), name="x"), convolution, layers.LayerNormalization(name="y")])
         found = run(convert(trace(net)), x=x)["y"]
         np.testing.assert_allclose(found, net(x), atol=1e-5)
+
+
+def test_an_axis_taken_and_axes_made_at_once_behind_a_convolution_of_a_sequence(k, rng):
+    """The gate of efficient channel attention: tf2onnx gave the Slice the shape of the Squeeze behind it."""
+    import tensorflow as tf
+
+    class Gate(k.layers.Layer):
+        def call(self, x):
+            return tf.sigmoid(x)[:, None, None, :, 0]
+
+        def compute_output_shape(self, shape):
+            return (shape[0], 1, 1, shape[1])
+
+    sequence = k.Input((4, 1), name="x")
+    model = k.Model(sequence, Gate(name="gate")(k.layers.Conv1D(1, 3, padding="same")(sequence)))
+    x = rng.standard_normal((2, 4, 1)).astype("float32")
+    found = run(convert(trace(model)), x=x)["gate"]
+    np.testing.assert_allclose(found, np.asarray(model(x)), rtol=1e-5, atol=1e-6)

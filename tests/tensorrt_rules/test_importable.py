@@ -208,6 +208,35 @@ def test_what_the_builder_imports_and_cannot_compute_is_told_with_the_node(tmp_p
         build_ir(model, tmp_path)
 
 
+NESTED_IF = """(float[{n},4] x) => (float[{n},4] y) <float zero = {{0}}, float one = {{1}}>
+{{
+    mean = ReduceMean <keepdims = 0> (x)
+    outer = Greater (mean, zero)
+    inner = Greater (mean, one)
+    y = If (outer) <
+        then_branch = then () => (float[{n},4] z)
+            {{ z = If (inner) <
+                then_branch = then_then () => (float[{n},4] a) {{ a = Relu (x) }},
+                else_branch = then_else () => (float[{n},4] b) {{ b = Abs (x) }}> }},
+        else_branch = otherwise () => (float[{n},4] c) {{ c = Neg (x) }}>
+}}"""
+
+
+def test_a_condition_within_a_condition_over_open_axes_is_told_and_the_real_builder_fails(tmp_path):
+    model = graph(NESTED_IF.format(n="batch"))
+    (found,) = obstacles(model, ["layer"])
+    assert (found.layer, found.operator, found.refused) == ("layer", "If", False)
+    assert "does not build a condition within a condition over tensors with open axes" in found.problem
+    with pytest.raises(EngineError):
+        build_ir(model, tmp_path)
+
+
+def test_a_condition_within_a_condition_of_fixed_sizes_is_built(tmp_path):
+    model = graph(NESTED_IF.format(n=2))
+    assert obstacles(model, ["layer"]) == []
+    build_ir(model, tmp_path)
+
+
 def test_an_operator_newer_than_the_first_tensorrt_10_says_since_when():
     model = graph("(float[1,4] x) => (float[1,4] y) { y = Swish (x) }", opset=24)
     (found,) = obstacles(model, ["layer"])
