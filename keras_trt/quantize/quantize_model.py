@@ -14,10 +14,12 @@ from keras_trt.data.batches import check_data
 from keras_trt.data.rows import Batches
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
+from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
 from keras_trt.quantize.costs.budget import budget_of
 from keras_trt.quantize.costs.expectation import check_sqnr
+from keras_trt.quantize.decide import check_placement
 from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
@@ -41,6 +43,7 @@ def quantize_model(
     method: object = "auto",
     only: Choices | None = None,
     skip: Choices = (),
+    placement: str = DEFAULT,
     ranges: Mapping[str, float] | None = None,
     copy: bool = True,
     min_sqnr: float | None = 30.0,
@@ -66,6 +69,9 @@ def quantize_model(
         only: Layers to quantise: names, paths, classes, regular expressions or callables. All but Embedding,
             when None.
         skip: Layers to leave float, given the same way.
+        placement: `"tensorrt"` leaves products in float whose shapes are slower in int8 or fp8 on a GPU:
+            vectors, matrices and convolutions of few channels, long attention (docs/tensorrt.md has the
+            table); `plan` says which and why. `"all"` quantises them too. What `only` names always is.
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
         copy: False changes the model itself and returns it: without a second set of weights in memory,
             compiled as it is, and for models that cannot be copied. After an error it is as it was.
@@ -112,6 +118,7 @@ def quantize_model(
     check_sqnr(min_sqnr)
     ranges = check_mapping(ranges, "ranges")
     wanted = check_names(recover, NAMES, "recover")
+    placement = check_placement(placement)
     if recipe is not None:
         if not (only is None and not skip and scheme == "int8" and max_drop is None):
             raise InputError(
@@ -120,7 +127,7 @@ def quantize_model(
             )
         recipe, min_sqnr = read_recipe(recipe), None
         check_layers(flavor, plain, recipe, calibration_data is not None)
-        scheme, skip = recipe.schemes, recipe.in_float
+        scheme, skip, placement = recipe.schemes, recipe.in_float, "all"  # which are in float, it says itself
         wanted = recipe.recover if calibration_data is not None else ()
     budget = None
     if max_drop is not None:
@@ -138,7 +145,7 @@ def quantize_model(
         only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
         if isinstance(scheme, Mapping):
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
-        convert(flavor, new, scheme, only, skip, recover=wanted)
+        convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement)
         for _, layer in flavor.walk(new):
             if is_silent(layer):  # a callback has left it so
                 set_silent(layer, False)

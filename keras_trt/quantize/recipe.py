@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from keras_trt._keras.graph import kind_of
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import Scheme
-from keras_trt.quantize.decide import decide, left_float
+from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS
+from keras_trt.quantize.decide import decide, is_own_twin, left_float, placement_of
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recovery import BIAS, EQUALIZATION, GAIN, NAMES, SMOOTH_QUANT
 from keras_trt.reports import Findings, Table
@@ -58,6 +59,7 @@ class Recipe(Findings):
         model: The model's name.
         layers: In the order of the model.
         version: Of the format.
+        placement: The placement that the model was quantised with (see `quantize_model`).
 
     Example:
         >>> quantized = keras_trt.quantize_model(model, data=(x_val, y_val), max_drop=0.005)
@@ -71,6 +73,7 @@ class Recipe(Findings):
     model: str
     layers: tuple[LayerRecipe, ...]
     version: int = VERSION
+    placement: str = DEFAULT
 
     @classmethod
     def of(cls, model: Model) -> Recipe:
@@ -94,7 +97,7 @@ class Recipe(Findings):
             ranges = tuple(float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer))
             recover = tuple(name for name, done in names.items() if done)
             layers.append(LayerRecipe(path, kind, own.scheme, ranges, recover, decisions[path].reason))
-        return cls(model.name, tuple(layers))
+        return cls(model.name, tuple(layers), placement=placement_of(flavor, model))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -113,7 +116,10 @@ class Recipe(Findings):
                     f"A recipe of a newer format. Received: version {version}; this release reads {VERSION}. "
                     "Run `pip install -U keras-trt`."
                 )
-            return cls(str(data["model"]), tuple(_layer(each) for each in data["layers"]), version)
+            placement = data.get("placement", "all")  # which older files lack
+            if placement not in PLACEMENTS:
+                raise ValueError(placement)
+            return cls(str(data["model"]), tuple(map(_layer, data["layers"])), version, placement)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             if isinstance(e, InputError):
                 raise
@@ -204,6 +210,8 @@ def follow_recipe(flavor: Flavor, model: Model, recipe: Recipe) -> None:
                     quantizer.set_range(amax)
         elif each.reason.startswith(SPARED) and not is_twin(layers[each.path]):
             quantize_layer(layers[each.path], LayerScheme(reason=each.reason))
+    for layer in filter(is_own_twin, layers.values()):
+        layer.quantization = replace(layer.quantization, placement=recipe.placement)
     mark_containers(flavor, model)
 
 
