@@ -108,9 +108,9 @@ def _attention(layer: Any, kind: str, calls: Sequence[Node]) -> tuple[Product, .
     package = type(layer).__module__.split(".")[0]
     if kind == "MultiHeadAttention":
         head, width = int(private(layer, "_key_dim", package)), int(private(layer, "_value_dim", package))
-    else:
-        head = width = int(layer.head_dim)
-    axes = getattr(layer, "_attention_axes", None)  # grouped attention has none
+        axes = private(layer, "_attention_axes", package)
+    else:  # over the one axis between batch and channels
+        head, width, axes = int(layer.head_dim), int(layer.head_dim), None
     queries = [_positions(node.input_shapes[:1], axes) for node in calls]
     keys = [_positions(node.input_shapes[1:2] or node.input_shapes[:1], axes) for node in calls]
     rows, tokens = _largest(queries), _largest(keys)
