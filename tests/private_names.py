@@ -95,6 +95,8 @@ NAMES = [
     Name("<attention keras>", "_dropout", _ATTENTION),
     Name("<attention keras>", "_dropout_layer", _ATTENTION),
     Name("<attention keras>", "_key_dim", _ATTENTION),
+    Name("<attention keras>", "_value_dim", _ATTENTION),
+    Name("<attention keras>", "_attention_axes", _ATTENTION),
     Name("<attention keras>", "_dot_product_equation", _ATTENTION),
     Name("<attention keras>", "_combine_equation", _ATTENTION),
     Name("<attention keras>", "_masked_softmax", _ATTENTION, takes="attention_scores, attention_mask"),
@@ -157,6 +159,8 @@ NAMES = [
     Name("<callback tf_keras>", "_implements_test_batch_hooks", _HOOKS, takes=""),
     Name("<callback tf_keras>", "_implements_predict_batch_hooks", _HOOKS, takes=""),
     Name("<attention tf_keras>", "_key_dim", _ATTENTION),
+    Name("<attention tf_keras>", "_value_dim", _ATTENTION),
+    Name("<attention tf_keras>", "_attention_axes", _ATTENTION),
     Name("<optimizer tf_keras>", "_index_dict", "an optimizer's numbers of variables"),
     Name("<optimizer tf_keras>", "_model_variables_moving_average", "averages are masked, too"),
     Name(

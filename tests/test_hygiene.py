@@ -81,6 +81,7 @@ CROSS_CUTTING = {
     "exporting/test_models.py": "kinds of models through all of export",
     "exporting/test_quantiser_places.py": "placement seen in the exported graph",
     "exporting/test_recurrent.py": "recurrent layers through all of export",
+    "exporting/test_whole_operators.py": "operators that only some opsets have, through all of export",
     "exporting/test_stock_road.py": "the road without this library",
     "gpu": "needs a GPU",
     "neighbours": "packages that bundles and models are used with",

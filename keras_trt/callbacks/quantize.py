@@ -18,8 +18,10 @@ from keras_trt.data.batches import check_data
 from keras_trt.distillation import SelfDistillation
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
+from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges
+from keras_trt.quantize.decide import check_placement
 from keras_trt.quantize.fit import set_from_data
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
 from keras_trt.quantize.inventory import activation_quantizers
@@ -47,6 +49,7 @@ class Quantize(OnceBuilt, Callback):
             in training, as the engine will, until `fit` ends; never, when None.
         only: Layers to quantise (see `quantize_model`).
         skip: Layers to leave float.
+        placement: Whether products stay float whose shapes are slower in int8 (see `quantize_model`).
         ranges: {layer: amax} set by hand.
         scheme: As in `quantize_model`; schemes with learned ranges need `quantize_model`.
         calibration_data: Data to set the ranges from before the first quantised step (see `calibrate`).
@@ -80,6 +83,7 @@ class Quantize(OnceBuilt, Callback):
         *,
         only: Choices | None = None,
         skip: Choices = (),
+        placement: str = DEFAULT,
         ranges: dict[str, float] | None = None,
         scheme: object = "int8",
         calibration_data: object = None,
@@ -112,6 +116,7 @@ class Quantize(OnceBuilt, Callback):
         self.freeze_ranges_epoch = freeze_ranges_epoch
         self.freeze_batchnorm_epoch = freeze_batchnorm_epoch
         self.only, self.skip, self.scheme = only, skip, scheme
+        self.placement = check_placement(placement)
         self.ranges = check_mapping(ranges, "ranges")
         self.calibration_data, self.method, self.verbose = calibration_data, method, verbose
         self._epoch = 0
@@ -183,7 +188,7 @@ class Quantize(OnceBuilt, Callback):
         refuse_wrapped(flavor, self.model)
         with in_place(flavor, self.model):
             before = {id(layer) for _, layer in flavor.walk(self.model) if is_twin(layer)}
-            convert(flavor, self.model, self.scheme, self.only, self.skip)
+            convert(flavor, self.model, self.scheme, self.only, self.skip, placement=self.placement)
             set_ranges(flavor, self.model, self.ranges)
             for layer in (self.model, *(layer for _, layer in flavor.walk(self.model))):
                 if is_twin(layer) and layer.quantization.own and id(layer) not in before:

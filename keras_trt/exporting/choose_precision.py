@@ -40,7 +40,7 @@ class Candidate:
         milliseconds: The median time of one batch on that runner, which says little about a GPU.
         runner: The runner.
         onnx_bytes: The size of the ONNX file with its external data.
-        int8_mac_share: The share of the multiply-accumulates in int8.
+        int8_mac_share: The share of the multiply-accumulates in int8, as in `ExportReport`.
         is_within: Whether the drop is within the budget.
         is_taken: Whether the rule takes it.
     """

@@ -31,6 +31,7 @@ from keras_trt.onnx_passes.quantized.grid import Format
 from keras_trt.packing import write
 from keras_trt.packing.check_graph import check_graph
 from keras_trt.packing.manifest import layers_of, manifest_of
+from keras_trt.quantize.decide import left_by_shape
 from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.quantize.unknown_kernels import unknown_work
 from keras_trt.tensorrt_rules.importable import check_importable, obstacles
@@ -115,7 +116,8 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
     notes = [*notes, *overflow, *obstacle_notes]
     with write_bundle(request.target, request.overwrite) as folder:
         with stages("write"):
-            weighted = list(products(graph, request.traced.layers))
+            by_shape = left_by_shape(flavor_of(request.model), request.model) if request.quantized else ()
+            weighted = list(products(graph, request.traced.layers, by_shape))
             if request.quantized:
                 notes += unknown_work(flavor_of(request.model), request.model, float_work(weighted))
             bundle = _write(folder, graph, weighted, request)

@@ -27,7 +27,8 @@ class ExportReport(Findings):
         float_layers: Layers with a convolution or matrix product that stayed float.
         fp8_layers: Layers whose convolutions and matrix products run in fp8.
         weights: How many weights are stored in each quantised format, e.g. `{"int8": 53}`.
-        int8_mac_share: Share of the multiply-accumulates that run in int8, 0.0 to 1.0.
+        int8_mac_share: Share of the multiply-accumulates that run in int8, 0.0 to 1.0; layers that are
+            faster in float for their shapes do not count (see `quantize_model`'s `placement`).
         sparse_layers: Layers whose weights have the 2:4 pattern.
         differences: Per output, worst first, how far it is from Keras and how far it may be; empty with
             `verify=False`.

@@ -9,6 +9,7 @@ from keras_trt.errors import ExportError, ModelError
 from keras_trt.models import strip
 from keras_trt.onnx_passes import run_passes
 from keras_trt.onnx_passes.opset import DEFAULT_OPSET
+from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.decide import plan_quantization
 from keras_trt.quantize.inventory import inventory
 from keras_trt.reports import Report
@@ -25,6 +26,7 @@ def plan(
     *,
     only: Choices | None = None,
     skip: Choices = (),
+    placement: str = DEFAULT,
     check_import: bool = True,
     input_shapes: object = None,
 ) -> Report:
@@ -35,6 +37,7 @@ def plan(
         scheme: As in `quantize_model`.
         only: As in `quantize_model`.
         skip: As in `quantize_model`.
+        placement: As in `quantize_model`.
         check_import: Also convert the model, and say which operations TensorRT does not import. That is
             nearly all of the time a plan takes, a second or two for ResNet-50.
         input_shapes: As in `export`, for `check_import`.
@@ -46,13 +49,13 @@ def plan(
 
     Raises:
         ModelError: The model is not built.
-        InputError: A choice or `input_shapes` does not fit the model.
+        InputError: A choice, `placement` or `input_shapes` does not fit the model.
 
     Example:
         >>> print(keras_trt.plan(model))
     """
     check_boolean(check_import, "check_import")
-    report = plan_quantization(model, scheme, only=only, skip=skip)
+    report = plan_quantization(model, scheme, only=only, skip=skip, placement=placement)
     return with_obstacles(report, model, input_shapes) if check_import else report
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.masks import masking
 
 
 def batchnorm_affine(
@@ -48,3 +54,28 @@ def scale_channels(kernel: np.ndarray, scale: np.ndarray, axes: tuple[int, ...])
     for axis in axes:
         shape[axis] = kernel.shape[axis]
     return kernel.astype(np.float64) * scale.reshape(shape)
+
+
+def affine_of(batchnorm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The scale and shift per channel of a BatchNormalization layer at inference."""
+    gamma = batchnorm.gamma.numpy() if batchnorm.scale else None
+    beta = batchnorm.beta.numpy() if batchnorm.center else None
+    mean, variance = batchnorm.moving_mean.numpy(), batchnorm.moving_variance.numpy()
+    return batchnorm_affine(mean, variance, gamma, beta, batchnorm.epsilon)
+
+
+def fold_batchnorm(flavor: Flavor, old: Any, new: Any, batchnorm: Any) -> None:
+    """Gives `new` the weights of `old` times the BatchNormalization's scale, and its shift as bias."""
+    scale, shift = affine_of(batchnorm)
+    biases = [id(layer.bias) for layer in (old, new) if layer.bias is not None]
+    others = [[v for v in layer.weights if id(v) not in biases] for layer in (old, new)]
+    for source, target in zip(*others, strict=True):
+        target.assign(source.numpy())
+    if old.use_bias:
+        shift = shift + old.bias.numpy().astype(np.float64) * scale
+    new.bias.assign(shift.astype(np.float32))
+    if getattr(old, "quantization_switch", None) is not None and old.quantization.shift:
+        new.quantization_switch.shift.assign(flavor.raw(old.quantization_switch.shift).numpy() * scale)
+    kernel = kernels_of(old)[-1]  # of a separable convolution the pointwise one comes last
+    folded = scale_channels(masking.value_of(masking.variable_of(old, kernel)), scale, kernel.channel_axes)
+    masking.variable_of(new, kernel).assign(folded.astype(np.float32))

@@ -10,9 +10,11 @@ from onnx_ir.passes import common
 
 from keras_trt.errors import ExportError
 from keras_trt.onnx_passes.cast_floats import MIN_OPSET, CastFloatsPass
+from keras_trt.onnx_passes.folding.activations import ActivationsPass
 from keras_trt.onnx_passes.folding.fold_affine import FoldAffinePass
 from keras_trt.onnx_passes.folding.fold_pad import FoldPadPass
-from keras_trt.onnx_passes.folding.layer_normalization import LayerNormalizationPass
+from keras_trt.onnx_passes.folding.group_normalization import GroupNormalizationPass
+from keras_trt.onnx_passes.folding.layer_normalization import LayerNormalizationPass, RMSNormalizationPass
 from keras_trt.onnx_passes.folding.zero_convolutions import ZeroConvolutionsPass
 from keras_trt.onnx_passes.layout.layout import RemoveTransposesPass
 from keras_trt.onnx_passes.layout.products import MultiplyManyAxesPass
@@ -108,6 +110,7 @@ def _run(
         RetypeQuantizersPass(layers, formats.activations)(model)
     used = [MIN_OPSET[floats], *(OPSETS[weight_format.name] for weight_format in formats.weights.values())]
     RaiseOpsetPass(max(opset, *used))(model)
+    _WHOLE(model)
     in_float32: Mapping[str, str] = {}
     if floats != "float32":
         common.ShapeInferencePass()(model)  # every tensor's type must be known
@@ -145,6 +148,11 @@ def _rewrite(layers: tuple[str, ...], formats: _Formats) -> ir.passes.PassManage
     ]
     return ir.passes.PassManager(steps, steps=4)
 
+
+# Operators that only some opsets have.
+_WHOLE = ir.passes.Sequential(
+    GroupNormalizationPass(), RMSNormalizationPass(), ActivationsPass(), common.RemoveUnusedNodesPass()
+)
 
 _FINISH = ir.passes.Sequential(
     common.DeduplicateInitializersPass(size_limit=1024),

@@ -19,6 +19,7 @@ class Decision:
         reason: The rule, in one line.
         inner: Whether the products that the layer computes inside are quantised.
         scheme: The number formats; None while none is chosen or the layer stays float.
+        rule: The rule by shape that leaves it in float, where one does (see `shape_rules`).
     """
 
     path: str
@@ -28,6 +29,7 @@ class Decision:
     reason: str = ""
     inner: bool = False
     scheme: Scheme | None = None
+    rule: str = ""
 
     @property
     def quantized(self) -> bool:

@@ -14,6 +14,7 @@ from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.types import Choices, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.decision import Decision
+from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.decide import decide, is_own_twin
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recovery.correction import places
@@ -34,6 +35,7 @@ def convert(
     only: Choices | None = None,
     skip: Choices = (),
     recover: Sequence[str] = (),
+    placement: str = DEFAULT,
 ) -> dict[str, Decision]:
     """Swaps the layers of a model for their twins, in place; layers that are twins already stay.
 
@@ -44,14 +46,16 @@ def convert(
         only: As in `quantize_model`.
         skip: As in `quantize_model`.
         recover: The corrections that the new twins have a place for, of `correction.NAMES`.
+        placement: As in `quantize_model`; the new twins keep it.
 
     Raises:
         ModelError: No layer can be quantised.
     """
-    decisions = decide(flavor, model, scheme, only, skip)
+    decisions = decide(flavor, model, scheme, only, skip, placement)
     if not any(d.quantized for d in decisions.values()):
         last_first = reversed(decisions.values())
         reasons = {d.reason: f"{d.path} ({d.kind}): {d.reason}" for d in last_first if d.kind != "InputLayer"}
+        by_shape = any(d.rule for d in decisions.values())
         ways = [
             way_to_register(layer, kernels)
             for _, layer in flavor.walk(model)
@@ -59,6 +63,7 @@ def convert(
         ]
         raise ModelError(
             f"No layer of model {model.name!r} can be quantised. Received: {'; '.join(reasons.values())}."
+            + (' `placement="all"` quantises also what is faster in float.' if by_shape else "")
             + (f" Tell the library about custom layers: {'; '.join(dict.fromkeys(ways))}." if ways else "")
         )
     for path, layer in list(flavor.walk(model)):
@@ -68,7 +73,7 @@ def convert(
         if not is_own_twin(layer):
             shift, gain = places(layer, decision.kernels, recover)
             formats = decision.inputs, decision.kernels, decision.inner, decision.scheme
-            own = LayerScheme(*formats, shift=shift, gain=gain)
+            own = LayerScheme(*formats, shift=shift, gain=gain, placement=placement)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
     trace_anew(flavor, model)

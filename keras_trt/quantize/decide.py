@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
+from keras_trt._arguments import check_one_of
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.graph import kind_of, layer_graph
+from keras_trt._keras.graph import LayerGraph, kind_of, layer_graph
 from keras_trt._keras.kernels import input_width, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt._keras.types import Choices, Layer, Model
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.layer_kinds import ATTENTION, CELLS, LOOP_REASON
 from keras_trt.placement.placement import only_where_read, place, place_alone, under_scheme
-from keras_trt.placement.schemes import schemes_by_choice
+from keras_trt.placement.products import products_of
+from keras_trt.placement.schemes import Scheme, schemes_by_choice
+from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS, left_out
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
 from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
@@ -32,7 +36,12 @@ EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float 
 
 
 def plan_quantization(
-    model: Model, scheme: object = "int8", *, only: Choices | None = None, skip: Choices = ()
+    model: Model,
+    scheme: object = "int8",
+    *,
+    only: Choices | None = None,
+    skip: Choices = (),
+    placement: str = DEFAULT,
 ) -> Report:
     """What `quantize_model` with these arguments would do, layer by layer, without doing it.
 
@@ -41,21 +50,24 @@ def plan_quantization(
         scheme: As in `quantize_model`.
         only: As in `quantize_model`.
         skip: As in `quantize_model`.
+        placement: As in `quantize_model`.
 
     Returns:
         A report with the columns layer, kind, inputs, kernels, scheme, reason.
 
     Raises:
         ModelError: The model is not built.
-        InputError: A choice matches no layer.
+        InputError: A choice matches no layer, or there is no such placement.
 
     Example:
         >>> print(keras_trt.quantize.plan_quantization(model, skip=["head"]))
     """
     flavor, model, _ = accept(model)
-    decisions = decide(flavor, model, scheme, only, skip)
+    decisions = decide(flavor, model, scheme, only, skip, check_placement(placement))
     count = sum(d.quantized for d in decisions.values())
     title = f"Plan of {model.name}: {count} of {len(decisions)} layers quantised"
+    if by_shape := sum(bool(d.rule) for d in decisions.values()):
+        title += f", {by_shape} left in float for their shapes"
     return Report(title, tuple(decision_row(d) for d in decisions.values()))
 
 
@@ -71,46 +83,116 @@ def decision_row(decision: Decision) -> dict[str, Any]:
     }
 
 
+def check_placement(placement: object) -> str:
+    """The name of a placement.
+
+    Raises:
+        InputError: There is no such placement.
+    """
+    return str(check_one_of(placement, PLACEMENTS, "placement"))
+
+
+def placement_of(flavor: Flavor, model: Model) -> str:
+    """The placement that a model was quantised with; the default for a float one."""
+    return next(
+        (layer.quantization.placement for _, layer in flavor.walk(model) if is_own_twin(layer)), DEFAULT
+    )
+
+
+def left_by_shape(flavor: Flavor, model: Model) -> list[str]:
+    """Paths of the layers of a quantised model that a rule by shape leaves in float, as is fastest."""
+    layers = dict(flavor.walk(model))
+    if not any(map(is_own_twin, layers.values())):
+        return []
+    return [path for path, d in decide(flavor, model).items() if d.rule]
+
+
 def decide(
-    flavor: Flavor, model: Model, scheme: object = "int8", only: Choices | None = None, skip: Choices = ()
+    flavor: Flavor,
+    model: Model,
+    scheme: object = "int8",
+    only: Choices | None = None,
+    skip: Choices = (),
+    placement: str | None = None,
 ) -> dict[str, Decision]:
-    """The decision for every layer of a model, by path."""
+    """The decision for every layer of a model, by path.
+
+    Args:
+        flavor: The model's Keras.
+        model: A built model.
+        scheme: As in `quantize_model`.
+        only: As in `quantize_model`.
+        skip: As in `quantize_model`.
+        placement: As in `quantize_model`; None for what the model was quantised with, format and placement.
+    """
     layers = list(flavor.walk(model))
     only, skip = (located(flavor, model, choice) for choice in (only, skip))
     choices = [(located(flavor, model, choice), named) for choice, named in schemes_by_choice(scheme)]
     check_choices(layers, only, skip)
     check_choices(layers, scheme=[choice for choice, _ in choices if choice is not None])
     graph = layer_graph(flavor, model)
-    placed = place(graph) if graph is not None else {}
-    loops = tuple(f"{path}/" for path, layer in layers if isinstance(layer, flavor.keras.layers.RNN))
-    decisions = {}
-    for path, layer in layers:
-        decision = placed.get(path) or _alone(flavor, path, layer)
-        if decision.kind == "Embedding" and (only is not None or is_own_twin(layer)):
-            decision = Decision(path, decision.kind, (), ("embeddings",), EMBEDDING_REASON)
-        if getattr(layer, "quantization_mode", None):
-            decision = Decision(path, decision.kind, reason=KERAS_REASON)
-        elif decision.kernels and decision.kind == "EinsumDense" and not is_product(layer.equation):
-            decision = Decision(path, decision.kind, reason=EINSUM_REASON)
-        elif decision.inner and decision.kind in ATTENTION and not computes_by_keras(float_class(layer)):
-            decision = Decision(path, decision.kind, reason=OWN_ATTENTION_REASON)
-        if decision.quantized and path.startswith(loops) and decision.kind not in CELLS:
-            decision = Decision(path, decision.kind, reason=LOOP_REASON)
-        if decision.quantized and not selected(path, layer, only, skip):
-            decision = Decision(path, decision.kind, reason=LEFT_OUT)
-        if decision.quantized and only is None and (spared := spared_because(layer)):
-            decision = Decision(path, decision.kind, reason=spared)
-        wanted = next((s for choice, s in choices if selected(path, layer, choice)), None)
-        if wanted is None:
-            decision = Decision(path, decision.kind, reason="no scheme is chosen for it")
-        else:
-            widths = tuple(input_width(layer, name) for name in decision.kernels)
-            decision = under_scheme(decision, wanted, widths)
-        decisions[path] = decision
+    by_shape = only is None and (placement or placement_of(flavor, model)) == "tensorrt"
+    own = [layer.quantization.scheme for _, layer in layers if is_own_twin(layer)]
+    asked = _Asked(
+        flavor, graph, only, skip, choices, by_shape, own[0] if own and placement is None else None
+    )
+    asked.placed.update(place(graph) if graph is not None else {})
+    asked.loops += tuple(f"{path}/" for path, layer in layers if isinstance(layer, flavor.keras.layers.RNN))
+    decisions = {path: _decision(asked, path, layer) for path, layer in layers}
     if graph is None or only is not None:  # what `only` names is wanted, alone or not
         return decisions
     standing = {path: layer.quantization.inputs for path, layer in layers if is_own_twin(layer)}
     return only_where_read(graph, decisions, standing)
+
+
+@dataclass
+class _Asked:
+    """What is asked for and known of a whole model."""
+
+    flavor: Flavor
+    graph: LayerGraph | None
+    only: Any
+    skip: Any
+    choices: list[tuple[Any, Scheme]]
+    by_shape: bool
+    standing: Scheme | None
+    placed: dict[str, Decision] = field(default_factory=dict)
+    loops: tuple[str, ...] = ()
+
+
+def _decision(asked: _Asked, path: str, layer: Layer) -> Decision:
+    """The decision for one layer."""
+    decision = asked.placed.get(path) or _alone(asked.flavor, path, layer)
+    if decision.kind == "Embedding" and (asked.only is not None or is_own_twin(layer)):
+        decision = Decision(path, decision.kind, (), ("embeddings",), EMBEDDING_REASON)
+    if reason := _hindrance(asked, path, layer, decision):
+        decision = Decision(path, decision.kind, reason=reason)
+    wanted = next((s for choice, s in asked.choices if selected(path, layer, choice)), None)
+    if wanted is None:
+        return Decision(path, decision.kind, reason="no scheme is chosen for it")
+    decision = under_scheme(decision, wanted, tuple(input_width(layer, name) for name in decision.kernels))
+    if not (asked.by_shape and decision.scheme and not is_own_twin(layer)):
+        return decision
+    products = products_of(layer, decision.kind, path, asked.graph)
+    left = left_out(products, (asked.standing or decision.scheme).activations)
+    return Decision(path, decision.kind, reason=left[1], rule=left[0]) if left else decision
+
+
+def _hindrance(asked: _Asked, path: str, layer: Any, decision: Decision) -> str:
+    """Why a layer is not quantised that placement would quantise; empty where nothing is in the way."""
+    if getattr(layer, "quantization_mode", None):
+        return KERAS_REASON
+    if not decision.quantized:
+        return ""
+    einsum, attends = decision.kind == "EinsumDense", decision.inner and decision.kind in ATTENTION
+    hindrances = {
+        EINSUM_REASON: bool(decision.kernels) and einsum and not is_product(layer.equation),
+        OWN_ATTENTION_REASON: attends and not computes_by_keras(float_class(layer)),
+        LOOP_REASON: path.startswith(asked.loops) and decision.kind not in CELLS,
+        LEFT_OUT: not selected(path, layer, asked.only, asked.skip),
+        spared_because(layer): asked.only is None,
+    }
+    return next((reason for reason, hinders in hindrances.items() if hinders), "")
 
 
 def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:

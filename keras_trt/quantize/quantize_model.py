@@ -15,10 +15,12 @@ from keras_trt.data.batches import check_data
 from keras_trt.data.rows import Batches
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
+from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
 from keras_trt.quantize.costs.budget import budget_of
 from keras_trt.quantize.costs.expectation import check_sqnr
+from keras_trt.quantize.decide import check_placement
 from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
@@ -40,6 +42,7 @@ def quantize_model(
     method: object = "auto",
     only: Choices | None = None,
     skip: Choices = (),
+    placement: str = DEFAULT,
     ranges: Mapping[str, float] | None = None,
     copy: bool = True,
     min_sqnr: float | None = 30.0,
@@ -65,6 +68,9 @@ def quantize_model(
         only: Layers to quantise: names, paths, classes, regular expressions or callables. All but Embedding,
             when None.
         skip: Layers to leave float, given the same way.
+        placement: `"tensorrt"` leaves products in float whose shapes are slower in int8 or fp8 on a GPU:
+            vectors, matrices and convolutions of few channels, long attention (docs/tensorrt.md has the
+            table); `plan` says which and why. `"all"` quantises them too. What `only` names always is.
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
         copy: False changes the model itself and returns it: without a second set of weights in memory,
             compiled as it is, and for models that cannot be copied. After an error it is as it was.
@@ -112,10 +118,12 @@ def quantize_model(
     check_sqnr(min_sqnr)
     ranges = check_mapping(ranges, "ranges")
     wanted = check_names(recover, NAMES, "recover")
+    placement = check_placement(placement)
     if recipe is not None:
         alone = only is None and not skip and scheme == "int8" and max_drop is None
         recipe = _checked(flavor, plain, recipe, alone, calibration_data is not None)
         scheme, skip, min_sqnr = recipe.schemes, recipe.in_float, None
+        placement = "all"  # which are in float, it says itself
         wanted = recipe.recover if calibration_data is not None else ()
     budget = None
     if max_drop is not None:
@@ -135,7 +143,7 @@ def quantize_model(
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
         if isinstance(recipe, Recipe):
             scheme, skip = choices(flavor, new, recipe)
-        convert(flavor, new, scheme, only, skip, recover=wanted)
+        convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement)
         _switch_on(flavor, new)
         if isinstance(recipe, Recipe):
             follow_recipe(flavor, new, recipe)

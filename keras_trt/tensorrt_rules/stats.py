@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ class Product:
         zeros: Share of exact zeros in the weights; None when both operands are activations.
         two_of_four: Whether every 4 input channels in a row hold at least 2 zeros.
         weights: The names of the constants that hold its weights.
+        by_shape: Whether its layer is left in float because its shape is slower in int8.
     """
 
     node: str
@@ -38,6 +39,7 @@ class Product:
     zeros: float | None
     two_of_four: bool
     weights: tuple[str, ...] = ()
+    by_shape: bool = False
 
     @property
     def int8(self) -> bool:
@@ -45,8 +47,14 @@ class Product:
         return self.computes == "int8"
 
 
-def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
-    """All operators that multiply and add in a graph with inferred shapes, those inside loops too."""
+def products(model: ir.Model, layers: Iterable[str], by_shape: Collection[str] = ()) -> Iterator[Product]:
+    """All operators that multiply and add in a graph with inferred shapes, those inside loops too.
+
+    Args:
+        model: The finished graph.
+        layers: The paths of the Keras layers.
+        by_shape: Those that are left in float because their shapes are slower in int8.
+    """
     layers = tuple(layers)
     for node, times in _nodes(model.graph):
         if node.op_type not in _MACS:
@@ -58,9 +66,10 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
         ]
         weights = [w for _, w in named]
         size = sum(w.size for w in weights)
+        layer = layer_of(node.name or "", layers) or node.name or node.op_type
         yield Product(
             node=node.name or "",
-            layer=layer_of(node.name or "", layers) or node.name or node.op_type,
+            layer=layer,
             op_type=node.op_type,
             computes=_computes(node),
             macs=times * _MACS[node.op_type](node),
@@ -68,6 +77,7 @@ def products(model: ir.Model, layers: Iterable[str]) -> Iterator[Product]:
             two_of_four=node.op_type in WEIGHTED
             and any(has_two_of_four(w, input_axis(node)) for w in weights[:1]),
             weights=tuple(stored.name for stored, _ in named if stored is not None and stored.name),
+            by_shape=layer in by_shape,
         )
 
 
@@ -106,8 +116,8 @@ def op_counts(model: ir.Model) -> dict[str, int]:
 
 
 def int8_share(counted: Iterable[Product]) -> float:
-    """The share of multiply-accumulates that run in int8, 0.0 to 1.0."""
-    counted = list(counted)
+    """The share of the multiply-accumulates not faster in float that run in int8, 0.0 to 1.0."""
+    counted = [p for p in counted if p.int8 or not p.by_shape]
     total = sum(p.macs for p in counted)
     return sum(p.macs for p in counted if p.int8) / total if total else 0.0
 

@@ -116,7 +116,7 @@ def unwrap(flavor: Flavor, model: Model) -> Unwrapped:
         made.append((layer, _plain_layer(layer)))
         return made[-1][1]
 
-    unwrapped = Unwrapped(rewire(flavor, model, make, {p for p in layers if _is_quantize(layers[p])}))
+    unwrapped = Unwrapped(rewire(flavor, model, make, {p: 0 for p in layers if _is_quantize(layers[p])}))
     masks: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
     for old, new in made:
         _copy_weights(old, new)

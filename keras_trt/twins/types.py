@@ -24,6 +24,7 @@ class LayerScheme:
         shift: The shape of what is added to the bias (see `correction`); empty where nothing is.
         gain: The shape of what multiplies the last kernel; empty where nothing does.
         equalized: Whether its kernel has taken in factors of its input's channels (see `equalization`).
+        placement: How it was decided which layers of the model are quantised (see `shape_rules`).
     """
 
     inputs: tuple[int, ...] = ()
@@ -35,6 +36,7 @@ class LayerScheme:
     shift: tuple[int, ...] = ()
     gain: tuple[int, ...] = ()
     equalized: bool = False
+    placement: str = "all"
 
     @property
     def own(self) -> bool:
@@ -47,7 +49,8 @@ class LayerScheme:
         children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
         inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
         shapes = (tuple(config.get(name, ())) for name in ("shift", "gain"))  # which older files lack
-        later = (config.get("reason", ""), *shapes, config.get("equalized", False))
+        flags = bool(config.get("equalized", False)), str(config.get("placement", "all"))
+        later = (config.get("reason", ""), *shapes, *flags)
         return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)
 
 

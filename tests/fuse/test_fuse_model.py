@@ -8,29 +8,12 @@ from keras_trt._keras.masks.masking import value_of
 from keras_trt.errors import ModelError
 from keras_trt.fuse import fuse_model, fusion_report
 from keras_trt.prune import prune_model
-
-
-def randomise(model):
-    """Weights as after training: BatchNormalization far from the identity."""
-    rng = np.random.default_rng(0)
-    for variable in model.weights:
-        shape = tuple(variable.shape)
-        if "variance" in variable.name:
-            value = rng.uniform(0.3, 2.0, shape)
-        else:
-            value = variable.numpy() + rng.normal(0, 0.3, shape) * (0.2 if len(shape) > 1 else 1)
-        variable.assign(value.astype("float32"))
-    return model
+from tests.fuse.fused import assert_same, randomise
 
 
 def batchnorms(model):
     flavor = flavor_of(model)
     return [p for p, layer in flavor.walk(model) if isinstance(layer, flavor.keras.layers.BatchNormalization)]
-
-
-def assert_same(a, b, x, relative=1e-4):
-    expected, got = np.asarray(a(x)), np.asarray(b(x))
-    assert np.abs(got - expected).max() <= relative * np.abs(expected).max()
 
 
 LAYERS = [
@@ -108,7 +91,8 @@ def test_the_report_says_what_folds_and_why_the_rest_stays(k):
     report = fusion_report(nested(k))
     rows = {row["layer"]: row for row in report.rows}
     assert rows["backbone/in_a_bn"]["folds_into"] == "backbone/in_a"
-    assert rows["lonely"] == {"layer": "lonely", "folds_into": None, "reason": "it follows a model input"}
+    stays = {"layer": "lonely", "folds_into": None, "reason": "it follows a model input", "fusion": None}
+    assert rows["lonely"] == stays
     assert "3 of 4" in report.title
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -17,14 +17,14 @@ Make = Callable[[str, Any], Layer]
 L = TypeVar("L", bound=Layer)
 
 
-def rewire(flavor: Flavor, model: M, make: Make, drop: set[str]) -> M:
+def rewire(flavor: Flavor, model: M, make: Make, drop: Mapping[str, int]) -> M:
     """A model of the same graph and names on new layers.
 
     Args:
         flavor: The model's flavour.
         model: A Functional or Sequential model; nested ones are rebuilt the same way.
         make: `(path, layer) -> new layer`, called once for each layer that is no functional model.
-        drop: Paths of one-input, one-output layers to leave out: what they read goes on unchanged.
+        drop: Paths of one-output layers to leave out, and which of their inputs goes on unchanged.
 
     Returns:
         The new model, with the weights that the new layers have.
@@ -82,7 +82,7 @@ def _uncompiled(model: Any) -> Iterator[None]:
 class _Rewiring:
     """One call of `rewire`; a layer or model met twice is made once."""
 
-    def __init__(self, flavor: Flavor, make: Make, drop: set[str], paths: dict[int, str]) -> None:
+    def __init__(self, flavor: Flavor, make: Make, drop: Mapping[str, int], paths: dict[int, str]) -> None:
         self.flavor, self.make, self.drop, self.paths = flavor, make, drop, paths
         self.made: dict[int, Layer] = {}
 
@@ -112,8 +112,9 @@ class _Rewiring:
         return self.made[id(layer)]
 
     def _call(self, layer: Layer, prefix: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:
-        if self._path(layer, prefix) in self.drop:
-            return args[0] if args else next(iter(kwargs.values()))
+        index = self.drop.get(self._path(layer, prefix))
+        if index is not None:
+            return self.flavor.tf.nest.flatten(args[0] if args else next(iter(kwargs.values())))[index]
         return self._layer(layer, prefix)(*args, **kwargs)
 
     def _sequential(self, model: Any, prefix: str) -> Any:

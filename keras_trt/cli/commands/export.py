@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=_PRECISIONS, help="default: what the model carries")
     add("--int8", action="store_true", help="quantise to int8: --precision int8")
     add("--fp16", action="store_true", help="float16 around it: --precision fp16, or int8+fp16")
+    add(
+        "--placement",
+        choices=("tensorrt", "all"),
+        help="of --int8 and --max-drop; all: quantise also what is faster in float (default: tensorrt)",
+    )
     add("--calibrate", metavar="FILE", help=f"rows to find ranges with: {HELP}")
     add("--recipe", metavar="FILE", help="quantise as a recipe says, the JSON file of a `Recipe`")
     add(
@@ -88,7 +93,7 @@ def run(options: argparse.Namespace) -> Result:
 
 
 def _decided(options: argparse.Namespace) -> dict[str, Any]:
-    """What `quantize_model` is told by a recipe, or by a budget."""
+    """What `quantize_model` is told by a recipe, a budget or a placement."""
     if options.recipe is not None and options.max_drop is not None:
         raise UsageError("--recipe says which layers stay float, and so does --max-drop: give one of them.")
     if (options.max_drop is None) != (options.evaluate is None):
@@ -97,12 +102,21 @@ def _decided(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--metric is what --max-drop is of: give both.")
     if options.write_recipe is not None and options.max_drop is None:
         raise UsageError("--write-recipe writes what --max-drop has decided: give both.")
+    if options.placement is not None and options.recipe is not None:
+        raise UsageError(
+            "--recipe says which layers are quantised, and so does --placement: give one of them."
+        )
     if options.recipe is not None:
         return {"recipe": options.recipe}
+    placement = {} if options.placement is None else {"placement": options.placement}
     if options.max_drop is None:
-        return {}
+        if placement and not ("int8" in (_precision(options) or "") and options.calibrate is not None):
+            raise UsageError(
+                "--placement is of what is quantised here: give --int8 and --calibrate, or --max-drop."
+            )
+        return placement
     rows = read_data(options.evaluate, targets=True)
-    return {"data": rows, "max_drop": options.max_drop, "metric": metric_named(options.metric)}
+    return {"data": rows, "max_drop": options.max_drop, "metric": metric_named(options.metric), **placement}
 
 
 def _precision(options: argparse.Namespace) -> str | None:

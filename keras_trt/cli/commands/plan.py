@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--only", type=names, metavar="LAYERS", help="layers to quantise, behind commas")
     add("--skip", type=names, default=(), metavar="LAYERS", help="layers to leave float")
+    add(
+        "--placement",
+        choices=("tensorrt", "all"),
+        default="tensorrt",
+        help="all: also what is faster in float",
+    )
     add("--no-import-check", action="store_true", help="do not convert the model to ask TensorRT's rules")
     add("--input-shape", type=shape, action="append", metavar="[NAME=]N,N,...", help="for open sizes")
 
@@ -40,6 +46,7 @@ def run(options: argparse.Namespace) -> Result:
             options.scheme,
             only=options.only,
             skip=options.skip,
+            placement=options.placement,
             check_import=not options.no_import_check,
             input_shapes=input_shapes,
         )

@@ -1,4 +1,4 @@
-"""What a tensor is in terms of another one, of its mean and of its standard deviation, worked out exactly.
+"""What a tensor is in terms of another one, of its mean and of its deviation, worked out exactly.
 
 Normalisations are written in many ways: `(x - m) / s * g + b`, `x * (g * r) + (b - m * g * r)`, variances as
 `mean((x - m)^2)` or `mean(x^2) - m^2`. As polynomials all of them are one.
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 Powers = tuple[int, int, int, int]
-"""The powers of: the tensor x, its mean m, the mean q of its squares, and r = 1 / sqrt(q - m^2 + epsilon)."""
+"""The powers of: the tensor x, its mean m, the mean q of its squares, and r = 1 / sqrt(variance + epsilon).
+
+The variance is q - m^2 about the mean, and q about zero, as RMS normalisation has it.
+"""
 
 ONE: Powers = (0, 0, 0, 0)
 _X, _M, _M2, _Q = (1, 0, 0, 0), (0, 1, 0, 0), (0, 2, 0, 0), (0, 0, 1, 0)
@@ -28,10 +31,12 @@ class Polynomial:
     Attributes:
         terms: Arrays that broadcast against x, by the powers that they multiply.
         epsilon: What is added to the variance in r; None while there is no r.
+        about_mean: Whether that variance is about the mean, and not about zero.
     """
 
     terms: Mapping[Powers, np.ndarray]
     epsilon: float | None = None
+    about_mean: bool = True
 
     @classmethod
     def of_tensor(cls) -> Polynomial:
@@ -76,9 +81,9 @@ class Polynomial:
             return None
         numbers = {powers: float(factor.reshape(())) for powers, factor in self.terms.items()}
         epsilon = numbers.pop(ONE, 0.0)
-        if numbers != {_Q: 1.0, _M2: -1.0} or epsilon < 0:
+        if numbers not in ({_Q: 1.0, _M2: -1.0}, {_Q: 1.0}) or epsilon < 0:
             return None
-        return Polynomial({(0, 0, 0, -1): np.ones((), np.float64)}, epsilon)
+        return Polynomial({(0, 0, 0, -1): np.ones((), np.float64)}, epsilon, _M2 in numbers)
 
     def inverse(self) -> Polynomial | None:
         """1 / itself, for constants and powers of r."""
@@ -87,19 +92,23 @@ class Polynomial:
         ((x, m, q, r), factor), *_ = self.terms.items()
         if (x, m, q) != (0, 0, 0) or not np.all(factor):
             return None
-        return Polynomial({(0, 0, 0, -r): 1 / factor}, self.epsilon)
+        return Polynomial({(0, 0, 0, -r): 1 / factor}, self.epsilon, self.about_mean)
 
     def normalization(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """(g, b) of what is `(x - m) * r * g + b`; None for all else."""
+        """(g, b) of what is `(x - m) * r * g + b`, or about zero `x * r * g + b`; None for all else."""
         gamma, minus = self.terms.get(_XR), self.terms.get(_MR)
         others = set(self.terms) - {_XR, _MR, ONE}
-        if gamma is None or minus is None or others or np.any(gamma + minus):
+        if self.about_mean and minus is not None:
+            gamma = None if gamma is None or np.any(gamma + minus) else gamma
+        elif self.about_mean or minus is not None:
+            return None
+        if gamma is None or others or self.epsilon is None:
             return None
         return gamma, self.terms.get(ONE, np.zeros(()))
 
     def _with(self, terms: dict[Powers, np.ndarray], other: Polynomial) -> Polynomial | None:
-        known = {e for e in (self.epsilon, other.epsilon) if e is not None}
+        known = {(each.epsilon, each.about_mean) for each in (self, other) if each.epsilon is not None}
         terms = {powers: factor for powers, factor in terms.items() if np.any(factor)} or {ONE: np.zeros(())}
         if len(known) > 1 or len(terms) > _MOST_TERMS:
             return None
-        return Polynomial(terms, known.pop() if known else None)
+        return Polynomial(terms, *known.pop()) if known else Polynomial(terms)

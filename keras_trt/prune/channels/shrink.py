@@ -75,7 +75,7 @@ def remove_channels(
         pairs.append((layer, copy_layer(layer, **changes), slices))
         return pairs[-1][1]
 
-    small = rewire(flavor, model, make, set())
+    small = rewire(flavor, model, make, {})
     for layer, new, slices in pairs:
         for old, variable in zip(layer.weights, new.weights, strict=True):
             value = old.numpy()

@@ -16,6 +16,7 @@ from keras_trt._keras.masks.masking import value_of, variable_of
 from keras_trt._keras.types import Choices, Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.measure import inputs_and_targets, loss_against, score_or_change
+from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.quantize.quantize_model import quantize_model
 from keras_trt.reports import Report, Table
@@ -71,6 +72,7 @@ def sensitivity(
     method: object = "auto",
     only: Choices | None = None,
     skip: Choices = (),
+    placement: str = DEFAULT,
     batch_size: int = 32,
     verbose: int = 1,
 ) -> SensitivityReport:
@@ -87,6 +89,7 @@ def sensitivity(
         method: As in `calibrate`.
         only: As in `quantize_model`.
         skip: As in `quantize_model`.
+        placement: As in `quantize_model`.
         batch_size: For calibration and prediction.
         verbose: 1 shows progress.
 
@@ -106,7 +109,15 @@ def sensitivity(
     check_data(data, batch_size)
     x, y = inputs_and_targets(data, score)
     copy = quantize_model(
-        model, scheme, calibration_data=x, method=method, only=only, skip=skip, min_sqnr=None, verbose=verbose
+        model,
+        scheme,
+        calibration_data=x,
+        method=method,
+        only=only,
+        skip=skip,
+        placement=placement,
+        min_sqnr=None,
+        verbose=verbose,
     )
     layers = [(path, _Switch(flavor, layer)) for path, layer in twins(flavor, copy) if layer.quantization.own]
     loss = loss_against(copy, x, y, score, batch_size)  # every layer is float by now

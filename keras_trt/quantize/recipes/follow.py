@@ -13,6 +13,7 @@ from keras_trt._keras.graph import kind_of
 from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import Scheme
+from keras_trt.quantize.decide import is_own_twin
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recipes.recipe import SPARED, LayerRecipe, Recipe, kernel_shapes
 from keras_trt.quantize.recovery import EQUALIZATION
@@ -117,6 +118,8 @@ def follow_recipe(flavor: Flavor, model: Model, recipe: Recipe) -> None:
                     quantizer.set_range(amax)
         elif each.reason.startswith(SPARED) and not is_twin(layers[each.path]):
             quantize_layer(layers[each.path], LayerScheme(reason=each.reason))
+    for layer in filter(is_own_twin, layers.values()):
+        layer.quantization = replace(layer.quantization, placement=recipe.placement)
     mark_containers(flavor, model)
 
 

@@ -16,7 +16,8 @@ from keras_trt._keras.masks.masking import variable_of
 from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import Scheme
-from keras_trt.quantize.decide import decide, left_float
+from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS
+from keras_trt.quantize.decide import decide, left_float, placement_of
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recovery import BIAS, EQUALIZATION, GAIN, NAMES, SMOOTH_QUANT
 from keras_trt.reports import Findings, Table
@@ -59,6 +60,7 @@ class Recipe(Findings):
         model: The model's name.
         layers: In the order of the model.
         version: Of the format.
+        placement: The placement that the model was quantised with (see `quantize_model`).
 
     Example:
         >>> quantized = keras_trt.quantize_model(model, data=(x_val, y_val), max_drop=0.005)
@@ -74,6 +76,7 @@ class Recipe(Findings):
     model: str
     layers: tuple[LayerRecipe, ...]
     version: int = VERSION
+    placement: str = DEFAULT
 
     @classmethod
     def of(cls, model: Model) -> Recipe:
@@ -98,7 +101,7 @@ class Recipe(Findings):
             layers.append(
                 LayerRecipe(path, kind, own.scheme, ranges, recover, decisions[path].reason, shapes)
             )
-        return cls(model.name, tuple(layers))
+        return cls(model.name, tuple(layers), placement=placement_of(flavor, model))
 
     @classmethod
     def from_json(cls, source: str | os.PathLike[str]) -> Recipe:
@@ -127,7 +130,10 @@ class Recipe(Findings):
                     f"A recipe of a newer format. Received: version {version}; this release reads {VERSION}. "
                     "Run `pip install -U keras-trt`."
                 )
-            return cls(str(data["model"]), tuple(_layer(each) for each in data["layers"]), version)
+            placement = data.get("placement", "all")  # which older files lack
+            if placement not in PLACEMENTS:
+                raise ValueError(placement)
+            return cls(str(data["model"]), tuple(map(_layer, data["layers"])), version, placement)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             if isinstance(e, InputError):
                 raise

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes import common
 
-from keras_trt.onnx_passes.folding.layer_normalization import LayerNormalizationPass
+from keras_trt.onnx_passes.folding.layer_normalization import LayerNormalizationPass, RMSNormalizationPass
 from tests.onnx_tools import GraphBuilder, build, floats, ops, run
 
 EPSILON, LAST = np.float32(1e-3), np.array([-1])
@@ -172,3 +172,50 @@ def test_an_open_axis_cannot_be_normalised_by_it():
     b = GraphBuilder(x=("batch", 5, "width"))
     model = b.finish(b("Relu", bare(b, "x")))
     assert not passed(model)
+
+
+def with_a_scale(b, x):
+    return b("Mul", b("Mul", x, b("Reciprocal", root_mean_square(b, x))), GAMMA)
+
+
+def with_a_square_by_power(b, x):
+    square = b("ReduceMean", b("Pow", x, np.float32(2)), LAST)
+    return b("Mul", GAMMA, b("Mul", x, b("Pow", b("Add", square, EPSILON), np.float32(-0.5))))
+
+
+def root_mean_square(b, x):
+    return b("Sqrt", b("Add", b("ReduceMean", b("Mul", x, x), LAST), EPSILON))
+
+
+@pytest.mark.parametrize("write", [by_the_root_mean_square, with_a_scale, with_a_square_by_power])
+def test_the_root_mean_square_is_one_operator_from_opset_23(write, tmp_path):
+    for opset, operators in ((22, None), (23, ["RMSNormalization"])):
+        b = GraphBuilder(x=("batch", 5, 8))
+        model = b.finish(write(b, "x"), opset=opset)
+        before, x = ops(model), 3 * floats(2, 5, 8) + 1
+        assert RMSNormalizationPass()(model).modified == (operators is not None)
+        common.RemoveUnusedNodesPass()(model)
+        assert ops(model) == (operators or before)
+    mean = np.mean(x.astype(np.float64) ** 2, axis=-1, keepdims=True)
+    gamma = 1 if write is by_the_root_mean_square else GAMMA
+    np.testing.assert_allclose(
+        next(iter(run(model, x=x).values())), x / np.sqrt(mean + EPSILON) * gamma, atol=1e-5
+    )
+    ir.save(model, tmp_path / "model.onnx")
+    assert build(tmp_path / "model.onnx").data
+
+
+def test_a_shift_behind_the_root_mean_square_stays_an_addition():
+    b = GraphBuilder(x=("batch", 5, 8))
+    model = b.finish(b("Add", with_a_scale(b, "x"), BETA), opset=23)
+    assert RMSNormalizationPass()(model).modified
+    common.RemoveUnusedNodesPass()(model)
+    assert ops(model) == ["RMSNormalization", "Add"]
+
+
+@pytest.mark.parametrize("write", [as_keras_3, by_mean_of_squares])
+def test_a_mean_taken_off_is_no_root_mean_square(write):
+    model = made(write)
+    model.opset_imports[""] = 23
+    RMSNormalizationPass()(model)
+    assert "RMSNormalization" not in ops(model)

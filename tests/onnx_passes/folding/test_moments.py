@@ -63,7 +63,7 @@ def test_the_root_of_a_variance_is_one_over_r(epsilon):
         variance().times(constant(2.0)),
         variance().plus(constant(-1.0)),
         variance().plus(constant(np.ones(8))),
-        x.times(x).mean(),
+        x.times(x).mean().times(constant(2.0)),
     ],
 )
 def test_nothing_else_has_a_root(radicand):
@@ -98,3 +98,14 @@ def test_a_normalisation_is_told_with_its_factors():
     assert x.plus(m, -1).normalization() is None
     assert x.times(r).normalization() is None
     assert normalised.plus(m).normalization() is None
+
+
+def test_the_mean_of_squares_has_a_root_too_and_the_two_do_not_mix():
+    about_zero = x.times(x).mean().plus(constant(1e-3)).root()
+    about_mean = variance().plus(constant(1e-3)).root()
+    assert (about_zero.about_mean, about_mean.about_mean) == (False, True)
+    gamma, beta = x.times(about_zero.inverse()).normalization()
+    assert (gamma, beta) == (1, 0)
+    assert x.times(about_mean.inverse()).normalization() is None  # no mean is taken off
+    assert x.plus(x.mean(), -1).times(about_zero.inverse()).normalization() is None
+    assert about_zero.times(about_mean) is None

@@ -1,0 +1,1 @@
+"""One fusion a file: the pattern, the rewrite and why it is exact."""

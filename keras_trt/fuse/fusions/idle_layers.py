@@ -1,0 +1,23 @@
+"""Layers that do nothing at inference go: dropout, noise, identities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keras_trt._keras.graph import is_linear
+from keras_trt.fuse.network import Network, Rewrite
+
+IDLE = {
+    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity",
+    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+}  # fmt: skip
+
+
+def idle_layers(network: Network) -> Iterator[Rewrite]:
+    """What reads such a layer reads its input instead, mask included. One that makes an output names it."""
+    for path, calls in network.calls.items():
+        if path in network.ends or not network.is_plain(path):
+            continue
+        kind = calls[0].kind
+        if kind in IDLE or (kind == "Activation" and is_linear(network.flavor, network.layers[path])):
+            yield Rewrite("does nothing at inference", path, drop={path: 0})
