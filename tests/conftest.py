@@ -36,27 +36,6 @@ def plan_cache(tmp_path_factory, monkeypatch):
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_shape_rules():
-    """Takes the rules by shape out of `placement="tensorrt"`; tests marked `shapes` have them back.
-
-    Networks of four channels show how a thing is done in int8 as well as large ones, in less time. By the
-    rules they would stay in float.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        rules = importlib.import_module("keras_trt.placement.shape_rules")
-        known = rules.SHAPE_RULES
-        patch.setattr(rules, "SHAPE_RULES", ())
-        yield known
-
-
-@pytest.fixture(autouse=True)
-def shape_rules(request, monkeypatch, no_shape_rules):
-    """The rules by shape, for tests that are marked `shapes`."""
-    if request.node.get_closest_marker("shapes") is not None:
-        monkeypatch.setattr("keras_trt.placement.shape_rules.SHAPE_RULES", no_shape_rules)
-
-
 @pytest.fixture
 def rng():
     """A generator of random numbers for one test alone: its data do not depend on which tests ran before."""

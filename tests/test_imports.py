@@ -287,7 +287,7 @@ for name in keras_trt.__all__:
     getattr(keras_trt, name)
 import tf_keras
 model = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))])
-keras_trt.quantize_model(model, placement="all")
+keras_trt.quantize_model(model)
 keras_trt.prune_model(model, sparsity=0.5)
 changed = {k for k in before.keys() | os.environ.keys() if before.get(k) != os.environ.get(k)}
 import tensorflow as tf

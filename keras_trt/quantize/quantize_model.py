@@ -68,9 +68,10 @@ def quantize_model(
         only: Layers to quantise: names, paths, classes, regular expressions or callables. All but Embedding,
             when None.
         skip: Layers to leave float, given the same way.
-        placement: `"tensorrt"` leaves products in float whose shapes are slower in int8 or fp8 on a GPU:
-            vectors, matrices and convolutions of few channels, long attention (docs/tensorrt.md has the
-            table); `plan` says which and why. `"all"` quantises them too. What `only` names always is.
+        placement: `"tensorrt"` leaves products in float that NVIDIA's own quantiser leaves out as slower in
+            int8 or fp8: vectors, matrices and convolutions of few channels, long attention
+            (docs/tensorrt.md has the table); `plan` says which and why. `"all"` quantises them too, and so
+            does `only` what it names.
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
         copy: False changes the model itself and returns it: without a second set of weights in memory,
             compiled as it is, and for models that cannot be copied. After an error it is as it was.

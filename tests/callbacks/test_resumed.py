@@ -20,18 +20,13 @@ from tests.nets import dense_net
 
 OURS = {
     "keras": lambda: [],
-    "quantize": lambda: [Quantize(placement="all")],
-    "late": lambda: [Quantize(start_epoch=2, placement="all")],
-    "frozen": lambda: [
-        Quantize(start_epoch=1, freeze_ranges_epoch=2, freeze_batchnorm_epoch=2, placement="all")
-    ],
+    "quantize": lambda: [Quantize()],
+    "late": lambda: [Quantize(start_epoch=2)],
+    "frozen": lambda: [Quantize(start_epoch=1, freeze_ranges_epoch=2, freeze_batchnorm_epoch=2)],
     "prune": lambda: [Prune(0.6, end_step=18, frequency=3)],
     "monitor": lambda: [Prune(0.6, monitor="val_loss", max_drop=0.5)],
-    "both": lambda: [Quantize(start_epoch=1, placement="all"), Prune(0.6, monitor="val_loss", max_drop=0.5)],
-    "both scheduled": lambda: [
-        Quantize(start_epoch=2, placement="all"),
-        Prune(0.6, end_step=18, frequency=3),
-    ],
+    "both": lambda: [Quantize(start_epoch=1), Prune(0.6, monitor="val_loss", max_drop=0.5)],
+    "both scheduled": lambda: [Quantize(start_epoch=2), Prune(0.6, end_step=18, frequency=3)],
 }
 EPOCHS, STEPS, BATCH = 5, 5, 8
 X = np.random.default_rng(0).normal(size=(STEPS * BATCH, 16)).astype("float32")

@@ -52,14 +52,14 @@ def state(model, history):
 model = net()
 flavor = flavor_of(model)
 path = tempfile.mkdtemp() + "/best"
-ours = [Quantize(start_epoch=1, placement="all"), Prune(0.5, end_step=6, frequency=2)]
+ours = [Quantize(start_epoch=1), Prune(0.5, end_step=6, frequency=2)]
 ours += [EvaluateEngine(data), ExportBest(path, "val_engine_loss", engine=None)]
 history = model.fit(data, epochs=3, verbose=0, validation_data=data, callbacks=ours)
 found = {"callbacks": state(model, history)}
 pruned = prune_model(net(), 0.5)
 with strategy.scope():
-    inside = quantize_model(prune_model(net(), 0.5), placement="all", verbose=0)
-for how, model in {"inside": inside, "outside": quantize_model(pruned, placement="all", verbose=0)}.items():
+    inside = quantize_model(prune_model(net(), 0.5), verbose=0)
+for how, model in {"inside": inside, "outside": quantize_model(pruned, verbose=0)}.items():
     with strategy.scope():
         model.compile(k.optimizers.Adam(1e-2), "mse", jit_compile=False)
     found[how] = state(model, model.fit(data, epochs=2, verbose=0))

@@ -33,12 +33,12 @@ def net():
 
 for how in ("callback", "quantize_model", "outside"):
     with strategy.scope():
-        model = quantize_model(net(), placement="all") if how == "quantize_model" else net()
+        model = quantize_model(net()) if how == "quantize_model" else net()
     if how == "outside":  # the copy lives where the model does
-        model = quantize_model(prune_model(model, 0.5), placement="all")
+        model = quantize_model(prune_model(model, 0.5))
     with strategy.scope():
         model.compile("sgd", "sparse_categorical_crossentropy")
-    callbacks = [Quantize(placement="all")] if how == "callback" else []
+    callbacks = [Quantize()] if how == "callback" else []
     history = model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
     assert np.isfinite(history.history["loss"]).all()
     ranges = {t.layer: t.amax for t in inventory(model) if t.kind == "activation"}

@@ -22,7 +22,7 @@ def recurrent(k):
 
 for k in (keras, tf_keras):
     k.utils.set_random_seed(0)
-    int8 = keras_trt.quantize_model(residual_net(k), placement="all", calibration_data=images()[0], verbose=0)
+    int8 = keras_trt.quantize_model(residual_net(k), calibration_data=images()[0], verbose=0)
     for model, options in ((int8, {"precision": "fp16"}), (recurrent(k), {"external_data": True})):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "net"

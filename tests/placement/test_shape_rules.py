@@ -7,8 +7,6 @@ import pytest
 from keras_trt.placement.products import Attention, Convolution, Matrix
 from keras_trt.placement.shape_rules import SHAPE_RULES, left_out
 
-pytestmark = pytest.mark.shapes
-
 # (product, format) -> the rule that leaves it in float, or None. At these sizes Model Optimizer's functions,
 # named in the rules, change their mind.
 TABLE = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ import keras_trt
 from keras_trt.errors import InputError, ModelError
 from keras_trt.quantize.decide import left_by_shape, placement_of
 
-pytestmark = pytest.mark.shapes
+QUANTIZE = partial(keras_trt.quantize_model, placement="tensorrt", verbose=0)
+PLAN = partial(keras_trt.plan, placement="tensorrt", check_import=False)
 
 SMALL = "faster in float: a matrix of 16 x 10: tensor cores are slower below 16 in int8"
 
@@ -31,30 +34,30 @@ def quantized(model):
     return {row["layer"] for row in keras_trt.report(model).rows if row["quantised"]}
 
 
-def test_the_default_leaves_the_head_in_float_and_all_does_not(k):
+def test_it_leaves_the_head_in_float_and_the_default_does_not(k):
     model, x = network(k), np.random.default_rng(0).random((4, 8, 8, 3), "float32")
-    by_shape = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
+    by_shape = QUANTIZE(model, calibration_data=x)
     assert quantized(by_shape) == {"stem", "pool", "wide"}
     assert reasons(keras_trt.report(by_shape))["head"] == SMALL
     assert left_by_shape(*_of(by_shape)) == ["head"]
-    everything = keras_trt.quantize_model(model, placement="all", calibration_data=x, verbose=0)
+    everything = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
     assert quantized(everything) == {"stem", "pool", "wide", "head"}
     assert left_by_shape(*_of(everything)) == [] == left_by_shape(*_of(model))
 
 
 def test_plan_says_it_before(k):
     model = network(k)
-    plan = keras_trt.plan(model, check_import=False)
+    plan = PLAN(model)
     assert plan.title == "Plan of net: 3 of 5 layers quantised, 1 left in float for their shapes"
     assert reasons(plan)["head"] == SMALL
-    assert "shapes" not in keras_trt.plan(model, placement="all", check_import=False).title
-    fp8 = reasons(keras_trt.plan(model, "fp8", check_import=False))
+    assert "shapes" not in keras_trt.plan(model, check_import=False).title
+    fp8 = reasons(PLAN(model, "fp8"))
     assert fp8["stem"] == "faster in float: a convolution of 3 to 16 channels a group: fp8 gains above 16"
-    assert "faster" not in str(reasons(keras_trt.plan(model, "int8-weights", check_import=False)))
+    assert "faster" not in str(reasons(PLAN(model, "int8-weights")))
 
 
 def test_what_only_names_is_wanted(k):
-    model = keras_trt.quantize_model(network(k), only=["head"], verbose=0)
+    model = QUANTIZE(network(k), only=["head"])
     assert quantized(model) == {"head"}
 
 
@@ -62,12 +65,12 @@ def test_what_only_serves_a_layer_by_shape_in_float_is_float_too(k):
     x = k.Input((8, 8, 16))
     pool = k.layers.GlobalAveragePooling2D(name="pool")(k.layers.Conv2D(16, 3, name="c")(x))
     model = k.Model(x, k.layers.Dense(10, name="head")(pool))
-    assert quantized(keras_trt.quantize_model(model, verbose=0)) == {"c"}
+    assert quantized(QUANTIZE(model)) == {"c"}
 
 
 @pytest.mark.parametrize("placement", ["tensorrt", "all"])
 def test_files_copies_and_recipes_keep_it(k, placement, tmp_path):
-    model = keras_trt.quantize_model(network(k), placement=placement, recover=None, verbose=0)
+    model = QUANTIZE(network(k), placement=placement, recover=None)
     assert placement_of(*_of(model)) == placement
     keras_trt.save_model(model, tmp_path / "net.keras")
     assert placement_of(*_of(keras_trt.load_model(tmp_path / "net.keras"))) == placement
@@ -81,7 +84,7 @@ def test_files_copies_and_recipes_keep_it(k, placement, tmp_path):
 
 
 def test_recipes_and_layers_of_older_files_have_everything(k):
-    text = keras_trt.Recipe.of(keras_trt.quantize_model(network(k), verbose=0)).to_json()
+    text = keras_trt.Recipe.of(QUANTIZE(network(k))).to_json()
     older = text.replace(', "placement": "tensorrt"', "").replace(',\n  "placement": "tensorrt"', "")
     assert "placement" not in older
     assert keras_trt.Recipe.from_json(older).placement == "all"
@@ -102,7 +105,7 @@ def test_training_by_the_callback(k):
 def test_the_share_of_int8_counts_what_gains(k, tmp_path):
     x = np.ones((4, 8, 8, 3), "float32")
     for skip, in_float in (((), ("head",)), (("wide",), ("wide", "head"))):
-        model = keras_trt.quantize_model(network(k), calibration_data=x, skip=skip, verbose=0)
+        model = QUANTIZE(network(k), calibration_data=x, skip=skip)
         report = keras_trt.export(model, tmp_path / str(skip), engine=None, verify=False, verbose=0)
         assert (report.int8_mac_share == 1.0) == (not skip)
         assert report.float_layers == in_float
@@ -111,7 +114,7 @@ def test_the_share_of_int8_counts_what_gains(k, tmp_path):
 def test_nothing_that_gains_is_an_error_with_the_way_out(k):
     model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="tiny")])
     with pytest.raises(ModelError, match=r"tensor cores are slower below 16 in int8.* `placement=\"all\"`"):
-        keras_trt.quantize_model(model, verbose=0)
+        QUANTIZE(model)
 
 
 @pytest.mark.parametrize("wrong", ["fast", None, 1, ["all"]])

@@ -105,7 +105,12 @@ def test_wrong_arguments_are_refused(k, tmp_path):
         quantize_model(model, recipe=3, verbose=0)
     with pytest.raises(InputError, match="beside `scheme`"):
         quantize_model(model, recipe=Recipe("m", ()), skip=["stem"], verbose=0)
-    assert json.loads(Recipe("m", ()).to_json()) == {"model": "m", "layers": [], "version": 1}
+    assert json.loads(Recipe("m", ()).to_json()) == {
+        "model": "m",
+        "layers": [],
+        "version": 1,
+        "placement": "all",
+    }
 
 
 @pytest.mark.parametrize(
