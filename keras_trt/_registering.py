@@ -70,5 +70,5 @@ def _register(name: str) -> None:
         from keras_trt.twins.registry import register
 
         flavor = keras3() if name == "keras" else legacy()
-        mask_class(flavor.keras)
+        mask_class(flavor)
         register(flavor)

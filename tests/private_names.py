@@ -81,6 +81,7 @@ NAMES = [
     Name("<variable keras>", "_value", "TensorFlow's variable in Keras's"),
     Name("<optimizer keras>", "_iterations", "batches trained, also where gradients are accumulated"),
     Name("<optimizer keras>", "_model_variables_moving_average", "averages are masked, too"),
+    Name("<optimizer keras>", "_trainable_variables", "whose masks are noted, where a step is given none"),
     Name(
         "<optimizer keras>",
         "_update_model_variables_moving_average",
@@ -236,6 +237,12 @@ NAMES = [
     Name("tf2onnx.optimizer:TransposeOptimizer", "_handle_nhwc_tranpose", "moves one", takes="trans"),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_remove_useless_tranpose", "removes one", takes="trans"),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_mul_handler", "overridden: squares", takes="trans, node"),
+    Name(
+        "tf2onnx.optimizer:TransposeOptimizer",
+        "_switch_transpose_and_node",
+        "overridden: slices",
+        takes="node, trans, update_shape",
+    ),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_add_handler", "overridden: names", takes="trans, node"),
 ]
 
@@ -244,6 +251,7 @@ _CONVERSION = "a conversion; `convert/tf2onnx_seam.py` only"
 IMPORTS = {
     "keras.src.backend:core": "where `keras.ops` finds `scan` and `switch`",
     "keras.src.backend.common:global_state": "whether Keras is training now",
+    "keras.src.backend.common.variables:AutocastScope": "a variable's own type, read on JAX and PyTorch",
     "keras.src.models.functional:Functional": "the class of models with a graph of layers",
     "keras.src.models.functional:functional_like_constructor": "classes built from inputs and outputs",
     "keras.src.ops.function:make_node_key": "how a model names its calls",

@@ -20,6 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 KERASES = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "tf2onnx"}
 ENGINES = {"tensorrt", "tensorrt_rtx", "tensorrt_lean", "openvino", "onnxruntime"}
+# Imported by `Flavor.ops` alone, when a model is at hand whose tensors they compute with.
+OPERATOR_TABLES = {"keras_trt._keras.backends.tensorflow_ops", "keras_trt._keras.backends.keras_ops"}
 HEAVY = KERASES | ENGINES | {"onnx", "onnx_ir", "numpy", "matplotlib", "rich"}
 
 # Each room and the rooms it may import; what is not listed, it may not. A room is below those that import it.
@@ -99,6 +101,7 @@ MAY_IMPORT = {
         "engine",
         "tfmot",
         "placement",
+        "twins",
         "quantize",
         "models",
         "convert",
@@ -235,6 +238,8 @@ def test_only_the_seam_imports_a_keras_and_only_the_tfmot_room_imports_tfmot(pat
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_module_imports_a_framework_or_an_engine_at_its_top(path):
+    if name_of(path) in OPERATOR_TABLES:
+        return
     roots = {module.split(".")[0] for module in imports_of(path, run_on_import=True)}
     assert not roots & (KERASES | ENGINES | {"matplotlib", "rich"})
 
@@ -346,3 +351,28 @@ def test_only_the_seam_asks_which_keras_it_is(path):
 )
 def test_asking_which_keras_it_is_is_seen(source, lines):
     assert asks_which_keras(source) == lines
+
+
+# What reads or makes TensorFlow's graphs, and what only models on TensorFlow reach.
+MAY_IMPORT_TENSORFLOW = (
+    "trace.",
+    "convert.",
+    "tfmot.",
+    "exporting.tftrt.",
+    "_keras.backends.tensorflow_ops",
+    "_keras.calls.functions",
+    "_keras.copying.",
+    "_keras.flavor",
+    "_keras.keras3",
+    "_keras.legacy",
+    "prune.search.state",  # its part for TensorFlow's checkpoints
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_what_needs_its_graphs_imports_tensorflow(path):
+    """So Keras on JAX or PyTorch quantises and trains without it."""
+    roots = {module.split(".")[0] for module in imports_of(path)}
+    assert "tensorflow" not in roots or f"{name_of(path)}.".startswith(
+        tuple(f"keras_trt.{name}" for name in MAY_IMPORT_TENSORFLOW)
+    )

@@ -11,8 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+import numpy as np
+
 from keras_trt._keras.copying.copy_model import copy_model
-from keras_trt._keras.types import Layer, M, Model, Policy, Variable
+from keras_trt._keras.types import Layer, M, Model, Policy, Tensor, Variable
 from keras_trt._names import unique
 from keras_trt._nests import Nest
 
@@ -33,6 +35,7 @@ class Flavor:
         clones_by_call: Whether `clone_model` hands each call of a graph to a function of ours.
         names_inputs: Whether the tensor of an input has a name beside its layer's.
         casts_narrow_weights: Whether a layer casts float16 or bfloat16 weights to what it computes in.
+        has_graphs: Whether its backend is TensorFlow, whose graphs can be read, changed and exported.
     """
 
     name: str
@@ -44,10 +47,22 @@ class Flavor:
     clones_by_call: bool
     names_inputs: bool
     casts_narrow_weights: bool
+    has_graphs: bool = True
+
+    @property
+    def ops(self) -> ModuleType:
+        """The operators that numbers are written in, by the names of `keras.ops`."""
+        from keras_trt._keras.backends import tensorflow_ops
+
+        return tensorflow_ops
 
     @property
     def tf(self) -> ModuleType:
-        """TensorFlow; the only backend of both."""
+        """TensorFlow, for what reads its graphs.
+
+        Raises:
+            ModelError: The model's Keras has another backend.
+        """
         import tensorflow
 
         return tensorflow
@@ -208,9 +223,29 @@ class Flavor:
         """What `add_weight` is told for a weight that is never cast and agrees across replicas."""
         raise NotImplementedError
 
+    def spec_classes(self) -> tuple[type, ...]:
+        """Classes of what stands for tensors in the config of an Input."""
+        return (self.tf.TypeSpec,)
+
+    def mask_variable(self, mask: np.ndarray) -> Any:
+        """A mask that steps can see and that no file holds."""
+        return self.tf.Variable(mask, trainable=False, dtype=self.tf.bool)
+
     def raw(self, variable: Variable) -> TFVariable:
         """The `tf.Variable` behind a Keras variable, never autocast."""
         raise NotImplementedError
+
+    def value(self, variable: Variable) -> Tensor:
+        """What a variable holds, as a tensor that is never autocast."""
+        value: Tensor = self.tf.convert_to_tensor(self.raw(variable))
+        return value
+
+    def array(self, variable: Variable) -> np.ndarray:
+        """What a variable holds now, as numbers."""
+        return np.asarray(self.raw(variable).numpy())
+
+    def bring_up_to_date(self, model: Model) -> None:
+        """Writes what a training that is running holds into the variables, where a backend keeps it apart."""
 
     def first_replica(self, variable: Variable) -> TFVariable:
         """The `tf.Variable` behind a Keras variable; under a strategy the first of those that agree."""
@@ -224,6 +259,13 @@ class Flavor:
             return None
         with self.tf.init_scope():
             return float(first.numpy())
+
+    def is_settled(self, variable: Variable) -> bool:
+        """Whether what a variable holds may be read as a fact now, and what runs be made for it.
+
+        A training step of TensorFlow is: whoever changes such a variable makes it trace anew.
+        """
+        return bool(self.tf.executing_eagerly()) or self.is_training()
 
     def is_training(self) -> bool:
         """Whether the layer that runs now was called for training."""

@@ -9,18 +9,34 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.errors import ModelError
 
+_OTHERS = ("jax", "torch")  # beside TensorFlow
+
 
 @functools.cache
 def keras3() -> Flavor:
     """The Keras 3 flavour; imports Keras.
 
     Raises:
-        MissingDependencyError: Keras or TensorFlow is not installed.
+        MissingDependencyError: Keras is not installed.
+        ModelError: It runs on a backend that no model trains on.
     """
-    _require("keras")
-    from keras_trt._keras.keras3 import Keras3
+    require("keras", install="keras-trt[keras]", why="Keras models and layers")
+    import keras
 
-    return Keras3()
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from keras_trt._keras.keras3 import Keras3
+
+        return Keras3()
+    if backend not in _OTHERS:
+        raise ModelError(
+            f"Keras 3 models on TensorFlow, JAX and PyTorch are supported. Received: a model on the "
+            f"{backend!r} backend. Save it with `model.save('model.keras')`, then load it in a process "
+            "started with KERAS_BACKEND=tensorflow."
+        )
+    from keras_trt._keras.backends.any_backend import Keras3AnyBackend
+
+    return Keras3AnyBackend()
 
 
 @functools.cache
@@ -40,7 +56,7 @@ def flavor_of(obj: object) -> Flavor:
     """The flavour of a model, a layer or a layer class, read off its class.
 
     Raises:
-        ModelError: `obj` is no Keras object, comes from Keras 2, or from Keras 3 on another backend.
+        ModelError: `obj` is no Keras object, or comes from Keras 2.
     """
     for cls in (obj if isinstance(obj, type) else type(obj)).__mro__:
         root = cls.__module__.split(".")[0]
@@ -53,13 +69,6 @@ def flavor_of(obj: object) -> Flavor:
                 raise ModelError(
                     f"Keras 2 models are supported through `tf_keras`. Received: a model of keras "
                     f"{keras.__version__}. Install it with: pip install tf-keras"
-                )
-            if keras.backend.backend() != "tensorflow":
-                raise ModelError(
-                    "keras_trt exports through TensorFlow, so Keras 3 must run on its TensorFlow backend. "
-                    f"Received: a model on the {keras.backend.backend()!r} backend. Save it with "
-                    "`model.save('model.keras')`, then load it in a process started with "
-                    "KERAS_BACKEND=tensorflow."
                 )
             return keras3()
     raise ModelError(

@@ -139,7 +139,7 @@ def _node(
 def _constants(flavor: Flavor, arguments: object, reads: list[Any]) -> tuple[Shape, ...]:
     """Shapes of the numbers and arrays among the arguments of a call, the tensors it reads left out."""
     read = {id(tensor) for tensor in reads}
-    values = [value for value in flavor.tf.nest.flatten(arguments) if id(value) not in read]
+    values = [value for value in flavor.ops.nest.flatten(arguments) if id(value) not in read]
     return tuple(
         tuple(getattr(v, "shape", ())) for v in values if isinstance(v, (int, float)) or hasattr(v, "shape")
     )

@@ -110,7 +110,7 @@ def _known(flavor: Flavor, module: str, name: str, *, function: bool, safe_mode:
     defined = _defined(module, name)
     if function or not isinstance(defined, type):
         return defined is not None and not safe_mode
-    return issubclass(defined, (*_kinds(flavor), flavor.tf.TypeSpec))
+    return issubclass(defined, (*_kinds(flavor), *flavor.spec_classes()))
 
 
 def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, object]) -> Any:

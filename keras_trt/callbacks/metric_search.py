@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
+from keras_trt._keras.rebuilding.in_place import renew_derived
 from keras_trt.callbacks.base import Logs
 from keras_trt.errors import InputError
 from keras_trt.prune.pruner import Pruner

@@ -7,8 +7,8 @@ from typing import Any
 from keras_trt._arguments import check_text, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
 from keras_trt._keras.flavor_of import check_model, flavor_of
-from keras_trt._keras.in_place import trace_anew
 from keras_trt._keras.masks import masking
+from keras_trt._keras.rebuilding.in_place import trace_anew
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.types import Choices, Model
 from keras_trt._say import say
@@ -231,6 +231,7 @@ class Prune(OnceBuilt, Callback):
         """Puts the masks on; not earlier, for other callbacks may restore weights when training begins."""
         if self._masked:
             return
+        flavor_of(self.model).bring_up_to_date(self.model)
         if self._pruner.attach(keep_zeros=step > 0):
             trace_anew(flavor_of(self.model), self.model)  # an earlier `fit` traced it without the masks
         if self._search is not None:
@@ -238,6 +239,7 @@ class Prune(OnceBuilt, Callback):
         self._masked = True
 
     def _prune(self, sparsity: float, when: str) -> None:
+        flavor_of(self.model).bring_up_to_date(self.model)
         remembered = self.schedule if isinstance(self.schedule, Schedule) else None
         self._pruner.prune(sparsity, schedule=remembered)
         say(f"Prune: {when}: sparsity {self._pruner.sparsity():.4f}", self.verbose)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_path
-from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._deps import require
 from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.prune.facts import sparsity_report, total_sparsity
 from keras_trt.tfmot.accept import accept
@@ -52,7 +52,7 @@ class SparsityLog(Callback):
             self._writer = None
 
     def _write(self, epoch: int, scalars: dict[str, float]) -> None:
-        tf = flavor_of(self.model).tf
+        tf: Any = require("tensorflow", install="tensorflow", why="files for TensorBoard")
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
         # tf.summary.scalar would need the tensorboard package; a tensor with its metadata is the same to it.

@@ -66,12 +66,12 @@ def batches_with_targets(
 
 def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
     nest, count = _declared(flavor, model), 0
-    inputs = flavor.inputs_called(model) if nest is None else len(flavor.tf.nest.flatten(nest))
+    inputs = flavor.inputs_called(model) if nest is None else len(flavor.ops.nest.flatten(nest))
     for batch in source.items:
         x, y = unpacked(batch, inputs)
         check_dense(x, argument)
         _check(flavor, model, x, argument)
-        yield _packed(flavor, model, flavor.tf.nest.map_structure(flavor.tf.convert_to_tensor, x)), y
+        yield _packed(flavor, model, flavor.ops.nest.map_structure(flavor.ops.convert_to_tensor, x)), y
         count += 1
     if count == 0:
         raise InputError("The data holds no batch. Received: an empty data set.")
@@ -120,9 +120,9 @@ def _packed(flavor: Flavor, model: Model, x: object) -> Any:
     nest = flavor.input_nest(model)
     if nest is None:
         return x
-    pairs = zip(flavor.tf.nest.flatten(nest), _in_order(flavor, nest, x), strict=True)
-    shaped = [flavor.tf.reshape(y, _ranked(tuple(y.shape), tuple(tensor.shape))) for tensor, y in pairs]
-    return flavor.tf.nest.pack_sequence_as(nest, shaped)
+    pairs = zip(flavor.ops.nest.flatten(nest), _in_order(flavor, nest, x), strict=True)
+    shaped = [flavor.ops.reshape(y, _ranked(tuple(y.shape), tuple(tensor.shape))) for tensor, y in pairs]
+    return flavor.ops.nest.pack_sequence_as(nest, shaped)
 
 
 def _ranked(got: tuple[int, ...], want: tuple[int | None, ...]) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ def _in_order(flavor: Flavor, nest: object, x: object) -> list[Any]:
 
     A batch has the structure that Keras's `fit` takes, or is a dict by the names of the inputs, or a list.
     """
-    alike, names = _alike(nest, x), [_name(tensor) for tensor in flavor.tf.nest.flatten(nest)]
+    alike, names = _alike(nest, x), [_name(tensor) for tensor in flavor.ops.nest.flatten(nest)]
     if alike is not None:
         return alike
     if isinstance(x, dict):
@@ -153,7 +153,7 @@ def _in_order(flavor: Flavor, nest: object, x: object) -> list[Any]:
                 f"The data lacks input {missing[0]!r}. Received: {sorted(x)}; needed: {names}{keys}."
             )
         return [x[name] for name in names]
-    return list(flavor.tf.nest.flatten(x))
+    return list(flavor.ops.nest.flatten(x))
 
 
 def _alike(nest: Any, x: Any) -> list[Any] | None:
@@ -185,7 +185,7 @@ def _check(flavor: Flavor, model: Model, x: object, argument: str) -> None:
     nest = _declared(flavor, model)
     if nest is None:
         return
-    declared, given = flavor.tf.nest.flatten(nest), _in_order(flavor, nest, x)
+    declared, given = flavor.ops.nest.flatten(nest), _in_order(flavor, nest, x)
     names = [_name(tensor) for tensor in declared]
     if len(given) != len(declared):
         raise InputError(f"The model has {len(declared)} inputs {names}. Received: {len(given)} arrays.")
@@ -195,7 +195,7 @@ def _check(flavor: Flavor, model: Model, x: object, argument: str) -> None:
         if len(want) != len(got) or any(a not in (None, b) for a, b in zip(want[1:], got[1:], strict=True)):
             hint = " Batch the data first: `data.batch(32)`." if want[1:] == got else ""
             raise InputError(f"Input {name!r} takes batches of shape {want}. Received: shape {got}.{hint}")
-        dtype = flavor.tf.as_dtype(tensor.dtype).name
+        dtype = flavor.ops.dtype_name(tensor)
         if dtype != "string" and _is_text(array):
             raise InputError(
                 f"`{argument}`: input {name!r} takes {dtype}. Received: text of shape {got}. Turn it into "

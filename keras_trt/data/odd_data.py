@@ -6,6 +6,12 @@ from typing import Any
 
 from keras_trt.errors import InputError
 
+_WAYS = {
+    "RaggedTensor": "`x.to_tensor()` pads",
+    "SparseTensor": "`tf.sparse.to_dense(x)` does",
+    "BCOO": "`x.todense()` does",
+}
+
 
 def check_dense(values: object, name: str) -> None:
     """Refuses ragged and sparse tensors.
@@ -14,20 +20,17 @@ def check_dense(values: object, name: str) -> None:
         values: Data, a batch, or any structure of tensors.
         name: The argument that the user has given.
     """
-    import tensorflow as tf
-
     if isinstance(values, dict):
         values = list(values.values())
     if isinstance(values, list | tuple):
         for value in values:
             check_dense(value, name)
-    elif isinstance(values, tf.RaggedTensor | tf.SparseTensor):
-        way = (
-            "`x.to_tensor()` pads" if isinstance(values, tf.RaggedTensor) else "`tf.sparse.to_dense(x)` does"
-        )
+    elif type(values).__name__ in _WAYS:
+        way = _WAYS[type(values).__name__]
         raise InputError(
             f"`{name}` must be dense, as the inputs of an engine are. Received: a {type(values).__name__} of "
-            f"shape {tuple(values.shape)}. {way}; a model with ragged or sparse inputs needs dense ones, too."
+            f"shape {tuple(getattr(values, 'shape', ()))}. {way}; a model with ragged or sparse inputs needs "
+            "dense ones, too."
         )
 
 

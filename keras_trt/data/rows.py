@@ -12,23 +12,23 @@ from keras_trt._keras.types import Model
 
 def count_rows(flavor: Flavor, batch: object) -> int:
     """How many rows a batch of inputs has: the longest first axis, and 1 where nothing has an axis."""
-    return max((int(leaf.shape[0]) for leaf in flavor.tf.nest.flatten(batch) if len(leaf.shape)), default=1)
+    return max((int(leaf.shape[0]) for leaf in flavor.ops.nest.flatten(batch) if len(leaf.shape)), default=1)
 
 
 def can_take(flavor: Flavor, model: Model, batch: object) -> bool:
     """Whether a model runs on some of a batch's rows: all inputs have as many, and the model any number."""
-    tf = flavor.tf
-    leaves = tf.nest.flatten(batch)
+    ops = flavor.ops
+    leaves = ops.nest.flatten(batch)
     fixed = any(
-        tensor.shape[0] is not None for tensor in tf.nest.flatten(getattr(model, "inputs", None) or [])
+        tensor.shape[0] is not None for tensor in ops.nest.flatten(getattr(model, "inputs", None) or [])
     )
     sizes = {int(leaf.shape[0]) for leaf in leaves if len(leaf.shape)}
-    return len(sizes) == 1 and not fixed and all(isinstance(leaf, tf.Tensor) for leaf in leaves)
+    return len(sizes) == 1 and not fixed and all(map(ops.is_tensor, leaves))
 
 
 def take(flavor: Flavor, batch: object, rows: slice) -> Any:
     """Some rows of a batch that `can_take` has let pass."""
-    return flavor.tf.nest.map_structure(lambda leaf: leaf[rows] if len(leaf.shape) else leaf, batch)
+    return flavor.ops.nest.map_structure(lambda leaf: leaf[rows] if len(leaf.shape) else leaf, batch)
 
 
 def first_rows(
@@ -41,7 +41,7 @@ def first_rows(
     for batch in batches:
         if values <= 0 and fewest <= 0:
             return
-        each = sum(math.prod(leaf.shape[1:]) for leaf in flavor.tf.nest.flatten(batch))
+        each = sum(math.prod(leaf.shape[1:]) for leaf in flavor.ops.nest.flatten(batch))
         count, wanted = count_rows(flavor, batch), max(values // max(each, 1), fewest)
         cut = wanted < count and can_take(flavor, model, batch)
         yield take(flavor, batch, slice(wanted)) if cut else batch
@@ -76,7 +76,7 @@ class FirstBatches:
     def add(self, flavor: Flavor, batch: object) -> bool:
         """Keeps a batch unless it is too much; says whether there may be room for more."""
         self._rows -= count_rows(flavor, batch)
-        self._size -= sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in flavor.tf.nest.flatten(batch))
+        self._size -= sum(flavor.ops.to_numpy(leaf).nbytes for leaf in flavor.ops.nest.flatten(batch))
         if not self.batches or min(self._rows, self._size) >= 0:
             self.batches.append(batch)
         return min(self._rows, self._size) > 0

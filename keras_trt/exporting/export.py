@@ -129,12 +129,17 @@ def export(
         >>> round(report.int8_mac_share, 3)
         1.0
     """
+    options = {**locals()}
     switches = {"overwrite": overwrite, "strict": strict, "verify": verify, "probe": probe}
     _check_arguments(engine, opset, external_data, compute_capabilities, switches)
     config = _engine_config(config, engine, compute_capabilities)
     check_verbose(verbose)
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
+    if not check_model(model).has_graphs:
+        from keras_trt.exporting.elsewhere.export_elsewhere import export_elsewhere
+
+        return export_elsewhere(options.pop("model"), options.pop("path"), options)
     common: dict[str, Any] = {"batch": sizes_of(batch, "batch"), "verify": verify, "overwrite": overwrite}
     tftrt = options_of(route)
     if tftrt is not None:

@@ -75,7 +75,7 @@ def fold_batchnorm(flavor: Flavor, old: Any, new: Any, batchnorm: Any) -> None:
         shift = shift + old.bias.numpy().astype(np.float64) * scale
     new.bias.assign(shift.astype(np.float32))
     if getattr(old, "quantization_switch", None) is not None and old.quantization.shift:
-        new.quantization_switch.shift.assign(flavor.raw(old.quantization_switch.shift).numpy() * scale)
+        new.quantization_switch.shift.assign(flavor.array(old.quantization_switch.shift) * scale)
     kernel = kernels_of(old)[-1]  # of a separable convolution the pointwise one comes last
     folded = scale_channels(masking.value_of(masking.variable_of(old, kernel)), scale, kernel.channel_axes)
     masking.variable_of(new, kernel).assign(folded.astype(np.float32))

@@ -58,7 +58,7 @@ def merge_models(models: Sequence[M], *, share_inputs: bool = True, name: str | 
         start = shared
     else:
         inputs = [new_inputs(flavor, clone, f"{clone.name}_") for clone in clones]
-        start = flavor.tf.nest.flatten(inputs)
+        start = flavor.ops.nest.flatten(inputs)
     outputs: dict[str, Any] = {}
     for clone, nest in zip(clones, inputs, strict=True):
         outputs.update(_named(clone.name, clone(nest)))
@@ -99,7 +99,7 @@ def _dtype(tensor: Tensor) -> str:
 
 def _repack(flavor: Flavor, inputs: object, model: Model) -> Any:
     """The shared inputs in the nest that a model is called with."""
-    nest = flavor.tf.nest
+    nest = flavor.ops.nest
     return nest.pack_sequence_as(flavor.input_nest(model), nest.flatten(inputs))
 
 

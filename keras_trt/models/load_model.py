@@ -62,8 +62,9 @@ def load_model(
         version, config, masks = _contents(path)
     with _named(f"`{path}` cannot be loaded"):
         flavor = keras3() if version.startswith("3") else legacy()
-        mask_class(flavor.keras)  # known to Keras only once it has been made
-        layer_class(flavor, reopen)  # likewise
+        mask_class(flavor)  # known to Keras only once it has been made
+        if flavor.has_graphs:
+            layer_class(flavor, reopen)  # likewise
         wanted = config if compile else {**config, "compile_config": None}
         with deciding(flavor, register(flavor, config, custom)):
             check_names(flavor, wanted, custom, safe_mode=safe_mode)

@@ -56,7 +56,7 @@ def rows_of(flavor: Flavor, model: Model) -> list[dict[str, Any]]:
     twins = {path for path, layer in flavor.walk(model) if is_quantized(layer)}
     for path, layer in flavor.walk(model):
         decision, twin = decisions[path], path in twins
-        ranges = [float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer)] if twin else []
+        ranges = [float(flavor.array(q.amax)) for q in quantizers_of(layer)] if twin else []
         reason = decision.reason if twin else left_float(flavor, layer, decision, bool(twins))
         rows.append(
             {

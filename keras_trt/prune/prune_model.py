@@ -6,8 +6,8 @@ import math
 from contextlib import nullcontext
 from typing import Any
 
-from keras_trt._keras.in_place import in_place
 from keras_trt._keras.masks import masking
+from keras_trt._keras.rebuilding.in_place import in_place
 from keras_trt._keras.select import check_choices, located
 from keras_trt._keras.types import Choices, M
 from keras_trt.errors import InputError

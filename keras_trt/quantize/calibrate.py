@@ -134,7 +134,7 @@ def _check_dead(dead: list[Reached], count: int, peak: float) -> None:
 def _set_ranges(flavor: Flavor, ranges: list[tuple[Any, float]], dead: list[Reached]) -> None:
     """Sets ranges; a quantiser whose tensor was zero throughout gets the middle one if it has none yet."""
     middle = statistics.median(amax for _, amax in ranges) if ranges else 1.0
-    unknown = [(q, middle) for _, q, _ in dead if not float(flavor.raw(q.amax).numpy())]
+    unknown = [(q, middle) for _, q, _ in dead if not float(flavor.array(q.amax))]
     for quantizer, amax in ranges + unknown:
         quantizer.set_range(amax)
     if dead:

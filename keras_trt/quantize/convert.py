@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.in_place import trace_anew
+from keras_trt._keras.rebuilding.in_place import trace_anew
 from keras_trt._keras.types import Choices, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.decision import Decision

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.in_place import in_place
+from keras_trt._keras.rebuilding.in_place import in_place
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice

@@ -51,7 +51,7 @@ def inventory(model: Model) -> list[QuantizedTensor]:
             continue
         scheme, stored = layer.quantization.scheme, not flavor.keeps_floats(layer)
         for q in quantizers_of(layer):
-            amax = float(flavor.raw(q.amax).numpy())
+            amax = float(flavor.array(q.amax))
             tensors.append(
                 QuantizedTensor(path, "activation", q.name, amax, q.dtype_name, scheme=scheme.name)
             )

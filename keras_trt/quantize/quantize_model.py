@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 
-from keras_trt._arguments import check_mapping, check_names, check_verbose
+from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import located
@@ -27,7 +27,7 @@ from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.quantize.recipes.follow import choices, follow_recipe, matched
 from keras_trt.quantize.recipes.recipe import Recipe, read_recipe
-from keras_trt.quantize.recovery import NAMES
+from keras_trt.quantize.recovery import recoveries
 from keras_trt.quantize.recovery.correction import corrected
 from keras_trt.quantize.recovery.equalization import equalized
 from keras_trt.tfmot.accept import accept
@@ -118,7 +118,7 @@ def quantize_model(
     check_verbose(verbose)
     check_sqnr(min_sqnr)
     ranges = check_mapping(ranges, "ranges")
-    wanted = check_names(recover, NAMES, "recover")
+    wanted = recoveries(flavor, recover)
     placement = check_placement(placement)
     if recipe is not None:
         alone = only is None and not skip and scheme == "int8" and max_drop is None

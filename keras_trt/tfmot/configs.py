@@ -45,11 +45,11 @@ def activation_quantizer() -> type:
         def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: object) -> Any:
             amax = tf.convert_to_tensor(flavor.raw(weights["amax"]))
             if training:
-                amax = moved_range(tf, inputs, amax, tf.ones(()), self.momentum)
+                amax = moved_range(flavor.ops, inputs, amax, tf.ones(()), self.momentum)
                 weights["amax"].assign(amax)
             # No `tf.cond`: ranges must fold to constants in a converter that knows nothing of this class.
             own = tf.reduce_max(tf.abs(tf.cast(inputs, tf.float32)))
-            return fake_quantize(inputs, tf.where(amax > 0, amax, tf.maximum(own, TINY)))
+            return fake_quantize(flavor.ops, inputs, tf.where(amax > 0, amax, tf.maximum(own, TINY)))
 
         def get_config(self) -> dict[str, Any]:
             return {"momentum": self.momentum}
@@ -78,7 +78,7 @@ def weight_quantizer() -> type:
         def __call__(
             self, inputs: object, training: bool, weights: dict[str, object], **kwargs: object
         ) -> Any:
-            return fake_quantize_weights(tf.convert_to_tensor(inputs), self.channel_axes)
+            return fake_quantize_weights(legacy().ops, tf.convert_to_tensor(inputs), self.channel_axes)
 
         def get_config(self) -> dict[str, Any]:
             return {"channel_axes": list(self.channel_axes)}

@@ -17,8 +17,8 @@ from keras_trt._formats import TOP
 from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
-from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.masks import masking
+from keras_trt._keras.rebuilding.in_place import renew_derived
 from keras_trt._keras.rebuilding.rewire import rewire
 from keras_trt._keras.types import Layer, Model, Variable
 from keras_trt._private import private

@@ -80,33 +80,34 @@ def attention(
     Returns:
         The attended values, (batch, targets, heads, width), and the probabilities.
     """
-    tf = flavor.tf
+    ops = flavor.ops
     quantize = dict(zip(OPERANDS, layer.inner_quantizers, strict=True))
     if use_causal_mask and attention_mask is None:
         attention_mask = layer._compute_causal_mask(query, value)
-    q = quantize["_query"](query * tf.cast(_scale(flavor, layer), query.dtype))
+    q = quantize["_query"](query * ops.cast(_scale(flavor, layer), query.dtype))
     k, v = quantize["_key"](key), quantize["_value"](value)
     heads_first = len(q.shape) == 4  # plain matrix products: einsum's conversion to ONNX hides them
     if heads_first:
-        q, k, v = (tf.transpose(x, (0, 2, 1, 3)) for x in (q, k, v))
-        scores = tf.matmul(q, k, transpose_b=True)
+        q, k, v = (ops.transpose(x, (0, 2, 1, 3)) for x in (q, k, v))
+        scores = ops.product_with_transposed(q, k)
     else:
-        scores = tf.einsum(layer._dot_product_equation, k, q)
+        scores = ops.einsum(layer._dot_product_equation, k, q)
     fused = heads_first and not return_attention_scores and flavor.fuses_attention(layer)
-    softmax = functools.partial(_fused_softmax, tf) if fused else layer._masked_softmax
+    softmax = functools.partial(_fused_softmax, ops) if fused else layer._masked_softmax
     probabilities = softmax(scores, attention_mask)
     p = quantize["_probabilities"](layer._dropout_layer(probabilities, training=training))
     if heads_first:
-        return tf.transpose(tf.matmul(p, v), (0, 2, 1, 3)), probabilities
-    return tf.einsum(layer._combine_equation, p, v), probabilities
+        return ops.transpose(ops.matmul(p, v), (0, 2, 1, 3)), probabilities
+    return ops.einsum(layer._combine_equation, p, v), probabilities
 
 
-def _fused_softmax(tf: ModuleType, scores: Tensor, mask: Tensor | None) -> Tensor:
+def _fused_softmax(ops: ModuleType, scores: Tensor, mask: Tensor | None) -> Tensor:
     """A row that is masked whole gets even probabilities here; Keras's Softmax layer would give it zeros."""
     if mask is not None:
-        mask = tf.cast(mask if len(mask.shape) == 4 else mask[:, tf.newaxis], tf.bool)
-        scores = tf.where(mask, scores, tf.cast(-3e4 if scores.dtype == tf.float16 else -1e9, scores.dtype))
-    return tf.nn.softmax(scores)
+        mask = ops.cast(mask if len(mask.shape) == 4 else mask[:, None], "bool")
+        least = -3e4 if ops.dtype_name(scores) == "float16" else -1e9
+        scores = ops.where(mask, scores, ops.cast(least, scores.dtype))
+    return ops.softmax(scores)
 
 
 def _scale(flavor: Flavor, layer: Any) -> float:

@@ -31,7 +31,7 @@ def keeps_order(equation: str) -> bool:
 
 def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
     """What an `EinsumDense` computes, by reshaping, transposing and one product; None when that cannot be."""
-    tf, kernel = flavor.tf, layer.kernel
+    ops, kernel = flavor.ops, layer.kernel
     if not is_product(layer.equation) or inputs.shape.rank is None:
         return None
     before, weight, after = _letters(layer.equation, len(inputs.shape))
@@ -39,24 +39,24 @@ def as_product(flavor: Flavor, layer: Any, inputs: Any) -> Any:
     free = [letter for letter in before if letter not in summed]
     made = [letter for letter in weight if letter in after]
     sizes = dict(zip(weight, kernel.shape, strict=True))
-    x = _in_order(tf, inputs, before, free + summed)
-    rows, columns = _rows(tf, x, len(free)), [sizes[letter] for letter in made]
+    x = _in_order(ops, inputs, before, free + summed)
+    rows, columns = _rows(ops, x, len(free)), [sizes[letter] for letter in made]
     depth, width = math.prod(sizes[letter] for letter in summed), math.prod(columns)
-    matrix = tf.reshape(_in_order(tf, kernel, weight, summed + made), (depth, width))
-    result = tf.matmul(x if len(summed) == 1 else tf.reshape(x, (*rows, depth)), matrix)
-    result = result if len(made) == 1 else tf.reshape(result, (*rows, *columns))
-    result = _in_order(tf, result, free + made, after)
+    matrix = ops.reshape(_in_order(ops, kernel, weight, summed + made), (depth, width))
+    result = ops.matmul(x if len(summed) == 1 else ops.reshape(x, (*rows, depth)), matrix)
+    result = result if len(made) == 1 else ops.reshape(result, (*rows, *columns))
+    result = _in_order(ops, result, free + made, after)
     if layer.bias is not None:
-        result += tf.cast(tf.convert_to_tensor(flavor.raw(layer.bias)), result.dtype)
+        result += ops.cast(flavor.value(layer.bias), result.dtype)
     return result if layer.activation is None else layer.activation(result)
 
 
-def _rows(tf: ModuleType, x: Tensor, count: int) -> list[Any]:
-    """The sizes of the first axes, for `tf.reshape`; several open ones are read off the tensor."""
+def _rows(ops: ModuleType, x: Tensor, count: int) -> list[Any]:
+    """The sizes of the first axes, for `reshape`; several open ones are read off the tensor."""
     static = list(x.shape[:count])
     if static.count(None) < 2:
         return [-1 if size is None else size for size in static]
-    sizes = tf.shape(x)
+    sizes = ops.shape(x)
     return [sizes[i] if size is None else size for i, size in enumerate(static)]
 
 
@@ -69,7 +69,7 @@ def _letters(equation: str, rank: int | None = None) -> tuple[str, str, str]:
     return inputs.replace("...", ellipsis), weight, output.replace("...", ellipsis)
 
 
-def _in_order(tf: ModuleType, x: Tensor, axes: Sequence[str], wanted: Sequence[str]) -> Tensor:
+def _in_order(ops: ModuleType, x: Tensor, axes: Sequence[str], wanted: Sequence[str]) -> Tensor:
     """The tensor with its axes, named by letters, in another order."""
     order = [axes.index(letter) for letter in wanted]
-    return x if order == sorted(order) else tf.transpose(x, order)
+    return x if order == sorted(order) else ops.transpose(x, order)

@@ -12,10 +12,9 @@ A learned range gets the gradient of `scale * round(x / scale)` by `amax` (LSQ, 
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 from keras_trt._formats import TOP
 from keras_trt._keras.types import Tensor
@@ -23,10 +22,13 @@ from keras_trt._keras.types import Tensor
 TINY = 1e-30  # smallest range: a scale must never be 0, nor its inverse infinite
 
 
-def fake_quantize(x: Tensor, amax: Tensor, dtype: str = "int8", learned: bool = False) -> Any:
+def fake_quantize(
+    ops: ModuleType, x: Tensor, amax: Tensor, dtype: str = "int8", learned: bool = False
+) -> Tensor:
     """Quantises an activation with one scale.
 
     Args:
+        ops: The operators of their backend.
         x: Float tensor of any shape and float dtype.
         amax: Float32 scalar tensor > 0, the largest magnitude kept.
         dtype: `"int8"` or `"fp8"`.
@@ -35,58 +37,51 @@ def fake_quantize(x: Tensor, amax: Tensor, dtype: str = "int8", learned: bool = 
     Returns:
         A tensor of the shape and dtype of `x`. The same op is exported, so Keras and the engine round alike.
     """
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def straight_through(x: Tensor, amax: Tensor) -> Any:
-        y = quantize_dequantize(x, amax, dtype)
-
-        def gradient(upstream: Tensor) -> tuple[Any, Any]:
-            passed = _inside_only(tf, x, amax, upstream)
-            return passed, _range_gradient(tf, x, y, amax, upstream) if learned else None
-
-        return y, gradient
-
-    return tf.cast(straight_through(tf.cast(x, tf.float32), amax), x.dtype)
+    rounding = functools.partial(quantize_dequantize, ops, dtype=dtype)
+    slope = functools.partial(_range_slope, ops) if learned else None
+    return ops.cast(ops.straight_through(rounding, ops.cast(x, "float32"), amax, slope), x.dtype)
 
 
-def quantize_dequantize(x: Tensor, amax: Tensor, dtype: str = "int8") -> Tensor:
+def quantize_dequantize(ops: ModuleType, x: Tensor, amax: Tensor, dtype: str = "int8") -> Tensor:
     """The bare rounding: float32 in and out, no gradient. tf2onnx writes the int8 op as Q/DQ."""
-    import tensorflow as tf
-
     if dtype == "int8":
-        return tf.raw_ops.QuantizeAndDequantizeV2(input=x, input_min=-amax, input_max=amax, range_given=True)
+        return ops.nearest_int8(x, amax)
     scale = amax / TOP[dtype]
-    return _to_grid(tf, x / scale, dtype) * scale
+    return _to_grid(ops, x / scale, dtype) * scale
 
 
-def jittered(x: Tensor, amax: Tensor, dtype: str, jitter: tuple[float, int] | None) -> Tensor:
+def jittered(
+    ops: ModuleType, x: Tensor, amax: Tensor, dtype: str, jitter: tuple[float, int] | None
+) -> Tensor:
     """`x` moved at random by a share of the grid's step: as another order of summing moves it, but more.
 
     Args:
+        ops: The operators of their backend.
         x: Float tensor.
         amax: Float32 scalar tensor, its range.
         dtype: `"int8"` or `"fp8"`.
         jitter: (largest share of a step, seed); None leaves `x` as it is.
     """
-    import tensorflow as tf
-
     if jitter is None:
         return x
     steps, seed = jitter
     step = amax / TOP[dtype]
     if dtype == "fp8":  # three bits behind the leading one
-        step = tf.maximum(tf.abs(tf.cast(x, tf.float32)) / 8, step / 512)
-    noise = tf.random.stateless_uniform(tf.shape(x), (seed, 0), -steps, steps)
-    return x + tf.cast(noise * step, x.dtype)
+        step = ops.maximum(ops.abs(ops.cast(x, "float32")) / 8, step / 512)
+    return x + ops.cast(ops.uniform(x, seed, -steps, steps) * step, x.dtype)
 
 
 def fake_quantize_weights(
-    weights: Tensor, channel_axes: Sequence[int], dtype: str = "int8", block: int | None = None
-) -> Any:
+    ops: ModuleType,
+    weights: Tensor,
+    channel_axes: Sequence[int],
+    dtype: str = "int8",
+    block: int | None = None,
+) -> Tensor:
     """Quantises a kernel with one scale per output channel, `max|w| / top`.
 
     Args:
+        ops: The operators of its backend.
         weights: Float tensor.
         channel_axes: The axes of the output channels; all others are reduced over.
         dtype: `"int8"`, `"fp8"` or `"int4"`.
@@ -96,55 +91,42 @@ def fake_quantize_weights(
     Returns:
         A tensor of the same shape and dtype. A channel of zeros stays zero.
     """
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def straight_through(w: Tensor) -> Any:
-        return quantize_weights(w, channel_axes, dtype, block), lambda upstream: upstream
-
-    return straight_through(weights)
+    rounding = functools.partial(quantize_weights, ops, channel_axes=channel_axes, dtype=dtype, block=block)
+    return ops.all_through(rounding, weights)
 
 
-def quantize_weights(w: Any, channel_axes: Sequence[int], dtype: str, block: int | None = None) -> Any:
+def quantize_weights(
+    ops: ModuleType, w: Tensor, channel_axes: Sequence[int], dtype: str, block: int | None = None
+) -> Tensor:
     """The bare rounding of `fake_quantize_weights`, no gradient."""
-    import tensorflow as tf
-
-    channels = {axis % len(w.shape) for axis in channel_axes}
-    inputs = [axis for axis in range(len(w.shape)) if axis not in channels]
+    rank = len(w.shape)
+    channels = {axis % rank for axis in channel_axes}
+    inputs = [axis for axis in range(rank) if axis not in channels]
     if block is None:
-        return _on_one_grid(tf, w, inputs, dtype)
+        return _on_one_grid(ops, w, inputs, dtype)
     order = [*inputs, *sorted(channels)]  # the engine's matrix: inputs down, outputs across
-    ordered = tf.transpose(w, order)
-    blocks = tf.reshape(ordered, (-1, block, *ordered.shape[len(inputs) :]))
-    rounded = tf.reshape(_on_one_grid(tf, blocks, [1], dtype), ordered.shape)
-    return tf.transpose(rounded, [order.index(axis) for axis in range(len(order))])
+    ordered = ops.transpose(w, order)
+    blocks = ops.reshape(ordered, (-1, block, *ordered.shape[len(inputs) :]))
+    rounded = ops.reshape(_on_one_grid(ops, blocks, [1], dtype), ordered.shape)
+    return ops.transpose(rounded, [order.index(axis) for axis in range(len(order))])
 
 
-def _on_one_grid(tf: ModuleType, w: Tensor, axes: Sequence[int], dtype: str) -> Tensor:
+def _on_one_grid(ops: ModuleType, w: Tensor, axes: Sequence[int], dtype: str) -> Tensor:
     """Rounds with one scale for all values along `axes`."""
-    amax = tf.reduce_max(tf.abs(w), axis=axes, keepdims=True)
-    scale = tf.where(amax > 0, amax / TOP[dtype], tf.ones_like(amax))
-    return _to_grid(tf, w / scale, dtype) * scale
+    amax = ops.max(ops.abs(w), axis=axes, keepdims=True)
+    scale = ops.where(amax > 0, amax / TOP[dtype], ops.ones_like(amax))
+    return _to_grid(ops, w / scale, dtype) * scale
 
 
-def _to_grid(tf: ModuleType, steps: Tensor, dtype: str) -> Tensor:
+def _to_grid(ops: ModuleType, steps: Tensor, dtype: str) -> Tensor:
     """The nearest grid point to each value, both counted in scales."""
     if dtype == "fp8":
-        clipped = tf.clip_by_value(steps, -TOP["fp8"], TOP["fp8"])  # beyond it the cast gives NaN
-        return tf.cast(tf.cast(clipped, tf.dtypes.experimental.float8_e4m3fn), steps.dtype)
-    return tf.clip_by_value(tf.round(steps), -TOP[dtype] - (dtype == "int8"), TOP[dtype])
+        return ops.nearest_fp8(ops.clip(steps, -TOP["fp8"], TOP["fp8"]))  # beyond it the cast gives NaN
+    return ops.clip(ops.round(steps), -TOP[dtype] - (dtype == "int8"), TOP[dtype])
 
 
-def _inside_only(tf: ModuleType, x: Tensor, amax: Tensor, upstream: Tensor) -> Tensor:
-    """`upstream` where `|x| <= amax`, else 0; on CPUs in half the time of a comparison and a select.
-
-    ReLU's gradient passes where its input is > 0; the next float after `amax` makes the border count.
-    """
-    return tf.raw_ops.ReluGrad(gradients=upstream, features=tf.math.nextafter(amax, math.inf) - tf.abs(x))
-
-
-def _range_gradient(tf: ModuleType, x: Tensor, y: Tensor, amax: Tensor, upstream: Tensor) -> Tensor:
+def _range_slope(ops: ModuleType, x: Tensor, y: Tensor, amax: Tensor) -> Tensor:
     """d/d amax: `(y - x) / amax` inside the range, its sign outside; scaled down as LSQ advises."""
-    slope = tf.where(tf.abs(x) <= amax, (y - x) / amax, tf.sign(x))
-    count = tf.cast(tf.size(x), tf.float32)
-    return tf.reduce_sum(upstream * slope) / tf.sqrt(count * TOP["int8"])
+    slope = ops.where(ops.abs(x) <= amax, (y - x) / amax, ops.sign(x))
+    count = ops.cast(ops.size(x), "float32")
+    return slope / ops.sqrt(count * TOP["int8"])

@@ -135,9 +135,9 @@ def activation_quantizer(flavor: Flavor) -> type:
             if on is False:
                 return x
             if is_exporting():
-                return _exported(flavor.tf, x, _value(flavor, self.amax), self.dtype_name)
+                return _exported(flavor.ops, x, _value(flavor, self.amax), self.dtype_name)
             if training:
-                return fake_quantize(x, _followed(flavor, self, x), self.dtype_name, self.learned)
+                return fake_quantize(flavor.ops, x, _followed(flavor, self, x), self.dtype_name, self.learned)
             return _predicted(flavor, self, x, on)
 
         def range(self) -> float:
@@ -166,35 +166,34 @@ def activation_quantizer(flavor: Flavor) -> type:
 
 def rounded(flavor: Flavor, quantizer: Quantizer, x: Tensor) -> Tensor:
     """`x` on the grid of a quantiser's range as it is."""
-    return fake_quantize(x, flavor.raw(quantizer.amax), quantizer.dtype_name)
+    return fake_quantize(flavor.ops, x, flavor.value(quantizer.amax), quantizer.dtype_name)
 
 
 def rounded_in_range(flavor: Flavor, quantizer: Quantizer, x: Tensor, when: object = True) -> Tensor:
     """`x` on the grid of a range that is known, if `when`; no gradient."""
-    tf, amax = flavor.tf, flavor.tf.convert_to_tensor(flavor.raw(quantizer.amax))
-    on_grid = quantize_dequantize(tf.cast(x, tf.float32), amax, quantizer.dtype_name)
-    return tf.where(tf.logical_and(when, amax > 0), tf.cast(on_grid, x.dtype), x)
+    ops, amax = flavor.ops, flavor.value(quantizer.amax)
+    on_grid = quantize_dequantize(ops, ops.cast(x, "float32"), amax, quantizer.dtype_name)
+    return ops.where(ops.logical_and(when, amax > 0), ops.cast(on_grid, x.dtype), x)
 
 
 def _value(flavor: Flavor, amax: Variable) -> float:
-    with flavor.tf.init_scope():
-        return float(flavor.raw(amax).numpy())
+    return float(flavor.ops.settled(lambda: flavor.value(amax)))
 
 
-def _exported(tf: ModuleType, x: Tensor, amax: float, dtype: str) -> Tensor:
+def _exported(ops: ModuleType, x: Tensor, amax: float, dtype: str) -> Tensor:
     """The rounding as an op that leaves as Q/DQ. Without a range, `export` looks if the outputs need one."""
     # fp8 is written as the int8 op of its scale; the export turns it into fp8.
-    known = tf.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], tf.float32)
-    return tf.cast(quantize_dequantize(tf.cast(x, tf.float32), known), x.dtype)
+    known = ops.constant((amax or 1.0) * TOP["int8"] / TOP[dtype], "float32")
+    return ops.cast(quantize_dequantize(ops, ops.cast(x, "float32"), known), x.dtype)
 
 
 def _predicted(flavor: Flavor, layer: Quantizer, x: Tensor, on: Tensor | bool) -> Tensor:
     """The rounding of inference: with the range as it is, where there is one and the switch is on."""
-    tf, amax = flavor.tf, flavor.tf.convert_to_tensor(flavor.raw(layer.amax))
-    x = jittered(x, amax, layer.dtype_name, _JITTER.get())
-    active = amax > 0 if on is True else tf.logical_and(on, amax > 0)
-    rounded = functools.partial(fake_quantize, x, amax, layer.dtype_name, layer.learned)
-    return tf.cond(active, rounded, lambda: tf.identity(x))
+    ops, amax = flavor.ops, flavor.value(layer.amax)
+    x = jittered(ops, x, amax, layer.dtype_name, _JITTER.get())
+    active = amax > 0 if on is True else ops.logical_and(on, amax > 0)
+    rounded = functools.partial(fake_quantize, ops, x, amax, layer.dtype_name, layer.learned)
+    return ops.cond(active, rounded, lambda: ops.identity(x))
 
 
 def _followed(flavor: Flavor, layer: Quantizer, x: Tensor) -> Tensor:
@@ -202,26 +201,25 @@ def _followed(flavor: Flavor, layer: Quantizer, x: Tensor) -> Tensor:
     old, new = _moved(flavor, layer, x)
     layer.amax.assign(new)
     # A learned range is read before the assignment: that reading carries the gradient.
-    tf = flavor.tf
-    return tf.maximum(tf.where(old > 0, old, new) if layer.learned else new, TINY)
+    ops = flavor.ops
+    return ops.maximum(ops.where(old > 0, old, new) if layer.learned else new, TINY)
 
 
 def _moved(flavor: Flavor, layer: Quantizer, x: Tensor) -> tuple[Tensor, Tensor]:
     """A quantiser's range before and after one more batch."""
-    tf = flavor.tf
-    old, observe = (tf.convert_to_tensor(flavor.raw(v)) for v in (layer.amax, layer.observe))
+    old, observe = (flavor.value(v) for v in (layer.amax, layer.observe))
     if not layer.trainable:  # as the statistics of batch normalisation in a frozen layer
-        observe = tf.zeros_like(observe)
-    return old, moved_range(tf, x, old, observe, 1.0 if layer.learned else layer.momentum)
+        observe = flavor.ops.zeros_like(observe)
+    return old, moved_range(flavor.ops, x, old, observe, 1.0 if layer.learned else layer.momentum)
 
 
-def moved_range(tf: ModuleType, x: Tensor, old: Tensor, observe: Tensor, momentum: float) -> Tensor:
+def moved_range(ops: ModuleType, x: Tensor, old: Tensor, observe: Tensor, momentum: float) -> Tensor:
     """The range after one more batch: its maximum at first, a moving average later, or held still."""
-    largest = tf.maximum(tf.reduce_max(x), -tf.reduce_min(x))  # no copy of x for its magnitudes
-    batch = tf.maximum(tf.cast(tf.stop_gradient(largest), tf.float32), TINY)
-    moved = tf.where(observe > 0, momentum * old + (1.0 - momentum) * batch, old)
-    new = tf.where(old > TINY, moved, batch)  # a batch of zeros says nothing to average with
-    return tf.where(tf.math.is_finite(batch), new, old)  # a loss-scaling overflow must not stick
+    largest = ops.maximum(ops.max(x), -ops.min(x))  # no copy of x for its magnitudes
+    batch = ops.maximum(ops.cast(ops.stop_gradient(largest), "float32"), TINY)
+    moved = ops.where(observe > 0, momentum * old + (1.0 - momentum) * batch, old)
+    new = ops.where(old > TINY, moved, batch)  # a batch of zeros says nothing to average with
+    return ops.where(ops.isfinite(batch), new, old)  # a loss-scaling overflow must not stick
 
 
 def _known(name: str, amax: float) -> float:

@@ -11,24 +11,24 @@ from keras_trt._keras.types import Tensor
 
 def separable_call(flavor: Flavor, layer: Any, inputs: Any) -> Tensor:
     """What `SeparableConv1D/2D` compute, with the layer's inner quantiser between the two products."""
-    tf, channels_last = flavor.tf, layer.data_format == "channels_last"
+    ops, channels_last = flavor.ops, layer.data_format == "channels_last"
     if not channels_last:  # TensorFlow's CPU kernels know one layout only
-        inputs = tf.einsum("nc...->n...c", inputs)
+        inputs = ops.einsum("nc...->n...c", inputs)
     x, rank = inputs, layer.rank
     if rank == 1:
-        x = _pad_causal(tf, layer, x)[:, tf.newaxis]
-    padding = "VALID" if layer.padding == "causal" else layer.padding.upper()
+        x = _pad_causal(ops, layer, x)[:, None]
+    padding = "valid" if layer.padding == "causal" else layer.padding
     depthwise, pointwise = layer.depthwise_kernel, layer.pointwise_kernel
     if rank == 1:
-        depthwise, pointwise = depthwise[tf.newaxis], pointwise[tf.newaxis]
+        depthwise, pointwise = depthwise[None], pointwise[None]
     strides, dilations = _twice(layer.strides), _twice(layer.dilation_rate)
-    x = tf.nn.depthwise_conv2d(x, depthwise, (1, *strides, 1), padding, dilations=dilations)
+    x = ops.depthwise_conv(x, depthwise, strides, padding, dilations)
     x = layer.inner_quantizers[0](x)
-    x = tf.nn.conv2d(x, pointwise, 1, "VALID")
+    x = ops.pointwise_conv(x, pointwise)
     x = x[:, 0] if rank == 1 else x
     if layer.use_bias:
-        x = tf.nn.bias_add(x, tf.cast(tf.convert_to_tensor(layer.bias), x.dtype))
-    x = x if channels_last else tf.einsum("n...c->nc...", x)
+        x = ops.bias_add(x, ops.cast(ops.convert_to_tensor(layer.bias), x.dtype))
+    x = x if channels_last else ops.einsum("n...c->nc...", x)
     return x if layer.activation is None else layer.activation(x)
 
 
@@ -38,8 +38,8 @@ def _twice(value: object) -> tuple[int, int]:
     return (values[0], values[-1])
 
 
-def _pad_causal(tf: ModuleType, layer: Any, x: Tensor) -> Tensor:
+def _pad_causal(ops: ModuleType, layer: Any, x: Tensor) -> Tensor:
     if layer.padding != "causal":
         return x
     left = _twice(layer.dilation_rate)[0] * (_twice(layer.kernel_size)[0] - 1)
-    return tf.pad(x, [[0, 0], [left, 0], [0, 0]])
+    return ops.pad(x, [[0, 0], [left, 0], [0, 0]])

@@ -12,6 +12,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Tensor, Variable
@@ -52,7 +54,7 @@ def switch_layer(flavor: Flavor) -> type:
         def save_own_variables(self, store: Any) -> None:
             """By names, since any of them may be missing; the first was alone once and had a number."""
             for name, variable in self._named().items():
-                store[name] = flavor.raw(variable).numpy()
+                store[name] = flavor.array(variable)
 
         def load_own_variables(self, store: Any) -> None:
             """Stays on where a file knows no switch: one of a float model or of an earlier version.
@@ -70,7 +72,7 @@ def switch_layer(flavor: Flavor) -> type:
                 if name in known:
                     variable.assign(store[name])
                 elif name in _NEUTRAL:
-                    variable.assign(flavor.tf.fill(variable.shape, _NEUTRAL[name]))
+                    variable.assign(np.full(variable.shape, _NEUTRAL[name], np.float32))
 
         def _named(self) -> dict[str, Variable]:
             variables = {"0": self.on, "shift": self.shift, "gain": self.gain}
@@ -89,10 +91,9 @@ def is_on(flavor: Flavor, variable: Variable | None) -> bool:
 
 def state(flavor: Flavor, variable: Variable | None) -> bool | Tensor:
     """How a switch stands: True or False where that is settled now, else a boolean tensor."""
-    tf = flavor.tf
-    if variable is None or is_exporting() or tf.executing_eagerly() or flavor.is_training():
+    if variable is None or is_exporting() or flavor.is_settled(variable):
         return is_on(flavor, variable)
-    return tf.convert_to_tensor(flavor.raw(variable)) > 0
+    return flavor.value(variable) > 0
 
 
 def either(
@@ -101,4 +102,4 @@ def either(
     """One of two results; both are in the graph where `on` is a tensor."""
     if isinstance(on, bool):
         return quantized() if on else plain()
-    return flavor.tf.cond(on, quantized, plain)
+    return flavor.ops.cond(on, quantized, plain)

@@ -285,8 +285,8 @@ def _quantized_inputs(flavor: Flavor, layer: Any, args: Any, kwargs: Any) -> tup
         return args, kwargs
     name = None if args else next(iter(inspect.signature(layer.call).parameters))
     first = args[0] if name is None else kwargs[name]
-    tensors = flavor.tf.nest.flatten(first)
+    tensors = flavor.ops.nest.flatten(first)
     for position, quantizer in zip(layer.quantization.inputs, layer.input_quantizers, strict=True):
         tensors[position] = quantizer(tensors[position])
-    first = flavor.tf.nest.pack_sequence_as(first, tensors)
+    first = flavor.ops.nest.pack_sequence_as(first, tensors)
     return ((first, *args[1:]), kwargs) if name is None else (args, {**kwargs, name: first})

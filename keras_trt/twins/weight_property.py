@@ -56,9 +56,10 @@ def _property(
             flavor,
             on,
             lambda: quantized(self, variable),
-            lambda: flavor.tf.cast(flavor.tf.convert_to_tensor(flavor.raw(variable)), self.compute_dtype),
+            lambda: flavor.ops.cast(flavor.value(variable), self.compute_dtype),
         )
-        for method in ("assign", "assign_add", "assign_sub"):  # a variable has them, a tensor not
+        # A variable has them, a tensor not; JAX's takes no attributes.
+        for method in ("assign", "assign_add", "assign_sub") if flavor.has_graphs else ():
             setattr(weights, method, functools.partial(_refuse, self.name, name))
         return weights
 
@@ -82,22 +83,22 @@ def _refuse(layer: str, weight: str, *_: object, **__: object) -> None:
 
 def _on_grid(flavor: Flavor, name: str, layer: Twin, variable: Variable) -> Tensor:
     """The kernel as the layer computes with it: on the grid, in the layer's compute dtype."""
-    tf = flavor.tf
+    ops = flavor.ops
     axes, formats = kernel_of(layer, name).channel_axes, layer.quantization.scheme
     if is_exporting() and (formats.weights != "int8" or flavor.keeps_floats(layer)):
         # Ops that tf2onnx knows not, or would leave in the loop over time: hand it the numbers.
-        with tf.init_scope():
-            values = tf.cast(tf.convert_to_tensor(flavor.raw(variable)), tf.float32)
-            values = _enlarged(flavor, name, layer, values)
-            rounded = quantize_weights(values, axes, formats.weights, formats.block).numpy()
-        return tf.constant(rounded, layer.compute_dtype)
-    weights = tf.convert_to_tensor(flavor.raw(variable))
-    if weights.dtype in (tf.float16, tf.bfloat16):
-        weights = tf.cast(weights, tf.float32)
+        def rounded_now() -> Tensor:
+            values = _enlarged(flavor, name, layer, ops.cast(flavor.value(variable), "float32"))
+            return quantize_weights(ops, values, axes, formats.weights, formats.block)
+
+        return ops.constant(ops.settled(rounded_now), layer.compute_dtype)
+    weights = flavor.value(variable)
+    if ops.dtype_name(weights) in ("float16", "bfloat16"):
+        weights = ops.cast(weights, "float32")
     # While calibrating nothing is trained, and TensorFlow keeps the graph of every custom gradient for ever.
     rounding = quantize_weights if is_observing() else fake_quantize_weights
-    rounded = rounding(_enlarged(flavor, name, layer, weights), axes, formats.weights, formats.block)
-    return tf.cast(observed_kernel(layer, weights, rounded), layer.compute_dtype)
+    rounded = rounding(ops, _enlarged(flavor, name, layer, weights), axes, formats.weights, formats.block)
+    return ops.cast(observed_kernel(layer, weights, rounded), layer.compute_dtype)
 
 
 def _enlarged(flavor: Flavor, name: str, layer: Twin, weights: Tensor) -> Tensor:
@@ -106,23 +107,21 @@ def _enlarged(flavor: Flavor, name: str, layer: Twin, weights: Tensor) -> Tensor
     if not own.gain or name != own.kernels[-1] or not is_corrected():
         return weights
     gain = layer.quantization_switch.gain
-    return weights * (_known(flavor, gain) if is_exporting() else flavor.raw(gain))
-
-
-def _known(flavor: Flavor, variable: Variable) -> Tensor:
-    with flavor.tf.init_scope():
-        return flavor.raw(variable).numpy()
+    if is_exporting():
+        return weights * flavor.ops.settled(lambda: flavor.value(gain))
+    return weights * flavor.value(gain)
 
 
 def _shifted(flavor: Flavor, layer: Twin, bias: Variable) -> Tensor:
     """The bias as the layer computes with it: moved by what rounding moves the mean, the other way."""
-    tf = flavor.tf
-    bias, shift = flavor.raw(bias), flavor.raw(layer.quantization_switch.shift)
+    ops, shift = flavor.ops, layer.quantization_switch.shift
     if not is_corrected():
-        return tf.cast(tf.convert_to_tensor(bias), layer.compute_dtype)
+        return ops.cast(flavor.value(bias), layer.compute_dtype)
+
+    def moved() -> Tensor:
+        return ops.cast(flavor.value(bias), "float32") + flavor.value(shift)
+
     if is_exporting():  # one constant, as a bias is without a shift
-        with tf.init_scope():
-            values = (tf.cast(tf.convert_to_tensor(bias), tf.float32) + shift).numpy()
-        return tf.constant(values, layer.compute_dtype)
-    floats = tf.cast(tf.convert_to_tensor(bias), tf.float32)
-    return tf.cast(observed_bias(layer, floats, floats + shift), layer.compute_dtype)
+        return ops.constant(ops.settled(moved), layer.compute_dtype)
+    floats = ops.cast(flavor.value(bias), "float32")
+    return ops.cast(observed_bias(layer, floats, moved()), layer.compute_dtype)

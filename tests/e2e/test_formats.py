@@ -119,11 +119,12 @@ def test_recurrent_weights_stay_float_numbers_on_the_grid(k, tmp_path):
 def test_weights_on_a_grid_are_read_back_exactly(name, block):
     import tensorflow as tf
 
+    from keras_trt._keras.backends import tensorflow_ops
     from keras_trt.twins.fake_quant import quantize_weights
 
     weight = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
     weight[:, 2] = 0
-    on_grid = quantize_weights(tf.constant(weight), (1,), name, block).numpy()
+    on_grid = quantize_weights(tensorflow_ops, tf.constant(weight), (1,), name, block).numpy()
     values, scales = to_grid(on_grid, 0 if block else 1, "layer", Format(name, block))
     assert scales.shape == ((2, 6) if block else (6,))
     assert (scales > 0).all()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_trt._keras.backends import tensorflow_ops as ops
 from keras_trt.errors import InputError
 from keras_trt.models import load_model, save_model
 from keras_trt.placement.schemes import FP8, Int4Weights, Int8, Scheme, scheme_named, schemes_by_choice
@@ -42,7 +43,7 @@ def test_fp8_weights_are_e4m3_numbers_times_the_scale():
     import tensorflow as tf
 
     w = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
-    got = quantize_weights(tf.constant(w), (1,), "fp8").numpy()
+    got = quantize_weights(ops, tf.constant(w), (1,), "fp8").numpy()
     scale = np.abs(w).max(axis=0) / 448
     np.testing.assert_allclose(
         got, (w / scale).astype(ml_dtypes.float8_e4m3fn).astype("f4") * scale, rtol=1e-6
@@ -53,7 +54,7 @@ def test_int4_weights_have_fifteen_levels_per_block_and_channel():
     import tensorflow as tf
 
     w = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
-    got = quantize_weights(tf.constant(w), (1,), "int4", 32).numpy().reshape(2, 32, 3)
+    got = quantize_weights(ops, tf.constant(w), (1,), "int4", 32).numpy().reshape(2, 32, 3)
     scale = np.abs(w).reshape(2, 32, 3).max(axis=1, keepdims=True) / 7
     steps = got / scale
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-5)
@@ -68,7 +69,7 @@ def test_gradients_pass_inside_the_range_only(dtype):
     x = tf.constant([-3.0, -1.0, 0.3, 1.9, 2.5])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = fake_quantize(x, tf.constant(2.0), dtype)
+        y = fake_quantize(ops, x, tf.constant(2.0), dtype)
     assert tape.gradient(y, x).numpy().tolist() == [0, 1, 1, 1, 0]
 
 
@@ -85,7 +86,7 @@ def test_gradients_pass_up_to_the_last_float_inside_the_range(jit_compile, amax)
     def gradient(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = fake_quantize(x, tf.constant(amax))
+            y = fake_quantize(ops, x, tf.constant(amax))
         return tape.gradient(y, x)
 
     assert gradient(x).numpy().tolist() == [1, 1, 0, 0, 1, 1, 0]
@@ -97,7 +98,7 @@ def test_a_learned_range_grows_when_clipped_values_should_be_larger():
     x, amax = tf.constant([5.0, -5.0, 0.5]), tf.constant(2.0)
     with tf.GradientTape() as tape:
         tape.watch(amax)
-        loss = tf.reduce_sum((fake_quantize(x, amax, learned=True) - x) ** 2)
+        loss = tf.reduce_sum((fake_quantize(ops, x, amax, learned=True) - x) ** 2)
     assert tape.gradient(loss, amax).numpy() < 0
 
 

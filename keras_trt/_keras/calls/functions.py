@@ -8,6 +8,7 @@ in it: whether ranges are being measured, whether the model is being exported, w
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,8 @@ def inlined() -> Iterator[None]:
     Inside another graph Python's `if` and `for` over tensors become graph ops, as in the functions
     themselves. Functions that TensorFlow and Keras make for themselves run as they are.
     """
-    _let_inline()
+    if "tensorflow" in sys.modules:  # else there is no such function
+        _let_inline()
     token = _INLINE.set(True)
     try:
         yield
@@ -39,6 +41,8 @@ def inlined() -> Iterator[None]:
 
 def forget_traces(owner: object) -> None:
     """Makes the `tf.function`s among an object's methods and attributes trace anew at their next call."""
+    if "tensorflow" not in sys.modules:
+        return
     function_class = _let_inline()
     methods = {k: v for cls in reversed(type(owner).__mro__) for k, v in vars(cls).items()}
     for method in methods.values():

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Tensor
 
 Key = TypeVar("Key")
@@ -42,11 +43,9 @@ def gathering(gatherers: Mapping[Key, Gatherer]) -> Iterator[dict[Key, int]]:
             del _FILLING[number]
 
 
-def give(number: int, tensor: Tensor) -> None:
+def give(flavor: Flavor, number: int, tensor: Tensor) -> None:
     """Gives a tensor's values, when the graph that is built now runs, to the object of a number."""
-    import tensorflow as tf
-
-    tf.numpy_function(_add, [tf.constant(number, tf.int64), tf.cast(tensor, tf.float32)], [])
+    flavor.ops.give(_add, number, tensor)
 
 
 def _add(number: np.ndarray, values: np.ndarray) -> None:

@@ -15,8 +15,10 @@ def as_graphs(flavor: Flavor, function: Callable[..., object]) -> Callable[..., 
 
     Each is called itself: of a `tf.function` that is made anew for each model, TensorFlow warns that it is
     traced too often. An error of this library is raised as it is, without what Keras and AutoGraph wrap
-    around it.
+    around it. On a backend without graphs the function runs as it is.
     """
+    if not flavor.has_graphs:
+        return function
     traced = flavor.tf.function(function, reduce_retracing=True)
 
     def run(*arguments: object) -> Any:

@@ -53,8 +53,9 @@ def recorded(flavor: Flavor, model: Model) -> Iterator[list[Call]]:
     def listening(path: str, call: Function) -> Function:
         def listen(*args: object, **options: object) -> Any:
             outputs = call(*args, **options)
-            if flavor.tf.executing_eagerly():  # tensors of a function's graph have no values
-                calls.append(Call(path, _tensors(flavor, (args, options)), _tensors(flavor, outputs)))
+            inputs, made = _tensors(flavor, (args, options)), _tensors(flavor, outputs)
+            if flavor.ops.is_eager(*inputs, *made):  # tensors of a function's graph have no values
+                calls.append(Call(path, inputs, made))
             return outputs
 
         return listen
@@ -81,4 +82,4 @@ def replaced_calls(
 
 
 def _tensors(flavor: Flavor, nest: object) -> tuple[Any, ...]:
-    return tuple(leaf for leaf in flavor.tf.nest.flatten(nest) if flavor.tf.is_tensor(leaf))
+    return tuple(leaf for leaf in flavor.ops.nest.flatten(nest) if flavor.ops.is_tensor(leaf))

@@ -36,7 +36,7 @@ class Walked(Protocol):
 
 def kind_of(special: Iterable[tuple[type, Kind[Any]]]) -> Callable[[object], Kind[Any] | None]:
     """The function that tells how an object is copied; None: it is shared."""
-    listed = (*special, *tensorflow.kinds())
+    listed = (*special, *(tensorflow.kinds() if "tensorflow" in sys.modules else ()))
 
     @functools.cache
     def kind_of_class(cls: Any) -> Kind[Any] | None:

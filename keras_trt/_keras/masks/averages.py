@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
+from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.masks.noted import noted_mask
 from keras_trt._keras.masks.values import pruned
 from keras_trt._keras.types import Tensor
 from keras_trt._private import private
@@ -19,14 +20,15 @@ from keras_trt._process import alone
 _METHOD = "_update_model_variables_moving_average"
 
 
-def mask_averages(keras: ModuleType) -> None:
+def mask_averages(flavor: Flavor) -> None:
     """Teaches the optimizers of one Keras, once, to apply masks to averages."""
-    private(keras.optimizers.Optimizer, _METHOD, keras.__name__)
+    private(flavor.keras.optimizers.Optimizer, _METHOD, flavor.keras.__name__)
     with alone():
-        _mask_averages(keras)
+        _mask_averages(flavor)
 
 
-def _mask_averages(keras: ModuleType) -> None:
+def _mask_averages(flavor: Flavor) -> None:
+    keras = flavor.keras
     owner = next(cls for cls in keras.optimizers.Optimizer.__mro__ if _METHOD in vars(cls))
     original = vars(owner)[_METHOD]
     if hasattr(original, "__wrapped__"):
@@ -37,9 +39,11 @@ def _mask_averages(keras: ModuleType) -> None:
         variables = list(variables)
         original(self, variables)
         for variable, average in _averages(keras.__name__, self, variables):
-            mask = getattr(getattr(variable, "constraint", None), "mask_for", lambda _: None)(variable)
+            mask = noted_mask(variable)
+            if mask is None:
+                mask = getattr(getattr(variable, "constraint", None), "mask_for", lambda _: None)(variable)
             if mask is not None:
-                _apply(average, mask)
+                _apply(flavor, average, mask)
 
     setattr(owner, _METHOD, update)
 
@@ -56,12 +60,14 @@ def _averages(package: str, optimizer: Any, variables: list[Any]) -> Iterator[tu
             yield variable, average
 
 
-def _apply(average: Any, mask: Any) -> None:
-    import tensorflow as tf
-
+def _apply(flavor: Flavor, average: Any, mask: Any) -> None:
     def masked(average: Any, mask: Any) -> Tensor:
-        return average.assign(pruned(average, mask))
+        return average.assign(pruned(flavor.ops, average, mask))
 
+    if not flavor.has_graphs:
+        masked(average, mask)
+        return
+    tf = flavor.tf
     if tf.distribute.has_strategy() and tf.distribute.in_cross_replica_context():
         raw = getattr(average, "value", None)
         raw = average if raw is None or callable(raw) else raw

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, is_keras_own, kernels_of
 from keras_trt._keras.masks.averages import mask_averages
+from keras_trt._keras.masks.noted import note_masks, noted_mask
 from keras_trt._keras.masks.values import pruned
 from keras_trt._keras.types import Layer, M, Model, Tensor, Variable
 from keras_trt._private import private
@@ -30,11 +30,12 @@ from keras_trt.errors import ModelError
 
 
 @functools.cache
-def mask_class(keras: ModuleType) -> type:
+def mask_class(flavor: Flavor) -> type:
     """The `PruningMask` constraint of one Keras; the first call registers it for loading."""
-    import tensorflow as tf
-
-    mask_averages(keras)
+    keras = flavor.keras
+    mask_averages(flavor)
+    if not flavor.has_graphs:
+        note_masks(flavor)
 
     @keras.saving.register_keras_serializable(package="keras_trt", name="PruningMask")
     class PruningMask(keras.constraints.Constraint):  # type: ignore[name-defined]
@@ -55,32 +56,34 @@ def mask_class(keras: ModuleType) -> type:
             return self.inner is not None
 
         def __call__(self, w: Any) -> Tensor:
-            mask = self.mask_for(w)
+            mask: Any = noted_mask(w)
+            if mask is None:
+                mask = self.mask_for(w)
             if mask is None:
                 mask = self._bind_while_tracing(w)
-            return pruned(w if self.inner is None else self.inner(w), mask)
+            return pruned(flavor.ops, w if self.inner is None else self.inner(w), mask)
 
         def mask_for(self, variable: Variable) -> Any:
-            """The mask bound to `variable`: a boolean `tf.Variable`, False where pruned, or None."""
+            """The mask bound to `variable`: a boolean variable, False where pruned, or None."""
             return next((mask for bound, mask in self._masks if bound is variable), None)
 
         def bind(self, variable: Variable, mask: np.ndarray) -> None:
             """Binds `mask` to `variable`; a bound mask is assigned, so that traced steps see it."""
             bound = self.mask_for(variable)
             if bound is None:
-                self._masks.append((variable, tf.Variable(mask, trainable=False, dtype=tf.bool)))
+                self._masks.append((variable, flavor.mask_variable(mask)))
             else:
                 bound.assign(mask)
 
         def _bind_while_tracing(self, variable: Variable) -> Variable:
-            if tf.executing_eagerly():
+            if not flavor.has_graphs or flavor.tf.executing_eagerly():
                 raise ModelError(
                     f"The pruning mask of {variable.name!r} is not bound to its weights, and an eager "
                     "training step has already changed them. Load the model again with "
                     "`keras_trt.load_model(path)`, or call `keras_trt.prune.rebind(model)` after loading."
                 )
-            with tf.init_scope():  # the value from before the step that is being traced
-                self.bind(variable, np.asarray(tf.convert_to_tensor(variable)) != 0)
+            with flavor.tf.init_scope():  # the value from before the step that is being traced
+                self.bind(variable, np.asarray(flavor.tf.convert_to_tensor(variable)) != 0)
             return self.mask_for(variable)
 
         def get_config(self) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def variable_of(layer: Layer, kernel: Kernel) -> Any:
 def constraint_of(flavor: Flavor, variable: Variable) -> Any:
     """The variable's `PruningMask`, or None."""
     constraint = variable.constraint
-    return constraint if isinstance(constraint, mask_class(flavor.keras)) else None
+    return constraint if isinstance(constraint, mask_class(flavor)) else None
 
 
 def mask_of(flavor: Flavor, variable: Variable) -> np.ndarray | None:
@@ -154,10 +157,10 @@ def set_mask(
     variable = variable_of(layer, kernel)
     constraint = constraint_of(flavor, variable)
     if constraint is None:
-        constraint = mask_class(flavor.keras)(inner=variable.constraint)
+        constraint = mask_class(flavor)(inner=variable.constraint)
     constraint.info.update(info or {})
     constraint.bind(variable, mask)
-    variable.assign(pruned(value_of(variable), mask))
+    variable.assign(pruned(flavor.ops, value_of(variable), mask))
     _constrain(flavor, layer, kernel, variable, constraint)
 
 
@@ -184,7 +187,7 @@ def rebind(model: M) -> M:
             continue
         mask = value_of(variable) != 0
         if constraint.mask_for(variable) is None:  # a constraint of its own: copies and attention share them
-            constraint = mask_class(flavor.keras)(inner=constraint.inner, info=constraint.info)
+            constraint = mask_class(flavor)(inner=constraint.inner, info=constraint.info)
         constraint.bind(variable, mask)
         _constrain(flavor, layer, kernel, variable, constraint)
     return model
@@ -240,7 +243,7 @@ def clone(flavor: Flavor, model: M) -> M:
 
 def unmask(flavor: Flavor, model: Model) -> None:
     """Takes the masks off in place; the zeros stay, and constraints that the user had come back."""
-    plain = mask_class(flavor.keras)
+    plain = mask_class(flavor)
     for _, layer, kernel, variable in weights_in(flavor, model):
         constraint = constraint_of(flavor, variable)
         if constraint is not None:
@@ -270,7 +273,7 @@ def mark_containers(flavor: Flavor, model: Model) -> None:
     Without it the sub-layers of an attention layer, or of tf_keras's Bidirectional (whose config comes
     from a template that it never runs), come back from a file unconstrained.
     """
-    mask = mask_class(flavor.keras)
+    mask = mask_class(flavor)
     for _, layer in flavor.walk(model):
         inside = [constraint_of(flavor, variable) for *_, variable in weights_in(flavor, layer)]
         info = next((constraint.info for constraint in inside if constraint is not None), None)

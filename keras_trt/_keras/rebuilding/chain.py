@@ -34,7 +34,7 @@ def chain_model(
 
     symbols = map_nest(symbol, inputs)
     results = _layer_class(flavor)(links, name=unique("chain", taken))(symbols)
-    names = iter(flavor.tf.nest.flatten(name_outputs(results)))
+    names = iter(flavor.ops.nest.flatten(name_outputs(results)))
 
     def output(tensor: Any, _: object) -> Any:
         label = unique(next(names), taken)

@@ -114,7 +114,7 @@ class _Rewiring:
     def _call(self, layer: Layer, prefix: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:
         index = self.drop.get(self._path(layer, prefix))
         if index is not None:
-            return self.flavor.tf.nest.flatten(args[0] if args else next(iter(kwargs.values())))[index]
+            return self.flavor.ops.nest.flatten(args[0] if args else next(iter(kwargs.values())))[index]
         return self._layer(layer, prefix)(*args, **kwargs)
 
     def _sequential(self, model: Any, prefix: str) -> Any:
@@ -141,7 +141,7 @@ class _Rewiring:
 
     def _run_again(self, model: Any, prefix: str) -> Any:
         """Where `clone_model` cannot leave a layer out, the graph is run on new inputs here."""
-        nest, keras = self.flavor.tf.nest, self.flavor.keras
+        nest, keras = self.flavor.ops.nest, self.flavor.keras
         starts = [_copy_input(self.flavor, layer).output for layer in model._input_layers]
         tensors = {str(id(old)): new for old, new in zip(model.inputs, starts, strict=True)}
         by_depth = private(model, "_nodes_by_depth", "tf_keras")
@@ -165,4 +165,4 @@ def new_inputs(flavor: Flavor, model: Model, prefix: str = "") -> Nest:
         name = prefix + tensor._keras_history[0].name
         return flavor.keras.Input(batch_shape=tuple(tensor.shape), dtype=tensor.dtype, name=name)
 
-    return flavor.tf.nest.map_structure(fresh, flavor.input_nest(model))
+    return flavor.ops.nest.map_structure(fresh, flavor.input_nest(model))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from keras_trt._formats import float_type, is_quantized
+from keras_trt._formats import float_type
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
-from keras_trt.errors import ModelError
 from keras_trt.exporting.choose_precision import Choice
 from keras_trt.exporting.preparing.check_model import check_kernel_types, check_ranges, computed
+from keras_trt.exporting.preparing.quantized import quantized
 from keras_trt.exporting.processing import Processing
 from keras_trt.exporting.stages import Stages
-from keras_trt.quantize.calibrate import calibrate
 from keras_trt.quantize.inventory import SWITCHED_OFF, QuantizedTensor, inventory, silent_layers
-from keras_trt.quantize.quantize_model import quantize_model
 from keras_trt.tensorrt_rules import precision as precisions
 from keras_trt.trace.layers.recurrent import RECURRENT
 from keras_trt.trace.trace import Trace, trace
@@ -65,7 +62,9 @@ def prepared(
         InputError: The layers do not fit together.
         ExportError: The model cannot be traced.
     """
-    model = processing.around(_quantized(choice, calibration_data, stages), input_shapes, rows)
+    model = processing.around(
+        quantized(choice.model, choice.precision, calibration_data, stages), input_shapes, rows
+    )
     tensors = inventory(model)
     check_kernel_types(processing.flavor, model, tensors)
     resolved = precisions.resolve(choice.precision, quantized=bool(tensors))
@@ -74,24 +73,6 @@ def prepared(
     tensors, idle = computed(tensors, traced.computing)
     check_ranges(tensors)
     return Prepared(model, traced, tensors, resolved, idle)
-
-
-def _quantized(choice: Choice, data: object, stages: Stages) -> Model:
-    """The model, or a quantised and calibrated copy when that was asked for."""
-    model, precision = choice.model, choice.precision
-    tensors = inventory(model)
-    if not tensors and is_quantized(precisions.resolve(precision, quantized=False)):
-        if data is None:
-            raise ModelError(
-                f"precision={precision!r} needs a quantised model or data to quantise it with. Pass "
-                "`calibration_data`, or call `keras_trt.quantize_model(model)` and train it first."
-            )
-        with stages("quantise"):
-            return quantize_model(model, calibration_data=data, verbose=0)
-    if data is not None and any(t.kind == "activation" and not t.amax for t in tensors):
-        with stages("calibrate"):
-            return calibrate(check_model(model).clone(model), data, verbose=0)
-    return model
 
 
 def switched_off(flavor: Flavor, model: Model) -> list[str]:

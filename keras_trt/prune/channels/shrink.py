@@ -9,9 +9,9 @@ import numpy as np
 from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.graph import layer_graph
-from keras_trt._keras.in_place import renew_derived
 from keras_trt._keras.kernels import kernel_of, kernels_of
 from keras_trt._keras.masks import masking
+from keras_trt._keras.rebuilding.in_place import renew_derived
 from keras_trt._keras.rebuilding.rewire import copy_layer, rewire
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt._keras.types import Choices, Layer, M, Model

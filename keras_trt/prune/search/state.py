@@ -93,7 +93,8 @@ def _state_class(flavor: Flavor) -> type:
 
         def build(self, input_shape: object = None) -> None:
             self.remember(None, None)
-            self._track_trackable(_stored_class()(self), name="state", overwrite=True)
+            if flavor.has_graphs:
+                self._track_trackable(_stored_class()(self), name="state", overwrite=True)
             self.built = True
 
         def call(self, x: object) -> Any:

@@ -116,23 +116,20 @@ def _labels_as_array(data: Any) -> Any:
 
 def first_outputs(flavor: Flavor, model: Model) -> Callable[[Any], np.ndarray]:
     """A function of a batch that gives the model's first floating output."""
-    tf = flavor.tf
+    ops = flavor.ops
 
     def run(batch: object) -> Any:
-        outputs = map(
-            tf.convert_to_tensor, tf.nest.flatten(model(batch, training=False), expand_composites=True)
-        )
-        return next(y for y in outputs if y.dtype.is_floating)
+        return next(filter(ops.is_float, ops.flat_tensors(model(batch, training=False))))
 
     graphs = as_graphs(flavor, run)
-    return lambda batch: np.asarray(graphs(batch).numpy(), np.float64)
+    return lambda batch: np.asarray(ops.to_numpy(graphs(batch)), np.float64)
 
 
 def _first_target(flavor: Flavor, model: Model, batch: object) -> Callable[[Any], np.ndarray]:
     """A function of a batch's targets that gives those of the model's first floating output."""
-    tf, outputs = flavor.tf, model(batch, training=False)
-    leaves = [tf.convert_to_tensor(y) for y in tf.nest.flatten(outputs, expand_composites=True)]
-    first = next(i for i, y in enumerate(leaves) if y.dtype.is_floating)
+    outputs = model(batch, training=False)
+    leaves = flavor.ops.flat_tensors(outputs)
+    first = next(i for i, y in enumerate(leaves) if flavor.ops.is_float(y))
     names = sorted(outputs) if isinstance(outputs, Mapping) else getattr(model, "output_names", None) or []
 
     def target(y: Any) -> np.ndarray:

@@ -149,6 +149,6 @@ def _few(flavor: Flavor, model: Model, batch: object) -> tuple[Any, int]:
     count = count_rows(flavor, batch)
     if not can_take(flavor, model, batch):
         return batch, count
-    values = sum(math.prod(leaf.shape[1:]) for leaf in flavor.tf.nest.flatten(batch))
+    values = sum(math.prod(leaf.shape[1:]) for leaf in flavor.ops.nest.flatten(batch))
     count = min(count, int(np.clip(_VALUES // max(values, 1), 4, 32)))
     return take(flavor, batch, slice(count)), count

@@ -49,7 +49,7 @@ class Twice:
 
     def __init__(self, flavor: Flavor, numbers: Mapping[Any, int]) -> None:
         self.rounding: str | None = None
-        self._tf, self._numbers = flavor.tf, numbers
+        self._flavor, self._numbers = flavor, numbers
 
     def __call__(self, path: str, call: Callable[..., object]) -> Callable[..., Any]:
         """The call of a layer, for `replaced_calls`."""
@@ -61,18 +61,18 @@ class Twice:
             rounded = call(*args, **options)
             self.rounding = None
             exact = call(*args, **options)
-            give(self._numbers[path], _noise_and_signal(self._tf, rounded, exact))
+            give(self._flavor, self._numbers[path], _noise_and_signal(self._flavor.ops, rounded, exact))
             return exact
 
         return measured
 
 
-def _noise_and_signal(tf: ModuleType, rounded: object, exact: object) -> Tensor:
+def _noise_and_signal(ops: ModuleType, rounded: object, exact: object) -> Tensor:
     """Sums of squares, of all floats that a layer returns."""
     pairs = [
-        (tf.cast(a, tf.float32), tf.cast(b, tf.float32))
-        for a, b in zip(tf.nest.flatten(rounded), tf.nest.flatten(exact), strict=True)
-        if b is not None and b.dtype.is_floating
+        (ops.cast(a, "float32"), ops.cast(b, "float32"))
+        for a, b in zip(ops.nest.flatten(rounded), ops.nest.flatten(exact), strict=True)
+        if b is not None and ops.is_float(b)
     ]
-    noise = tf.add_n([tf.reduce_sum(tf.square(a - b)) for a, b in pairs])
-    return tf.stack([noise, tf.add_n([tf.reduce_sum(tf.square(b)) for _, b in pairs])])
+    noise = sum(ops.sum(ops.square(a - b)) for a, b in pairs)
+    return ops.stack([noise, sum(ops.sum(ops.square(b)) for _, b in pairs)])

@@ -86,7 +86,7 @@ def least_error(
         run = _measured_call(flavor, model, [each.quantizer for each in candidates], turns, numbers)
         for turn, (choice, amaxes) in itertools.product(range(last + 1), enumerate(ranges)):
             for batch in rows:
-                run(batch, flavor.tf.constant(amaxes), flavor.tf.constant(turn))
+                run(batch, flavor.ops.constant(amaxes), flavor.ops.constant(turn))
             for path, own in members.items():
                 ratio = sums[path].take()
                 for i in own[turn : turn + 1]:
@@ -120,7 +120,7 @@ def _measured_call(
 
     The graph takes a batch, a range for each quantiser, and whose turn it is.
     """
-    tf, position = flavor.tf, {id(q): i for i, q in enumerate(quantizers)}
+    ops, position = flavor.ops, {id(q): i for i, q in enumerate(quantizers)}
     owner = {
         id(q): path for path, layer in twins(flavor, model) for q in quantizers_of(layer) if path in numbers
     }
@@ -131,12 +131,12 @@ def _measured_call(
             i = position.get(id(quantizer))
             if i is None or owner[id(quantizer)] != twice.rounding:
                 return x
-            floats = tf.cast(x, tf.float32)
-            on_grid = quantize_dequantize(floats, amaxes[i], quantizer.dtype_name)
-            noise = tf.reduce_sum(tf.square(on_grid - floats))
-            own = tf.cast(turn == turns[i], tf.float32)
-            give(numbers[i], own * tf.stack([noise, tf.cast(tf.size(floats), tf.float32)]))
-            return tf.where(turn == turns[i], tf.cast(on_grid, x.dtype), x)
+            floats = ops.cast(x, "float32")
+            on_grid = quantize_dequantize(ops, floats, amaxes[i], quantizer.dtype_name)
+            noise = ops.sum(ops.square(on_grid - floats))
+            own = ops.cast(turn == turns[i], "float32")
+            give(flavor, numbers[i], own * ops.stack([noise, ops.cast(ops.size(floats), "float32")]))
+            return ops.where(turn == turns[i], ops.cast(on_grid, x.dtype), x)
 
         def kernel(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
             return floats

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_trt._formats import INT8_ENDS, TOP
 from keras_trt._keras.calls.gathering import gathering, give
+from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import channel_axis
 from keras_trt._keras.types import Model, Tensor
@@ -65,26 +66,24 @@ def lost_channels(flavor: Flavor, model: Model, rows: object, paths: Collection[
         rows: One batch of inputs.
         paths: Of layers whose activations are int8.
     """
-    tf = flavor.tf
     layers: dict[str, Any] = {path: layer for path, layer in twins(flavor, model) if path in set(paths)}
     seen, keys = {}, {}
     for path, layer in layers.items():
         for quantizer in layer.input_quantizers[:1]:
-            seen[path] = ChannelNoise(float(flavor.raw(quantizer.amax).numpy()), channel_axis(layer))
+            seen[path] = ChannelNoise(float(flavor.array(quantizer.amax)), channel_axis(layer))
             keys[id(quantizer)] = path
     with gathering(seen) as numbers:
 
         def observe(quantizer: Quantizer, x: Tensor) -> None:
             if id(quantizer) in keys:
-                give(numbers[keys[id(quantizer)]], x)
+                give(flavor, numbers[keys[id(quantizer)]], x)
 
-        @tf.function
         def run(batch: object) -> None:
             with observing(observe):
                 model(batch, training=False)
 
         if seen:
-            run(rows)
+            as_graphs(flavor, run)(rows)
     return {path: str(noise) for path, noise in seen.items()}
 
 

@@ -37,7 +37,7 @@ class RoundingNoise:
     def __init__(self, flavor: Flavor, model: Model, rows: object) -> None:
         own = [(path, layer) for path, layer in twins(flavor, model) if layer.quantization.own]
         self.layers = {path: layer.quantization.scheme.activations for path, layer in own}
-        self._rows = rows
+        self._rows, self._ops = rows, flavor.ops
         self._run = _traced(flavor, model, [layer for _, layer in own])
         self._exact = self.outputs((), rows)
         again = self.outputs((), rows)
@@ -87,7 +87,7 @@ class RoundingNoise:
             rows: A batch of inputs.
         """
         on = np.array([path in rounded for path in self.layers], bool)
-        return [y.numpy().astype(np.float64) for y in self._run(rows, on)]
+        return [self._ops.to_numpy(y).astype(np.float64) for y in self._run(rows, on)]
 
     def _worst(self, rounded: Collection[str]) -> float:
         """The largest ratio of noise to signal of the outputs; infinite where rounding makes one NaN."""
@@ -103,7 +103,7 @@ def _ratio(outputs: np.ndarray, exact: np.ndarray) -> float:
 
 def _traced(flavor: Flavor, model: Model, layers: Sequence[Any]) -> Any:
     """The model's floating outputs as one graph of (rows, which layers round)."""
-    tf = flavor.tf
+    ops = flavor.ops
     position = {id(member): i for i, layer in enumerate(layers) for member in (layer, *quantizers_of(layer))}
 
     def run(rows: Any, on: Any) -> list[Any]:
@@ -111,10 +111,10 @@ def _traced(flavor: Flavor, model: Model, layers: Sequence[Any]) -> Any:
             return rounded_in_range(flavor, quantizer, x, on[position[id(quantizer)]])
 
         def weight(layer: Layer, floats: Tensor, quantized: Tensor) -> Tensor:
-            return tf.where(on[position[id(layer)]], quantized, floats)
+            return ops.where(on[position[id(layer)]], quantized, floats)
 
         with observing(activation, weight, weight):
-            outputs = tf.nest.flatten(model(rows, training=False), expand_composites=True)
-        return [y for y in map(tf.convert_to_tensor, outputs) if y.dtype.is_floating]
+            outputs = ops.flat_tensors(model(rows, training=False))
+        return [y for y in outputs if ops.is_float(y)]
 
     return as_graphs(flavor, run)

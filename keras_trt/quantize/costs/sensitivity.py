@@ -136,21 +136,21 @@ class _Switch:
     """Turns one twin's quantisation on and off by its variables, so that no step is traced again."""
 
     def __init__(self, flavor: Flavor, layer: Any) -> None:
-        formats = layer.quantization.scheme
-        self.ranges = [(q, float(flavor.raw(q.amax).numpy())) for q in quantizers_of(layer)]
+        ops, formats = flavor.ops, layer.quantization.scheme
+        self.ranges = [(q, float(flavor.array(q.amax))) for q in quantizers_of(layer)]
         self.weights = []
         for name in layer.quantization.kernels:
             row = kernel_of(layer, name)
             variable = variable_of(layer, row)
             float_values = value_of(variable)
-            tensor = flavor.tf.convert_to_tensor(float_values)
+            tensor = ops.convert_to_tensor(float_values)
             if layer.quantization.gain and name == layer.quantization.kernels[-1]:
-                tensor = tensor * flavor.raw(layer.quantization_switch.gain)
-            rounded = quantize_weights(tensor, row.channel_axes, formats.weights, formats.block).numpy()
-            self.weights.append((variable, float_values, rounded))
+                tensor = tensor * flavor.value(layer.quantization_switch.gain)
+            rounded = quantize_weights(ops, tensor, row.channel_axes, formats.weights, formats.block)
+            self.weights.append((variable, float_values, ops.to_numpy(rounded)))
         if layer.quantization.shift:
             shift = layer.quantization_switch.shift
-            value = flavor.raw(shift).numpy()
+            value = flavor.array(shift)
             self.weights.append((shift, np.zeros_like(value), value))
         layer.quantization = replace(layer.quantization, kernels=())  # the values carry it from now on
         self.off()

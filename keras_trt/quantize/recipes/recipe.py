@@ -96,7 +96,7 @@ class Recipe(Findings):
                 continue
             own = layer.quantization
             names = {BIAS: own.shift, GAIN: own.gain, EQUALIZATION: own.equalized}
-            ranges = tuple(float(flavor.raw(q.amax).numpy()) for q in quantizers_of(layer))
+            ranges = tuple(float(flavor.array(q.amax)) for q in quantizers_of(layer))
             recover = tuple(name for name, done in names.items() if done)
             layers.append(
                 LayerRecipe(path, kind, own.scheme, ranges, recover, decisions[path].reason, shapes)

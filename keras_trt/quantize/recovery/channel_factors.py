@@ -44,7 +44,11 @@ def channel_maxima(
 
         def observe(quantizer: Quantizer, x: Tensor) -> None:
             if id(quantizer) in numbers:
-                give(numbers[id(quantizer)], tf.reduce_max(tf.abs(x), axis=tuple(range(x.shape.rank - 1))))
+                give(
+                    flavor,
+                    numbers[id(quantizer)],
+                    tf.reduce_max(tf.abs(x), axis=tuple(range(x.shape.rank - 1))),
+                )
 
         def run(batch: object) -> None:
             with observing(observe, in_float, corrected=False):

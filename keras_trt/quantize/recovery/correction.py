@@ -109,7 +109,7 @@ def correct(
     for path, layer in layers.items():
         own, switch = layer.quantization, layer.quantization_switch
         has_gain, has_shift = bool(own.gain) and GAIN in wanted, bool(own.shift) and BIAS in wanted
-        bias = None if layer.bias is None else flavor.raw(layer.bias).numpy()
+        bias = None if layer.bias is None else flavor.array(layer.bias)
         gain, shift = fits[path].value(has_gain, has_shift, bias)
         if own.gain:
             switch.gain.assign(gain.reshape(own.gain).astype(np.float32))
@@ -145,7 +145,7 @@ def _channels(layer: Any) -> tuple[int, ...]:
 
 def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers: dict[str, int]) -> Any:
     """The model's call in float as a graph in which these layers compute once more, quantised."""
-    tf, rounds = flavor.tf, [False]
+    ops, rounds = flavor.ops, [False]
 
     def activation(quantizer: Any, x: Tensor) -> Tensor:
         return rounded_in_range(flavor, quantizer, x) if rounds[0] else x
@@ -163,7 +163,7 @@ def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers
             rounds[0] = False
             with _before_activation(layers[path]) as exact:
                 exact.append(call(*args, **options))
-            give(numbers[path], tf.stack([tf.cast(y[0], tf.float32) for y in (exact, rounded)]))
+            give(flavor, numbers[path], ops.stack([ops.cast(y[0], "float32") for y in (exact, rounded)]))
             return exact[-1]
 
         return measured

@@ -178,7 +178,7 @@ def _write(flavor: Flavor, group: ChannelGroup, factors: np.ndarray) -> Iterator
     """Writes the factors of a group into the weights around it; yields each with its value before."""
     sides = [*(s.makes for s in group.makers.values()), *(s.reads for s in group.readers.values())]
     for factor in (each for side in sides for each in side):
-        value = flavor.raw(factor.variable).numpy()
+        value = flavor.array(factor.variable)
         yield factor.variable, value
         factor.variable.assign(factor.taken_in(value, factors).astype(value.dtype))
 

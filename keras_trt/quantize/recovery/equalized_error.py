@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -114,13 +113,14 @@ def _measured_call(
                 return x
             own = factors[group_of[id(quantizer)]]
             own = tf.tile(own, [x.shape[-1] // own.shape[0]])
-            on_grid = quantize_dequantize(tf.cast(x, tf.float32) / own, ranges[i], quantizer.dtype_name)
+            scaled = tf.cast(x, tf.float32) / own
+            on_grid = quantize_dequantize(flavor.ops, scaled, ranges[i], quantizer.dtype_name)
             return tf.cast(on_grid * own, x.dtype)
 
         def kernel(layer: Twin, floats: Tensor, rounded: Tensor) -> Tensor:
             if twice.rounding is None or paths.get(id(layer)) not in reader:
                 return floats
-            return _rounded_kernel(tf, layer, floats, factors, *reader[paths[id(layer)]])
+            return _rounded_kernel(flavor, layer, floats, factors, *reader[paths[id(layer)]])
 
         with observing(activation, kernel, corrected=False), replaced_calls(flavor, model, twice):
             model(batch, training=False)
@@ -129,14 +129,14 @@ def _measured_call(
 
 
 def _rounded_kernel(
-    tf: ModuleType, layer: Twin, floats: Tensor, factors: list[Tensor], group: int, sides: Sides
+    flavor: Flavor, layer: Twin, floats: Tensor, factors: list[Tensor], group: int, sides: Sides
 ) -> Tensor:
     """A reader's kernel on the grid that it has behind the factors, in its own size."""
     name, formats = layer.quantization.kernels[0], layer.quantization.scheme
     shape = [1] * len(floats.shape)
     (axis,) = sides.reads[0].axes
     shape[axis] = int(floats.shape[axis])
-    own = tf.tile(factors[group], [shape[axis] // factors[group].shape[0]])
-    scale = tf.reshape(own, shape)
-    axes = kernel_of(layer, name).channel_axes
-    return quantize_weights(tf.cast(floats, tf.float32) * scale, axes, formats.weights, formats.block) / scale
+    ops = flavor.ops
+    scale = ops.reshape(ops.tile(factors[group], [shape[axis] // factors[group].shape[0]]), shape)
+    axes, scaled = kernel_of(layer, name).channel_axes, ops.cast(floats, "float32") * scale
+    return quantize_weights(ops, scaled, axes, formats.weights, formats.block) / scale

@@ -98,7 +98,7 @@ def seen_in(
         for done, batch in enumerate(items, start=1):
             first.add(flavor, batch)
             if peak < NORMAL:
-                peak = max(peak, *map(_magnitude, flavor.tf.nest.flatten(batch)))
+                peak = max(peak, *map(_magnitude, flavor.ops.nest.flatten(batch)))
             run(batch)
             check_finite(seen, owners)
             bar.update(done, finalize=done == total)
@@ -111,7 +111,7 @@ def _observed_call(flavor: Flavor, model: Model, numbers: dict[int, int]) -> Any
     """The model's call as a graph that fills the histograms on its way, tensor by tensor."""
 
     def observe(quantizer: object, tensor: Tensor) -> None:
-        give(numbers[id(quantizer)], tensor)
+        give(flavor, numbers[id(quantizer)], tensor)
 
     def run(batch: object) -> None:
         with observing(observe, corrected=False):  # what is corrected is measured behind the ranges
