@@ -92,6 +92,8 @@ NAMES = [
     Name("<optimizer keras>", "_var_key", "under which an optimizer has a variable", takes="variable"),
     Name("<subclassed keras>", "_build_shapes_dict", "the shapes that a subclassed model was built for"),
     Name("keras.src.layers.layer:Layer", "_post_build", "runs after `build`", takes=""),
+    Name("", "_torch_params", "the lists that PyTorch's `parameters()` reads; not there on other backends"),
+    Name("", "_track_variables", "makes these lists anew"),
     Name("<attention keras>", "_flash_attention", "says that Keras computes attention in one operation"),
     Name("<attention keras>", "_dropout", _ATTENTION),
     Name("<attention keras>", "_dropout_layer", _ATTENTION),

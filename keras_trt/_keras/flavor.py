@@ -247,6 +247,9 @@ class Flavor:
     def bring_up_to_date(self, model: Model) -> None:
         """Writes what a training that is running holds into the variables, where a backend keeps it apart."""
 
+    def list_weights_anew(self, model: Any) -> None:
+        """Has a backend that keeps lists of weights make them anew, when some came or went."""
+
     def first_replica(self, variable: Variable) -> TFVariable:
         """The `tf.Variable` behind a Keras variable; under a strategy the first of those that agree."""
         raw = self.raw(variable)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_trt._arguments import check_count, check_text, check_verbose
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._process import attributes_replaced
 from keras_trt._say import say
 from keras_trt.callbacks.base import Callback
@@ -128,7 +129,7 @@ def _computed_by(engine: EngineModel, model: Any) -> Iterator[None]:
     Raises:
         ModelError: Nothing asked the engine.
     """
-    layer, eager, history = engine.as_layer(), model.run_eagerly, getattr(model, "history", None)
+    layer, eager, history = _as_layer(engine, model), model.run_eagerly, getattr(model, "history", None)
     calls: list[None] = []
 
     def call(inputs: object, *_: object, **__: object) -> Any:
@@ -149,3 +150,18 @@ def _computed_by(engine: EngineModel, model: Any) -> Iterator[None]:
             f"`test_step` of {type(model).__name__} does not call the model as a whole, so its metrics are "
             "not those of the engine. Have it compute its predictions with `self(x, training=False)`."
         )
+
+
+def _as_layer(engine: EngineModel, model: Any) -> Callable[[Any], Any]:
+    """What computes with an engine on tensors of the model's backend."""
+    flavor = flavor_of(model)
+    if flavor.has_graphs:
+        layer: Callable[[Any], Any] = engine.as_layer()
+        return layer
+    ops = flavor.ops
+
+    def call(inputs: Any) -> Any:
+        outputs = engine(ops.nest.map_structure(ops.to_numpy, inputs))
+        return ops.nest.map_structure(ops.convert_to_tensor, outputs)
+
+    return call

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError
 
@@ -36,6 +37,7 @@ def exported(model: Model, path: Path, options: Mapping[str, Any]) -> None:
     """Exports a model in training, over an older bundle."""
     from keras_trt.exporting.export import export
 
+    flavor_of(model).bring_up_to_date(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     export(model, path, overwrite=True, verbose=0, **options)
 

@@ -71,10 +71,19 @@ def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data")
         x, y = unpacked(batch, inputs)
         check_dense(x, argument)
         _check(flavor, model, x, argument)
-        yield _packed(flavor, model, flavor.ops.nest.map_structure(flavor.ops.convert_to_tensor, x)), y
+        x = _packed(flavor, model, flavor.ops.nest.map_structure(flavor.ops.convert_to_tensor, x))
+        yield x, _readable(flavor, y)
         count += 1
     if count == 0:
         raise InputError("The data holds no batch. Received: an empty data set.")
+
+
+def _readable(flavor: Flavor, y: Any) -> Any:
+    """Targets that numpy reads, as it reads none of PyTorch's tensors on a GPU or with a gradient."""
+    ops = flavor.ops
+    if y is None or flavor.has_graphs:
+        return y
+    return ops.nest.map_structure(lambda leaf: ops.to_numpy(leaf) if ops.is_tensor(leaf) else leaf, y)
 
 
 def check_data(data: object, batch_size: int = 32, steps: int | None = None, *, name: str = "data") -> None:

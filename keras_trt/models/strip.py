@@ -29,6 +29,7 @@ def strip(model: M) -> M:
     for layer in [copy, *(layer for _, layer in flavor.walk(copy))]:
         if is_twin(layer):
             dequantize_layer(layer)
+    flavor.list_weights_anew(copy)
     unmask(flavor, copy)
     forget_search(flavor, copy)
     return copy

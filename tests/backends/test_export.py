@@ -95,6 +95,10 @@ def test_a_layer_that_computes_otherwise_on_its_backend_is_told(tmp_path):
 
 
 def test_classes_of_a_module_are_imported_there(tmp_path, monkeypatch):
+    here = tmp_path / "of mine"  # a working folder of another program's, which this one does not read
+    here.mkdir()
+    (here / "random.py").write_text("raise RuntimeError('not the library')\n")
+    monkeypatch.chdir(here)
     (tmp_path / "my_layers.py").write_text(
         "import keras\n\n\nclass Twice(keras.layers.Layer):\n    def call(self, x):\n        return 2 * x\n"
     )
@@ -103,9 +107,9 @@ def test_classes_of_a_module_are_imported_there(tmp_path, monkeypatch):
 
     inputs = keras.Input((4,))
     model = keras.Model(inputs, my_layers.Twice(name="twice")(keras.layers.Dense(4)(inputs)))
-    keras_trt.export(model, tmp_path / "b", engine=None, verbose=0)
+    keras_trt.export(model, "b", engine=None, verbose=0)
     x = np.ones((2, 4), "float32")
-    with keras_trt.load(tmp_path / "b", verbose=0) as engine:
+    with keras_trt.load(here / "b", verbose=0) as engine:
         np.testing.assert_allclose(engine.predict(x), model.predict(x, verbose=0), rtol=1e-4)
 
 
@@ -153,3 +157,21 @@ def test_ctrl_c_ends_both_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "b").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["tmp"]
     assert not list(folder.glob("keras_trt_*"))
+
+
+def test_callbacks_export_and_evaluate(net, rows, tmp_path):
+    model = net()
+    engine = keras_trt.callbacks.EvaluateEngine(rows)
+    best = keras_trt.callbacks.ExportBest(
+        tmp_path / "{batch}.bundle", monitor="loss", save_freq=6, engine=None, verify=False
+    )
+    before = keras.callbacks.ModelCheckpoint(tmp_path / "{batch}.keras", save_freq=6)
+    history = model.fit(*rows, epochs=1, verbose=0, validation_data=rows, callbacks=[engine, best, before])
+    assert history.history["val_engine_failed"] == history.history["export_failed"] == [0.0]
+    assert history.history["val_engine_loss"] == pytest.approx(history.history["val_loss"], rel=1e-4)
+    halfway = keras.models.load_model(tmp_path / "6.keras")
+    with keras_trt.load(tmp_path / "6.bundle", verbose=0) as exported:
+        np.testing.assert_allclose(
+            exported.predict(rows[0]), halfway.predict(rows[0], verbose=0), rtol=1e-3, atol=1e-5
+        )
+    assert halfway.optimizer.iterations < model.optimizer.iterations

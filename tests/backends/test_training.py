@@ -150,6 +150,42 @@ def test_data_of_the_backend_itself_calibrates(net, rows):
     assert keras_trt.report(a).rows == keras_trt.report(b).rows
 
 
+def test_data_that_needs_a_gradient_calibrates(net, rows):
+    if BACKEND != "torch":
+        pytest.skip("JAX's arrays have no such state")
+    import torch
+
+    x, y = torch.tensor(rows[0][:64], requires_grad=True), torch.tensor(rows[1][:64])
+    a = keras_trt.quantize_model(net(), calibration_data=x, verbose=0)
+    b = keras_trt.quantize_model(net(), calibration_data=rows[0][:64], verbose=0)
+    assert keras_trt.report(a).rows == keras_trt.report(b).rows
+    keras_trt.quantize_model(net(), data=(x, y.float().requires_grad_()), max_drop=1.0, verbose=0)
+
+
+def test_pytorchs_own_lists_have_every_weight(net, rows, tmp_path):
+    if BACKEND != "torch":
+        pytest.skip("of PyTorch's modules")
+    import torch
+
+    learned = keras_trt.schemes.Int8(learned_ranges=True)
+    inner = net()
+    outer = keras.Sequential([keras.Input((8, 8, 3)), inner, keras.layers.Dense(4)])
+    by_callback = net()
+    by_callback.fit(*rows, verbose=0, callbacks=[keras_trt.callbacks.Quantize()])
+    quantized = keras_trt.quantize_model(outer, learned, calibration_data=rows[0][:64], verbose=0)
+    keras_trt.save_model(quantized, tmp_path / "net.keras")
+    loaded = keras_trt.load_model(tmp_path / "net.keras")
+    for model in (inner, outer, by_callback, quantized, loaded, keras_trt.strip(quantized)):
+        assert {id(p) for p in model.parameters()} == {id(w.value) for w in model.weights}
+        assert len({x.data_ptr() for x in model.state_dict().values()}) == len(model.weights)
+    before = [values(w) for w in quantized.trainable_weights if "amax" in w.path]
+    optimizer = torch.optim.SGD(quantized.parameters(), 1.0)
+    quantized(torch.tensor(rows[0][:8])).square().sum().backward()
+    optimizer.step()
+    after = [values(w) for w in quantized.trainable_weights if "amax" in w.path]
+    assert any(x != y for x, y in zip(before, after, strict=True))
+
+
 def test_quantising_and_training_import_no_tensorflow():
     code = (
         "import sys, numpy as np, keras, keras_trt\n"

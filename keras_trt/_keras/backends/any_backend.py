@@ -12,6 +12,7 @@ import numpy as np
 from keras_trt._keras.copying import arrays
 from keras_trt._keras.keras3 import Keras3
 from keras_trt._keras.types import Model, Variable
+from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 
@@ -92,3 +93,10 @@ class Keras3AnyBackend(Keras3):
         sync = getattr(model, "jax_state_sync", None)
         if sync is not None:
             sync()
+
+    def list_weights_anew(self, model: Any) -> None:
+        # PyTorch's `parameters()` and `state_dict()` read what each layer listed when it was built.
+        for layer in (model, *(layer for _, layer in self.walk(model))):
+            for module in layer.modules() if hasattr(layer, "_torch_params") else ():
+                if hasattr(module, "_torch_params"):
+                    private(module, "_track_variables", "keras")()

@@ -21,6 +21,7 @@ def in_place(flavor: Flavor, model: Model) -> Iterator[Any]:
 
 def trace_anew(flavor: Flavor, model: Model) -> None:
     """Makes a model's compiled steps, and the `tf.function`s in it, follow what its layers do now."""
+    flavor.list_weights_anew(model)
     for traced in (model, *(layer for _, layer in flavor.walk(model))):
         forget_traces(traced)
         if flavor.is_model(traced):

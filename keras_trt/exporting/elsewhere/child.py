@@ -1,4 +1,4 @@
-"""The process that exports: `python -m keras_trt.exporting.elsewhere.child FOLDER`, Keras on TensorFlow."""
+"""What the process that exports runs, with Keras on TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import importlib
 import pickle
 import re
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from keras_trt.exporting.elsewhere.exchange import ANSWER, MODEL, REQUEST, Answe
 _IN_CALL = re.compile(r"encountered when calling (\w+)\.call\(\)")  # as Keras words it
 
 
-def main(folder: Path) -> None:
-    """Exports what the folder asks for, and leaves the answer there."""
+def main(path: str) -> None:
+    """Exports what a folder asks for, and leaves the answer there."""
+    folder = Path(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         report, error = _exported(folder)
@@ -68,7 +68,3 @@ def _blamed(model: Any, message: str) -> str:
                 "Write its `call` in `keras.ops`, which every backend has. "
             )
     return ""
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

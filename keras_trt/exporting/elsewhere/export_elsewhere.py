@@ -26,6 +26,7 @@ from keras_trt.bundle import check_target, read_bundle
 from keras_trt.compare.other_backend import other_backend_fault
 from keras_trt.data.batches import batches
 from keras_trt.data.rows import Batches
+from keras_trt.data.source import is_arrays
 from keras_trt.errors import ExportError, InputError
 from keras_trt.exporting.elsewhere.classes import classes_of
 from keras_trt.exporting.elsewhere.exchange import ANSWER, MODEL, REQUEST, Answer, Request, read, write
@@ -33,6 +34,10 @@ from keras_trt.exporting.preparing.quantized import quantized
 from keras_trt.exporting.stages import Stages
 from keras_trt.models import save_model
 
+_START = (  # `-m` and `-c` put the working folder first, whose modules may have names of Python's own
+    "import os, sys; sys.path[:] = os.environ['PYTHONPATH'].split(os.pathsep); "
+    "from keras_trt.exporting.elsewhere.child import main; main(sys.argv[1])"
+)
 _PATIENCE = 20.0  # seconds for the other process to tidy up after Ctrl-C
 
 
@@ -57,6 +62,7 @@ def export_elsewhere(model: Model, path: str | Path, options: dict[str, Any]) ->
     flavor, target = check_model(model), check_target(path, options["overwrite"])
     data, options = options.pop("calibration_data"), dict(options)
     held = None if data is None else _as_arrays(flavor, model, data)
+    options["data"] = _without_tensors(flavor, options["data"])
     model = quantized(model, options["precision"], held, Stages(options["verbose"]))
     with working_folder(target) as beside:
         answer = _asked(flavor, model, beside / target.name, {**options, "calibration_data": held})
@@ -103,7 +109,7 @@ def _run(folder: Path) -> int:
         "KERAS_BACKEND": "tensorflow",
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
     }
-    command = [sys.executable, "-m", "keras_trt.exporting.elsewhere.child", str(folder)]
+    command = [sys.executable, "-c", _START, str(folder)]
     with _ended_with_this(subprocess.Popen(command, env=environment)) as process:
         return process.wait()
 
@@ -127,6 +133,14 @@ def _as_arrays(flavor: Flavor, model: Model, data: object) -> Batches:
     made = batches(flavor, model, data, name="calibration_data")
     to_numpy = flavor.ops.to_numpy
     return Batches([flavor.ops.nest.map_structure(lambda x: np.asarray(to_numpy(x)), x) for x in made])
+
+
+def _without_tensors(flavor: Flavor, data: Any) -> Any:
+    """Data with arrays in the place of the backend's tensors, which another process may not hold."""
+    if not is_arrays(data):
+        return data
+    ops = flavor.ops
+    return ops.nest.map_structure(lambda leaf: ops.to_numpy(leaf) if ops.is_tensor(leaf) else leaf, data)
 
 
 def _compared(flavor: Flavor, model: Model, path: Path, options: dict[str, Any]) -> list[str]:

@@ -98,7 +98,8 @@ def seen_in(
         for done, batch in enumerate(items, start=1):
             first.add(flavor, batch)
             if peak < NORMAL:
-                peak = max(peak, *map(_magnitude, flavor.ops.nest.flatten(batch)))
+                arrays = map(flavor.ops.to_numpy, flavor.ops.nest.flatten(batch))
+                peak = max(peak, *map(_magnitude, arrays))
             run(batch)
             check_finite(seen, owners)
             bar.update(done, finalize=done == total)
@@ -134,9 +135,8 @@ def check_finite(seen: dict[int, Histogram], owners: dict[int, tuple[str, object
             )
 
 
-def _magnitude(values: object) -> float:
+def _magnitude(array: np.ndarray) -> float:
     """The largest magnitude of an input; 1 for any that is not all zeros and of no float type."""
-    array = np.asarray(values)
     if not np.issubdtype(array.dtype, np.floating):
         return float(np.any(array))
     return float(np.abs(array).max(initial=0.0))
