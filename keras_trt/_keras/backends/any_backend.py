@@ -97,6 +97,6 @@ class Keras3AnyBackend(Keras3):
     def list_weights_anew(self, model: Any) -> None:
         # PyTorch's `parameters()` and `state_dict()` read what each layer listed when it was built.
         for layer in (model, *(layer for _, layer in self.walk(model))):
-            for module in layer.modules() if hasattr(layer, "_torch_params") else ():
-                if hasattr(module, "_torch_params"):
+            for module in layer.modules() if hasattr(layer, "named_children") else ():
+                if "_torch_params" in dict(module.named_children()):
                     private(module, "_track_variables", "keras")()
