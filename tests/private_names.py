@@ -296,6 +296,7 @@ IMPORTS = {
 # Where a name of another package may be absent without a word, and why that changes no result. Everywhere
 # else it is read without a default, or by `_private.private`.
 MAY_BE_ABSENT = {
+    ("_keras/backends/any_backend.py", "_torch_params"): "a module that is no layer, or not built, has none",
     ("_keras/copying/graph.py", "_keras_history"): "a symbolic tensor that no layer has made has none",
     ("_keras/copying/legacy.py", "_obj_reference_counts_dict"): "made when the first attribute is set",
     (
