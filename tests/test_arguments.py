@@ -115,7 +115,7 @@ TABLE = {
     "verify": {
         "path": NOT_PATH,
         "data": (3, "data", object(), None),
-        "metric": ("accuracy", 3),
+        "metric": (3, ["a"]),
         "batch_size": NOT_COUNT,
         "steps": NOT_COUNT,
         "verbose": NOT_VERBOSE,

@@ -203,7 +203,7 @@ def _optimizers() -> tuple[list[Any], dict[str, str]]:
         def _switch_transpose_and_node(self, node: Node, trans: Any, update_shape: bool = True) -> Any:
             """tf2onnx gives a Slice the shape of the Squeeze behind it; such a shape cannot be permuted."""
             shape = self._g.get_shape(node.output[0])
-            if shape is not None and len(shape) != len(trans.get_attr_value("perm")):
+            if node.type == "Slice" and shape is not None and len(shape) != len(trans.get_attr_value("perm")):
                 self._g.set_shape(node.output[0], None)
             return super()._switch_transpose_and_node(node, trans, update_shape)
 

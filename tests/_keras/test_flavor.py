@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
@@ -47,8 +48,10 @@ def test_other_objects_and_unbuilt_models_are_refused(k):
 
 
 def test_a_backend_that_no_model_trains_on_is_refused_with_the_way_out():
+    if not importlib.util.find_spec("keras.src.backend.openvino"):
+        pytest.skip("this Keras has no openvino backend")
     code = (
-        "import os; os.environ['KERAS_BACKEND'] = 'numpy'; import keras, keras_trt\n"
+        "import os; os.environ['KERAS_BACKEND'] = 'openvino'; import keras, keras_trt\n"
         "model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
         "for function in (keras_trt.quantize_model, lambda m: keras_trt.prune_model(m, 0.5),\n"
         "                 keras_trt.fuse_model, lambda model: keras_trt.export(model, 'never.bundle')):\n"
@@ -58,7 +61,7 @@ def test_a_backend_that_no_model_trains_on_is_refused_with_the_way_out():
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     lines = run.stdout.splitlines()
     assert len(lines) == 4
-    assert all("a model on the 'numpy' backend" in line for line in lines)
+    assert all("a model on the 'openvino' backend" in line for line in lines)
     assert all("KERAS_BACKEND=tensorflow" in line for line in lines)
 
 

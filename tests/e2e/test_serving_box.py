@@ -95,5 +95,5 @@ def test_what_needs_keras_says_how_to_get_it(box, bundle, tmp_path):
     lines = run(box, REFUSES, bundle, tmp_path / "model.keras").splitlines()
     assert len(lines) == 2
     for line in lines:
-        assert "`tensorflow` cannot be imported (needed by Keras models and layers)" in line
+        assert "`keras` cannot be imported (needed by Keras models and layers)" in line
         assert "pip install 'keras-trt[keras]'" in line

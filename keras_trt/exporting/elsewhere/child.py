@@ -12,6 +12,7 @@ from typing import Any
 
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import is_keras_own
+from keras_trt._process import alone
 from keras_trt.errors import ExportError, KerasTRTError
 from keras_trt.exporting.elsewhere.classes import Classes
 from keras_trt.exporting.elsewhere.exchange import ANSWER, MODEL, REQUEST, Answer, Request, read, write
@@ -22,7 +23,7 @@ _IN_CALL = re.compile(r"encountered when calling (\w+)\.call\(\)")  # as Keras w
 def main(path: str) -> None:
     """Exports what a folder asks for, and leaves the answer there."""
     folder = Path(path)
-    with warnings.catch_warnings(record=True) as caught:
+    with alone(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         report, error = _exported(folder)
     told: list[tuple[type[Warning], str]] = [
