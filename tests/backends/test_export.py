@@ -22,6 +22,12 @@ from tests.backends.conftest import BACKEND
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
 
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path_factory, monkeypatch):
+    """A folder of a test's own, in which nothing else comes and goes."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+
+
 def leftovers(folder):
     return [p.name for p in folder.iterdir() if p.name.startswith(".")] + [
         p.name for p in Path(tempfile.gettempdir()).glob("keras_trt_*")
