@@ -25,13 +25,20 @@ def check_dense(values: object, name: str) -> None:
     if isinstance(values, list | tuple):
         for value in values:
             check_dense(value, name)
-    elif type(values).__name__ in _WAYS:
-        way = _WAYS[type(values).__name__]
+    elif way := _way_to_dense(values):
         raise InputError(
             f"`{name}` must be dense, as the inputs of an engine are. Received: a {type(values).__name__} of "
             f"shape {tuple(getattr(values, 'shape', ()))}. {way}; a model with ragged or sparse inputs needs "
             "dense ones, too."
         )
+
+
+def _way_to_dense(values: object) -> str | None:
+    """How a tensor that is not dense is made so; None for any other. Told without importing its package."""
+    for cls in type(values).__mro__:
+        if cls.__module__.split(".")[0] in ("tensorflow", "jax") and cls.__name__ in _WAYS:
+            return _WAYS[cls.__name__]
+    return "`x.to_dense()` does" if getattr(values, "is_sparse", False) is True else None  # PyTorch's
 
 
 def check_entries(data: dict[Any, Any], name: str) -> None:

@@ -129,7 +129,7 @@ def export(
         >>> round(report.int8_mac_share, 3)
         1.0
     """
-    options = {**locals()}
+    options = {**locals()}  # as given, for a process that exports a model of another backend
     switches = {"overwrite": overwrite, "strict": strict, "verify": verify, "probe": probe}
     _check_arguments(engine, opset, external_data, compute_capabilities, switches)
     config = _engine_config(config, engine, compute_capabilities)

@@ -199,3 +199,16 @@ def test_quantising_and_training_import_no_tensorflow():
 
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip().endswith("[]"), run.stdout
+
+
+def test_sparse_data_is_refused_with_the_way_out(net):
+    if BACKEND == "torch":
+        import torch
+
+        sparse, way = torch.zeros(2, 8, 8, 3).to_sparse(), r"x\.to_dense\(\)"
+    else:
+        from jax.experimental import sparse as jax_sparse
+
+        sparse, way = jax_sparse.BCOO.fromdense(np.zeros((2, 8, 8, 3), "float32")), r"x\.todense\(\)"
+    with pytest.raises(InputError, match=f"`calibration_data` must be dense.*{way}"):
+        keras_trt.quantize_model(net(), calibration_data=sparse, verbose=0)

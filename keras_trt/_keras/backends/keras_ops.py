@@ -6,6 +6,7 @@ nothing, with the wanted gradient, is added.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +69,8 @@ def is_eager(*tensors: Any) -> bool:
 def _is_traced(x: Any) -> bool:
     if isinstance(x, keras.KerasTensor) or str(getattr(x, "device", "")) == "meta":
         return True
-    return any(cls.__name__ == "Tracer" for cls in type(x).__mro__)
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.core.Tracer)
 
 
 def is_float(x: Any) -> bool:
@@ -123,14 +125,7 @@ def straight_through(
     amax: Tensor,
     slope: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
 ) -> Tensor:
-    """`rounding(x, amax)` of float32, with the upstream gradient for what is inside the range.
-
-    Args:
-        rounding: A function of values and a range.
-        x: Float32 values.
-        amax: A scalar > 0.
-        slope: The derivative of each value by the range, of (x, rounded, amax), for a range that is learned.
-    """
+    """`rounding(x, amax)` with the gradients that `tensorflow_ops.straight_through` describes."""
     still, range_ = stop_gradient(x), stop_gradient(amax)
     y = stop_gradient(rounding(still, range_))
     passed = y + where(abs(still) <= range_, x - still, zeros_like(x))

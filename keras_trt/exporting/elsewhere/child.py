@@ -40,6 +40,7 @@ def _exported(folder: Path) -> tuple[Any, BaseException | None]:
     try:
         request: Request = read(folder, REQUEST)
         known = _imported(request.classes)
+        # Its Lambdas are those of the process that has just written it, so it may be trusted.
         model = load_model(folder / MODEL, custom_objects=known, compile=False, safe_mode=False)
         return export(model, request.path, **request.options), None
     except KerasTRTError as e:
