@@ -60,7 +60,13 @@ TABLE = {
         "only": NOT_LAYERS,
         "skip": NOT_LAYERS,
     },
-    "merge_models": {"models": (3, None, []), "share_inputs": NOT_BOOLEAN, "name": NOT_TEXT},
+    "merge_models": {
+        "models": (3, None, []),
+        "share_inputs": NOT_BOOLEAN,
+        "share_layers": NOT_BOOLEAN,
+        "combine": ("max", 1),
+        "name": NOT_TEXT,
+    },
     "plan": {
         "scheme": (3, "int9", object()),
         "only": NOT_LAYERS,

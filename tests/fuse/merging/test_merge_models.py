@@ -49,7 +49,7 @@ def test_several_outputs_get_names_of_their_own(k):
     two = k.Model(inputs, {"x": k.layers.Dense(2)(h), "y": k.layers.Dense(3)(h)}, name="two")
     pair = k.Model(inputs, [k.layers.Dense(2)(h), k.layers.Dense(3)(h)], name="pair")
     merged = merge_models([two, pair])
-    assert sorted(merged.predict(X, verbose=0)) == ["pair_0", "pair_1", "two_x", "two_y"]
+    assert sorted(merged.predict(X, verbose=0)) == ["pair/0", "pair/1", "two/x", "two/y"]
 
 
 def test_dict_inputs_are_shared_in_each_models_own_structure(k, rng):
