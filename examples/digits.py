@@ -1,7 +1,8 @@
 """The whole road on real handwritten digits: train, quantise, export, build an engine, load it, predict.
 
-    python examples/digits.py            # Keras 3
-    python examples/digits.py --legacy   # tf_keras
+    python examples/digits.py                  # Keras 3
+    python examples/digits.py --backend jax    # Keras 3 on JAX; or torch
+    python examples/digits.py --legacy         # tf_keras
 
 Needs no GPU: TensorRT-RTX builds the engine ahead of time, and OpenVINO runs the same ONNX file on the CPU.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import statistics
 import tempfile
 import time
@@ -107,11 +109,17 @@ def difference(quantized: np.ndarray, exported: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--legacy", action="store_true", help="use tf_keras instead of Keras 3")
+    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), help="what Keras 3 trains on")
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights and the order of images")
     parser.add_argument("--epochs", type=int, default=12, help="epochs of float training")
     parser.add_argument("--out", type=Path, help="folder for the files; a temporary one by default")
     options = parser.parse_args()
+    if options.legacy and options.backend not in (None, "tensorflow"):
+        parser.error("tf_keras has no other backend than TensorFlow")
+    if options.backend:
+        os.environ["KERAS_BACKEND"] = options.backend  # before Keras is imported
     keras = importlib.import_module("tf_keras" if options.legacy else "keras")
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(options.seed)
     x_train, x_test, y_train, y_test = data()
     start = time.perf_counter()
 
@@ -119,7 +127,8 @@ def main() -> None:
         out = options.out or Path(temporary)
         out.mkdir(parents=True, exist_ok=True)
 
-        print(f"1. Train in float ({keras.__name__} {keras.__version__})")
+        backend = "" if options.legacy else f" on {keras.backend.backend()}"
+        print(f"1. Train in float ({keras.__name__} {keras.__version__}{backend})")
         model = network(keras)
         train(keras, model, x_train, y_train, epochs=options.epochs, learning_rate=2e-3)
 

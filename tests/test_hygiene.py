@@ -101,6 +101,7 @@ CROSS_CUTTING = {
     "test_public_api.py": "docstrings of every module",
     "test_private_names.py": "private names in every module",
     "trained": "trained networks of others",
+    "test_other_backends.py": "a slice of `backends` on JAX, in every run",
 }
 
 
