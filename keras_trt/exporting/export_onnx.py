@@ -31,6 +31,7 @@ from keras_trt.onnx_passes.quantized.grid import Format
 from keras_trt.packing import write
 from keras_trt.packing.check_graph import check_graph
 from keras_trt.packing.manifest import layers_of, manifest_of
+from keras_trt.packing.random_numbers import random_numbers
 from keras_trt.quantize.decide import left_by_shape
 from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.quantize.unknown_kernels import unknown_work
@@ -113,7 +114,7 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
     with stages("optimise"):
         in_float32, overflow = _optimise(graph, request)
     obstacle_notes = (f"TensorRT: {obstacle}" for obstacle in obstacles(graph, request.traced.layers))
-    notes = [*notes, *overflow, *obstacle_notes]
+    notes = [*notes, *overflow, *obstacle_notes, *random_numbers(graph, request.traced.layers)]
     with write_bundle(request.target, request.overwrite) as folder:
         with stages("write"):
             by_shape = left_by_shape(flavor_of(request.model), request.model) if request.quantized else ()

@@ -19,15 +19,31 @@ if TYPE_CHECKING:
 
 
 class Variable(Kind["tf.Variable"]):
-    """A `tf.Variable`: a new one with the same value, under the same strategy and on the same device."""
+    """A `tf.Variable`: a new one with the same value, under the same strategy and on the same device.
+
+    One of a package's own class stays of that class, for it may be read as something else than it holds.
+    Where it is wrapped around another variable, it is copied as an object that holds one.
+    """
 
     own = True
+    _wrapper: Instance[Any] = Instance(own=True)
 
     def children(self, obj: tf.Variable) -> Iterator[object]:
+        if _wraps(obj):
+            yield from self._wrapper.children(obj)
+            return
         yield obj.constraint
         yield from _added(obj).values()
 
     def shell(self, obj: tf.Variable, copy: Copier) -> tf.Variable:
+        if _wraps(obj):
+            return self._wrapper.shell(obj, copy)
+        new = self._new(obj)
+        if _is_others(type(obj)):
+            new.__class__ = type(obj)
+        return new
+
+    def _new(self, obj: tf.Variable) -> tf.Variable:
         import tensorflow as tf
 
         strategy = getattr(obj, "distribute_strategy", None)
@@ -43,6 +59,9 @@ class Variable(Kind["tf.Variable"]):
             )
 
     def fill(self, old: tf.Variable, new: tf.Variable, copy: Copier) -> None:
+        if _wraps(old):
+            self._wrapper.fill(old, new, copy)
+            return
         constraint = copy(old.constraint)
         if constraint is not None:
             for replica in getattr(new, "values", (new,)):  # one for each replica of a strategy
@@ -50,6 +69,18 @@ class Variable(Kind["tf.Variable"]):
                 replica._constraint = constraint
         for name, value in _added(old).items():
             new.__dict__[name] = copy(value)
+
+
+def _is_others(cls: type) -> bool:
+    """Whether a class of variables is neither TensorFlow's nor a Keras's."""
+    return cls.__module__.split(".")[0] not in ("tensorflow", "keras", "tf_keras")
+
+
+def _wraps(variable: tf.Variable) -> bool:
+    """Whether a variable is one of a package's own class, around another."""
+    import tensorflow as tf
+
+    return _is_others(type(variable)) and any(isinstance(v, tf.Variable) for v in vars(variable).values())
 
 
 @functools.cache

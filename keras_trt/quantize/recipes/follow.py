@@ -70,11 +70,15 @@ def _is_same(flavor: Flavor, here: tuple[str, Layer], there: LayerRecipe, theirs
     )
 
 
+_INPUTS = ("input_layer", "input", "keras_tensor")  # Keras 3, tf_keras, `clone_model` of Keras 3
+
+
 def _stem(layer: Layer, name: str) -> str | None:
     """A name that Keras gives layers of this class, without its number; None for a user's own."""
     stem, mark = re.fullmatch(r"(.*?)(?:_\d+)?((?:#\d+)?)", name, re.DOTALL).groups()  # type: ignore[union-attr]
     stems = {_snake(cls.__name__) for cls in type(layer).__mro__}
-    stems |= {"input"} if "input_layer" in stems else set()  # tf_keras
+    if "input_layer" in stems and stem in _INPUTS:
+        return "input_layer" + mark
     own = re.sub("^(forward|backward)_", "", stem) in stems or stem.startswith("tf.")
     return stem + mark if own else None
 

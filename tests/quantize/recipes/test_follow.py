@@ -50,6 +50,17 @@ def test_the_same_net_built_again_is_the_same_whatever_numbers_keras_gives(k):
     ]
 
 
+def test_a_clone_made_by_keras_and_a_loaded_file_follow_it(k, tmp_path):
+    i = k.Input((8, 4))
+    model = k.Model(i, k.layers.Dense(2)(k.layers.MultiHeadAttention(1, 4)(i, i)))
+    first = quantize_model(model, calibration_data=X, recover=None, min_sqnr=None, verbose=0)
+    model.save(tmp_path / "net.keras")
+    for other in (k.models.clone_model(model), k.models.load_model(tmp_path / "net.keras")):
+        second = quantize_model(other, recipe=Recipe.of(first), verbose=0)
+        assert decided(second) == decided(first)
+        assert decided(quantize_model(model, recipe=Recipe.of(second), verbose=0)) == decided(first)
+
+
 def test_layers_inside_models_are_followed_one_by_one(k):
     """Also where layers at other places have the same name, and are quantised otherwise."""
     layers = k.layers
