@@ -42,7 +42,8 @@ def take_in_new_weights(flavor: Flavor, model: Model) -> None:
 
 def _take_in(flavor: Flavor, optimizer: Any, model: Any) -> None:
     package = flavor.packages[0]
-    index, key = (private(optimizer, name, package) for name in (flavor.optimizer_index, "_var_key"))
+    index: Any = private(optimizer, flavor.optimizer_index, package)
+    key: Any = private(optimizer, "_var_key", package)
     places = {key(variable): variable for variable in model.variables}
     wanted = {key(variable): variable for variable in model.trainable_variables}
     if wanted.keys() <= index.keys():

@@ -70,7 +70,7 @@ class Adam:
     """Kingma and Ba 2015, for a few variables inside a graph; neither Keras takes the other's variables."""
 
     def __init__(self, tf: ModuleType, variables: list[Any], rate: float) -> None:
-        self._tf, self._variables, self._rate = tf, variables, rate
+        self._tf, self._trained, self._rate = tf, variables, rate
         self._moments = [[tf.Variable(tf.zeros_like(v)) for v in variables] for _ in range(2)]
         self._steps = tf.Variable(0.0)
 
@@ -79,7 +79,7 @@ class Adam:
         tf, decay = self._tf, (0.9, 0.999)
         count = self._steps.assign_add(1.0)
         size = self._rate * tf.sqrt(1 - decay[1] ** count) / (1 - decay[0] ** count)
-        for variable, gradient, mean, square in zip(self._variables, gradients, *self._moments, strict=True):
+        for variable, gradient, mean, square in zip(self._trained, gradients, *self._moments, strict=True):
             mean.assign(decay[0] * mean + (1 - decay[0]) * gradient)
             square.assign(decay[1] * square + (1 - decay[1]) * gradient**2)
             variable.assign_sub(size * mean / (tf.sqrt(square) + 1e-7))
