@@ -19,7 +19,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,16 @@ def read(folder: Path) -> Data:
         ) from e
 
 
-def train(keras: Any, model: Any, data: Data, *, epochs: int, learning_rate: float) -> float:
+def train(
+    keras: Any, model: Any, data: Data, *, epochs: int, learning_rate: float, callbacks: Sequence[Any] = ()
+) -> float:
     """Trains with Adam and a cosine schedule down to 0; returns the seconds an epoch took."""
     steps = epochs * -(-len(data.x_train) // BATCH)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
     # On CPUs XLA computes depthwise convolutions many times slower than TensorFlow's own kernels.
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     start = time.perf_counter()
-    model.fit(shuffled(data), epochs=epochs, verbose=2)
+    model.fit(shuffled(data), epochs=epochs, callbacks=list(callbacks), verbose=2)
     return (time.perf_counter() - start) / epochs
 
 

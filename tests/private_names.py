@@ -79,6 +79,7 @@ NAMES = [
     Name("<layer keras>", "_trainable", "the flag of a model, without those of its layers"),
     Name("<tensor keras>", "_keras_history", "the call that made a symbolic tensor"),
     Name("<variable keras>", "_value", "TensorFlow's variable in Keras's"),
+    Name("<optimizer keras>", "_variables", "the list of its state, to which that of new weights comes"),
     Name("<optimizer keras>", "_iterations", "batches trained, also where gradients are accumulated"),
     Name("<optimizer keras>", "_model_variables_moving_average", "averages are masked, too"),
     Name("<optimizer keras>", "_trainable_variables", "whose masks are noted, where a step is given none"),
@@ -164,6 +165,8 @@ NAMES = [
     Name("<attention tf_keras>", "_key_dim", _ATTENTION),
     Name("<attention tf_keras>", "_value_dim", _ATTENTION),
     Name("<attention tf_keras>", "_attention_axes", _ATTENTION),
+    Name("<optimizer tf_keras>", "_variables", "the list of its state, to which that of new weights comes"),
+    Name("", "_built", "whether an optimizer of tf_keras knows its weights; not there before"),
     Name("<optimizer tf_keras>", "_index_dict", "an optimizer's numbers of variables"),
     Name("<optimizer tf_keras>", "_model_variables_moving_average", "averages are masked, too"),
     Name(
@@ -296,6 +299,10 @@ IMPORTS = {
 # Where a name of another package may be absent without a word, and why that changes no result. Everywhere
 # else it is read without a default, or by `_private.private`.
 MAY_BE_ABSENT = {
+    (
+        "_keras/rebuilding/optimizer.py",
+        "_tracker",
+    ): "only Keras 3's optimizers have one, which holds their list",
     ("_keras/backends/any_backend.py", "_torch_params"): "a module that is no layer, or not built, has none",
     ("_keras/copying/graph.py", "_keras_history"): "a symbolic tensor that no layer has made has none",
     ("_keras/copying/legacy.py", "_obj_reference_counts_dict"): "made when the first attribute is set",

@@ -39,7 +39,7 @@ TABLE = {
         "only": NOT_LAYERS,
         "skip": NOT_LAYERS,
         "ranges": NOT_MAPPING,
-        "recover": (3, "bias_correction", ("adaround",), True),
+        "recover": (3, "bias_correction", ("brecq",), True),
         "verbose": NOT_VERBOSE,
         "calibration_data": (3, "data", object()),
     },

@@ -67,6 +67,7 @@ def test_a_shared_generator_is_seen(source, lines):
 # What `keras_trt` has no file for, and why: a test file, or a folder of them.
 CROSS_CUTTING = {
     "backends": "the library with Keras on JAX and PyTorch",
+    "callbacks/test_learned_ranges.py": "ranges that are trained, in a training that has begun",
     "callbacks/test_matrix.py": "our callbacks beside Keras's own",
     "callbacks/test_optimizers.py": "every optimizer of Keras",
     "callbacks/test_quantize_restored.py": "Quantize beside what restores weights",

@@ -6,7 +6,7 @@ Everything outside this room gets a `Flavor` and never asks for its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -35,6 +35,8 @@ class Flavor:
         clones_by_call: Whether `clone_model` hands each call of a graph to a function of ours.
         names_inputs: Whether the tensor of an input has a name beside its layer's.
         casts_narrow_weights: Whether a layer casts float16 or bfloat16 weights to what it computes in.
+        optimizer_built: The attribute by which an optimizer says that it has been built.
+        optimizer_index: The attribute in which it has the number of each weight that it knows.
         has_graphs: Whether its backend is TensorFlow, whose graphs can be read, changed and exported.
     """
 
@@ -47,6 +49,8 @@ class Flavor:
     clones_by_call: bool
     names_inputs: bool
     casts_narrow_weights: bool
+    optimizer_built: str
+    optimizer_index: str
     has_graphs: bool = True
 
     @property
@@ -206,7 +210,13 @@ class Flavor:
         raise NotImplementedError
 
     def add_state(
-        self, layer: Layer, name: str, value: float, trainable: bool = False, shape: tuple[int, ...] = ()
+        self,
+        layer: Layer,
+        name: str,
+        value: float,
+        trainable: bool = False,
+        shape: tuple[int, ...] = (),
+        constraint: Callable[[Tensor], Tensor] | None = None,
     ) -> Variable:
         """A float32 weight, of one value at first, that agrees across replicas of a strategy."""
         initializer = self.keras.initializers.Constant(value)
@@ -216,6 +226,7 @@ class Flavor:
             dtype="float32",
             initializer=initializer,
             trainable=trainable,
+            constraint=constraint,
             **self.state_options(),
         )
 

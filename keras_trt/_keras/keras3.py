@@ -29,6 +29,8 @@ class Keras3(Flavor):
     clones_by_call = True
     names_inputs = True
     casts_narrow_weights = True
+    optimizer_built = "built"
+    optimizer_index = "_trainable_variables_indices"
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]

@@ -29,6 +29,8 @@ class LegacyKeras(Flavor):
     clones_by_call = False
     names_inputs = False
     casts_narrow_weights = False
+    optimizer_built = "_built"
+    optimizer_index = "_index_dict"
 
     @property
     def keras(self) -> ModuleType:  # type: ignore[override]

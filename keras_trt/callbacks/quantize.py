@@ -8,8 +8,10 @@ from numbers import Integral
 from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.calls.next_training import before_next_training
 from keras_trt._keras.calls.training_loss import remove_training_loss
+from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.rebuilding.in_place import in_place, trace_anew
+from keras_trt._keras.rebuilding.optimizer import take_in_new_weights
 from keras_trt._keras.types import Choices, Model
 from keras_trt._say import say
 from keras_trt.callbacks.base import Callback, Logs
@@ -51,7 +53,9 @@ class Quantize(OnceBuilt, Callback):
         skip: Layers to leave float.
         placement: Whether products stay float whose shapes are slower in int8 (see `quantize_model`).
         ranges: {layer: amax} set by hand.
-        scheme: As in `quantize_model`; schemes with learned ranges need `quantize_model`.
+        scheme: As in `quantize_model`. Learned ranges (`schemes.Int8(learned_ranges=True)`; LSQ, Esser et al.
+            2020) are new trainable weights, which the model's optimizer takes in beside what it knows; on one
+            device, and on backends other than TensorFlow with `calibration_data`.
         calibration_data: Data to set the ranges from before the first quantised step (see `calibrate`).
         method: How ranges are found from it.
         distill: Whether the model also learns from its own float self, as it is when quantisation starts:
@@ -102,11 +106,7 @@ class Quantize(OnceBuilt, Callback):
                 continue
             if isinstance(epoch, bool) or not (isinstance(epoch, Integral) and epoch >= 0):
                 raise InputError(f"`{name}` counts epochs from 0. Received: {name}={epoch}")
-        if any(choice.learned_ranges for _, choice in schemes_by_choice(scheme)):
-            raise InputError(
-                "Learned ranges are new trainable weights, which an optimizer in training does not take. "
-                "Use `keras_trt.quantize_model(model, scheme)` before `compile` instead."
-            )
+        self._learns = any(choice.learned_ranges for _, choice in schemes_by_choice(scheme))
         if calibration_data is not None:
             check_data(calibration_data, name="calibration_data")
         calibrator(method)
@@ -186,6 +186,8 @@ class Quantize(OnceBuilt, Callback):
     def _attach(self) -> None:
         flavor = check_model(self.model)
         refuse_wrapped(flavor, self.model)
+        if self._learns:
+            self._check_learning(flavor)
         with in_place(flavor, self.model):
             before = {id(layer) for _, layer in flavor.walk(self.model) if is_twin(layer)}
             convert(flavor, self.model, self.scheme, self.only, self.skip, placement=self.placement)
@@ -193,6 +195,28 @@ class Quantize(OnceBuilt, Callback):
             for layer in (self.model, *(layer for _, layer in flavor.walk(self.model))):
                 if is_twin(layer) and layer.quantization.own and id(layer) not in before:
                     set_silent(layer, True)
+            take_in_new_weights(flavor, self.model)
+
+    def _check_learning(self, flavor: Flavor) -> None:
+        """Refuses what learned ranges cannot be trained under."""
+        strategy = getattr(self.model, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        if replicas > 1:
+            raise InputError(
+                f"Learned ranges are trained on one device. Received: {type(strategy).__name__} of "
+                f"{replicas} replicas. Leave `learned_ranges` out: ranges that follow the batches agree "
+                "across replicas."
+            )
+        if flavor.has_graphs:
+            return
+        backend = flavor.keras.backend.backend()
+        if self.freeze_ranges_epoch is not None or self.calibration_data is None:
+            raise InputError(
+                f"On the {backend} backend learned ranges begin with `calibration_data` and are trained to "
+                "the end. Received: "
+                f"calibration_data={'None' if self.calibration_data is None else 'given'}, "
+                f"freeze_ranges_epoch={self.freeze_ranges_epoch}"
+            )
 
     def _keep_to_plan(self) -> None:
         """Does all that the epochs up to this one ask for and that is not done yet."""
@@ -201,7 +225,7 @@ class Quantize(OnceBuilt, Callback):
             self._switch_on()
         if self.freeze_ranges_epoch is not None and self._epoch >= self.freeze_ranges_epoch:
             for _, quantizer in activation_quantizers(flavor, self.model):
-                quantizer.observe.assign(0.0)
+                quantizer.hold()
         wanted = self.freeze_batchnorm_epoch is not None and self._epoch >= self.freeze_batchnorm_epoch
         if wanted and not self._batchnorm_stands:
             freeze_batchnorm(flavor, self.model)

@@ -13,7 +13,7 @@ from typing import Any
 from keras_trt._arguments import check_boolean, check_mapping
 from keras_trt._keras.flavor_of import keras3, legacy
 from keras_trt._keras.masks.masking import mask_class, rebind, restore_masks
-from keras_trt._keras.named_classes import check_names
+from keras_trt._keras.rebuilding.named_classes import check_names
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.models.keras_file import MASKS, keras_file

@@ -10,7 +10,7 @@ from pathlib import Path
 from keras_trt._arguments import check_boolean, check_mapping, check_path
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import keras3, legacy
-from keras_trt._keras.named_classes import check_names, entries
+from keras_trt._keras.rebuilding.named_classes import check_names, entries
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, KerasTRTError, ModelError
 from keras_trt.models.load_model import load_model

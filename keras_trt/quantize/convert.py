@@ -119,4 +119,4 @@ def set_ranges(flavor: Flavor, model: Model, ranges: Mapping[str, float]) -> Non
             )
         for quantizer in itertools.chain.from_iterable(rounding[path] for path in named):
             quantizer.set_range(amax)
-            quantizer.observe.assign(0.0)
+            quantizer.hold()

@@ -18,7 +18,7 @@ from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
-from keras_trt.quantize.costs.budget import budget_of
+from keras_trt.quantize.costs.budget import budget_of, is_within
 from keras_trt.quantize.costs.expectation import check_sqnr
 from keras_trt.quantize.decide import check_placement
 from keras_trt.quantize.first_call import call_first
@@ -30,6 +30,7 @@ from keras_trt.quantize.recipes.recipe import Recipe, read_recipe
 from keras_trt.quantize.recovery import recoveries
 from keras_trt.quantize.recovery.correction import corrected
 from keras_trt.quantize.recovery.equalization import equalized
+from keras_trt.quantize.recovery.rounding.adaround import ADAROUND, rounded
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.twins import is_silent, set_silent
 
@@ -79,12 +80,14 @@ def quantize_model(
             first rows of the data. Below it, layers that int8 costs most are left in float, one by one, as
             long as each gains 1 dB; `report` says which and why. None, or `only`, leaves none.
         recover: What is done about the accuracy that rounding costs, with the calibration data and without
-            training: `"auto"`, which is all, None, or a tuple of names. `"equalization"` makes the channels
-            of an activation alike in size where the weights around it can take that in, `"smooth_quant"` does
-            so behind normalisations; both change weights, and not what the float model computes.
+            training: `"auto"`, which is all but the last, None, or a tuple of names. `"equalization"` makes
+            the channels of an activation alike in size where the weights around it can take that in,
+            `"smooth_quant"` does so behind normalisations; both change weights, and not what the float model
+            computes.
             `"bias_correction"` takes back in the biases by how much rounding moves the mean of each output
             channel, `"gain_correction"` in the scales of the weights by how much it makes a channel larger or
-            smaller.
+            smaller. `"adaround"` rounds each weight up or down by what its layer returns, which int4 weights
+            gain most from; it takes seconds a layer, and a budget that it would exceed takes it back.
         data: Inputs, or inputs and targets, that `max_drop` is kept on: arrays or batches of pairs, all of
             which are held in memory. Ranges are set from its inputs where no `calibration_data` is given.
         max_drop: By how much the metric on `data` may be worse than in float. The layers that int8 costs most
@@ -150,12 +153,17 @@ def quantize_model(
             follow_recipe(flavor, new, recipe)
         set_ranges(flavor, new, ranges)
         measured = any(activation_quantizers(flavor, new)) or corrected(flavor, new) or budget is not None
-        if calibration_data is not None and measured:
+        if calibration_data is not None and (measured or ADAROUND in wanted):
             measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
             leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
             goal = (min_sqnr if only is None else None) if budget is None else budget
-            with equalized(flavor, new, calibration_data, wanted, verbose) as rows:
-                fit(flavor, new, rows, measure, leave, goal, verbose)
+            keeps = None if budget is None else partial(is_within, flavor, new, budget)
+            with (
+                equalized(flavor, new, calibration_data, wanted, verbose) as rows,
+                rounded(flavor, new, rows, wanted, keeps, verbose) as rows,
+            ):
+                if measured:
+                    fit(flavor, new, rows, measure, leave, goal, verbose)
     return new
 
 

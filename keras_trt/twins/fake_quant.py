@@ -13,7 +13,7 @@ A learned range gets the gradient of `scale * round(x / scale)` by `amax` (LSQ, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from keras_trt._formats import TOP
@@ -99,23 +99,49 @@ def quantize_weights(
     ops: ModuleType, w: Tensor, channel_axes: Sequence[int], dtype: str, block: int | None = None
 ) -> Tensor:
     """The bare rounding of `fake_quantize_weights`, no gradient."""
+    return _by_scale(ops, w, channel_axes, block, functools.partial(_on_one_grid, ops, dtype=dtype))
+
+
+def weight_scales(
+    ops: ModuleType, w: Tensor, channel_axes: Sequence[int], dtype: str, block: int | None = None
+) -> Tensor:
+    """The step of the grid at each weight, of the weights' shape."""
+
+    def scales(w: Tensor, axes: Sequence[int]) -> Tensor:
+        return _scale(ops, w, axes, dtype) * ops.ones_like(w)
+
+    return _by_scale(ops, w, channel_axes, block, scales)
+
+
+def _by_scale(
+    ops: ModuleType,
+    w: Tensor,
+    channel_axes: Sequence[int],
+    block: int | None,
+    function: Callable[[Tensor, Sequence[int]], Tensor],
+) -> Tensor:
+    """What a function gives of weights, in a shape in which those along some axes have one scale."""
     rank = len(w.shape)
     channels = {axis % rank for axis in channel_axes}
     inputs = [axis for axis in range(rank) if axis not in channels]
     if block is None:
-        return _on_one_grid(ops, w, inputs, dtype)
+        return function(w, inputs)
     order = [*inputs, *sorted(channels)]  # the engine's matrix: inputs down, outputs across
     ordered = ops.transpose(w, order)
     blocks = ops.reshape(ordered, (-1, block, *ordered.shape[len(inputs) :]))
-    rounded = ops.reshape(_on_one_grid(ops, blocks, [1], dtype), ordered.shape)
+    rounded = ops.reshape(function(blocks, [1]), ordered.shape)
     return ops.transpose(rounded, [order.index(axis) for axis in range(len(order))])
 
 
 def _on_one_grid(ops: ModuleType, w: Tensor, axes: Sequence[int], dtype: str) -> Tensor:
     """Rounds with one scale for all values along `axes`."""
-    amax = ops.max(ops.abs(w), axis=axes, keepdims=True)
-    scale = ops.where(amax > 0, amax / TOP[dtype], ops.ones_like(amax))
+    scale = _scale(ops, w, axes, dtype)
     return _to_grid(ops, w / scale, dtype) * scale
+
+
+def _scale(ops: ModuleType, w: Tensor, axes: Sequence[int], dtype: str) -> Tensor:
+    amax = ops.max(ops.abs(w), axis=axes, keepdims=True)
+    return ops.where(amax > 0, amax / TOP[dtype], ops.ones_like(amax))
 
 
 def _to_grid(ops: ModuleType, steps: Tensor, dtype: str) -> Tensor:

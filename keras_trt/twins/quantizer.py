@@ -122,7 +122,8 @@ def activation_quantizer(flavor: Flavor) -> type:
             self.learned = learned
 
         def build(self, input_shape: object = None) -> None:
-            self.amax = flavor.add_state(self, "amax", 0.0, trainable=self.learned)
+            constraint = _constraint(flavor, self)
+            self.amax = flavor.add_state(self, "amax", 0.0, trainable=self.learned, constraint=constraint)
             self.observe = flavor.add_state(self, "observe", 1.0)
             self.built = True
 
@@ -133,7 +134,7 @@ def activation_quantizer(flavor: Flavor) -> type:
                 return x if seen is None else seen
             on = switch.state(flavor, self.switch)
             if on is False:
-                return x
+                return _untouched(flavor, self, x, training)
             if is_exporting():
                 return _exported(flavor.ops, x, _value(flavor, self.amax), self.dtype_name)
             if training:
@@ -151,6 +152,11 @@ def activation_quantizer(flavor: Flavor) -> type:
         def set_range(self, amax: float) -> None:
             """Sets the range from outside (calibration, or by hand)."""
             self.amax.assign(max(float(amax), TINY))
+            _hold(flavor, self, where=_value(flavor, self.observe) < 0)
+
+        def hold(self) -> None:
+            """Keeps the range as it is from now on."""
+            _hold(flavor, self)
 
         def load_own_variables(self, store: Any) -> None:
             """Keeps its state when a float checkpoint, which knows no quantisers, is loaded."""
@@ -187,6 +193,13 @@ def _exported(ops: ModuleType, x: Tensor, amax: float, dtype: str) -> Tensor:
     return ops.cast(quantize_dequantize(ops, ops.cast(x, "float32"), known), x.dtype)
 
 
+def _untouched(flavor: Flavor, layer: Quantizer, x: Tensor, training: object) -> Tensor:
+    """A tensor as it is; the optimizer wants a gradient of all that it trains, and gets 0 of the range."""
+    if not (training and layer.learned and layer.trainable):
+        return x
+    return flavor.ops.without_slope(x, flavor.value(layer.amax))
+
+
 def _predicted(flavor: Flavor, layer: Quantizer, x: Tensor, on: Tensor | bool) -> Tensor:
     """The rounding of inference: with the range as it is, where there is one and the switch is on."""
     ops, amax = flavor.ops, flavor.value(layer.amax)
@@ -220,6 +233,24 @@ def moved_range(ops: ModuleType, x: Tensor, old: Tensor, observe: Tensor, moment
     moved = ops.where(observe > 0, momentum * old + (1.0 - momentum) * batch, old)
     new = ops.where(old > TINY, moved, batch)  # a batch of zeros says nothing to average with
     return ops.where(ops.isfinite(batch), new, old)  # a loss-scaling overflow must not stick
+
+
+def _constraint(flavor: Flavor, layer: Quantizer) -> Callable[[Tensor], Tensor] | None:
+    """What an optimizer does to a learned range after each update; JAX's steps see no other variable."""
+    return functools.partial(_held, flavor, layer) if layer.learned and flavor.has_graphs else None
+
+
+def _hold(flavor: Flavor, layer: Quantizer, where: bool = True) -> None:
+    """Holds a range: `observe` is 0 then, or minus what a learned range goes back to after each update."""
+    if where:
+        layer.observe.assign(0.0 if _constraint(flavor, layer) is None else -_value(flavor, layer.amax))
+
+
+def _held(flavor: Flavor, layer: Quantizer, amax: Tensor) -> Tensor:
+    """The constraint of a learned range: above 0 once it is known, and where it was while it is held."""
+    ops, observe = flavor.ops, flavor.value(layer.observe)
+    above = ops.where(amax == 0, amax, ops.maximum(amax, TINY))
+    return ops.where(observe < 0, -observe, above)
 
 
 def _known(name: str, amax: float) -> float:

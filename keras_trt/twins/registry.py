@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import KERNELS, registered_classes
-from keras_trt._keras.named_classes import entries, find_layer_class
+from keras_trt._keras.rebuilding.named_classes import entries, find_layer_class
 from keras_trt._process import alone
 from keras_trt.errors import InputError
 from keras_trt.placement.placement import ATTENTION, RULES

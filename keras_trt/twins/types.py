@@ -24,6 +24,7 @@ class LayerScheme:
         shift: The shape of what is added to the bias (see `correction`); empty where nothing is.
         gain: The shape of what multiplies the last kernel; empty where nothing does.
         equalized: Whether its kernel has taken in factors of its input's channels (see `equalization`).
+        rounded: Whether its weights were rounded by its outputs (see `adaround`).
         placement: How it was decided which layers of the model are quantised (see `shape_rules`).
     """
 
@@ -37,6 +38,7 @@ class LayerScheme:
     gain: tuple[int, ...] = ()
     equalized: bool = False
     placement: str = "all"
+    rounded: bool = False
 
     @property
     def own(self) -> bool:
@@ -49,7 +51,11 @@ class LayerScheme:
         children = tuple((tuple(p), cls.from_config(c)) for p, c in config["children"])
         inputs, kernels = tuple(config["inputs"]), tuple(config["kernels"])
         shapes = (tuple(config.get(name, ())) for name in ("shift", "gain"))  # which older files lack
-        flags = bool(config.get("equalized", False)), str(config.get("placement", "all"))
+        flags = (
+            bool(config.get("equalized", False)),
+            str(config.get("placement", "all")),
+            bool(config.get("rounded", False)),
+        )
         later = (config.get("reason", ""), *shapes, *flags)
         return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)
 
@@ -73,6 +79,9 @@ class Quantizer(Protocol):
 
     def set_range(self, amax: float) -> None:
         """Sets its range."""
+
+    def hold(self) -> None:
+        """Keeps its range from now on."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rounds a tensor."""

@@ -8,7 +8,6 @@ import pytest
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.errors import InputError
 from keras_trt.models import load_model, report, save_model
-from keras_trt.placement.schemes import Int8
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
 from tests.nets import compiled, images, ranges, residual_net
@@ -223,7 +222,5 @@ def test_wrong_arguments_are_refused():
         Quantize(start_epoch=-1)
     with pytest.raises(InputError, match="counts epochs from 0.*freeze_batchnorm_epoch=1.5"):
         Quantize(freeze_batchnorm_epoch=1.5)
-    with pytest.raises(InputError, match="Learned ranges are new trainable weights"):
-        Quantize(scheme=Int8(learned_ranges=True))
     with pytest.raises(InputError, match="one of"):
         Quantize(scheme="int9")

@@ -137,6 +137,11 @@ def all_through(rounding: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return stop_gradient(rounding(stop_gradient(x))) + (x - stop_gradient(x))
 
 
+def without_slope(x: Tensor, variable: Tensor) -> Tensor:
+    """`x` itself, with a gradient of 0 for a variable that is of no effect for now."""
+    return x + cast(0.0 * (variable - stop_gradient(variable)), x.dtype)
+
+
 def product_with_transposed(a: Tensor, b: Tensor) -> Tensor:
     """The product of matrices, the last two axes of the second exchanged."""
     return keras.ops.matmul(a, keras.ops.swapaxes(b, -1, -2))

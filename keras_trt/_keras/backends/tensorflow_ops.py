@@ -112,6 +112,16 @@ def all_through(rounding: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return rounded(x)
 
 
+def without_slope(x: Tensor, variable: Tensor) -> Tensor:
+    """`x` itself, with a gradient of 0 for a variable that is of no effect for now."""
+
+    @tf.custom_gradient
+    def same(x: Tensor, variable: Tensor) -> Any:
+        return tf.identity(x), lambda upstream: (upstream, tf.zeros_like(variable))
+
+    return same(x, variable)
+
+
 def product_with_transposed(a: Tensor, b: Tensor) -> Tensor:
     """The product of matrices, the last two axes of the second exchanged."""
     return tf.matmul(a, b, transpose_b=True)

@@ -125,6 +125,11 @@ def first_outputs(flavor: Flavor, model: Model) -> Callable[[Any], np.ndarray]:
     return lambda batch: np.asarray(ops.to_numpy(graphs(batch)), np.float64)
 
 
+def is_within(flavor: Flavor, model: Model, budget: Budget) -> bool:
+    """Whether a model as it is costs no more than a budget."""
+    return budget.allows(budget.drop(first_outputs(flavor, model)))
+
+
 def _first_target(flavor: Flavor, model: Model, batch: object) -> Callable[[Any], np.ndarray]:
     """A function of a batch's targets that gives those of the model's first floating output."""
     outputs = model(batch, training=False)

@@ -19,7 +19,7 @@ from keras_trt.placement.schemes import Scheme
 from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS
 from keras_trt.quantize.decide import decide, left_float, placement_of
 from keras_trt.quantize.inventory import quantizers_of
-from keras_trt.quantize.recovery import BIAS, EQUALIZATION, GAIN, NAMES, SMOOTH_QUANT
+from keras_trt.quantize.recovery import ADAROUND, BIAS, EQUALIZATION, GAIN, NAMES, SMOOTH_QUANT
 from keras_trt.reports import Findings, Table
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.twins import is_quantized
@@ -95,9 +95,9 @@ class Recipe(Findings):
                 layers.append(LayerRecipe(path, kind, reason=reason, shapes=shapes))
                 continue
             own = layer.quantization
-            names = {BIAS: own.shift, GAIN: own.gain, EQUALIZATION: own.equalized}
+            done_to = {BIAS: own.shift, GAIN: own.gain, EQUALIZATION: own.equalized, ADAROUND: own.rounded}
             ranges = tuple(float(flavor.array(q.amax)) for q in quantizers_of(layer))
-            recover = tuple(name for name, done in names.items() if done)
+            recover = tuple(name for name, done in done_to.items() if done)
             layers.append(
                 LayerRecipe(path, kind, own.scheme, ranges, recover, decisions[path].reason, shapes)
             )

@@ -17,8 +17,9 @@ alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ from keras_trt.twins.twins import float_class
 
 BIAS, GAIN = "bias_correction", "gain_correction"
 NAMES = (BIAS, GAIN)
+Kernel = tuple[int, tuple[int, ...]]
+"""A layer's identity and the shape of one of its kernels."""
 FEWEST_ROWS = 16
 """Corrections from 2 to 8 rows cost small trained networks up to 1 dB."""
 TOO_FEW = (
@@ -87,6 +90,7 @@ def correct(
     batches: Sequence[Any],
     wanted: Sequence[str] = NAMES,
     *,
+    floats: Mapping[Kernel, np.ndarray] = MappingProxyType({}),
     verbose: int | bool | str = 0,
 ) -> None:
     """Fits the corrections of a quantised model whose ranges are known.
@@ -96,6 +100,7 @@ def correct(
         model: The model; layers that the data does not reach are corrected by nothing.
         batches: Inputs; of fewer than `FEWEST_ROWS` rows together, nothing is corrected.
         wanted: What to correct, where the model has a place for it.
+        floats: What kernels were in float, where they have been written anew since.
         verbose: Whether a line says that there were too few rows.
     """
     layers = corrected(flavor, model)
@@ -103,7 +108,7 @@ def correct(
     rows = sum(count_rows(flavor, batch) for batch in batches)
     if layers and wanted:
         if rows >= FEWEST_ROWS:
-            _measure(flavor, model, layers, fits, batches)
+            _measure(flavor, model, layers, fits, batches, floats)
         else:
             say(TOO_FEW.format(rows=rows, fewest=FEWEST_ROWS), verbose)
     for path, layer in layers.items():
@@ -123,10 +128,11 @@ def _measure(
     layers: dict[str, object],
     fits: dict[str, ChannelFit],
     batches: Sequence[object],
+    floats: Mapping[Kernel, np.ndarray],
 ) -> None:
     seen = 0
     with gathering(fits) as numbers:
-        run = _measured_call(flavor, model, layers, numbers)
+        run = _measured_call(flavor, model, layers, numbers, floats)
         for batch in batches:
             rows = count_rows(flavor, batch)
             for fit in fits.values():
@@ -143,7 +149,13 @@ def _channels(layer: Any) -> tuple[int, ...]:
     return (math.prod(own.gain),)
 
 
-def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers: dict[str, int]) -> Any:
+def _measured_call(
+    flavor: Flavor,
+    model: Model,
+    layers: dict[str, Any],
+    numbers: dict[str, int],
+    before: Mapping[Kernel, np.ndarray],
+) -> Any:
     """The model's call in float as a graph in which these layers compute once more, quantised."""
     ops, rounds = flavor.ops, [False]
 
@@ -151,17 +163,18 @@ def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers
         return rounded_in_range(flavor, quantizer, x) if rounds[0] else x
 
     def kernel(layer: Layer, floats: Tensor, rounded: Tensor) -> Tensor:
-        return rounded if rounds[0] else floats
+        exact = before.get((id(layer), tuple(floats.shape)))
+        return rounded if rounds[0] else floats if exact is None else ops.constant(exact, "float32")
 
     def measuring(path: str, call: Any) -> Any:
         def measured(*args: object, **options: object) -> Any:
             if path not in layers:
                 return call(*args, **options)
             rounds[0] = True
-            with _before_activation(layers[path]) as rounded:
+            with before_activation(layers[path]) as rounded:
                 rounded.append(call(*args, **options))
             rounds[0] = False
-            with _before_activation(layers[path]) as exact:
+            with before_activation(layers[path]) as exact:
                 exact.append(call(*args, **options))
             give(flavor, numbers[path], ops.stack([ops.cast(y[0], "float32") for y in (exact, rounded)]))
             return exact[-1]
@@ -176,7 +189,7 @@ def _measured_call(flavor: Flavor, model: Model, layers: dict[str, Any], numbers
 
 
 @contextmanager
-def _before_activation(layer: Layer) -> Iterator[list[Any]]:
+def before_activation(layer: Layer) -> Iterator[list[Any]]:
     """While open, what a layer gives to its activation, if it has one, goes into a list, too."""
     own, seen = vars(layer).get("activation"), list[Any]()
     if own is None:

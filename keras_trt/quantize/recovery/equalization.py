@@ -63,7 +63,7 @@ def equalized(
         yield data
         return
     batches, data = read_first(flavor, model, data, name="calibration_data")
-    with _taken_back() as log:
+    with taken_back() as log:
         written, makers = equalize(flavor, model, batches, wanted)
         log.extend(written)
         mark_containers(flavor, model)
@@ -143,7 +143,7 @@ def _written(
     before = outputs()
 
     def held(groups: Sequence[tuple[ChannelGroup, np.ndarray]]) -> list[Written]:
-        with _taken_back() as log:
+        with taken_back() as log:
             for group, factors in groups:
                 log.extend(_write(flavor, group, factors))
             written = list(log)
@@ -164,7 +164,7 @@ def _written(
 
 
 @contextmanager
-def _taken_back() -> Iterator[list[Written]]:
+def taken_back() -> Iterator[list[Written]]:
     """A log of (variable, its value before); what is in it at the end, or at an error, is assigned again."""
     log: list[Written] = []
     try:

@@ -213,7 +213,7 @@ def test_who_wants_none_gets_none(k):
     assert shifts(quantized)["d"].any()
     again = quantize_model(quantized, calibration_data=x, recover=(), verbose=0)
     assert not shifts(again)["d"].any()
-    for wrong in ("bias_correction", ("adaround",), 3, True):
+    for wrong in ("bias_correction", ("brecq",), 3, True):
         with pytest.raises(InputError, match=r"`recover` must be 'auto', None, or a tuple of names out of"):
             quantize_model(model, recover=wrong)
 
