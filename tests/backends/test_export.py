@@ -138,7 +138,8 @@ def test_a_layer_that_calls_the_backend_directly_is_named(tmp_path, monkeypatch)
 
 def test_ctrl_c_ends_both_and_leaves_nothing(tmp_path):
     code = (
-        "import keras, keras_trt, sys\n"
+        "import keras, keras_trt, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background ignores it
         "i = keras.Input((64, 64, 3)); x = i\n"
         "for _ in range(20): x = keras.layers.Conv2D(16, 3, padding='same')(x)\n"
         "print('begin', flush=True)\n"

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 import keras_trt
-from tests.backends.conftest import values
+from tests.backends.conftest import BACKEND, values
 
 ON_TENSORFLOW = """
 import sys, numpy as np, keras, keras_trt
@@ -74,6 +74,40 @@ def test_activations_round_as_tensorflow_does(tmp_path):
     for dtype, block in (("int8", None), ("fp8", None), ("int4", 100)):
         here = ops.to_numpy(quantize_weights(ops, w, (1,), dtype, block))
         _assert_alike(here, there[f"w{dtype}"])
+
+
+def test_gradients_pass_inside_the_range_and_a_learned_one_gets_its_own():
+    x = np.array([-3.0, -2.0, -0.4, 0.0, 0.3, 1.9, 2.0, 2.1, np.nan], "float32")
+    upstream = np.arange(1, 10, dtype="float32")
+    inside = np.abs(x) <= 2
+    with np.errstate(invalid="ignore"):
+        steps = np.clip(np.round(x * np.float32(127 / 2)), -128, 127)
+    values, by_range = _gradients(x, 2.0, upstream, learned=False)
+    np.testing.assert_array_equal(values, np.where(inside, upstream, 0))
+    assert by_range == 0
+    x, upstream, steps, inside = x[:-1], upstream[:-1], steps[:-1], inside[:-1]
+    values, by_range = _gradients(x, 2.0, upstream, learned=True)
+    np.testing.assert_array_equal(values, np.where(inside, upstream, 0))
+    slope = np.where(inside, steps / 127 - x / 2, np.sign(x)) / np.sqrt(8 * 127)  # LSQ, its step size's scale
+    np.testing.assert_allclose(by_range, (upstream * slope).sum(), rtol=1e-4)
+
+
+def _gradients(x, amax, upstream, learned):
+    """What a rounding's values and its range get of an upstream gradient."""
+    from keras_trt._keras.backends import keras_ops as ops
+    from keras_trt.twins.fake_quant import fake_quantize
+
+    def total(x, amax):
+        return ops.sum(fake_quantize(ops, x, amax, "int8", learned) * ops.constant(upstream))
+
+    values, amax = ops.constant(x), ops.constant(amax, "float32")
+    if BACKEND == "jax":
+        import jax
+
+        return [np.asarray(g) for g in jax.grad(total, argnums=(0, 1))(values, amax)]
+    values, amax = values.detach().requires_grad_(True), amax.detach().requires_grad_(True)
+    total(values, amax).backward()
+    return values.grad.numpy(), 0.0 if amax.grad is None else amax.grad.numpy()
 
 
 def _assert_alike(here, there):

@@ -170,3 +170,7 @@ def bias_add(x: Tensor, bias: Tensor) -> Tensor:
 def give(receive: Callable[..., None], number: int, x: Tensor) -> None:
     """Calls `receive(number, values)` with a tensor's values."""
     receive(number, np.asarray(to_numpy(cast(x, "float32"))))
+
+
+if keras.config.backend() == "torch":
+    from keras_trt._keras.backends.torch_kernels import nearest_int8, straight_through  # noqa: F401 - faster
