@@ -15,7 +15,7 @@ from keras_trt._keras.types import Choices, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.shape_rules import DEFAULT
-from keras_trt.quantize.decide import decide, is_own_twin
+from keras_trt.quantize.decide import WAY_OUT, decide, is_own_twin
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recovery.correction import places
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
@@ -63,7 +63,7 @@ def convert(
         ]
         raise ModelError(
             f"No layer of model {model.name!r} can be quantised. Received: {'; '.join(reasons.values())}."
-            + (' `placement="all"` quantises also what is faster in float.' if by_shape else "")
+            + (f" {WAY_OUT}" if by_shape else "")
             + (f" Tell the library about custom layers: {'; '.join(dict.fromkeys(ways))}." if ways else "")
         )
     for path, layer in list(flavor.walk(model)):

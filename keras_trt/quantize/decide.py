@@ -32,6 +32,7 @@ LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
 OWN_ATTENTION_REASON = "its class computes attention in its own way: its layers are quantised one by one"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
+WAY_OUT = '`placement="all"` quantises also what is faster in float.'
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
 
@@ -68,7 +69,8 @@ def plan_quantization(
     title = f"Plan of {model.name}: {count} of {len(decisions)} layers quantised"
     if by_shape := sum(bool(d.rule) for d in decisions.values()):
         title += f", {by_shape} left in float for their shapes"
-    return Report(title, tuple(decision_row(d) for d in decisions.values()))
+    notes = (f"Nothing would be quantised. {WAY_OUT}",) if by_shape and not count else ()
+    return Report(title, tuple(decision_row(d) for d in decisions.values()), notes)
 
 
 def decision_row(decision: Decision) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 import keras_trt
 from keras_trt.errors import InputError, ModelError
-from keras_trt.quantize.decide import left_by_shape, placement_of
+from keras_trt.placement.shape_rules import DEFAULT
+from keras_trt.quantize.decide import left_by_shape, placement_of, plan_quantization
 
 QUANTIZE = partial(keras_trt.quantize_model, placement="tensorrt", verbose=0)
 PLAN = partial(keras_trt.plan, placement="tensorrt", check_import=False)
@@ -112,9 +114,41 @@ def test_the_share_of_int8_counts_what_gains(k, tmp_path):
 
 
 def test_nothing_that_gains_is_an_error_with_the_way_out(k):
+    x, y = np.zeros((4, 4), "float32"), np.zeros((4, 3), "float32")
     model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="tiny")])
-    with pytest.raises(ModelError, match=r"tensor cores are slower below 16 in int8.* `placement=\"all\"`"):
-        QUANTIZE(model)
+    model.compile("sgd", "mse")
+    callback = keras_trt.callbacks.Quantize(placement="tensorrt")
+    for call in (
+        lambda: QUANTIZE(model),
+        lambda: QUANTIZE(model, copy=False),
+        lambda: QUANTIZE(model, data=(x, y), metric="mse", max_drop=0.5),
+        lambda: model.fit(x, y, verbose=0, callbacks=[callback]),
+        lambda: keras_trt.sensitivity(model, x, placement="tensorrt", verbose=0),
+    ):
+        with pytest.raises(
+            ModelError, match=r"tensor cores are slower below 16 in int8.* `placement=\"all\"`"
+        ):
+            call()
+    plan = PLAN(model)
+    assert plan.title.endswith("0 of 2 layers quantised, 1 left in float for their shapes")
+    assert plan.notes == (
+        'Nothing would be quantised. `placement="all"` quantises also what is faster in float.',
+    )
+    assert PLAN(model, placement="all").notes == PLAN(network(k)).notes == ()
+    assert reasons(plan)["tiny"].startswith("faster in float: a matrix of 4 x 3")
+    assert quantized(model) == set()
+
+
+def test_every_way_in_has_the_same_default():
+    ways = [
+        keras_trt.quantize_model,
+        keras_trt.plan,
+        keras_trt.sensitivity,
+        keras_trt.callbacks.Quantize,
+        plan_quantization,
+        keras_trt.Recipe,
+    ]
+    assert {inspect.signature(way).parameters["placement"].default for way in ways} == {DEFAULT}
 
 
 @pytest.mark.parametrize("wrong", ["fast", None, 1, ["all"]])

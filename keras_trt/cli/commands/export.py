@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--placement",
         choices=("tensorrt", "all"),
-        help="of --int8 and --max-drop; tensorrt: float where NVIDIA's quantiser says so (default: all)",
+        help="of --int8 and --max-drop; as in `plan`",
     )
     add("--calibrate", metavar="FILE", help=f"rows to find ranges with: {HELP}")
     add("--recipe", metavar="FILE", help="quantise as a recipe says, the JSON file of a `Recipe`")

@@ -27,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--placement",
         choices=("tensorrt", "all"),
-        default="all",
-        help="tensorrt: float where NVIDIA's own quantiser says that int8 is slower",
+        help="tensorrt: float where NVIDIA's own quantiser says int8 is slower; default: quantize_model's",
     )
     add("--no-import-check", action="store_true", help="do not convert the model to ask TensorRT's rules")
     add("--input-shape", type=shape, action="append", metavar="[NAME=]N,N,...", help="for open sizes")
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> Result:
             options.scheme,
             only=options.only,
             skip=options.skip,
-            placement=options.placement,
+            **({} if options.placement is None else {"placement": options.placement}),
             check_import=not options.no_import_check,
             input_shapes=input_shapes,
         )

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from keras_trt.exporting import plan as subject
+from keras_trt.placement.shape_rules import DEFAULT
 
 
 def test_each_layer_with_its_reason(run, model_file):
@@ -15,6 +16,16 @@ def test_each_layer_with_its_reason(run, model_file):
     short = run("plan", model_file, "--no-import-check", "--only", "a")
     assert "TensorRT" not in short.out
     assert max(map(len, short.out.splitlines())) <= 80
+
+
+def test_placement_is_chosen_or_that_of_the_library(run, model_file):
+    titles = {}
+    for placement in ((), ("--placement", "all"), ("--placement", "tensorrt")):
+        ended = run("plan", model_file, "--json", "--no-import-check", *placement)
+        titles[placement[-1:]] = json.loads(ended.out)["title"]
+    assert "left in float for their shapes" in titles["tensorrt",]
+    assert "shapes" not in titles["all",]
+    assert titles[()] == titles[DEFAULT,]
 
 
 @pytest.mark.parametrize(
