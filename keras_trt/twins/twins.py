@@ -169,6 +169,8 @@ def _computes_inside(flavor: Flavor, layer: Twin) -> bool:
     """Whether the products inside the layer are computed here, with their quantisers, and not by its base."""
     if not layer.quantization.inner:
         return False
+    if layer.quantization.scheme.learned_ranges:  # read also in float: an optimizer wants their gradients
+        return True
     return is_observing() or state(flavor, layer.quantization_switch.on) is not False
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.errors import InputError
 from keras_trt.models import load_model, save_model
 from keras_trt.placement.schemes import Int8
 from keras_trt.quantize import quantize_model
+from keras_trt.twins.twins import is_twin, set_silent
 from tests.nets import compiled, images, ranges, residual_net
 
 LEARNED = Int8(learned_ranges=True)
@@ -180,3 +182,22 @@ def _with_strategy(k, model, strategy):
     own = type(model)
     model.__class__ = type(own.__name__, (own,), {"distribute_strategy": property(lambda self: strategy)})
     Quantize(scheme=LEARNED).set_model(model)
+
+
+def test_ranges_inside_a_layer_get_a_gradient_while_it_computes_in_float(k):
+    x = np.random.default_rng(0).random((4, 6, 16), "float32")
+    inputs = k.Input((6, 16))
+    h = k.layers.SeparableConv1D(16, 3, padding="same")(inputs)
+    model = k.Model(inputs, k.layers.MultiHeadAttention(2, 16)(h, h))
+    quantized = quantize_model(model, LEARNED, calibration_data=x, verbose=0)
+    for layer in quantized.layers:
+        for inner in [layer, *layer._flatten_layers()]:
+            if is_twin(inner):
+                set_silent(inner, True)
+    with tf.GradientTape() as tape:  # eager: the switch is known, and no graph holds both ways
+        total = tf.reduce_sum(quantized(x, training=True))
+    variables = [
+        getattr(v, "value", v) if k.__name__ == "keras" else v for v in quantized.trainable_variables
+    ]
+    assert all(gradient is not None for gradient in tape.gradient(total, variables))
+    assert np.allclose(quantized(x), model(x), atol=1e-6)
