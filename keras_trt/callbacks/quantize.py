@@ -215,7 +215,7 @@ class Quantize(OnceBuilt, Callback):
                 f"On the {backend} backend learned ranges begin with `calibration_data` and are trained to "
                 "the end. Received: "
                 f"calibration_data={'None' if self.calibration_data is None else 'given'}, "
-                f"freeze_ranges_epoch={self.freeze_ranges_epoch}"
+                f"freeze_ranges_epoch={self.freeze_ranges_epoch}. Give the first, and leave the second out."
             )
 
     def _keep_to_plan(self) -> None:

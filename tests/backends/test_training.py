@@ -129,11 +129,38 @@ def test_other_public_functions(net, rows):
     )
     merged = keras_trt.merge_models([model, fused])
     assert len(merged.predict(rows[0][:2], verbose=0)) == 2
+    twice = keras_trt.merge_models([model, model], combine="vote")
+    assert twice.count_params() == model.count_params()
+    votes = twice.predict(rows[0], verbose=0)
+    np.testing.assert_array_equal(votes.argmax(-1), model.predict(rows[0], verbose=0).argmax(-1))
     assert list(keras_trt.sensitivity(model, rows[0][:64], verbose=0).losses)
     assert "stem" in str(keras_trt.plan(model, check_import=False))
     keras_trt.calibrate(quantized, rows[0][:64], method="max", verbose=0)
     budget = keras_trt.quantize_model(model, data=rows, max_drop=0.05, verbose=0)
     assert keras_trt.Recipe.of(budget).model == "net"
+
+
+def test_ranges_are_learned_from_the_callback(net, rows):
+    class Ranges(keras.callbacks.Callback):
+        seen = ()
+
+        def on_epoch_end(self, epoch, logs=None):
+            now = [values(w).item() for w in self.model.trainable_variables if "amax" in w.path]
+            self.seen = (*self.seen, now)
+
+    learned, x, ranges = keras_trt.schemes.Int8(learned_ranges=True), rows[0][:64], Ranges()
+    model = net()
+    callback = keras_trt.callbacks.Quantize(scheme=learned, calibration_data=x, start_epoch=1, verbose=0)
+    model.fit(*rows, epochs=3, verbose=0, callbacks=[callback, ranges])
+    floats, second, third = (np.array(each) for each in ranges.seen)
+    assert floats.size > 0
+    assert not floats.any()
+    assert (second > 0).all()
+    assert (second != third).all()
+    for options in ({}, {"calibration_data": x, "freeze_ranges_epoch": 1}):
+        callback = keras_trt.callbacks.Quantize(scheme=learned, verbose=0, **options)
+        with pytest.raises(InputError, match="begin with `calibration_data`.*leave the second out"):
+            net().fit(*rows, epochs=1, verbose=0, callbacks=[callback])
 
 
 def test_what_needs_the_graph_says_so(net, rows):
