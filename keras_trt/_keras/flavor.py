@@ -61,6 +61,11 @@ class Flavor:
         return tensorflow_ops
 
     @property
+    def graph_ops(self) -> ModuleType:
+        """Operators for the tensors of a functional model; of use are those that both Kerases name alike."""
+        raise NotImplementedError
+
+    @property
     def tf(self) -> ModuleType:
         """TensorFlow, for what reads its graphs.
 

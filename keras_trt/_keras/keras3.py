@@ -120,6 +120,10 @@ class Keras3(Flavor):
     def rename(self, layer: Any, name: str) -> None:
         layer.name = name
 
+    @property
+    def graph_ops(self) -> ModuleType:
+        return self.keras.ops
+
     def control_flow(self) -> ModuleType | None:
         from keras.src.backend import core
 

@@ -96,6 +96,10 @@ class LegacyKeras(Flavor):
         private(layer, "_name", "tf_keras")
         layer._name = name
 
+    @property
+    def graph_ops(self) -> ModuleType:
+        return self.tf
+
     def control_flow(self) -> ModuleType | None:
         return None
 

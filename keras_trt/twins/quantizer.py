@@ -152,11 +152,11 @@ def activation_quantizer(flavor: Flavor) -> type:
         def set_range(self, amax: float) -> None:
             """Sets the range from outside (calibration, or by hand)."""
             self.amax.assign(max(float(amax), TINY))
-            _hold(flavor, self, where=_value(flavor, self.observe) < 0)
+            _hold_again(flavor, self)
 
         def hold(self) -> None:
             """Keeps the range as it is from now on."""
-            _hold(flavor, self)
+            self.observe.assign(_when_held(flavor, self))
 
         def load_own_variables(self, store: Any) -> None:
             """Keeps its state when a float checkpoint, which knows no quantisers, is loaded."""
@@ -240,10 +240,15 @@ def _constraint(flavor: Flavor, layer: Quantizer) -> Callable[[Tensor], Tensor] 
     return functools.partial(_held, flavor, layer) if layer.learned and flavor.has_graphs else None
 
 
-def _hold(flavor: Flavor, layer: Quantizer, where: bool = True) -> None:
-    """Holds a range: `observe` is 0 then, or minus what a learned range goes back to after each update."""
-    if where:
-        layer.observe.assign(0.0 if _constraint(flavor, layer) is None else -_value(flavor, layer.amax))
+def _when_held(flavor: Flavor, layer: Quantizer) -> float:
+    """What `observe` is for a range that is held: 0, or minus what a learned one goes back to."""
+    return 0.0 if _constraint(flavor, layer) is None else -_value(flavor, layer.amax)
+
+
+def _hold_again(flavor: Flavor, layer: Quantizer) -> None:
+    """Has a learned range that is held, and has been set to another, go back to that one."""
+    if _value(flavor, layer.observe) < 0:
+        layer.hold()
 
 
 def _held(flavor: Flavor, layer: Quantizer, amax: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def combined(flavor: Flavor, how: str, outputs: Sequence[tuple[str, Nest]]) -> N
 
 def _votes(flavor: Flavor, tensor: Any) -> Any:
     """1 where the model decides for a class, 0 elsewhere."""
-    ops = getattr(flavor.keras, "ops", None) or flavor.tf  # the same names and arguments
+    ops = flavor.graph_ops
     classes = tensor.shape[-1]
     if classes == 1:
         return ops.cast(tensor > 0.5, tensor.dtype)

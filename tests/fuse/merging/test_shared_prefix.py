@@ -173,23 +173,28 @@ def test_padding_masks_go_on_behind_the_trunk(k):
     assert "shared" in [layer.name for layer in merged.layers]
 
 
-def test_what_both_kerases_of_several_inputs_and_operations_share(k):
-    def net(name, structure):
+@pytest.mark.parametrize("structures", [(list, list), (dict, dict), (dict, list)])
+def test_inputs_are_paired_in_each_models_own_structure(k, structures):
+    def net(name, structure, seed):
         k.utils.set_random_seed(0)
         a, b = k.Input((4,), name="a"), k.Input((4,), name="b")
         h = k.layers.Dense(4)(a) * 2.0 - b
-        k.utils.set_random_seed(len(name))
+        k.utils.set_random_seed(seed)
         nest = {"a": a, "b": b} if structure is dict else [a, b]
         return k.Model(nest, [k.layers.Dense(2)(h), h], name=name)
 
-    models = [net("m", list), net("mm", list)]
+    models = [
+        net(name, structure, i) for i, (name, structure) in enumerate(zip("mn", structures, strict=True))
+    ]
     merged = merge_models(models)
-    x = [X.reshape(4, -1)[:, :4], X.reshape(4, -1)[:, 4:8]]
-    out = merged.predict(x, verbose=0)
-    for model in models:
-        for i, expected in enumerate(model.predict(x, verbose=0)):
-            assert np.allclose(out[f"{model.name}/{i}"], expected, atol=1e-6)
-    assert merge_report(models).rows[0]["layers"] >= 1
+    x = {"a": X.reshape(4, -1)[:, :4], "b": X.reshape(4, -1)[:, 4:8]}
+    out = merged.predict(x if structures[0] is dict else list(x.values()), verbose=0)
+    for model, structure in zip(models, structures, strict=True):
+        expected = model.predict(x if structure is dict else list(x.values()), verbose=0)
+        for i, each in enumerate(expected):
+            assert np.allclose(out[f"{model.name}/{i}"], each, atol=1e-6)
+    row = merge_report(models).rows[0]
+    assert (row["models"], row["weights"]) == ("m, n", 20)  # the first Dense
 
 
 def test_quantised_and_pruned_trunks_stay_so_train_save_and_export(k, tmp_path):

@@ -22,8 +22,6 @@ class Outputs:
     def __init__(self, flavor: Flavor, layer: Layer, like: Sample, soft: dict[Any, SoftKernel]) -> None:
         self._flavor, self._layer, self._soft = flavor, layer, soft
         self._hard: dict[Any, Any] = {}
-        leaves = flavor.ops.nest.flatten(like.given)
-        self._fixed = [None if flavor.ops.is_tensor(x) else x for x in leaves]
         self._like = like.given
         self.graphs: dict[str, Any] = {
             kind: as_graphs(flavor, lambda *tensors, kind=kind: self.compute(kind, tensors))
