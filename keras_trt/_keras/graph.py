@@ -31,6 +31,7 @@ class Node:
         kernels: Names of the weight variables (see `kernels_of`).
         linear: Whether its own activation is the identity (true for layers without one).
         constants: Shapes of the numbers and arrays that an operation takes beside its inputs.
+        activation: The name of its own activation, where that is a function of Keras's; else empty.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Node:
     kernels: tuple[str, ...] = ()
     linear: bool = True
     constants: tuple[Shape, ...] = ()
+    activation: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,18 @@ def _node(
         input_shapes=tuple(tuple(t.shape) for t in tensors),
         kernels=tuple(kernel.name for kernel in kernels_of(layer)),
         linear=is_linear(flavor, layer),
+        activation=_activation(flavor, layer),
     )
+
+
+def _activation(flavor: Flavor, layer: Layer) -> str:
+    """The name of a layer's activation; of a ReLU layer only where it is the plain one."""
+    if isinstance(layer, flavor.keras.layers.ReLU):
+        plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
+        return "relu" if plain else ""
+    activation = getattr(layer, "activation", None)
+    name = getattr(activation, "__name__", "")
+    return name if activation is getattr(flavor.keras.activations, name, layer) else ""
 
 
 def _constants(flavor: Flavor, arguments: object, reads: list[Any]) -> tuple[Shape, ...]:

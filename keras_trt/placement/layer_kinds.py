@@ -23,6 +23,8 @@ LAYOUT = {
     "Cropping3D", "Flatten", "Reshape", "Permute", "RepeatVector", "UpSampling1D", "UpSampling2D",
     "UpSampling3D",
 }  # fmt: skip
+# Between a convolution and an addition these fuse with the first, as NVIDIA's quantiser has it.
+FUSED_ACTIVATIONS = {"relu", "silu", "swish"}
 # What int8 goes through between a layer and its reader, as layers and as operations of either Kerases.
 PASSING = (TRANSPARENT | LAYOUT | {"Concatenate", "ReLU", "LeakyReLU", "PReLU", "ELU"}) - {
     "BatchNormalization"
@@ -37,7 +39,6 @@ PASSING_OPERATIONS = {
 UNREAD = "nothing that computes in int8 reads it: a grid would cost accuracy for nothing"
 FLOAT = {
     "Softmax": "softmax needs float range",
-    "LayerNormalization": "normalisation statistics need float range",
     "RMSNormalization": "normalisation statistics need float range",
     "GroupNormalization": "normalisation statistics need float range",
     "UnitNormalization": "normalisation statistics need float range",

@@ -6,15 +6,18 @@ range. The rules are those of NVIDIA's guide for explicit quantisation ("Working
 placement) and of its Keras toolkit:
 
 * inputs of weighted layers, and their kernels;
-* of an addition that a convolution feeds: every branch but that one (TensorRT then fuses the
-  addition, and the ReLU behind it, into the convolution's int8 kernel);
+* of an addition that a convolution feeds, directly or through ReLU or swish: every branch but that one
+  (TensorRT then fuses the addition, and the ReLU behind it, into the convolution's int8 kernel);
+* the input of a layer normalisation behind a convolution, which writes int8 then;
 * both inputs of a squeeze-excite product;
 * the input of average pooling;
 * nothing else: max pooling, padding, reshaping and concatenation carry int8 through by themselves, and a
   BatchNormalization that no convolution feeds is a scale in float.
 
 Pooling and products stay float unless something that computes in int8 reads what they make, and additions
-unless the convolution they fuse into does (`only_where_read`): a grid costs accuracy wherever it stands.
+and normalisations unless the convolution before them does (`only_where_read`): a grid costs accuracy wherever
+it stands. Additions and normalisations: Model Optimizer, `get_fusible_backbone` and
+`find_conv_to_layernorm_nodes` of `modelopt/onnx/quantization`.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from keras_trt.placement.layer_kinds import (
     CELL_REASON,
     CELLS,
     FLOAT,
+    FUSED_ACTIVATIONS,
     LAYOUT,
     TRANSPARENT,
     UNREAD,
@@ -59,7 +63,7 @@ def only_where_read(
     """The decisions without quantisers that serve no int8 computation.
 
     A layer with weights, or with products inside, computes in int8 itself. Any other needs a reader: pooling
-    and products one of their result, an addition the convolution that it fuses into.
+    and products one of their result, an addition or a normalisation the convolution before it.
 
     Args:
         graph: The layer graph.
@@ -75,10 +79,10 @@ def only_where_read(
         decision = decided.get(path)
         if decision is None or not decision.inputs or decision.kernels or decision.inner:
             continue
-        if decision.kind == "Add":
-            adds = [_add(graph, node, quantized) for node in calls[path]]
-            inputs = _union(*(positions for positions, _ in adds))
-            decision = replace(decision, inputs=inputs, reason=adds[0][1])
+        if rule := BEHIND_CONVOLUTIONS.get(decision.kind):
+            placed = [rule(graph, node, quantized) for node in calls[path]]
+            inputs = _union(*(positions for positions, _ in placed))
+            decision = replace(decision, inputs=inputs, reason=placed[0][1])
         elif not any(is_read(graph, decided, quantized, node) for node in calls[path]):
             decision = Decision(path, decision.kind, reason=UNREAD)
         decided[path], quantized[path] = decision, decision.inputs
@@ -121,7 +125,7 @@ def place_alone(path: str, kind: str, kernels: tuple[str, ...], children: bool =
     if children and kind not in ATTENTION:
         return Decision(path, kind, reason="its layers are quantised one by one")
     node = Node(key=path, path=path, kind=kind, kernels=kernels)
-    if kind in {"Add", "Multiply", "BatchNormalization"}:
+    if kind in {"Add", "Multiply", "BatchNormalization", "LayerNormalization"}:
         return Decision(path, kind, reason="what feeds it cannot be seen from outside the layer around it")
     return decide(LayerGraph((node,)), node)
 
@@ -148,7 +152,7 @@ def _add(
 
     With `quantized`, the quantised inputs by path, only convolutions count that compute in int8.
     """
-    branches = {i: _convolution_behind(graph, t) for i, t in enumerate(node.inputs)}
+    branches = {i: _fused_convolution(graph, t) for i, t in enumerate(node.inputs)}
     candidates = {i: conv for i, conv in branches.items() if conv is not None}
     if quantized is not None:
         candidates = {i: conv for i, conv in candidates.items() if quantized.get(conv.path)}
@@ -158,6 +162,16 @@ def _add(
     bare = max(candidates, key=lambda i: (_depth(graph, candidates[i]), order[candidates[i].key]))
     inputs = tuple(i for i in range(len(node.inputs)) if i != bare)
     return inputs, f"residual addition: every branch but the one from {candidates[bare].path}"
+
+
+def _layer_normalization(
+    graph: LayerGraph, node: Node, quantized: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[tuple[int, ...], str]:
+    """A grid behind the convolution that feeds it; with `quantized`, if that computes in int8."""
+    conv = _convolution_behind(graph, node.inputs[0])
+    if conv is None or (quantized is not None and not quantized.get(conv.path)):
+        return (), "normalisation statistics need float range"
+    return (0,), f"so that {conv.path} writes int8; the normalisation itself is float"
 
 
 def _multiply(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
@@ -202,16 +216,46 @@ RULES: dict[str, Rule] = {
     "Add": _add,
     "Multiply": _multiply,
     "BatchNormalization": _batch_normalization,
+    "LayerNormalization": _layer_normalization,
     "Concatenate": _concatenate,
 }
+BEHIND_CONVOLUTIONS = {"Add": _add, "LayerNormalization": _layer_normalization}
+"""Rules that ask whether the convolution before computes in int8."""
 
 
-def _convolution_behind(graph: LayerGraph, tensor: str, dense: bool = False) -> Node | None:
+def _fused_convolution(graph: LayerGraph, tensor: str) -> Node | None:
+    """The convolution that makes `tensor`, also through an activation that fuses with it."""
+    node = graph.producer(tensor)
+    if node is None or graph.readers(tensor) != 1:
+        return None
+    if node.activation in FUSED_ACTIVATIONS:
+        if node.kind in CONVOLUTIONS:
+            return node
+        return _convolution_behind(graph, node.inputs[0]) if not node.kernels else None
+    if swished := _swish_of(graph, node):
+        return _convolution_behind(graph, swished, readers=2)
+    return _convolution_behind(graph, tensor)
+
+
+def _swish_of(graph: LayerGraph, node: Node) -> str | None:
+    """The tensor of which a product is the swish: that and its sigmoid."""
+    if node.kind not in {"Multiply", "ops.Multiply"} or len(node.inputs) != 2:
+        return None
+    for factor, other in (node.inputs, node.inputs[::-1]):
+        gate = graph.producer(other)
+        sigmoid = gate is not None and (gate.kind == "ops.Sigmoid" or gate.activation == "sigmoid")
+        if gate is not None and sigmoid and gate.inputs == (factor,) and not gate.kernels:
+            return factor
+    return None
+
+
+def _convolution_behind(graph: LayerGraph, tensor: str, dense: bool = False, readers: int = 1) -> Node | None:
     """The convolution that makes `tensor`, looking through what folds into it, if nobody else reads it."""
     while True:
         node = graph.producer(tensor)
-        if node is None or graph.readers(tensor) != 1:
+        if node is None or graph.readers(tensor) != readers:
             return None
+        readers = 1
         if node.kind in CONVOLUTIONS or (dense and node.kernels):
             return node if node.linear else None
         if node.kind not in TRANSPARENT or not node.linear:

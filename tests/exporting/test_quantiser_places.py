@@ -116,7 +116,43 @@ def test_a_causal_convolution_read_beside_a_skip_computes_in_int8(k, tmp_path, d
     y = k.layers.Conv1D(8, 3, name="third", **causal)(y)
     model = k.Model(inputs, k.layers.Dense(3, name="head")(k.layers.ReLU()(k.layers.Add()([x, y]))))
     data = np.random.default_rng(0).normal(size=(16, 16, 4)).astype(np.float32)
-    quantized = quantize_model(model, calibration_data=data, verbose=0)
+    quantized = quantize_model(model, calibration_data=data, placement="all", verbose=0)
     report = export(quantized, tmp_path / "net", compute_capabilities=["SM89"], verbose=0)
     assert report.float_layers == () and report.int8_mac_share == 1.0
     assert "Pad" not in report.operators
+
+
+def test_fp8_attention_is_what_tensorrt_fuses(k, tmp_path):
+    """Model Optimizer's `match_fp8_mha_pattern`: Q, DQ, product, softmax, Q, DQ, product, Q, DQ.
+
+    The keys are transposed before their Q, so that its DQ stands at the product.
+    """
+    inputs = k.Input((16, 32))
+    model = k.Model(inputs, k.layers.MultiHeadAttention(2, 16)(inputs, inputs))
+    x = np.random.default_rng(0).normal(size=(8, 16, 32)).astype("float32")
+    quantized = quantize_model(model, "fp8", calibration_data=x, min_sqnr=None, verbose=0)
+    export(quantized, tmp_path / "net", engine=None, verify=False, verbose=0)
+    nodes = onnx.load(tmp_path / "net" / "model.onnx").graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    (softmax,) = (node for node in nodes if node.op_type == "Softmax")
+
+    def before(node, position, through=()):
+        while (node := makers[node.input[position]]).op_type in through:
+            position = 0
+        return node
+
+    def after(node, through=()):
+        while (node := next(n for n in nodes if node.output[0] in n.input)).op_type in through:
+            pass
+        return node
+
+    scores = before(softmax, 0)
+    assert scores.op_type == "MatMul"
+    for position in (0, 1):
+        pair = before(scores, position)
+        assert [pair.op_type, before(pair, 0).op_type] == ["DequantizeLinear", "QuantizeLinear"]
+    pair = after(softmax)
+    attended = after(after(pair))
+    assert [pair.op_type, attended.op_type] == ["QuantizeLinear", "MatMul"]
+    assert before(attended, 1).op_type == "DequantizeLinear"
+    assert after(attended, ("Transpose", "Reshape")).op_type == "QuantizeLinear"

@@ -9,6 +9,7 @@ from keras_trt.placement.decision import Decision
 from keras_trt.placement.placement import only_where_read, place, place_alone
 
 WEIGHTED = {"Conv2D", "DepthwiseConv2D", "Dense", "Conv2DTranspose", "SeparableConv2D", "EinsumDense"}
+ACTIVATIONS = {"relu", "silu", "swish", "sigmoid", "gelu"}
 
 
 def graph(*rows, outputs=()):
@@ -28,7 +29,8 @@ def graph(*rows, outputs=()):
                 outputs=(f"{name}:0",),
                 input_shapes=tuple(shapes.get(i, (None, 8, 8, 8)) for i in inputs),
                 kernels=("kernel",) if kind in WEIGHTED else (),
-                linear=option != "act",
+                linear=option not in {"act", *ACTIVATIONS},
+                activation=option if option in ACTIVATIONS else "",
             )
         )
     return LayerGraph(tuple(nodes), ("x",), tuple(f"{o}:0" for o in outputs) or (f"{nodes[-1].key}:0",))
@@ -73,6 +75,57 @@ PATTERNS = {
     "a convolution with an activation of its own does not fuse with the addition": (
         ["c1 Conv2D/act x", "a Add x c1"],
         {"c1": (0,)},
+    ),
+    "a convolution with gelu does not fuse with the addition": (
+        ["c1 Conv2D/gelu x", "a Add x c1"],
+        {"c1": (0,)},
+    ),
+    "a convolution with its own swish fuses with the addition": (
+        ["c1 Conv2D/silu x", "a Add x c1"],
+        {"c1": (0,), "a": (0,)},
+    ),
+    "a branch through batch normalisation and ReLU fuses with the addition": (
+        ["c1 Conv2D x", "b BatchNormalization c1", "r ReLU/relu b", "a Add r x"],
+        {"c1": (0,), "a": (1,)},
+    ),
+    "a branch through swish fuses with the addition": (
+        ["c1 Conv2D x", "b BatchNormalization c1", "s Activation/swish b", "a Add x s"],
+        {"c1": (0,), "a": (0,)},
+    ),
+    "a branch through swish as a product fuses with the addition": (
+        ["c1 Conv2D x", "g Activation/sigmoid c1", "m Multiply g c1", "a Add x m"],
+        {"c1": (0,), "a": (0,)},
+    ),
+    "a branch through swish as an operation's product fuses with the addition": (
+        ["c1 Conv2D x", "g ops.Sigmoid c1", "m ops.Multiply c1 g", "a Add x m"],
+        {"c1": (0,), "a": (0,)},
+    ),
+    "a product with the sigmoid of another is no swish": (
+        ["c1 Conv2D x", "c2 Conv2D x", "g Activation/sigmoid c2", "m Multiply c1 g", "a Add x m"],
+        {"c1": (0,), "c2": (0,)},
+    ),
+    "a swish that somebody else reads does not fuse": (
+        ["c1 Conv2D x", "s Activation/swish c1", "a Add x s", "d Dense s", "f Add a d"],
+        {"c1": (0,), "d": (0,)},
+    ),
+    "a swish of what somebody else reads does not fuse": (
+        ["c1 Conv2D x", "s Activation/swish c1", "a Add c1 s"],
+        {"c1": (0,)},
+    ),
+    "two activations do not fuse": (
+        ["c1 Conv2D/relu x", "s Activation/swish c1", "a Add x s"],
+        {"c1": (0,)},
+    ),
+    "ConvNeXt: the normalisation behind a convolution reads int8, others float": (
+        [
+            "p Conv2D x", "n0 LayerNormalization p", "dw DepthwiseConv2D n0", "n1 LayerNormalization dw",
+            "d1 Dense/gelu n1", "d2 Dense d1", "a Add n0 d2", "n2 LayerNormalization a", "h Dense n2",
+        ],
+        {"p": (0,), "n0": (0,), "dw": (0,), "n1": (0,), "d1": (0,), "d2": (0,), "h": (0,)},
+    ),
+    "a normalisation behind a convolution that somebody else reads is float": (
+        ["c Conv2D x", "n LayerNormalization c", "a Add c n"],
+        {"c": (0,)},
     ),
     "pre-activation": (
         ["b0 BatchNormalization x", "r0 ReLU b0", "c1 Conv2D r0", "a Add x c1", "b1 BatchNormalization a"],
@@ -193,6 +246,16 @@ def without(decisions, *paths):
 
 
 SKIPPED = {
+    "the convolution before a normalisation": (
+        ["c Conv2D x", "n LayerNormalization c", "d Dense n"],
+        "c",
+        {"d": (0,)},
+    ),
+    "the convolution whose swish an addition reads": (
+        ["c1 Conv2D x", "s Activation/swish c1", "a Add x s", "c2 Conv2D a"],
+        "c1",
+        {"c2": (0,)},
+    ),
     "the convolution that an addition fuses into": (
         ["c1 Conv2D x", "a Add x c1", "c2 Conv2D a"],
         "c1",

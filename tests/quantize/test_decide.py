@@ -11,7 +11,7 @@ import pytest
 import keras_trt
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.shape_rules import DEFAULT
-from keras_trt.quantize.decide import left_by_shape, placement_of, plan_quantization
+from keras_trt.quantize.decide import ALL_BY_SHAPE, left_by_shape, placement_of, plan_quantization
 
 QUANTIZE = partial(keras_trt.quantize_model, placement="tensorrt", verbose=0)
 PLAN = partial(keras_trt.plan, placement="tensorrt", check_import=False)
@@ -36,13 +36,13 @@ def quantized(model):
     return {row["layer"] for row in keras_trt.report(model).rows if row["quantised"]}
 
 
-def test_it_leaves_the_head_in_float_and_the_default_does_not(k):
+def test_it_leaves_the_head_in_float_and_all_does_not(k):
     model, x = network(k), np.random.default_rng(0).random((4, 8, 8, 3), "float32")
     by_shape = QUANTIZE(model, calibration_data=x)
     assert quantized(by_shape) == {"stem", "pool", "wide"}
     assert reasons(keras_trt.report(by_shape))["head"] == SMALL
     assert left_by_shape(*_of(by_shape)) == ["head"]
-    everything = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
+    everything = QUANTIZE(model, calibration_data=x, placement="all")
     assert quantized(everything) == {"stem", "pool", "wide", "head"}
     assert left_by_shape(*_of(everything)) == [] == left_by_shape(*_of(model))
 
@@ -52,7 +52,8 @@ def test_plan_says_it_before(k):
     plan = PLAN(model)
     assert plan.title == "Plan of net: 3 of 5 layers quantised, 1 left in float for their shapes"
     assert reasons(plan)["head"] == SMALL
-    assert "shapes" not in keras_trt.plan(model, check_import=False).title
+    assert keras_trt.plan(model, check_import=False).title == plan.title
+    assert "shapes" not in PLAN(model, placement="all").title
     fp8 = reasons(PLAN(model, "fp8"))
     assert fp8["stem"] == "faster in float: a convolution of 3 to 16 channels a group: fp8 gains above 16"
     assert "faster" not in str(reasons(PLAN(model, "int8-weights")))
@@ -139,6 +140,33 @@ def test_nothing_that_gains_is_an_error_with_the_way_out(k):
     assert quantized(model) == set()
 
 
+def test_auto_quantises_all_where_nothing_would_be_left(k, capsys):
+    x = np.random.default_rng(0).random((4, 4), "float32")
+    model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="tiny"), k.layers.Dense(2, name="head")])
+    plan = PLAN(model, placement="auto")
+    assert plan.title.endswith("2 of 3 layers quantised")
+    assert plan.notes == (ALL_BY_SHAPE,)
+    assert capsys.readouterr().out == ""
+    new = keras_trt.quantize_model(model, calibration_data=x)
+    assert ALL_BY_SHAPE in capsys.readouterr().out
+    assert quantized(new) == {"tiny", "head"}
+    assert placement_of(*_of(new)) == "all"
+    assert placement_of(*_of(keras_trt.quantize_model(network(k), verbose=0))) == "tensorrt"
+
+
+def test_auto_counts_what_is_left_of_the_layers_that_are_chosen(k):
+    """Not of the model: nothing of what may be quantised would be."""
+    assert quantized(QUANTIZE(network(k), placement="auto", skip=["stem", "wide"])) == {"head"}
+
+
+def test_the_callback_says_where_shapes_suit_nothing(k, capsys):
+    x, y = np.zeros((4, 4), "float32"), np.zeros((4, 3), "float32")
+    model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="tiny")])
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0, callbacks=[keras_trt.callbacks.Quantize(verbose=1)])
+    assert f"Quantize: {ALL_BY_SHAPE}" in capsys.readouterr().out
+
+
 def test_every_way_in_has_the_same_default():
     ways = [
         keras_trt.quantize_model,
@@ -159,7 +187,9 @@ def test_unknown_placements_are_refused(k, wrong):
         lambda: keras_trt.plan(model, placement=wrong),
         lambda: keras_trt.callbacks.Quantize(placement=wrong),
     ):
-        with pytest.raises(InputError, match=r"`placement` must be one of \['tensorrt', 'all'\]. Received: "):
+        with pytest.raises(
+            InputError, match=r"`placement` must be one of \['auto', 'tensorrt', 'all'\]. Received: "
+        ):
             call()
 
 

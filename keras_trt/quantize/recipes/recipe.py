@@ -65,7 +65,7 @@ class Recipe(Findings):
     Example:
         >>> quantized = keras_trt.quantize_model(model, data=(x_val, y_val), max_drop=0.005)
         >>> recipe = keras_trt.Recipe.of(quantized)
-        >>> recipe == keras_trt.Recipe(recipe.model, recipe.layers)
+        >>> recipe == keras_trt.Recipe(recipe.model, recipe.layers, placement=recipe.placement)
         True
         >>> text = recipe.to_json("recipe.json")
         >>> recipe == keras_trt.Recipe.from_json("recipe.json") == keras_trt.Recipe.from_json(text)

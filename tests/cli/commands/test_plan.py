@@ -3,7 +3,7 @@ import json
 import pytest
 
 from keras_trt.exporting import plan as subject
-from keras_trt.placement.shape_rules import DEFAULT
+from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS
 
 
 def test_each_layer_with_its_reason(run, model_file):
@@ -20,7 +20,7 @@ def test_each_layer_with_its_reason(run, model_file):
 
 def test_placement_is_chosen_or_that_of_the_library(run, model_file):
     titles = {}
-    for placement in ((), ("--placement", "all"), ("--placement", "tensorrt")):
+    for placement in ((), *(("--placement", name) for name in PLACEMENTS)):
         ended = run("plan", model_file, "--json", "--no-import-check", *placement)
         titles[placement[-1:]] = json.loads(ended.out)["title"]
     assert "left in float for their shapes" in titles["tensorrt",]
