@@ -20,7 +20,7 @@ from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
 from keras_trt.quantize.costs.budget import budget_of, is_within
 from keras_trt.quantize.costs.expectation import check_sqnr
-from keras_trt.quantize.decide import check_placement
+from keras_trt.quantize.decide import check_placement, say_changed
 from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
@@ -147,7 +147,7 @@ def quantize_model(
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
         if isinstance(recipe, Recipe):
             scheme, skip = choices(flavor, new, recipe)
-        convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement)
+        say_changed(convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement), verbose)
         _switch_on(flavor, new)
         if isinstance(recipe, Recipe):
             follow_recipe(flavor, new, recipe)
