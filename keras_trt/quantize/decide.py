@@ -10,7 +10,7 @@ from keras_trt._arguments import check_one_of
 from keras_trt._keras.calls.kernel_use import changes_kernels, rounds_kernels
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import LayerGraph, kind_of, layer_graph
-from keras_trt._keras.kernels import input_width, is_keras_own, kernels_of
+from keras_trt._keras.kernels import calls_by_keras, input_width, is_keras_own, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt._keras.types import Choices, Layer, Model
 from keras_trt._say import say
@@ -37,6 +37,7 @@ OWN_ATTENTION_REASON = "its class computes attention in its own way: its layers 
 CHANGED_REASON = (
     "its `call` makes other weights of its kernel before the product: rounded ones would be on no grid"
 )
+OWN_SEPARABLE_REASON = "its `call` is its own: int8 needs a quantiser between its two products"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 WAY_OUT = '`placement="all"` quantises also what is faster in float.'
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
@@ -196,6 +197,7 @@ def _hindrance(asked: _Asked, path: str, layer: Any, decision: Decision) -> str:
     hindrances = {
         EINSUM_REASON: bool(decision.kernels) and einsum and not is_product(layer.equation),
         OWN_ATTENTION_REASON: attends and not computes_by_keras(float_class(layer)),
+        OWN_SEPARABLE_REASON: decision.inner and decision.kernels and not calls_by_keras(float_class(layer)),
         LOOP_REASON: path.startswith(asked.loops) and decision.kind not in CELLS,
         LEFT_OUT: not selected(path, layer, asked.only, asked.skip),
         spared_because(layer): asked.only is None,

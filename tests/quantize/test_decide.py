@@ -11,7 +11,13 @@ import pytest
 import keras_trt
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.shape_rules import DEFAULT
-from keras_trt.quantize.decide import CHANGED_REASON, left_by_shape, placement_of, plan_quantization
+from keras_trt.quantize.decide import (
+    CHANGED_REASON,
+    OWN_SEPARABLE_REASON,
+    left_by_shape,
+    placement_of,
+    plan_quantization,
+)
 from tests.nets import layers_with_own_calls
 
 QUANTIZE = partial(keras_trt.quantize_model, placement="tensorrt", verbose=0)
@@ -203,3 +209,19 @@ def test_naming_a_layer_that_changes_its_kernel_says_why_it_stays_float(k):
         ModelError, match=r"centred \(DepthwiseConv2D\): its `call` makes other weights of its kernel"
     ):
         keras_trt.quantize_model(with_own_calls(k), only=["centred"], verbose=0)
+
+
+def test_a_separable_convolution_with_a_call_of_its_own_computes_by_that(k):
+    class Doubled(k.layers.SeparableConv2D):
+        def call(self, x):
+            return 2 * super().call(x)
+
+    i = k.Input((6, 6, 3))
+    y = Doubled(4, 3, name="doubled")(i)
+    model = k.Model(i, k.layers.Dense(4, name="head")(k.layers.Flatten()(y)))
+    x = np.random.default_rng(0).random((16, 6, 6, 3), "float32")
+    own = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
+    assert quantized(own) == {"head"}
+    assert reasons(keras_trt.report(own))["doubled"] == OWN_SEPARABLE_REASON
+    expected = model.predict(x, verbose=0)
+    assert np.linalg.norm(own.predict(x, verbose=0) - expected) < 0.05 * np.linalg.norm(expected)
