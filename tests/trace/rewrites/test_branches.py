@@ -107,3 +107,27 @@ def test_a_branch_on_a_variable_is_the_one_that_is_taken(k, size):
     assert not {node.op for node in traced.graph_def.node} & BRANCHES
     gain = np.abs(x).max()
     np.testing.assert_allclose(next(iter(run(model, traced, {"x": x}).values())), x * gain, rtol=1e-6)
+
+
+def test_a_counter_beside_a_branch_is_no_matter(k):
+    """What only an update reads is gone once the branch has been put in its place."""
+
+    class Counts(k.layers.Layer):
+        def build(self, shape):
+            self.calls = self.add_weight(name="calls", shape=(), initializer="zeros", trainable=False)
+            self.flag = self.add_weight(
+                name="flag", shape=(), dtype="bool", initializer="ones", trainable=False
+            )
+            self.built = True
+
+        def call(self, x):
+            self.calls.assign_add(1.0)
+            return tf.cond(tf.convert_to_tensor(self.flag), lambda: 2 * x, lambda: 3 * x)
+
+    model = k.Sequential([k.Input((3,), name="x"), Counts()])
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    traced = trace(model)
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(traced.whole_graph(), name="")
+        made = session.run(traced.output_tensors[0], {traced.input_tensors[0]: x})
+    np.testing.assert_allclose(made, 2 * x, rtol=1e-6)
