@@ -31,6 +31,8 @@ INT8_ENDS = (-128, 127)
 """The smallest and largest int8 of activations; a grid of weights ends at -127."""
 STORED = {"int8": "int8", "fp8": "float8_e4m3fn", "int4": "int4"}
 """The element type in which a quantised format is stored."""
+GRID_TOLERANCE = 0.02
+"""Largest distance from a grid of weights, in steps. Float32 rounding moves a weight by about 1e-5 steps."""
 FLOATS = {"float32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """The element type of a graph's float part, by its word in `precision`."""
 NARROW = {word: stored for word, stored in FLOATS.items() if word != "float32"}
@@ -81,3 +83,38 @@ def is_quantized(precision: str) -> bool:
 def rounds_in_bfloat16(precision: str) -> bool:
     """Whether a graph mixes quantised numbers with bfloat16, which CPUs compute in float32."""
     return is_quantized(precision) and float_type(precision) == "bf16"
+
+
+def steps_to_largest(rows: np.ndarray, top: float) -> np.ndarray:
+    """How many steps of its grid the largest magnitude of each row is.
+
+    As a rule that is `top`. It is less where the largest weights are gone (masked), or where weights were
+    rounded to fewer numbers; the row's scale is its largest magnitude divided by what this returns.
+
+    Args:
+        rows: Numbers, of the shape (rows, numbers).
+        top: The largest integer of the format.
+
+    Returns:
+        Integers of the shape (rows,); 0 for a row that is on no such grid.
+
+    Example:
+        >>> steps_to_largest(np.array([[1.0, 2.0, -127], [0.5, 0.25, 0.75], [1, np.pi, 0.1]]), 127)
+        array([127, 126,   0])
+    """
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    shares = np.abs(rows) / np.where(largest > 0, largest, 1.0).astype(np.float64)
+    whole, open_rows = np.zeros(len(rows), int), np.arange(len(rows))
+    for steps in range(int(top), 0, -1):
+        # Most rows are off most grids by any few of their numbers.
+        near = open_rows[_are_whole(shares[open_rows, :64] * steps, steps / top)]
+        hits = near[_are_whole(shares[near] * steps, steps / top)]
+        whole[hits] = steps
+        open_rows = open_rows[whole[open_rows] == 0]
+    return whole
+
+
+def _are_whole(rows: np.ndarray, share: float) -> np.ndarray:
+    """Which rows are integers; the tolerance is of steps of the full grid."""
+    is_whole: np.ndarray = (np.abs(rows - np.rint(rows)) <= GRID_TOLERANCE * share).all(axis=1)
+    return is_whole

@@ -293,6 +293,7 @@ IMPORTS = {
     "tf_keras.src.engine.keras_tensor:KerasTensor": "copies of graphs of layers",
     "tf_keras.src.engine.node:Node": "copies of graphs of layers",
     "tf_keras.src.engine:base_layer_utils": "whether tf_keras is training now",
+    "tf_keras.src.saving:saving_lib": "whole files of weights for HDF5, which jumps about in a `.keras` file",
     "tf_keras.src.mixed_precision.autocast_variable:AutoCastVariable": "a variable read in another type",
 }
 

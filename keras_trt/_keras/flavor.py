@@ -260,6 +260,10 @@ class Flavor:
         """What a variable holds now, as numbers."""
         return np.asarray(self.raw(variable).numpy())
 
+    def reading_archives(self) -> AbstractContextManager[None]:
+        """While open, the weights in a `.keras` file are read at once, not by jumps in its archive."""
+        return nullcontext()
+
     def bring_up_to_date(self, model: Model) -> None:
         """Writes what a training that is running holds into the variables, where a backend keeps it apart."""
 

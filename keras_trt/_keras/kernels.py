@@ -153,13 +153,18 @@ def channel_axis(layer: Any) -> int:
     return -1 - layer.rank if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
+def calls_by_keras(layer_class: type) -> bool:
+    """Whether layers of a class compute by a `call` of Keras's own, and not by one of somebody else's."""
+    caller = next((cls for cls in layer_class.__mro__ if "call" in vars(cls)), None)
+    return caller is not None and is_keras_own(caller)
+
+
 def adds_bias(layer_class: type) -> bool:
     """Whether layers of a class compute `activation(product + bias)`: Keras's own, but for recurrent cells.
 
     What a `call` of somebody else's does with a bias is not known.
     """
-    caller = next((cls for cls in layer_class.__mro__ if "call" in vars(cls)), None)
-    return caller is not None and is_keras_own(caller) and rows_of(layer_class) not in ((), _RECURRENT)
+    return calls_by_keras(layer_class) and rows_of(layer_class) not in ((), _RECURRENT)
 
 
 def is_depthwise(kernel: Kernel) -> bool:

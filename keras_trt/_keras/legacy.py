@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 from keras_trt._deps import require
 from keras_trt._keras.copying.legacy import kinds
@@ -13,6 +16,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Policy, Variable
 from keras_trt._nests import Nest
 from keras_trt._private import private
+from keras_trt._process import attributes_replaced
 
 if TYPE_CHECKING:
     from tensorflow import Variable as TFVariable
@@ -128,3 +132,36 @@ class LegacyKeras(Flavor):
         return (
             private(variable, "_variable", "tf_keras") if isinstance(variable, AutoCastVariable) else variable
         )
+
+    @contextmanager
+    def reading_archives(self) -> Iterator[None]:
+        from tf_keras.src.saving import saving_lib
+
+        with attributes_replaced() as replace:
+            replace(saving_lib, "H5IOStore", _read_at_once(saving_lib.H5IOStore))
+            yield
+
+
+@functools.cache
+def _read_at_once(store: Any) -> Any:
+    """tf_keras's reader of weights, handed the bytes of a file in an archive instead of the archive's stream.
+
+    HDF5 jumps back and forth, and for a jump back a stream of an archive begins anew.
+    """
+
+    class ReadAtOnce(store):
+        def __init__(self, root_path: str, archive: Any = None, mode: str = "r") -> None:
+            at_once = archive if archive is None or mode != "r" else _AtOnce(archive)
+            super().__init__(root_path, at_once, mode)
+
+    return ReadAtOnce
+
+
+class _AtOnce:
+    """An archive whose files are read whole when they are opened."""
+
+    def __init__(self, archive: ZipFile) -> None:
+        self._archive = archive
+
+    def open(self, name: str, mode: str) -> BytesIO:
+        return BytesIO(self._archive.read(name))

@@ -66,7 +66,7 @@ def load_model(
         if flavor.has_graphs:
             layer_class(flavor, reopen)  # likewise
         wanted = config if compile else {**config, "compile_config": None}
-        with deciding(flavor, register(flavor, config, custom)):
+        with deciding(flavor, register(flavor, config, custom)), flavor.reading_archives():
             check_names(flavor, wanted, custom, safe_mode=safe_mode)
             model = flavor.keras.models.load_model(
                 path, custom_objects=custom, compile=compile, safe_mode=safe_mode
@@ -77,7 +77,8 @@ def load_model(
         owner = searched(flavor, model)
         if owner is not None:  # how far `Prune(monitor)` has come, which no layer's config makes a place for
             search_state(flavor, owner)
-            model.load_weights(path)
+            with flavor.reading_archives():
+                model.load_weights(path)
     return model
 
 

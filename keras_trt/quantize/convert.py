@@ -15,7 +15,7 @@ from keras_trt._keras.types import Choices, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.shape_rules import DEFAULT
-from keras_trt.quantize.decide import WAY_OUT, all_by_shape, decide, is_own_twin
+from keras_trt.quantize.decide import WAY_OUT, all_by_shape, decide, is_own_twin, rounds_itself
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recovery.correction import places
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
@@ -75,7 +75,8 @@ def convert(
         if not is_own_twin(layer):
             shift, gain = places(layer, decision.kernels, recover)
             formats = decision.inputs, decision.kernels, decision.inner, decision.scheme
-            own = LayerScheme(*formats, shift=shift, gain=gain, placement=placement)
+            once = decision.scheme.weights == "int8" and rounds_itself(flavor, layer, decision)
+            own = LayerScheme(*formats, shift=shift, gain=gain, placement=placement, self_rounding=once)
             quantize_layer(layer, own)
     mark_containers(flavor, model)
     trace_anew(flavor, model)

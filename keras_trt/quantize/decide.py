@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_trt._arguments import check_one_of
+from keras_trt._keras.calls.kernel_use import changes_kernels, rounds_kernels
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import LayerGraph, kind_of, layer_graph
-from keras_trt._keras.kernels import input_width, kernels_of
+from keras_trt._keras.kernels import calls_by_keras, input_width, is_keras_own, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt._keras.types import Choices, Layer, Model
+from keras_trt._say import say
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.layer_kinds import ATTENTION, CELLS, LOOP_REASON
 from keras_trt.placement.placement import only_where_read, place, place_alone, under_scheme
@@ -32,6 +34,10 @@ from keras_trt.twins.twins import (
 LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
 OWN_ATTENTION_REASON = "its class computes attention in its own way: its layers are quantised one by one"
+CHANGED_REASON = (
+    "its `call` makes other weights of its kernel before the product: rounded ones would be on no grid"
+)
+OWN_SEPARABLE_REASON = "its `call` is its own: int8 needs a quantiser between its two products"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 WAY_OUT = '`placement="all"` quantises also what is faster in float.'
 ALL_BY_SHAPE = (
@@ -219,11 +225,31 @@ def _hindrance(asked: _Asked, path: str, layer: Any, decision: Decision) -> str:
     hindrances = {
         EINSUM_REASON: bool(decision.kernels) and einsum and not is_product(layer.equation),
         OWN_ATTENTION_REASON: attends and not computes_by_keras(float_class(layer)),
+        OWN_SEPARABLE_REASON: decision.inner and decision.kernels and not calls_by_keras(float_class(layer)),
         LOOP_REASON: path.startswith(asked.loops) and decision.kind not in CELLS,
         LEFT_OUT: not selected(path, layer, asked.only, asked.skip),
         spared_because(layer): asked.only is None,
     }
-    return next((reason for reason, hinders in hindrances.items() if hinders), "")
+    reason = next((reason for reason, hinders in hindrances.items() if hinders), "")
+    return reason or (CHANGED_REASON if _changes_kernels(asked, path, layer, decision) else "")
+
+
+def _changes_kernels(asked: _Asked, path: str, layer: Layer, decision: Decision) -> bool:
+    """Whether rounded weights of a layer would not be what it multiplies by."""
+    if is_own_twin(layer) or not _has_own_call(layer, decision):
+        return False
+    calls = [node for node in asked.graph.nodes if node.path == path] if asked.graph is not None else []
+    shape = calls[0].input_shapes[0] if calls and len(calls[0].input_shapes) == 1 else None
+    return changes_kernels(asked.flavor, layer, decision.kernels, shape)
+
+
+def rounds_itself(flavor: Flavor, layer: Layer, decision: Decision) -> bool:
+    """Whether a float layer's own `call` rounds its kernels to an int8 grid."""
+    return _has_own_call(layer, decision) and rounds_kernels(flavor, layer, decision.kernels)
+
+
+def _has_own_call(layer: Layer, decision: Decision) -> bool:
+    return not is_keras_own(float_class(layer)) and decision.kind not in CELLS
 
 
 def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:
@@ -231,6 +257,13 @@ def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:
     children = [c for c in flavor.children(layer) if not flavor.is_quantizer(c)]
     kernels = tuple(kernel.name for kernel in kernels_of(layer))
     return place_alone(path, kind_of(flavor, layer), kernels, bool(children) and not kernels)
+
+
+def say_changed(decisions: Mapping[str, Decision], verbose: int | bool | str) -> None:
+    """Says which layers stay float for what their `call` makes of their kernels."""
+    changed = [path for path, decision in decisions.items() if decision.reason == CHANGED_REASON]
+    if changed:
+        say(f"Left in float: {', '.join(changed)}. Each has a `call` of its own: {CHANGED_REASON}.", verbose)
 
 
 def is_own_twin(layer: Layer) -> bool:

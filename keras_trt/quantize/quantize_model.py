@@ -21,7 +21,7 @@ from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
 from keras_trt.quantize.costs.budget import budget_of, is_within
 from keras_trt.quantize.costs.expectation import check_sqnr
-from keras_trt.quantize.decide import ALL_BY_SHAPE, all_by_shape, check_placement
+from keras_trt.quantize.decide import ALL_BY_SHAPE, all_by_shape, check_placement, say_changed
 from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
@@ -152,6 +152,7 @@ def quantize_model(
         decisions = convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement)
         if all_by_shape(decisions):
             say(ALL_BY_SHAPE, verbose)
+        say_changed(decisions, verbose)
         _switch_on(flavor, new)
         if isinstance(recipe, Recipe):
             follow_recipe(flavor, new, recipe)

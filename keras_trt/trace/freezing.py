@@ -128,9 +128,13 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
     drop_signed_zero(graph_def)
     read_signs(graph_def)
     values, origins = fold_constants(graph_def, outputs, values, origins)
-    while fill_in_sizes(graph_def):
-        values, origins = fold_constants(graph_def, outputs, values, origins)
-        if choose_branches(graph_def, values):
+    open_ends = True
+    while open_ends:
+        open_ends = fill_in_sizes(graph_def)
+        if open_ends:
+            values, origins = fold_constants(graph_def, outputs, values, origins)
+        if choose_branches(graph_def, values):  # of a size, a variable or a constant
+            open_ends = True
             graph_def = _inlined(graph_def, needed)
             values, origins = fold_constants(graph_def, outputs, values, origins)
     kernels = _kernels(graph_def, values)

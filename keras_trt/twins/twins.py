@@ -24,7 +24,7 @@ from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.calls.running import running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._keras.kernels import adds_bias, is_keras_own, rows_of
+from keras_trt._keras.kernels import adds_bias, calls_by_keras, is_keras_own, rows_of
 from keras_trt._keras.types import Layer, Tensor
 from keras_trt._private import private
 from keras_trt.twins.attention import OPERANDS, attention, is_attention
@@ -138,7 +138,7 @@ def _call(flavor: Flavor, base: Any) -> Callable[..., Any]:
         with running(self, *below), inlined():  # a trace would keep kernels that were float when it was made
             if _computes_inside(flavor, self) and not is_attention(base):
                 return separable_call(flavor, self, args[0] if args else kwargs["inputs"])
-            if is_exporting() and hasattr(self, "equation"):
+            if is_exporting() and hasattr(self, "equation") and calls_by_keras(base):
                 product = as_product(flavor, self, args[0] if args else kwargs["inputs"])
                 if product is not None:
                     return product

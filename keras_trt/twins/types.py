@@ -25,6 +25,7 @@ class LayerScheme:
         gain: The shape of what multiplies the last kernel; empty where nothing does.
         equalized: Whether its kernel has taken in factors of its input's channels (see `equalization`).
         rounded: Whether its weights were rounded by its outputs (see `adaround`).
+        self_rounding: Whether its `call` rounds its kernels, so that none is rounded before.
         placement: How it was decided which layers of the model are quantised (see `shape_rules`).
     """
 
@@ -39,6 +40,7 @@ class LayerScheme:
     equalized: bool = False
     placement: str = "all"
     rounded: bool = False
+    self_rounding: bool = False
 
     @property
     def own(self) -> bool:
@@ -55,6 +57,7 @@ class LayerScheme:
             bool(config.get("equalized", False)),
             str(config.get("placement", "all")),
             bool(config.get("rounded", False)),
+            bool(config.get("self_rounding", False)),
         )
         later = (config.get("reason", ""), *shapes, *flags)
         return cls(inputs, kernels, config["inner"], Scheme(**config["scheme"]), children, *later)

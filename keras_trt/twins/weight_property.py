@@ -21,7 +21,11 @@ from keras_trt.twins.types import Twin
 def kernel_property(flavor: Flavor, base: type, name: str) -> property:
     """The property that stands for the kernel `layer.<name>` on the twin of `base`."""
     on_grid = functools.partial(_on_grid, flavor, name)
-    return _property(flavor, base, name, lambda layer: name in layer.quantization.kernels, on_grid)
+
+    def is_rounded(layer: Twin) -> bool:
+        return name in layer.quantization.kernels and not layer.quantization.self_rounding
+
+    return _property(flavor, base, name, is_rounded, on_grid)
 
 
 def bias_property(flavor: Flavor, base: type) -> property:

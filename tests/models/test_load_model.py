@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import operator
 import random
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 
 import keras_trt
 from keras_trt.errors import InputError, KerasTRTError, ModelError
+from tests.nets import compiled, images, residual_net
 
 CANARY = "canary_of_the_file"
 
@@ -287,3 +289,31 @@ def test_layers_of_a_saved_model_load_with_their_classes(tmp_path):
 def test_other_files_are_refused_with_who_reads_them(name, tmp_path):
     with pytest.raises(InputError, match=rf"`.keras` files.*`.h5`, after `import keras_trt`.*{name}"):
         keras_trt.load_model(tmp_path / name)
+
+
+def test_weights_are_read_without_jumps_in_the_archive(k, tmp_path, monkeypatch):
+    """A zip file reads all from the beginning for each jump back; HDF5 makes one or two for each weight."""
+    x, y = images(16)
+    model = compiled(k, residual_net(k))
+    model.fit(x, y, batch_size=16, verbose=0)
+    keras_trt.save_model(model, tmp_path / "net.keras")
+    jumps, seek = [], zipfile.ZipExtFile.seek
+
+    def counted(self, offset, whence=0):
+        jumps.append(self.name)
+        return seek(self, offset, whence)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "seek", counted)
+    loaded = keras_trt.load_model(tmp_path / "net.keras")
+    assert "model.weights.h5" not in jumps
+    for variables in ("weights", "optimizer.variables"):
+        before, after = (list_of(owner, variables) for owner in (model, loaded))
+        assert len(before) == len(after) > 10
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def list_of(model, name):
+    """The numbers of a model's variables; tf_keras's optimizers have a method for theirs."""
+    variables = operator.attrgetter(name)(model)
+    return [np.asarray(variable) for variable in (variables() if callable(variables) else variables)]

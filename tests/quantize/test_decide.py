@@ -11,7 +11,15 @@ import pytest
 import keras_trt
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.shape_rules import DEFAULT
-from keras_trt.quantize.decide import ALL_BY_SHAPE, left_by_shape, placement_of, plan_quantization
+from keras_trt.quantize.decide import (
+    ALL_BY_SHAPE,
+    CHANGED_REASON,
+    OWN_SEPARABLE_REASON,
+    left_by_shape,
+    placement_of,
+    plan_quantization,
+)
+from tests.nets import layers_with_own_calls
 
 QUANTIZE = partial(keras_trt.quantize_model, placement="tensorrt", verbose=0)
 PLAN = partial(keras_trt.plan, placement="tensorrt", check_import=False)
@@ -197,3 +205,54 @@ def _of(model):
     from keras_trt._keras.flavor_of import flavor_of
 
     return flavor_of(model), model
+
+
+def with_own_calls(k):
+    """A network of layers with calls of their own; of the first, int8 would not be what it computes."""
+    own = layers_with_own_calls(k)
+    k.utils.set_random_seed(0)
+    x = k.Input((6, 6, 3), name="image")
+    y = own["Centred"](3, name="centred")(x)
+    y = k.layers.GlobalMaxPooling2D()(y)
+    for name in ("Lower", "Adapted", "FourBits"):
+        y = own[name](16, name=name.lower())(y)
+    return k.Model(x, y, name="own")
+
+
+def test_layers_that_change_their_kernels_stay_float_and_are_named(k, tmp_path, capsys):
+    model, x = with_own_calls(k), np.random.default_rng(0).random((16, 6, 6, 3), "float32")
+    assert reasons(plan_quantization(model))["centred"] == CHANGED_REASON
+    model = keras_trt.quantize_model(model, calibration_data=x, min_sqnr=None, recover=None)
+    told = f"Left in float: centred. Each has a `call` of its own: {CHANGED_REASON}."
+    assert told in capsys.readouterr().out
+    assert quantized(model) == {"lower", "adapted", "fourbits"}
+    assert reasons(keras_trt.report(model))["centred"] == CHANGED_REASON
+    found = keras_trt.export(model, tmp_path / "b", engine=None, verbose=0)
+    assert found.weights == {"int8": 3}
+    own = {name: model.get_layer(name).quantization for name in ("lower", "adapted", "fourbits")}
+    assert [name for name, scheme in own.items() if scheme.self_rounding] == ["fourbits"]
+    predicted = keras_trt.load(tmp_path / "b", verbose=0).predict(x, verbose=0)
+    np.testing.assert_allclose(predicted, model.predict(x, verbose=0), atol=1e-4)
+
+
+def test_naming_a_layer_that_changes_its_kernel_says_why_it_stays_float(k):
+    with pytest.raises(
+        ModelError, match=r"centred \(DepthwiseConv2D\): its `call` makes other weights of its kernel"
+    ):
+        keras_trt.quantize_model(with_own_calls(k), only=["centred"], verbose=0)
+
+
+def test_a_separable_convolution_with_a_call_of_its_own_computes_by_that(k):
+    class Doubled(k.layers.SeparableConv2D):
+        def call(self, x):
+            return 2 * super().call(x)
+
+    i = k.Input((6, 6, 3))
+    y = Doubled(4, 3, name="doubled")(i)
+    model = k.Model(i, k.layers.Dense(4, name="head")(k.layers.Flatten()(y)))
+    x = np.random.default_rng(0).random((16, 6, 6, 3), "float32")
+    own = keras_trt.quantize_model(model, calibration_data=x, verbose=0)
+    assert quantized(own) == {"head"}
+    assert reasons(keras_trt.report(own))["doubled"] == OWN_SEPARABLE_REASON
+    expected = model.predict(x, verbose=0)
+    assert np.linalg.norm(own.predict(x, verbose=0) - expected) < 0.05 * np.linalg.norm(expected)

@@ -7,6 +7,7 @@ import pytest
 
 from keras_trt.exporting import export
 from keras_trt.quantize import quantize_model
+from keras_trt.runtime import load
 from keras_trt.twins.einsum_dense import as_product, is_product
 
 
@@ -52,3 +53,17 @@ def test_the_product_is_what_einsum_computes(k, equation, output_shape, shape):
 
 def test_a_matrix_for_each_index_is_no_product():
     assert not is_product("abc,bcd->abd")
+
+
+def test_a_call_of_somebody_else_s_is_what_is_exported(k, tmp_path):
+    class Doubled(k.layers.EinsumDense):
+        def call(self, x):
+            return super().call(2 * x)
+
+    i = k.Input((3, 4))
+    model = k.Model(i, Doubled("bsd,dh->bsh", (3, 6), name="doubled")(i))
+    x = np.random.default_rng(0).normal(size=(4, 3, 4)).astype("float32")
+    quantized = quantize_model(model, calibration_data=x, verbose=0)
+    export(quantized, tmp_path / "net", engine=None, verbose=0)
+    predicted = load(tmp_path / "net", verbose=0).predict(x, verbose=0)
+    np.testing.assert_allclose(predicted, quantized.predict(x, verbose=0), atol=1e-5)

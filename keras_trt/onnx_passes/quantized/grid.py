@@ -7,14 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_trt._formats import STORED, TOP, dtype_of
+from keras_trt._formats import GRID_TOLERANCE, STORED, TOP, dtype_of, steps_to_largest
 from keras_trt.errors import ExportError
 
 DTYPES = {name: dtype_of(stored) for name, stored in STORED.items()}
 
 _SLAB = 1 << 20  # numbers
-_TOLERANCE = 0.02
-"""Largest distance from the grid, in steps. Float32 rounding moves a weight by about 1e-5 steps."""
 
 
 class Format(NamedTuple):
@@ -56,16 +54,11 @@ def to_grid(
     scales = largest.astype(np.float64) / TOP[number_format.name]
     alive = scales > 0
     scales[~alive] = scales[alive].min() if alive.any() else 1 / TOP[number_format.name]
-    values, distance = np.empty(blocks.shape, DTYPES[number_format.name]), 0.0
-    spread = np.broadcast_to(scales, blocks.shape)
-    for rows in _slabs(blocks):
-        steps = blocks[rows] / spread[rows]
-        rounded = steps.astype(DTYPES["fp8"]) if number_format.name == "fp8" else np.rint(steps)
-        # E4M3 has 3 bits of mantissa.
-        step = np.maximum(np.abs(steps) / 8, 2**-9) if number_format.name == "fp8" else 1.0
-        distance = max(distance, float((np.abs(steps - rounded.astype(np.float64)) / step).max()))
-        values[rows] = rounded.astype(DTYPES[number_format.name])
-    if not distance <= _TOLERANCE:
+    values, distance = _rounded(blocks, scales, number_format.name)
+    if not distance <= GRID_TOLERANCE and number_format.name != "fp8":
+        scales *= TOP[number_format.name] / _steps(blocks, reduced, number_format.name)
+        values, distance = _rounded(blocks, scales, number_format.name)
+    if not distance <= GRID_TOLERANCE:
         raise ExportError(
             f"The weights of layer {layer!r} are not on an {number_format.name} grid (up to {distance:.2g} "
             f"steps away), so writing them as {number_format.name} would change the model. This happens when "
@@ -74,6 +67,29 @@ def to_grid(
         )
     shape = scales.squeeze(reduced).shape
     return values.reshape(weight.shape), scales.reshape(shape).astype(np.float32)
+
+
+def _rounded(blocks: np.ndarray, scales: np.ndarray, name: str) -> tuple[np.ndarray, float]:
+    """The values at some scales, and how far the weights are from them at most, in steps."""
+    values, distance = np.empty(blocks.shape, DTYPES[name]), 0.0
+    spread = np.broadcast_to(scales, blocks.shape)
+    for rows in _slabs(blocks):
+        steps = blocks[rows] / spread[rows]
+        rounded = steps.astype(DTYPES["fp8"]) if name == "fp8" else np.rint(steps)
+        # E4M3 has 3 bits of mantissa.
+        step = np.maximum(np.abs(steps) / 8, 2**-9) if name == "fp8" else 1.0
+        distance = max(distance, float((np.abs(steps - rounded.astype(np.float64)) / step).max()))
+        values[rows] = rounded.astype(DTYPES[name])
+    return values, distance
+
+
+def _steps(blocks: np.ndarray, reduced: tuple[int, ...], name: str) -> np.ndarray:
+    """How many steps the largest weight of each scale is, in the scales' shape; the top where on no grid."""
+    scaled = [axis for axis in range(blocks.ndim) if axis not in reduced]
+    rows = np.moveaxis(blocks, scaled, range(len(scaled)))
+    shape = [1 if axis in reduced else size for axis, size in enumerate(blocks.shape)]
+    steps = steps_to_largest(rows.reshape(int(np.prod(rows.shape[: len(scaled)])), -1), TOP[name])
+    return np.where(steps, steps, TOP[name]).reshape(shape)
 
 
 def _slabs(blocks: np.ndarray) -> Iterator[slice]:

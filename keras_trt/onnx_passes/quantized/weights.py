@@ -47,8 +47,11 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
         Raises:
             ExportError: A weight is not on its grid, or a quantised layer has no op with a weight.
         """
-        reached = self._quantize_nodes(model)
+        reached, off_grid = self._quantize_nodes(model)
         missing = sorted(path for path, n in (self.quantized or {}).items() if reached[path] < n)
+        wrong = [off_grid[path] for path in off_grid if self.quantized is None or path in missing]
+        if wrong:  # else matrices of the layer's own beside its kernels, which stay float
+            raise wrong[0]
         if missing:
             raise ExportError(
                 f"The quantised weights of {len(missing)} layers were not found in the ONNX graph, so they "
@@ -57,17 +60,22 @@ class QuantizeWeightsPass(ir.passes.InPlacePass):
             )
         return ir.passes.PassResult(model, bool(reached))
 
-    def _quantize_nodes(self, model: ir.Model) -> Counter[str]:
-        """Walks the graph once; how many weights of each layer were found."""
+    def _quantize_nodes(self, model: ir.Model) -> tuple[Counter[str], dict[str, ExportError]]:
+        """Walks the graph once; how many weights of each layer were found, and what is off its grid."""
         reached: Counter[str] = Counter()
+        off_grid: dict[str, ExportError] = {}
         for node in list(model.graph):
             layer = layer_of(node.name or "", self.layers)
             weight = _float_weight(node) if self._wants(node, layer) else None
-            if weight is not None:
-                number_format = self.formats.get(layer or "", Format())
+            if weight is None:
+                continue
+            number_format = self.formats.get(layer or "", Format())
+            try:
                 _quantize(node, weight, layer or node.name or node.op_type, number_format)
                 reached[layer or ""] += 1
-        return reached
+            except ExportError as e:
+                off_grid.setdefault(layer or "", e)
+        return reached, off_grid
 
     def _wants(self, node: ir.Node, layer: str | None) -> bool:
         if node.op_type not in WEIGHTED:

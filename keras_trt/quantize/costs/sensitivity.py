@@ -139,7 +139,8 @@ class _Switch:
         ops, formats = flavor.ops, layer.quantization.scheme
         self.ranges = [(q, float(flavor.array(q.amax))) for q in quantizers_of(layer)]
         self.weights = []
-        for name in layer.quantization.kernels:
+        rounded = () if layer.quantization.self_rounding else layer.quantization.kernels
+        for name in rounded:
             row = kernel_of(layer, name)
             variable = variable_of(layer, row)
             float_values = value_of(variable)

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
+from keras_trt._keras.kernels import calls_by_keras
 from keras_trt._keras.types import Layer, Model, Tensor
 from keras_trt._process import attributes_replaced
 
@@ -63,7 +64,7 @@ def _call(flavor: Flavor, wrapper: Any) -> Callable[..., Any]:
 
 def _is_dense(flavor: Flavor, layer: Layer) -> bool:
     """Whether the layer works on the last axis alone, whatever the others are."""
-    if not isinstance(layer, flavor.keras.layers.Dense):
+    if not (isinstance(layer, flavor.keras.layers.Dense) and calls_by_keras(_float_class(layer))):
         return False
     activation = getattr(layer.activation, "__module__", "")
     return activation.split(".")[0] == flavor.keras.__name__  # a user's own may look at other axes

@@ -54,7 +54,9 @@ def fold_constants(
     keep = {node_of(name) for name in outputs}
     graph = GraphView(graph_def)
     nodes = graph.nodes
-    known = dict(weights or {})
+    known = {
+        name: value for name, value in (weights or {}).items() if name in nodes
+    }  # inlining drops unread ones
     constant = constant_nodes(graph_def, known)
     for node in graph_def.node:  # skip over aliases, so that nodes read constants directly
         node.input[:] = [

@@ -87,6 +87,35 @@ def test_a_weight_off_the_grid_is_an_error_that_names_the_layer():
         QuantizeWeightsPass(["block", "block/conv"])(model)
 
 
+@pytest.mark.parametrize("kept", ["masked", "four bits", "signs"])
+def test_weights_on_a_coarser_grid_are_read_back_exactly(kept):
+    weight = on_grid((40, 6), 1)
+    if kept == "masked":  # the largest among them
+        weight[np.abs(weight).argmax(0), np.arange(6)] = 0
+        weight[np.abs(weight).argmax(0), np.arange(6)] = 0
+    else:
+        weight = (np.sign(weight) if kept == "signs" else np.rint(weight * 4) / 4).astype(np.float32)
+    values, scales = to_grid(weight, 1, "dense")
+    np.testing.assert_allclose(values * scales, weight, rtol=1e-6, atol=1e-8)
+    assert (np.abs(values).max(0) < 127).all() == (kept != "signs")
+
+
+def test_matrices_of_a_layer_s_own_beside_its_kernel_stay_float():
+    b = GraphBuilder(x=("batch", 8))
+    dq = b.qdq("x", 0.02)
+    low = b("MatMul", dq, floats(8, 2), name="a/down")
+    y = b(
+        "Add",
+        b("MatMul", low, floats(2, 6), name="a/up"),
+        b("MatMul", dq, on_grid((8, 6), 1), name="a/MatMul"),
+    )
+    model = b.finish(y)
+    QuantizeWeightsPass(["a"], quantized={"a": 1})(model)
+    assert [n.name for n in model.graph if n.op_type == "DequantizeLinear"][1:] == ["a/MatMul/weight/DQ"]
+    with pytest.raises(ExportError, match="weights of layer 'a' are not on an int8 grid"):
+        QuantizeWeightsPass(["a"], quantized={"a": 2})(model)
+
+
 def test_only_the_layers_said_to_be_quantised_are_touched():
     b = GraphBuilder(x=("batch", 4, 8, 8))
     dq = b.qdq("x", 0.02)

@@ -64,6 +64,18 @@ def test_an_activation_that_looks_at_other_axes_sees_those_of_one_step(k):
     np.testing.assert_allclose(next(iter(run(convert(trace(net)), x=x).values())), net(x), atol=1e-5)
 
 
+def test_a_call_that_looks_at_other_axes_sees_those_of_one_step(k):
+    import tensorflow as tf
+
+    class Centred(k.layers.Dense):
+        def call(self, x):
+            return super().call(x - tf.reduce_mean(x, axis=1, keepdims=True))
+
+    net = sequential(k, (4, 5), k.layers.TimeDistributed(Centred(3)))
+    x = floats(2, 4, 5)
+    np.testing.assert_allclose(next(iter(run(convert(trace(net)), x=x).values())), net(x), atol=1e-5)
+
+
 def test_the_layer_is_left_as_it_was_even_after_an_error(k, monkeypatch):
     layer = k.layers.TimeDistributed(k.layers.Dense(3))
     net = sequential(k, (4, 5), layer)

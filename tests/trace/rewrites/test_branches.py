@@ -80,3 +80,54 @@ def test_only_fixed_sizes_are_filled_in(read, values):
 def test_a_graph_without_branches_is_left_alone():
     graph = graph_of(lambda x: tf.reshape(x, (-1, tf.shape(x)[1])), tf.TensorSpec((None, 7)))
     assert not fill_in_sizes(graph)
+
+
+@pytest.mark.parametrize("size", [8, None], ids=["fixed", "open"])
+def test_a_branch_on_a_variable_is_the_one_that_is_taken(k, size):
+    """Layers that set themselves up with their first batch ask a variable whether they have."""
+
+    class SetUpOnce(k.layers.Layer):
+        def build(self, shape):
+            self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
+            self.done = self.add_weight(name="done", shape=(), dtype="bool", initializer="zeros")
+            self.built = True
+
+        def call(self, x):
+            def set_up():
+                self.gain.assign(tf.reduce_max(tf.abs(x)))
+                self.done.assign(True)
+                return tf.identity(self.gain)
+
+            return x * tf.cond(tf.convert_to_tensor(self.done), lambda: tf.identity(self.gain), set_up)
+
+    model = k.Sequential([k.Input((size, 3), name="x"), SetUpOnce()])
+    x = np.random.default_rng(0).normal(size=(2, 8, 3)).astype("float32")
+    model(x)  # sets it up
+    traced = trace(model)
+    assert not {node.op for node in traced.graph_def.node} & BRANCHES
+    gain = np.abs(x).max()
+    np.testing.assert_allclose(next(iter(run(model, traced, {"x": x}).values())), x * gain, rtol=1e-6)
+
+
+def test_a_counter_beside_a_branch_is_no_matter(k):
+    """What only an update reads is gone once the branch has been put in its place."""
+
+    class Counts(k.layers.Layer):
+        def build(self, shape):
+            self.calls = self.add_weight(name="calls", shape=(), initializer="zeros", trainable=False)
+            self.flag = self.add_weight(
+                name="flag", shape=(), dtype="bool", initializer="ones", trainable=False
+            )
+            self.built = True
+
+        def call(self, x):
+            self.calls.assign_add(1.0)
+            return tf.cond(tf.convert_to_tensor(self.flag), lambda: 2 * x, lambda: 3 * x)
+
+    model = k.Sequential([k.Input((3,), name="x"), Counts()])
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    traced = trace(model)
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(traced.whole_graph(), name="")
+        made = session.run(traced.output_tensors[0], {traced.input_tensors[0]: x})
+    np.testing.assert_allclose(made, 2 * x, rtol=1e-6)

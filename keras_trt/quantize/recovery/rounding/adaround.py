@@ -141,7 +141,10 @@ def _layers(flavor: Flavor, model: Model) -> dict[str, Any]:
         own = layer.quantization
         variables = [variable_of(layer, kernel_of(layer, name)) for name in own.kernels]
         fits = (
-            own.scheme.weights in ("int8", "int4") and not flavor.keeps_floats(layer) and not is_silent(layer)
+            own.scheme.weights in ("int8", "int4")
+            and not own.self_rounding
+            and not flavor.keeps_floats(layer)
+            and not is_silent(layer)
         )
         shapes = {tuple(v.shape) for v in variables if v is not None}
         if fits and variables and len(shapes) == len(variables) and not seen & {id(v) for v in variables}:
