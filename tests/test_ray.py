@@ -102,7 +102,7 @@ def test_an_actor_that_is_killed_is_replaced_and_no_row_is_lost(bundle, tmp_path
 
 
 def test_two_actors_work_at_the_same_time(bundle):
-    """Of batches that take 1 s, which Ray is fast beside on a busy machine, too, at least 1.6 go on at once."""
+    """Of batches that take 1 s, long beside what Ray does on a busy machine, at least 1.6 go on at once."""
     import keras_trt.ray as module
 
     class Sleeping(module._Predictor):
