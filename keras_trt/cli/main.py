@@ -43,9 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0
     """
     try:
-        options = make_parser().parse_args(arguments)
+        with _interrupts():
+            options = make_parser().parse_args(arguments)
     except SystemExit as e:  # argparse has said what is wrong, or has shown its help
         return e.code if isinstance(e.code, int) else USAGE
+    except KeyboardInterrupt:
+        sys.stderr.write("keras-trt: interrupted before anything was done\n")
+        return INTERRUPTED
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would tell of the GPU that is not here
     with _interrupts() as interrupts:
         try:
