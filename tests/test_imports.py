@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "_process": set(),
     "_protobuf": set(),
     "_say": set(),
-    "reports": _BASE,
+    "reports": _BASE | {"bundle"},
     "_keras": _BASE,
     "data": _BASE | {"_keras"},
     # A model that is trained.
@@ -124,7 +124,7 @@ MAY_IMPORT_WHEN_CALLED = {
     "runtime": {"_keras"},
     "exporting": {"runtime"},
     "measuring": {"exporting", "models"},
-    "cli": {"__init__", "data", "models", "reports"},
+    "cli": {"__init__", "bundle", "data", "models", "reports"},
 }
 MAY_IMPORT_KERAS = {
     "_keras": {"keras", "tf_keras"},

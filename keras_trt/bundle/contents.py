@@ -23,6 +23,33 @@ _TFTRT = (
 )
 
 
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder has a manifest of this library's, readable or of a later version.
+
+    Example:
+        >>> is_bundle(Path("digits.bundle"))
+        True
+    """
+    return bool(_written(folder / MANIFEST_FILE))
+
+
+_DEEPEST = 3  # folders of such a file: `saved_model/variables/variables.index`
+
+
+def bundle_holding(path: Path) -> Path | None:
+    """The bundle that a file belongs to, whether it is there or only listed; None without one.
+
+    Example:
+        >>> bundle_holding(Path("digits.bundle/README.md")) is None
+        True
+    """
+    for folder in path.parents[:_DEEPEST]:
+        name = path.relative_to(folder).as_posix()
+        if any(fnmatchcase(name, pattern) for pattern in _written(folder / MANIFEST_FILE)):
+            return folder
+    return None
+
+
 def foreign_files(folder: Path) -> list[str]:
     """What would be lost that is not a bundle's, if the folder was replaced; empty for a bundle.
 

@@ -90,7 +90,7 @@ class EvaluateEngine(Callback):
         self.name = check_text(name, "name")
         self.data, self.every, self.batch_size = data, every or 1, batch_size
         self.runner, self.verbose = runner, verbose
-        self.options = {"engine": None, **check_options(options, "EvaluateEngine")}
+        self.options = check_options({"engine": None, **options}, "EvaluateEngine")
         self._names: tuple[str, ...] = ()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -19,17 +19,21 @@ def check_options(options: Mapping[str, object], callback: str) -> dict[str, Any
     """The options of `export` that a callback takes.
 
     Raises:
-        InputError: `export` has no such option, or the callback sets it itself.
+        InputError: `export` has no such option, the callback sets it itself, or its value is wrong for any
+            model.
     """
+    from keras_trt.exporting.arguments import checked
     from keras_trt.exporting.export import export
 
-    known = [name for name in inspect.signature(export).parameters if name not in OURS]
+    parameters = inspect.signature(export).parameters
+    known = [name for name in parameters if name not in OURS]
     wrong = [name for name in options if name not in known]
     if wrong:
         raise InputError(
             f"`callbacks.{callback}` takes its own arguments and options of `export`. "
             f"Received: {', '.join(wrong)}. Options of `export`: {', '.join(known)}"
         )
+    checked({name: one.default for name, one in parameters.items()} | dict(options))
     return dict(options)
 
 

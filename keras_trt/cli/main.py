@@ -14,6 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
 from keras_trt.cli.parser import command, make_parser
+from keras_trt.cli.places import check_places
 from keras_trt.cli.result import Result, UsageError
 from keras_trt.cli.usage import wrong_option
 from keras_trt.errors import InputError, KerasTRTError
@@ -42,13 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0
     """
     try:
-        options = make_parser().parse_args(arguments)
+        with _interrupts():
+            options = make_parser().parse_args(arguments)
     except SystemExit as e:  # argparse has said what is wrong, or has shown its help
         return e.code if isinstance(e.code, int) else USAGE
+    except KeyboardInterrupt:
+        sys.stderr.write("keras-trt: interrupted before anything was done\n")
+        return INTERRUPTED
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow would tell of the GPU that is not here
     with _interrupts() as interrupts:
         try:
             with _own_streams(options) as out:
+                check_places(options)
                 result = command(options.command).run(options)
                 _show(result, options, out)
             return FAILED if result.failed else 0
@@ -96,7 +102,7 @@ def _ending(error: BaseException, options: argparse.Namespace) -> tuple[int, str
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return FAILED, ""
         case UsageError():
-            return USAGE, f"error: {error} See: keras-trt {options.command} --help"
+            return USAGE, f"error: {str(error).rstrip('.')}. See: keras-trt {options.command} --help"
         case KerasTRTError():
             return FAILED, f"error: {error}{_hint(str(error), options)}"
         case MemoryError():

@@ -35,6 +35,13 @@ class Command(Protocol):
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is a `--help` away."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses; what a subcommand does not know is its error, not the whole command's."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
         """Ends the process with exit code 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}. See: {self.prog} --help\n")

@@ -7,12 +7,15 @@ import re
 
 from keras_trt.errors import InputError
 
-_RULE = re.compile(r"`(\w+)` must ")  # how every error about an argument begins
+# How every error about an argument begins.
+_RULE = re.compile(r"`(\w+)(?:\[[^`]*\])?` (?:must|matches no|names unknown) ")
 _OTHERWISE = {  # arguments whose options have other names
     "compute_capabilities": ("classes", "--for"),
     "input_shapes": ("input_shape", "--input-shape"),
     "batch_sizes": ("batch", "--batch"),
+    "bundles": ("bundles", "[NAME=]BUNDLE"),
     "ensembles": ("ensemble", "--ensemble"),
+    "repo_id": ("repo", "--repo"),
 }
 # Errors about these are about what a file holds.
 _FILES = ("data", "into", "path", "bundle", "model", "output", "recipe")

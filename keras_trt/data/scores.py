@@ -80,8 +80,8 @@ def _by_name(metric: str, flavor: Flavor | None) -> Score:
     if isinstance(known, str):  # Keras 3 gives back what it does not know
         close = difflib.get_close_matches(metric, [*_WITHOUT_KERAS, *dir((flavor or keras3()).keras.metrics)])
         raise InputError(
-            f"Keras knows no such metric. Received: metric={metric!r}. "
-            f"Close names: {', '.join(close) or 'none'}; or give a function of (targets, predictions)"
+            "`metric` must be a name that Keras knows, or a function of (targets, predictions). There is no "
+            f"such metric. Received: metric={metric!r}. Close names: {', '.join(close) or 'none'}"
         )
     if isinstance(known, (flavor or keras3()).keras.metrics.Metric):
         return Score(known.name, _of_one(_measured(known)), _falls(*_names(known)))

@@ -9,16 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
 from keras_trt._memory import give_back
 from keras_trt._say import say
-from keras_trt.bundle import PLAN_KINDS, check_target
-from keras_trt.data.batches import check_data
-from keras_trt.engine import EngineConfig, available_builders, check_config
+from keras_trt.bundle import check_target
+from keras_trt.engine import EngineConfig, available_builders
 from keras_trt.engine.profile import sizes_of
-from keras_trt.errors import InputError
+from keras_trt.exporting.arguments import checked
 from keras_trt.exporting.choose_precision import Choice, asks_for_choice, choose_precision, table_of
 from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
 from keras_trt.exporting.export_report import ExportReport
@@ -28,11 +26,9 @@ from keras_trt.exporting.preparing.prepared import prepared, switched_off
 from keras_trt.exporting.processing import processing_of
 from keras_trt.exporting.stages import Stages
 from keras_trt.exporting.tftrt import TFTRTOptions, TFTRTReport, check_usable, export_tftrt, options_of
-from keras_trt.onnx_passes.opset import DEFAULT_OPSET, check_opset
+from keras_trt.onnx_passes.opset import DEFAULT_OPSET
 from keras_trt.tensorrt_rules import precision as precisions
 from keras_trt.tfmot.accept import accept
-
-_ENGINES = ("auto", *PLAN_KINDS, None)
 
 
 def export(
@@ -130,12 +126,7 @@ def export(
         1.0
     """
     options = {**locals()}  # as given, for a process that exports a model of another backend
-    switches = {"overwrite": overwrite, "strict": strict, "verify": verify, "probe": probe}
-    _check_arguments(engine, opset, external_data, compute_capabilities, switches)
-    config = _engine_config(config, engine, compute_capabilities)
-    check_verbose(verbose)
-    if calibration_data is not None:
-        check_data(calibration_data, name="calibration_data")
+    config = checked(options)
     if not check_model(model).has_graphs:
         from keras_trt.exporting.elsewhere.export_elsewhere import export_elsewhere
 
@@ -196,45 +187,6 @@ def export(
     report = export_onnx(request, stages, [*notes, *switched_off(flavor, ready.model), *ready.traced.notes])
     give_back(report.onnx_bytes)
     return replace(report, metric=choice.metric, candidates=choice.candidates)
-
-
-def _check_arguments(
-    engine: str | None,
-    opset: int | None,
-    external_data: bool | None,
-    capabilities: Sequence[str] | None,
-    switches: dict[str, bool],
-) -> None:
-    if not any(engine is kind or (isinstance(engine, str) and engine == kind) for kind in _ENGINES):
-        raise InputError(f"`engine` must be one of {list(_ENGINES)}. Received: engine={engine!r}")
-    if opset is not None:
-        check_opset(opset)
-    if external_data is not None and not isinstance(external_data, bool):
-        raise InputError(f"`external_data` must be None, True or False. Received: {external_data!r}")
-    listed = isinstance(capabilities, list | tuple) and all(isinstance(name, str) for name in capabilities)
-    if capabilities is not None and not listed:
-        raise wrong_argument("compute_capabilities", "a list such as ['SM86', 'SM89']", capabilities)
-    for name, value in switches.items():
-        check_boolean(value, name)
-
-
-def _engine_config(
-    config: EngineConfig, engine: str | None, compute_capabilities: Sequence[str] | None
-) -> EngineConfig:
-    """The builder's options, with the GPU classes that `export` takes by themselves."""
-    check_config(config)
-    if config.differences() and engine is None:
-        raise InputError(
-            f"`config` is for a plan, and engine=None builds none. Received: {config.differences()}"
-        )
-    if compute_capabilities is None:
-        return config
-    if config.compute_capabilities not in (None, tuple(compute_capabilities)):
-        raise InputError(
-            "`compute_capabilities` and `config` name different GPU classes. Received: "
-            f"{list(compute_capabilities)} and {list(config.compute_capabilities)}"
-        )
-    return config.with_targets(compute_capabilities)
 
 
 def _repeatable(data: object) -> Any:

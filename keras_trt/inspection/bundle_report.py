@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._arguments import check_text
+from keras_trt._arguments import check_text, wrong_argument
 from keras_trt._tensors import shape_text
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle
@@ -21,6 +22,8 @@ from keras_trt.runtime.profile import EngineProfile
 
 if TYPE_CHECKING:
     from keras_trt.inspection.page.measured import Source
+
+_REPOSITORY = re.compile(r"\w(?:[\w.-]*\w)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class BundleReport(Drawable):
             repo_id: The repository, for the lines that load it.
 
         Raises:
-            InputError: Nothing can be written at `path`.
+            InputError: No name of a repository, or nothing can be written at `path`.
 
         Example:
             >>> card = keras_trt.inspect("digits.bundle").to_card(repo_id="me/digits")
@@ -138,7 +141,7 @@ class BundleReport(Drawable):
         """
         from keras_trt.inspection.card import card
 
-        text = card(self.manifest, check_text(repo_id, "repo_id"), self._facts(), self.notes)
+        text = card(self.manifest, _check_repository(repo_id), self._facts(), self.notes)
         if path is not None:
             with file_at(check_file(path)) as file:
                 file.write_text(text, encoding="utf-8")
@@ -160,7 +163,7 @@ class BundleReport(Drawable):
         for i, (name, one) in enumerate(stored.items()):
             axes = lower.add_subplot(rows, columns, i + 1)
             edges = [one.limit * (2 * bin / len(one.counts) - 1) for bin in range(len(one.counts) + 1)]
-            axes.stairs(one.counts, edges, fill=True)
+            axes.stairs(one.heights, edges, fill=True)
             axes.set_title(f"{layer_of.get(name) or name} ({one.dtype})", fontsize="x-small")
             axes.set_yticks([])
             axes.tick_params(labelsize="x-small")
@@ -180,3 +183,16 @@ class BundleReport(Drawable):
             ["batch", f"min {low}, usual {usual}, max {high}"],
             *([["axes (min/usual/max)", axes]] if axes else []),
         ]
+
+
+def _check_repository(name: str) -> str:
+    """A name as the Hub takes it: `model` or `owner/model`.
+
+    Raises:
+        InputError: It is none.
+    """
+    words = check_text(name, "repo_id").split("/")
+    if len(words) > 2 or len(name) > 96 or not all(_REPOSITORY.fullmatch(word) for word in words):
+        rule = "`owner/model` of letters, digits, `.`, `_` and `-`, each with a letter or digit at its ends"
+        raise wrong_argument("repo_id", rule, name)
+    return name

@@ -44,6 +44,13 @@ class Histogram:
     counts: tuple[int, ...]
     zeros: float
 
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """The counts, to draw: the bin of zeros, which would flatten all else, is no higher than the next."""
+        middle = len(self.counts) // 2
+        others = max((*self.counts[:middle], *self.counts[middle + 1 :]), default=0)
+        return tuple(min(n, others or n) if i == middle else n for i, n in enumerate(self.counts))
+
 
 def histograms(bundle: Bundle, names: set[str]) -> dict[str, Histogram]:
     """The histogram of each named weight that is stored as plain numbers, by name.

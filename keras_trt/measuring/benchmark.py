@@ -26,6 +26,7 @@ from keras_trt.runtime.runners.cpu import ONNX_RUNNERS
 from keras_trt.runtime.turns import take_turns, times_faster
 
 RUNNERS = (*GPU_RUNNERS, *ONNX_RUNNERS)
+_MOST_THREADS = 1024  # more take minutes to start
 _NO_KERAS = "Keras was not measured: pass `model`, the Keras model or the path of its `.keras` file."
 
 
@@ -128,6 +129,8 @@ def _checked(
         listed = isinstance(values, list | tuple) and len(values) > 0
         if not listed or not all(type(n) is int and n >= 1 for n in values):  # type: ignore[attr-defined]
             raise wrong_argument(name, "a tuple of whole numbers >= 1", values)
+        if name == "threads" and max(values) > _MOST_THREADS:  # type: ignore[call-overload]
+            raise wrong_argument(name, f"numbers up to {_MOST_THREADS}", values)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise wrong_argument("seconds", "a number > 0", seconds)
     if runner not in ("auto", *RUNNERS):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -81,6 +83,8 @@ def build(
             "`into` must be a folder outside of the bundle; without `into` the plan goes into the bundle. "
             f"Received: {str(into)!r}"
         )
+    if target is not None:
+        _check_writable(target.folder_of(opened.manifest))
     kinds = _kinds(engine)
     not_built = {
         kind: why for kind in PLAN_KINDS if kind not in kinds and (why := _unbuildable(kind, engine))
@@ -97,6 +101,16 @@ def build(
         say(report, verbose)
         return report
     raise AssertionError("there is always a kind")
+
+
+def _check_writable(folder: Path) -> None:
+    """Tells before a build, not after, that its plan could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as e:
+        raise InputError(f"`into` must be the path of a folder that can be written. Received: {e}") from e
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keras_trt._arguments import check_path
 from keras_trt._swap import replaced_file
+from keras_trt.bundle.contents import bundle_holding
 from keras_trt.errors import InputError
 
 
@@ -42,7 +43,7 @@ def check_file(path: str | PathLike[str]) -> Path:
         The absolute path, with symbolic links followed.
 
     Raises:
-        InputError: There is no such folder, or a folder is at `path`.
+        InputError: There is no such folder, a folder is at `path`, or a bundle's own file.
     """
     given = check_path(path).expanduser()
     if given.exists() and not given.is_file() and not given.is_dir():  # a device or a pipe
@@ -52,6 +53,11 @@ def check_file(path: str | PathLike[str]) -> Path:
         raise InputError(f"A folder is not replaced by a file. Received: '{target}', a folder")
     if not target.parent.is_dir():
         raise InputError(f"There is no folder '{target.parent}'. Make it with: mkdir -p '{target.parent}'")
+    if (bundle := bundle_holding(target)) is not None:
+        raise InputError(
+            f"The bundle `{bundle}` would be damaged: '{target.name}' is a file of its own. "
+            "Write to another name."
+        )
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise InputError(f"The folder '{target.parent}' is read-only, so '{target.name}' cannot be written.")
     return target

@@ -93,13 +93,13 @@ def named_bundles(bundles: object) -> dict[str, Bundle]:
         if names.count(name) > 1:
             paths = [str(bundle.path) for other, bundle in pairs if other == name]
             raise InputError(
-                f"Two bundles are named {name!r}: {paths}. Give names: {{'first': path, 'second': path}}, on "
-                "the command line NAME=BUNDLE"
+                f"`bundles` must have a name each. Two are named {name!r}: {paths}. Give names: "
+                "{'first': path, 'second': path}, on the command line NAME=BUNDLE"
             )
     return dict(pairs)
 
 
-def check_served_name(name: str) -> str:
+def check_served_name(name: str, argument: str = "bundles") -> str:
     """A name that Triton takes for a model.
 
     Raises:
@@ -107,7 +107,8 @@ def check_served_name(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
         raise InputError(
-            f"Triton's models have names of letters, digits, `.`, `_` and `-`. Received: {name!r}"
+            f"`{argument}` must have names of letters, digits, `.`, `_` and `-`, as Triton takes them. "
+            f"Received: {name!r}"
         )
     return name
 

@@ -81,13 +81,13 @@ def ensembles_of(given: object, entries: Sequence[Entry]) -> list[Ensemble]:
     for name, models in check_mapping(given, "ensembles").items():
         if not isinstance(models, list | tuple) or len(models) < 2:
             raise wrong_argument(f"ensembles[{name!r}]", "a list of two or more names of models", models)
-        if check_served_name(name) in known:
-            raise InputError(f"An ensemble and a model are both named {name!r}. Give one another name.")
+        if check_served_name(name, "ensembles") in known:
+            raise InputError(f"`ensembles` must have names of their own. A model is named {name!r}, too.")
         unknown = [model for model in models if not isinstance(model, str) or model not in known]
         if unknown:
             raise InputError(
-                f"The ensemble {name!r} is of models that are written with it, by name: {sorted(known)}. "
-                f"Received: {unknown[0]!r}"
+                f"`ensembles` must be of models that are written with them, by name: {sorted(known)}. "
+                f"Received: {unknown[0]!r} in {name!r}"
             )
         made.append(_ensemble(name, [known[model] for model in models]))
     return made

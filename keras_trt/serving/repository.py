@@ -17,11 +17,13 @@ from keras_trt._arguments import (
 )
 from keras_trt._say import say
 from keras_trt._swap import replaced_file, swap_in, sync_tree, working_folder
+from keras_trt.bundle.contents import is_bundle
 from keras_trt.errors import InputError
 from keras_trt.serving.config import labels_file
 from keras_trt.serving.contract import named_bundles
 from keras_trt.serving.ensemble import Ensemble, ensembles_of
 from keras_trt.serving.entry import Entry, entry_of
+from keras_trt.serving.readme import write_readme
 from keras_trt.serving.serve import Paths
 
 _BACKENDS = ("auto", "tensorrt", "onnx", "python")
@@ -78,13 +80,13 @@ def triton(
     check_verbose(verbose)
     if not isinstance(max_delay_us, int) or isinstance(max_delay_us, bool) or max_delay_us < 0:
         raise wrong_argument("max_delay_us", "a whole number of microseconds >= 0", max_delay_us)
-    repository = check_path(out, "out").expanduser().absolute()
+    repository = _checked_folder(out)
     entries = [entry_of(name, bundle, backend) for name, bundle in named_bundles(bundles).items()]
     rows = ensembles_of(ensembles, entries)
     texts = {entry.name: entry.config(instances, max_delay_us, warm_up) for entry in entries}
     texts |= {row.name: row.config() for row in rows}
     for name, text in texts.items():
-        _check_same_tensors(repository / name / _CONFIG, text)
+        _check_same_model(repository / name, text)
     written = {}
     try:
         repository.mkdir(parents=True, exist_ok=True)
@@ -95,8 +97,7 @@ def triton(
         for row in rows:  # behind their models, for a server that polls
             written[row.name] = _write(repository, row, texts[row.name], {"steps.txt": f"{row.chain}\n"}, {})
             say(f"Wrote {written[row.name]} (ensemble of {row.chain})", verbose)
-        with replaced_file(repository / "README.md") as file:
-            file.write_text(_README.format(repository=repository, image=_image(entries)), encoding="utf-8")
+        write_readme(repository, entries, verbose)
     except OSError as e:
         raise InputError(
             f"The repository `{repository}` cannot be written: {e}. Written before that: "
@@ -105,9 +106,25 @@ def triton(
     return written
 
 
-def _check_same_tensors(config: Path, text: str) -> None:
+def _checked_folder(out: str | os.PathLike[str]) -> Path:
+    repository = check_path(out, "out").expanduser().absolute()
+    for folder in (repository, *repository.parents):
+        if is_bundle(folder):
+            raise InputError(
+                f"`out` must be outside of bundles. Received: '{repository}'; a bundle: '{folder}'"
+            )
+    return repository
+
+
+def _check_same_model(place: Path, text: str) -> None:
     """Versions of one model share its config."""
+    config = place / _CONFIG
     if not config.is_file():
+        if place.is_dir() and any(place.iterdir()):
+            raise InputError(
+                f"`{place}` is no model of Triton's: it has no `{_CONFIG}`. Choose another repository, or "
+                "serve under another name: triton({'name': path}, out), on the command line NAME=BUNDLE"
+            )
         return
     before = _tensors(config.read_text(encoding="utf-8"))
     if before != _tensors(text):
@@ -145,7 +162,7 @@ def _write(
         (whole / version.name).mkdir(parents=True)
         for name, source in files.items():
             _put(source, whole / version.name / name)
-        if place.is_dir():
+        if (place / _CONFIG).is_file():
             sync_tree(whole)
             for name, lines in listed.items():
                 with replaced_file(place / name) as file:
@@ -169,29 +186,3 @@ def _put(source: Path | str, target: Path) -> None:
         shutil.copytree(source, target)
     else:
         shutil.copyfile(source, target)
-
-
-def _image(entries: list[Entry]) -> str:
-    return (
-        "needs keras_trt in the server's Python: pip install 'keras-trt[openvino]'"
-        if any(entry.backend == "python" for entry in entries)
-        else "needs nothing more than the server"
-    )
-
-
-_README = """\
-# A model repository for NVIDIA Triton
-
-Written by `keras_trt.triton`. It {image}.
-Run it with the release of the server whose TensorRT built the plans:
-
-    docker run --rm --gpus all -p 8000:8000 -p 8001:8001 -p 8002:8002 \\
-        -v {repository}:/models nvcr.io/nvidia/tritonserver:<release>-py3 \\
-        tritonserver --model-repository=/models
-
-or, where the server is installed: `tritonserver --model-repository={repository}`.
-
-`curl localhost:8000/v2/health/ready` tells when it is ready, `localhost:8002/metrics` what it does.
-A new version of a bundle: `keras_trt.triton(bundle, "{repository}")`; a server with
-`--model-control-mode=poll` takes it up by itself.
-"""

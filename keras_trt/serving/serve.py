@@ -111,7 +111,9 @@ def _check(ports: Mapping[str, int], host: str, max_delay_us: int, instances: in
         if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port < 2**16:
             raise wrong_argument(name, "a port, 1 to 65535", port)
     if len(set(ports.values())) < len(ports):
-        raise InputError(f"Each protocol needs a port of its own. Received: {dict(ports)}")
+        raise InputError(
+            f"`grpc_port` must be a port of its own, as each protocol's. Received: {dict(ports)}"
+        )
     for name, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

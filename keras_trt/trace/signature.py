@@ -188,8 +188,8 @@ def _reshaped(info: TensorSpec, shape: object) -> TensorSpec:
     )
     if not fits:
         raise InputError(
-            f"Input {info.name!r} has shape {info.shape}; `input_shapes` must have as many axes (the batch "
-            f"axis included) and the same fixed sizes. Received: {shape!r}"
+            f"`input_shapes` must have as many axes as input {info.name!r} (the batch axis included) and the "
+            f"same fixed sizes: {info.shape}. Received: {shape!r}"
         )
     axes = tuple(own if axis is None else axis for own, axis in zip(info.shape, asked, strict=True))
     return replace(info, shape=axes)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from keras_trt.bundle import check_target, write_bundle
-from keras_trt.bundle.contents import foreign_files
+from keras_trt.bundle.contents import bundle_holding, foreign_files, is_bundle
 from keras_trt.errors import BundleExistsError
 from tests.small_onnx import conv_model, save_bundle
 
@@ -20,6 +20,15 @@ def change(path, **values):
 
 def test_a_bundle_holds_nothing_foreign(path):
     assert foreign_files(path) == []
+
+
+def test_a_file_is_a_bundles_own_whether_it_is_there_or_not(path, tmp_path):
+    change(path, onnx_file="net.onnx", plans=[{"file": "p/a"}])
+    for name in ("manifest.json", "net.onnx", "p/a", "plans/tensorrt-SM89.plan"):
+        assert bundle_holding(path / name) == path
+    for other in (path / "README.md", path / "plans" / "report.html", path, tmp_path / "manifest.json"):
+        assert bundle_holding(other) is None
+    assert (is_bundle(path), is_bundle(path / "plans"), is_bundle(tmp_path)) == (True, False, False)
 
 
 def test_what_the_manifest_lists_and_what_older_versions_left_is_the_bundles(path):

@@ -187,6 +187,8 @@ def test_nothing_is_left_on_the_disk(k, tmp_path, monkeypatch):
         ({"runner": "nope"}, "`runner` must be one of .*'openvino'.* Received: 'nope'"),
         ({"name": ""}, "`name` must be a text"),
         ({"every": 0}, "`every` must be None or a whole number >= 1"),
+        ({"precision": "int7"}, "`precision` must be one of"),
+        ({"batch": 0}, "`batch` must be a whole number or"),
         ({"precison": "fp16"}, "`callbacks.EvaluateEngine` takes its own arguments and options of `export`"),
     ],
 )

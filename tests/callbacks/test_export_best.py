@@ -177,6 +177,11 @@ def test_what_is_quantised_in_training_leaves_in_int8(k, tmp_path):
         ({"initial_value_threshold": "low"}, "`initial_value_threshold` must be None or a number"),
         ({"precison": "fp16"}, "Received: precison. Options of `export`: precision, "),
         ({"overwrite": True}, "Received: overwrite"),
+        ({"opset": 3}, "`opset` must be"),
+        ({"precision": "int7"}, "`precision` must be one of"),
+        ({"engine": "tensorflow"}, "`engine` must be one of"),
+        ({"batch": (8, 1, 2)}, "`batch` must be a whole number or"),
+        ({"strict": "no"}, "`strict` must be True or False"),
     ],
 )
 def test_wrong_arguments_are_refused_before_training(given, text, tmp_path):

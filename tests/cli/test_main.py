@@ -155,6 +155,14 @@ def test_a_reader_that_leaves_early_is_no_error(bundle):
         assert reading.stderr.read() == b""
 
 
+def test_ctrl_c_while_the_command_line_is_read_is_one_line(run, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_trt.cli.main.make_parser", interrupted)
+    assert run("inspect", "net.bundle") == (130, "", "keras-trt: interrupted before anything was done\n")
+
+
 def test_ctrl_c_in_the_middle_of_an_export_leaves_nothing(tmp_path):
     """A real signal to a real process that traces its model."""
     code = """

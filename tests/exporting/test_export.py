@@ -330,7 +330,7 @@ def test_an_existing_bundle_is_kept_unless_told_otherwise(k, tmp_path):
         ({"opset": 12}, "`opset` must be a number from 17 to 24"),
         ({"external_data": "yes"}, "`external_data` must be None, True or False"),
         ({"batch": (4, 2, 1)}, "`batch` must be a whole number or"),
-        ({"input_shapes": (None, 9, 9, 3)}, "Input 'image' has shape"),
+        ({"input_shapes": (None, 9, 9, 3)}, "`input_shapes` must have as many axes as input 'image'"),
     ],
 )
 def test_wrong_arguments_name_themselves(k, arguments, message, tmp_path):

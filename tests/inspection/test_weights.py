@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.errors import BundleError
 from keras_trt.inspection import weights as subject
-from keras_trt.inspection.weights import BINS, histograms, weight_names
+from keras_trt.inspection.weights import BINS, Histogram, histograms, weight_names
 from tests.small_onnx import conv_model, save_bundle, sequence_model
 
 
@@ -37,6 +37,15 @@ def test_int8_weights_are_counted_as_integers(tmp_path):
     assert one.zeros == (values == 0).mean()
     middle = values[np.abs(values) <= one.limit / BINS]
     assert one.counts[BINS // 2] == middle.size
+
+
+def test_zeros_of_pruned_weights_are_drawn_no_higher_than_the_rest():
+    def heights(*counts):
+        return Histogram("w", "int8", sum(counts), 1.0, counts, 0.5).heights
+
+    assert heights(1, 4, 90, 2, 1) == (1, 4, 4, 2, 1)
+    assert heights(1, 4, 3, 2, 1) == (1, 4, 3, 2, 1)
+    assert heights(0, 90, 0) == (0, 90, 0)
 
 
 def stored(tmp_path, *tensors):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,3 +68,65 @@ def test_a_link_to_a_whole_bundle_is_one(k, tmp_path):
     (tmp_path / "current").symlink_to(tmp_path / "v1")
     with keras_trt.load(tmp_path / "current", verbose=0) as engine:
         assert engine.predict(np.ones((2, 64), "float32"), verbose=0).shape == (2, 64)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hub as `upload_folder` asks for; what it commits is in the server's `files`."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        answer = {}
+        if self.path.endswith("/preupload/main"):
+            files = json.loads(body)["files"]
+            answer = {"files": [{**file, "uploadMode": "regular", "shouldIgnore": False} for file in files]}
+        elif self.path.endswith("/commit/main"):
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    assert line["value"]["encoding"] == "base64"
+                    self.server.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            answer = {
+                "commitUrl": f"http://{self.headers['Host']}/me/net/commit/{COMMIT}",
+                "commitOid": COMMIT,
+            }
+        elif self.path.endswith("/validate-yaml"):
+            assert "library_name: keras-trt" in json.loads(body)["content"]
+            answer = {"warnings": [], "errors": []}
+        self._answer(answer)
+
+    def do_GET(self):
+        self._answer({"id": "me/net", "sha": COMMIT, "siblings": [], "tags": []})
+
+    def _answer(self, answer):
+        text = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        server.files = {}
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_what_upload_folder_commits_is_the_bundle_with_its_card(tmp_path, server):
+    """By the Hub's own client, to a server that answers as the Hub does, which is out of reach here."""
+    bundle = Path(save_bundle(tmp_path / "b", conv_model()))
+    keras_trt.inspect(bundle).to_card(bundle / "README.md", repo_id="me/net")
+    api = hub.HfApi(endpoint=f"http://127.0.0.1:{server.server_port}", token="hf_none")
+    api.upload_folder(repo_id="me/net", folder_path=bundle)
+    assert server.files.keys() == {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()}
+    for name, data in server.files.items():
+        (tmp_path / "back" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "back" / name).write_bytes(data)
+    assert keras_trt.inspect(tmp_path / "back").intact

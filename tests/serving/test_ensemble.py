@@ -134,7 +134,7 @@ def test_neighbours_that_do_not_fit_are_told(bundles, tmp_path, names, text):
         ({"row": ["net", 3]}, "Received: 3"),
         ({"row": ["net"]}, r"`ensembles\['row'\]` must be a list of two or more names of models. Received:"),
         ({"row": "net"}, "a list of two or more"),
-        ({"net": ["net", "post"]}, "An ensemble and a model are both named 'net'"),
+        ({"net": ["net", "post"]}, "A model is named 'net', too"),
         ({"a/b": ["net", "post"]}, "have names of letters"),
         ([["net", "post"]], "`ensembles` must be a dict with names as keys"),
     ],

@@ -277,7 +277,7 @@ def test_a_port_that_is_taken_is_named(bundles):
     ("given", "text"),
     [
         ({"http_port": 0}, "`http_port` must be a port, 1 to 65535"),
-        ({"http_port": 9000, "grpc_port": 9000}, "Each protocol needs a port of its own"),
+        ({"http_port": 9000, "grpc_port": 9000}, "`grpc_port` must be a port of its own"),
         ({"max_delay_us": -1}, "`max_delay_us` must be a whole number of microseconds"),
         ({"instances": 0}, "`instances` must be None or a whole number >= 1"),
         ({"host": ""}, "`host` must be a text"),
@@ -290,7 +290,7 @@ def test_wrong_arguments(bundles, given, text):
 
 
 def test_two_bundles_of_one_name_are_refused_and_told_apart_by_a_dict(bundles, tmp_path):
-    with pytest.raises(InputError, match=r"Two bundles are named 'small': .* Give names: "):
+    with pytest.raises(InputError, match=r"Two are named 'small': .* Give names: "):
         keras_trt.serve([bundles["int8"], bundles["two"]], **free_ports())
     with pytest.raises(InputError, match="names of letters, digits"):
         keras_trt.serve({"a b": bundles["int8"]}, **free_ports())

@@ -58,10 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Result:
     """Exports."""
+    from keras_trt.bundle.write import check_target
+    from keras_trt.reports.files import check_file
+
     precision = _precision(options)
     if len(options.batch) not in (1, 3):
         raise UsageError(f"--batch takes one size or min,opt,max. Received: {options.batch}.")
     input_shapes = shapes(options.input_shape)
+    check_target(options.output, options.overwrite)
+    if options.write_recipe is not None:
+        check_file(options.write_recipe)
     data = None if options.calibrate is None else read_data(options.calibrate)
     decided = _decided(options)
     model = model_of(options)

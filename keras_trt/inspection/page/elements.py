@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
 _CLASSES = ("int8", "fp8", "int4")
+_JOINTS = re.compile(r"(?<=[/:._])(?=[^/:._])")
 
 
 def text(value: object) -> str:
@@ -14,6 +16,11 @@ def text(value: object) -> str:
     if value is None:
         return ""
     return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def label(name: str) -> str:
+    """A name that breaks between its words where it is too long for its place."""
+    return "<wbr>".join(escape(word) for word in _JOINTS.split(name))
 
 
 def heading(title: str, body: str, note: str = "") -> str:
@@ -70,11 +77,12 @@ def verdict(good: bool, words: str) -> Markup:
 
 
 def bars(rows: Sequence[tuple[str, float]], *, logarithmic: bool = False, percent: bool = False) -> str:
-    """A bar for each row, as long as its number is large, or as the logarithm of it is."""
+    """A bar for each row, as long as its number is large, as its share of 1, or as its logarithm is."""
     values = [value for _, value in rows if math.isfinite(value) and value > 0]
     if not values:
         return ""
-    top, lowest = max(values), max(min(values), max(values) * 1e-6)
+    top = max(1.0, *values) if percent else max(values)
+    lowest = max(min(values), max(values) * 1e-6)
 
     def length(value: float) -> float:
         if not math.isfinite(value) or value <= 0:
@@ -85,7 +93,7 @@ def bars(rows: Sequence[tuple[str, float]], *, logarithmic: bool = False, percen
         return max(1 + math.log10(value / top) / (1.25 * decades), 0.0)
 
     shown = "".join(
-        f'<span>{escape(name)}</span><div><i style="width:{100 * length(value):.1f}%"></i></div>'
+        f'<span>{label(name)}</span><div><i style="width:{100 * length(value):.1f}%"></i></div>'
         f"<b>{f'{value:.1%}' if percent else text(float(value))}</b>"
         for name, value in rows
     )
@@ -109,7 +117,7 @@ def histogram(counts: Sequence[float], caption: str, limit: float, *, lowest: fl
         f"{columns}"
         f'<path class="axis" d="M0 {height}H{width}"/><text x="0" y="{height + 13}">{left:.3g}</text>'
         f'<text x="{width}" y="{height + 13}" text-anchor="end">{limit:.3g}</text></svg>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figcaption>{label(caption)}</figcaption></figure>"
     )
 
 
@@ -125,7 +133,7 @@ def curve(xs: Sequence[float], ys: Sequence[float], caption: str) -> str:
         f'<path class="axis" d="M0 {height}H{width}"/><polyline class="curve" points="{" ".join(places)}"/>'
         f'<text x="0" y="{height + 13}">{left:.3g}</text>'
         f'<text x="{width}" y="{height + 13}" text-anchor="end">{right:.3g}</text></svg>'
-        f"<figcaption>{escape(caption)}, at most {high:.3g}</figcaption></figure>"
+        f"<figcaption>{label(caption)}, at most {high:.3g}</figcaption></figure>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from keras_trt.inspection.files import BundleFile
 from keras_trt.inspection.page import elements as e
 from keras_trt.inspection.weights import Histogram
 
+_CLASSES = 20  # as many are named
 _NOT_RECORDED = "The bundle was written by a version that did not record its layers."
 
 
@@ -30,7 +32,7 @@ def facts(manifest: Manifest, files: Sequence[BundleFile]) -> str:
     if zeros:
         known.append(("layers with zeros", len(zeros)))
     for output in _dicts(_dict(manifest.record.get("verification")).get("outputs"))[:1]:
-        known.append(("from Keras at export", f"{_number(output.get('relative')):.1e}"))
+        known.append(("from Keras at export", f"{_number(output.get('relative')):.2g}"))
     return e.cards(known)
 
 
@@ -41,7 +43,11 @@ def interface(manifest: Manifest) -> str:
         ["output", s.name, shape_text(s.shape), manifest.predicted_dtypes.get(s.name, s.dtype)]
         for s in manifest.outputs
     ]
-    return e.heading("Inputs and outputs", e.table(["", "name", "shape", "type"], rows))
+    body = e.table(["", "name", "shape", "type"], rows)
+    for output, classes in manifest.labels.items():
+        more = f", and {len(classes) - _CLASSES:,} more" if len(classes) > _CLASSES else ""
+        body += f"<p>Classes of {e.text(output)}: {e.text(', '.join(classes[:_CLASSES]))}{more}.</p>"
+    return e.heading("Inputs and outputs", body)
 
 
 def layers(manifest: Manifest) -> str:
@@ -84,10 +90,11 @@ def ranges(manifest: Manifest) -> str:
 def weights(stored: Mapping[str, Histogram], layer_of: Mapping[str, str]) -> str:
     """How the weights of each layer are spread."""
     shown = "".join(
-        e.histogram(one.counts, f"{layer_of.get(name) or name} ({one.dtype}, {one.size:,} values)", one.limit)
+        e.histogram(one.heights, f"{layer_of.get(name) or name} ({_stored(one)})", one.limit)
         for name, one in stored.items()
     )
-    note = "Values as they are stored: of int8 weights the integers, whose scale is the channel's."
+    note = "Values as they are stored: of int8 weights the integers, whose scale is the channel's. "
+    note += "The column of zeros is cut off at the height of the next one."
     return e.heading("Weights", f'<div class="grid">{shown}</div>' if shown else "", note)
 
 
@@ -95,7 +102,7 @@ def sparsity(manifest: Manifest) -> str:
     """The share of zeros in each layer's weights."""
     zeros = _numbers(manifest.sparsity.get("zeros"))
     patterned = _texts(manifest.sparsity.get("2:4"))
-    note = f"{len(patterned)} layers have the 2:4 pattern, whose zeros TensorRT can skip." if zeros else ""
+    note = f"Layers with the 2:4 pattern, whose zeros TensorRT can skip: {len(patterned)}." if zeros else ""
     return e.heading("Sparsity", e.bars(list(zeros.items()), percent=True), note)
 
 
@@ -120,11 +127,13 @@ def provenance(manifest: Manifest, files: Sequence[BundleFile]) -> str:
     """Versions, hashes, data, plans, files."""
     record = manifest.record
     data, recipe = _dict(record.get("calibration_data")), record.get("recipe")
+    told = manifest.metadata.items()
     rows: list[list[Any]] = [
         ["written by", f"keras-trt {manifest.keras_trt_version}, from a {manifest.keras} model"],
         ["graph", f"ONNX opset {manifest.opset}, SHA-256 {manifest.onnx_sha256}"],
         ["calibration data", _data(data) or "not recorded"],
         *([["recipe", str(recipe)]] if recipe else []),
+        *([name, value if isinstance(value, str) else json.dumps(value)] for name, value in told),
         *([name, str(version)] for name, version in _dict(record.get("versions")).items()),
     ]
     stored = [[f.name, f.what, "" if f.bytes is None else f"{f.bytes:,}", _state(f.intact)] for f in files]
@@ -144,6 +153,10 @@ def notes(manifest: Manifest, more: Sequence[str]) -> str:
     told += [f"{node}: {why}" for node, why in _dict(record.get("kept_float32")).items()]
     listed = "".join(f"<li>{e.text(one)}</li>" for one in told)
     return e.heading("Notes", f"<ul>{listed}</ul>" if listed else "")
+
+
+def _stored(one: Histogram) -> str:
+    return f"{one.dtype}, {one.size:,} values{f', {one.zeros:.0%} zeros' if one.zeros >= 0.005 else ''}"
 
 
 def _state(intact: bool | None) -> str:

@@ -42,6 +42,8 @@ def test_a_model_beside_its_bundle_with_a_metric(run, model_file):
         (["small.bundle", "--save", "no/such/b.json"], 1, "There is no folder"),
         (["small.bundle", "--save", "small.bundle"], 1, "A folder is not replaced by a file"),
         (["small.bundle", "--plot", "b.txt"], 1, "A picture is one of"),
+        (["small.bundle", "--threads", "100000"], 2, "--threads: `threads` must be numbers up to 1024"),
+        (["small.bundle", "--data", "x.npz", "--save", "x.npz"], 2, "would replace what --data names"),
         (["small.bundle", "--metric", "accuracy"], 2, "--metric is measured on --data: give both. See: "),
         (["small.bundle", "--seconds", "-1"], 2, "--seconds: `seconds` must be"),
         (["small.bundle", "a/small.bundle"], 2, "NAME=BUNDLE"),

@@ -55,6 +55,11 @@ def test_it_imports_no_tensorflow(bundle):
         (["small.bundle", "--for", "89"], 2, "--for: `compute_capabilities`"),
         (["small.bundle", "--set", "optimization_level=9"], 2, "--set: `optimization_level`"),
         (["small.bundle", "--into", "small.bundle/model.onnx"], 1, "which is a file"),
+        (
+            ["small.bundle", "--into", "/dev/null/plans"],
+            1,
+            "`into` must be the path of a folder that can be written",
+        ),
         (["small.bundle", "--set", "fast"], 2, "name=value is needed"),
         (["small.bundle", "--set", "fast=1"], 2, "EngineConfig has no 'fast'. It has: profiles,"),
         (["small.bundle", "--engine", "tensorflow"], 2, "invalid choice"),

@@ -9,6 +9,8 @@ import keras_trt
 from keras_trt.bundle.read import read_bundle
 from keras_trt.packing import write
 
+BUDGET = ("--max-drop", "0.1", "--evaluate", "rows.npz")
+
 
 def test_a_file_becomes_an_int8_bundle(run, model_file):
     ended = run(
@@ -80,13 +82,20 @@ def test_code_in_a_file_runs_only_where_the_user_says_so(k, run, failed, tmp_pat
         (
             ["net.keras", "-o", "b", "--opset", "3"],
             2,
-            "--opset: `opset` must be .* Received: opset=3 See: keras-trt export --help",
+            "--opset: `opset` must be .* Received: opset=3. See: keras-trt export --help",
         ),
         (["net.keras", "-o", "b", "--batch", "4,2,1"], 2, "--batch: `batch` must be"),
         (["net.keras", "-o", "b", "--batch", "1,2"], 2, "--batch takes one size or min,opt,max"),
         (["net.keras", "-o", "b", "--int8", "--precision", "fp16"], 2, "contradict"),
         (["net.keras", "-o", "b", "--custom-objects", "layers"], 2, "module:names is needed"),
         (["net.keras", "-o", "b", "--custom-objects", "no_such:A"], 1, "`no_such` cannot be imported"),
+        (["net.keras", "-o", "no/b"], 1, "its folder `.*no` does not exist"),
+        (["net.keras", "-o", "b", *BUDGET, "--write-recipe", "no/r.json"], 1, "There is no folder"),
+        (
+            ["net.keras", "-o", "b", *BUDGET, "--write-recipe", "net.keras"],
+            2,
+            "would replace what MODEL names",
+        ),
         (["net.keras"], 2, "-o/--output"),
     ],
 )

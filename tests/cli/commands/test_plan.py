@@ -33,7 +33,8 @@ def test_placement_is_chosen_or_that_of_the_library(run, model_file):
     [
         (["absent.keras"], 1, "There is no model"),
         (["."], 1, "is a folder without a Keras model"),
-        (["net.keras", "--skip", "no_such_layer"], 1, "no_such_layer"),
+        (["net.keras", "--skip", "no_such_layer"], 2, "--skip: `skip` matches no layer"),
+        (["net.keras", "--input-shape", "1,2,3"], 2, "--input-shape: `input_shapes` must have as many axes"),
         (["net.keras", "--scheme", "int3"], 2, "invalid choice"),
     ],
 )

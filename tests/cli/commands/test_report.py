@@ -39,6 +39,19 @@ def test_a_bundle_of_tensorflows_bridge_is_told(failed, tmp_path):
         )
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "probe.npz", "plans/tensorrt_rtx-SM89.plan"])
+def test_a_bundles_own_files_are_not_written_over(failed, bundle, name):
+    (bundle / "plans").mkdir()
+    assert "The bundle `" in failed("report", bundle, "-o", bundle / name)
+    failed("benchmark", bundle, "--save", bundle / name)
+    assert keras_trt.inspect(bundle).intact
+
+
+def test_a_name_that_the_hub_refuses_is_wrong_usage(failed, bundle):
+    for name in ("a b", "a/b/c", "-a", "a/", "x" * 97):
+        assert "--repo: `repo_id` must be" in failed("report", bundle, "-o", "R.md", f"--repo={name}", code=2)
+
+
 def test_it_goes_to_a_pipe(bundle):
     command = [sys.executable, "-m", "keras_trt", "report", str(bundle), "-o", "/dev/stdout"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -50,7 +63,8 @@ def test_it_goes_to_a_pipe(bundle):
     [
         (["absent", "-o", "r.html"], 1, "No bundle at"),
         (["small.bundle", "-o", "no/such/r.html"], 1, "There is no folder"),
-        (["small.bundle", "-o", "small.bundle"], 1, "A folder is not replaced by a file"),
+        (["small.bundle", "-o", "."], 1, "A folder is not replaced by a file"),
+        (["small.bundle", "-o", "small.bundle"], 2, "--output would replace what BUNDLE names"),
         (["small.bundle", "-o", "r.html", "--benchmark", "absent.json"], 1, "cannot be read"),
         (
             ["small.bundle", "-o", "r.html", "--benchmark", "small.bundle/manifest.json"],

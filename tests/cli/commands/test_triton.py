@@ -36,6 +36,21 @@ def test_models_in_a_row_are_asked_as_one(run, bundle, tmp_path):
     assert 'platform: "ensemble"' in (tmp_path / "models" / "row" / "config.pbtxt").read_text()
 
 
+def test_what_the_user_has_in_the_folder_stays(run, failed, bundle, tmp_path):
+    (tmp_path / "README.md").write_text("# My project")
+    assert run("triton", f"net={bundle}", "-o", ".").code == 0
+    assert (tmp_path / "README.md").read_text() == "# My project"
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.py").touch()
+    assert "is no model of Triton's" in failed("triton", f"src={bundle}", "-o", ".")
+    (tmp_path / "models" / "net").mkdir(parents=True)  # an empty folder is no model, and may become one
+    for version in ("1", "2"):
+        assert run("triton", f"net={bundle}", "-o", "models").code == 0
+        assert (tmp_path / "models" / "net" / version / "model.onnx").is_file()
+    assert (tmp_path / "models" / "net" / "config.pbtxt").is_file()
+    assert (tmp_path / "models" / "README.md").read_text().startswith("# A model repository")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -43,16 +58,22 @@ def test_models_in_a_row_are_asked_as_one(run, bundle, tmp_path):
         (["small.bundle", "-o", "models", "--instances", "0"], 2, "--instances"),
         (["small.bundle", "-o", "models", "--backend", "tensorrt"], 1, "plan"),
         (["small.bundle"], 2, "-o/--output"),
-        (["small.bundle", "small.bundle", "-o", "models"], 1, "on the command line NAME=BUNDLE"),
+        (["small.bundle", "small.bundle", "-o", "models"], 2, "on the command line NAME=BUNDLE"),
         (["a=small.bundle", "small.bundle", "-o", "models"], 2, "NAME=BUNDLE, or none has one. See: "),
         (["a=small.bundle", "a=small.bundle", "-o", "models"], 2, "two bundles have the same name"),
         (["a=", "-o", "models"], 2, "NAME=]BUNDLE"),
         (["a=small.bundle", "-o", "models", "--ensemble", "row"], 2, "NAME=MODEL,MODEL,... is needed"),
         (["a=small.bundle", "-o", "models", "--ensemble", "row=a"], 2, "NAME=MODEL,MODEL,... is needed"),
         (["a=small.bundle", "-o", "m", *["--ensemble", "r=a,a"] * 2], 2, "two are named 'r'"),
-        (["a=small.bundle", "-o", "models", "--ensemble", "row=a,b"], 1, "by name: ['a']. Received: 'b'"),
-        (["small.bundle", "-o", "small.bundle/model.onnx"], 1, "The repository `"),
+        (["a=small.bundle", "-o", "models", "--ensemble", "row=a,b"], 2, "by name: ['a']. Received: 'b'"),
+        (["a=small.bundle", "-o", "models", "--ensemble", "a=a,a"], 2, "--ensemble: `ensembles` must have"),
+        (["a=small.bundle", "-o", "models", "--ensemble", "a b=a,a"], 2, "--ensemble: `ensembles` must have"),
+        (["a/b=small.bundle", "-o", "models"], 2, "[NAME=]BUNDLE: `bundles` must have names of letters"),
+        (["small.bundle", "-o", "small.bundle"], 1, "`out` must be outside of bundles"),
+        (["small.bundle", "-o", "small.bundle/models"], 1, "`out` must be outside of bundles"),
+        (["small.bundle", "-o", "config.ini"], 1, "The repository `"),
     ],
 )
-def test_wrong_input_is_one_line_and_leaves_nothing(bundle, failed, arguments, code, text):
+def test_wrong_input_is_one_line_and_leaves_nothing(bundle, failed, tmp_path, arguments, code, text):
+    (tmp_path / "config.ini").touch()
     assert text in failed("triton", *arguments, code=code)

@@ -34,7 +34,7 @@ def test_equal_numbers_are_code_0_and_others_1(run, exported):
         (["net.keras", "small.bundle", "--data", "rows.csv"], 1, "read from .npy and .npz"),
         (
             ["net.keras", "small.bundle", "--data", "rows.npz", "--metric", "f1"],
-            1,
+            2,
             "no such metric. Received: metric='f1'. Close names: ",
         ),
         (["net.keras", "small.bundle", "--data", "rows.npz", "--allow", "-1"], 2, "a number >= 0 is needed"),

@@ -1,7 +1,17 @@
 import math
 import re
 
-from keras_trt.inspection.page.elements import bars, cards, curve, heading, histogram, table, tags, verdict
+from keras_trt.inspection.page.elements import (
+    bars,
+    cards,
+    curve,
+    heading,
+    histogram,
+    label,
+    table,
+    tags,
+    verdict,
+)
 
 
 def lengths(html):
@@ -15,6 +25,12 @@ def test_bars_are_as_long_as_their_numbers():
     assert bars([]) == ""
     assert bars([("a", 0.0)]) == ""
     assert "50.0%" in bars([("a", 0.5)], percent=True)
+    assert lengths(bars([("a", 0.5), ("b", 0.25)], percent=True)) == [50.0, 25.0]
+
+
+def test_long_names_break_between_their_words():
+    assert label("block_1/conv<_>:q") == "block_<wbr>1/<wbr>conv&lt;_<wbr>&gt;:<wbr>q"
+    assert "a_<wbr>b" in histogram([1], "a_b", 1.0)
 
 
 def test_a_histogram_has_a_column_for_each_bin_that_holds_something():

@@ -32,7 +32,8 @@ def exported(k, tmp_path):
 
 
 def words(html):
-    return " ".join(re.sub(r"<style>.*</style>|<[^>]*>", " ", html, flags=re.DOTALL).split())
+    whole = html.replace("<wbr>", "")
+    return " ".join(re.sub(r"<style>.*</style>|<[^>]*>", " ", whole, flags=re.DOTALL).split())
 
 
 def test_it_says_what_was_done_and_why(exported, tmp_path):
@@ -100,6 +101,20 @@ def test_it_loads_nothing_and_runs_nothing(exported):
     html = keras_trt.inspect(exported).to_html()
     assert re.findall(r"\b(?:src|href)\s*=|url\(|@import|<script", html) == []
     assert "default-src 'none'" in html
+
+
+def test_it_shows_what_travels_along(tmp_path):
+    path = save_bundle(tmp_path / "net", conv_model())
+    manifest = read_bundle(path).manifest
+    output = manifest.outputs[0]
+    classes = tuple(f"<class {i}>" for i in range(output.shape[-1] or 25))
+    write_manifest(
+        path, replace(manifest, labels={output.name: classes}, metadata={"run": 7, "by": {"team": "<eyes>"}})
+    )
+    text = words(keras_trt.inspect(path).to_html())
+    assert f"Classes of {output.name}: &lt;class 0&gt;, &lt;class 1&gt;" in text
+    assert "run 7" in text
+    assert "by {&quot;team&quot;: &quot;&lt;eyes&gt;&quot;}" in text
 
 
 def hostile(tmp_path):

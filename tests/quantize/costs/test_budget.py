@@ -115,7 +115,7 @@ def test_work_is_counted_in_multiply_accumulates(k):
         ({"max_drop": 0.1, "data": np.zeros((4, 16)), "metric": "accuracy"}, "no targets"),
         (
             {"max_drop": 0.1, "data": (np.zeros((4, 16)), np.zeros(4)), "metric": "acuracy"},
-            "Keras knows no such",
+            "There is no such metric",
         ),
         ({"max_drop": 0.1, "data": (np.zeros((4, 16)), np.zeros(4)), "metric": 3}, "a metric of Keras"),
         ({"metric": "accuracy"}, "no `max_drop`"),
