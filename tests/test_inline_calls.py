@@ -73,6 +73,7 @@ WHOLE = {
     "on_train_end()": "q = Quantize(distill=True); q.set_model(model); q.on_train_end()",
     "prune.set_model(model)": "p = Prune(0.5, end_step=6); p.set_model(model); p.update(step)",
     "prune.update(step)": "p = Prune(0.5, end_step=6); p.set_model(model); p.update(step)",
+    "calibrate(model, data)": "calibrate(quantized, data)",
     "quantize_model(model, recipe='recipe.json')": (
         "quantize_model(model, calibration_data=x, recipe='recipe.json')"
     ),
@@ -139,8 +140,7 @@ class Completed(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
-        name = ast.unparse(node.func)
-        name = name.removeprefix("keras_trt.")
+        name = ast.unparse(node.func).removeprefix("keras_trt.")
         if name in ARGUMENTS and (not node.args or dots(*node.args)):
             whole: Any = ast.parse(f"f({ARGUMENTS[name]})", mode="eval").body
             given = {keyword.arg for keyword in node.keywords}
@@ -178,9 +178,15 @@ class Reader(Stand):
         return self.tf.data.Dataset.from_tensor_slices(self.x).batch(32)
 
     @functools.cached_property
-    def model(self) -> Any:
+    def trained(self) -> Any:
         model = self.net("model")
         model.fit(self.x, self.labels, verbose=0)
+        return model
+
+    @property
+    def model(self) -> Any:
+        model = self.net("model")  # a new one for each call: some change it
+        model.set_weights(self.trained.get_weights())
         return model
 
     @functools.cached_property
