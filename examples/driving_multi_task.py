@@ -109,9 +109,9 @@ def main() -> None:
     results.add("int8, PTQ", quantized)
     fit(quantized, max(1, epochs // 5), 3e-4)
     results.add("int8, QAT", quantized)
-    pruned = keras_trt.prune_model(quantized, sparsity=0.3, skip=["box", "box_features", "road"])
+    pruned = keras_trt.prune_model(quantized, sparsity=0.2, skip=["box", "box_features", "road"])
     fit(pruned, max(4, epochs // 3), 5e-4)
-    results.add("int8, 30 % pruned", pruned)
+    results.add("int8, 20 % pruned", pruned)
 
     bundle = options.out / "driving.bundle"
     print(keras_trt.export(pruned, bundle, calibration_data=x[:16], overwrite=True))
