@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fashion
 import keras
-from results import Results, arguments
+from results import Results, arguments, split
 
 import keras_trt
 from keras_trt.callbacks import ExportBest, Prune, Quantize, SparsityLog
@@ -31,7 +31,7 @@ def network() -> keras.Model:
 def main() -> None:
     options = arguments(__doc__)
     keras.utils.set_random_seed(0)
-    x, y, x_test, y_test = fashion.load()
+    x, y, x_test, y_test = split(options, *fashion.load())
     samples, epochs = (8192, 4) if options.quick else (len(x), 10)
     x, y, batch = x[:samples], y[:samples], 64
     steps, bundle = int(0.9 * samples) // batch + 1, options.out / "callbacks_only.bundle"

@@ -9,17 +9,18 @@ folder with the bundle, this file and `results.py`.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from results import Results, arguments
+from results import Results, arguments, split
 
 import keras_trt
 
 
-def train(quick: bool, out: Path) -> Path:
+def train(options: argparse.Namespace) -> Path:
     """Writes the bundle, and test images with their labels beside it."""
     import keras
     from sklearn.datasets import load_digits
@@ -30,6 +31,7 @@ def train(quick: bool, out: Path) -> Path:
     digits = load_digits()
     images = digits.images[..., None].astype("float32") / 16
     x, x_test, y, y_test = train_test_split(images, digits.target, test_size=0.4, random_state=0)
+    x, y, x_test, y_test = split(options, x, y, x_test, y_test)
     results = Results("Where it was trained", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
     model = keras.Sequential(
         [
@@ -45,21 +47,21 @@ def train(quick: bool, out: Path) -> Path:
         model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy")
         model.fit(x, y, epochs=epochs, verbose=0)
 
-    fit(model, 10 if quick else 25, 1e-3)
+    fit(model, 10 if options.quick else 25, 1e-3)
     results.add("float", model)
     results.add("int8, PTQ", keras_trt.quantize_model(model, calibration_data=x[:256], verbose=0))
     pruned = keras_trt.prune_model(model, 0.4, pattern="channel")  # a smaller network, for a small machine
-    fit(pruned, 4 if quick else 10, 1e-3)
+    fit(pruned, 4 if options.quick else 10, 1e-3)
     results.add("float, 40 % of channels pruned", pruned)
     quantized = keras_trt.quantize_model(pruned, calibration_data=x[:256], verbose=0)
-    fit(quantized, 2 if quick else 5, 2e-4)
+    fit(quantized, 2 if options.quick else 5, 2e-4)
     results.add("int8, QAT, pruned", quantized)
 
-    bundle = out / "edge.bundle"
+    bundle = options.out / "edge.bundle"
     labels = [str(digit) for digit in range(10)]
     keras_trt.export(quantized, bundle, engine=None, labels=labels, overwrite=True, verbose=0)
     results.add("exported", keras_trt.load(bundle))
-    np.savez(out / "edge_test.npz", x=x_test, y=y_test, float=results.rows["float"])
+    np.savez(options.out / "edge_test.npz", x=x_test, y=y_test, float=results.rows["float"])
     results.check()
     return bundle
 
@@ -84,7 +86,7 @@ def main() -> None:
     if options.bundle is not None:
         predict(Path(options.bundle))
         return
-    bundle = train(options.quick, options.out)
+    bundle = train(options)
     # As on a machine without them: `import tensorflow` and the like fail in the process of the second half.
     code = f"""import runpy, sys
 sys.modules.update(tensorflow=None, keras=None, tf_keras=None)

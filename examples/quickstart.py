@@ -6,7 +6,7 @@ python examples/quickstart.py
 from __future__ import annotations
 
 import keras
-from results import Results, arguments
+from results import Results, arguments, split
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -38,6 +38,7 @@ def main() -> None:
     digits = load_digits()
     images = digits.images[..., None].astype("float32") / 16
     x_train, x_test, y_train, y_test = train_test_split(images, digits.target, test_size=0.4, random_state=0)
+    x_train, y_train, x_test, y_test = split(options, x_train, y_train, x_test, y_test)
     results = Results("Handwritten digits", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
 
     def fit(model: keras.Model, epochs: int, learning_rate: float) -> None:

@@ -11,7 +11,7 @@ import time
 import keras
 import numpy as np
 import ray
-from results import Results, arguments
+from results import Results, arguments, split
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -26,6 +26,7 @@ def main() -> None:
     digits = load_digits()
     images = digits.images[..., None].astype("float32") / 16
     x, x_test, y, y_test = train_test_split(images, digits.target, test_size=0.4, random_state=0)
+    x, y, x_test, y_test = split(options, x, y, x_test, y_test)
     results = Results("For Ray", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
     model = keras.Sequential(
         [
@@ -44,9 +45,11 @@ def main() -> None:
     results.add("float", model)
     quantized = keras_trt.quantize_model(model, calibration_data=x[:256], verbose=0)
     results.add("int8, PTQ", quantized)
+    fit(quantized, 2 if options.quick else 5, 2e-4)
+    results.add("int8, QAT", quantized)
     pruned = keras_trt.prune_model(quantized, sparsity=0.5)
     fit(pruned, 3 if options.quick else 8, 5e-4)
-    results.add("int8, QAT, half pruned", pruned)
+    results.add("int8, half pruned", pruned)
     bundle = options.out / "ray.bundle"
     keras_trt.export(pruned, bundle, engine=None, overwrite=True, verbose=0)
     results.add("exported", keras_trt.load(bundle))

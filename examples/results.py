@@ -1,4 +1,4 @@
-"""What the examples share: `--quick` and `--out`, the table they print, and the goal that each must meet."""
+"""What the examples share: their options, the table they print, and the goal that each must meet."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from rich.table import Table
 
 
 def arguments(documentation: str | None, **more: Any) -> argparse.Namespace:
-    """The command line: `--quick`, `--out`, and more options as {name: default}."""
+    """The command line: `--quick`, `--validate`, `--out`, and more options as {name: default}."""
     parser = argparse.ArgumentParser(description=(documentation or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="less data and fewer epochs, to try it out")
+    parser.add_argument(
+        "--validate", action="store_true", help="measure on training data left out: for trying settings"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/examples"), help="folder for the bundles")
     for name, default in more.items():
         action: Any = {"action": "store_true"} if default is False else {"default": default}
@@ -25,6 +28,14 @@ def arguments(documentation: str | None, **more: Any) -> argparse.Namespace:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     return options
+
+
+def split(options: argparse.Namespace, x: Any, y: Any, x_test: Any, y_test: Any) -> tuple[Any, Any, Any, Any]:
+    """The four as given; with `--validate` the last fifth of the training data is what is measured on."""
+    if not options.validate:
+        return x, y, x_test, y_test
+    rows = len(x) * 4 // 5
+    return x[:rows], y[:rows], x[rows:], y[rows:]
 
 
 class Results:

@@ -89,7 +89,8 @@ def main() -> None:
         sys.exit("This example needs espeak-ng: apt install espeak-ng")
     keras.utils.set_random_seed(0)
     speeds, epochs = ((130, 170), 14) if options.quick else ((120, 145, 170, 195), 20)
-    (x, y), (x_test, y_test) = speech(TRAINED, speeds, 1), speech(TESTED, (140, 160), 2)
+    trained, tested = (TRAINED[:10], TRAINED[10:]) if options.validate else (TRAINED, TESTED)
+    (x, y), (x_test, y_test) = speech(trained, speeds, 1), speech(tested, (140, 160), 2)
     results = Results("Spoken commands", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
 
     def fit(model: keras.Model, epochs: int, learning_rate: float) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from results import Results, arguments
+from results import Results, arguments, split
 
 import keras_trt
 
@@ -56,7 +56,7 @@ def main() -> None:
     vectorize = layers.TextVectorization(WORDS, output_sequence_length=LENGTH)
     vectorize.adapt(texts[held_out:])
     x = np.asarray(vectorize(texts)).astype("int32")
-    x, x_test, y, y_test = x[held_out:], x[:held_out], y[held_out:], y[:held_out]
+    x, y, x_test, y_test = split(options, x[held_out:], y[held_out:], x[:held_out], y[:held_out])
     results = Results("Quotations by source", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
 
     def fit(model: keras.Model, epochs: int, learning_rate: float) -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     fit(quantized, 1 if options.quick else 2, 1e-4)
     results.add("int8, QAT", quantized)
     pruned = keras_trt.prune_model(quantized, sparsity=0.5, strategy="lamp")
-    fit(pruned, 1 if options.quick else 2, 1e-4)
+    fit(pruned, 1 if options.quick else 2, 4e-4)
     results.add("int8, half pruned", pruned)
 
     bundle = options.out / "text_classifier.bundle"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import keras as keras_3  # noqa: F401 - before TF-MOT, which sets TF_USE_LEGACY_KERAS when it is imported
 import tensorflow as tf
 import tf_keras as keras
-from results import Results, arguments
+from results import Results, arguments, split
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -40,6 +40,7 @@ def main() -> None:
     digits = load_digits()
     images = digits.images[..., None].astype("float32") / 16
     x, x_test, y, y_test = train_test_split(images, digits.target, test_size=0.4, random_state=0)
+    x, y, x_test, y_test = split(options, x, y, x_test, y_test)
     results = Results("From TF-MOT", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
     epochs = 2 if options.quick else 5
 

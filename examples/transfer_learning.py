@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fashion
 import keras
-from results import Results, arguments
+from results import Results, arguments, split
 
 import keras_trt
 
@@ -36,8 +36,9 @@ def main() -> None:
     options = arguments(__doc__, weights="imagenet")
     weights = None if options.weights == "none" else options.weights
     keras.utils.set_random_seed(0)
-    x, y, x_test, y_test = fashion.load()
-    count, tests, epochs, size = (2000, 1000, 6, 32) if options.quick else (20000, 10000, 8, 128)
+    x, y, x_test, y_test = split(options, *fashion.load())
+    count, tests, epochs, size = (2000, 1000, 6, 32) if options.quick else (12000, 10000, 8, 64)
+    size = 128 if weights and not options.quick else size  # of ImageNet's weights the least
     x, y, x_test, y_test = x[:count], y[:count], x_test[:tests], y_test[:tests]
     results = Results("Transferred", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
 

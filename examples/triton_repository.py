@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 
 import keras
-from results import Results, arguments
+from results import Results, arguments, split
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -27,6 +27,7 @@ def main() -> None:
     digits = load_digits()
     images = digits.images[..., None].astype("float32") / 16
     x, x_test, y, y_test = train_test_split(images, digits.target, test_size=0.4, random_state=0)
+    x, y, x_test, y_test = split(options, x, y, x_test, y_test)
     results = Results("Two versions for Triton", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
     labels = [str(digit) for digit in range(10)]
     model = keras.Sequential(
@@ -46,11 +47,13 @@ def main() -> None:
     results.add("float", model)
     quantized = keras_trt.quantize_model(model, calibration_data=x[:256], verbose=0)
     results.add("int8, PTQ", quantized)
+    fit(quantized, 2 if options.quick else 5, 2e-4)
+    results.add("int8, QAT", quantized)
     pruned = keras_trt.prune_model(quantized, sparsity=0.5)
     fit(pruned, 3 if options.quick else 8, 5e-4)
-    results.add("int8, QAT, half pruned", pruned)
+    results.add("int8, half pruned", pruned)
 
-    bundles = {"ptq": quantized, "pruned": pruned}
+    bundles = {"qat": quantized, "pruned": pruned}
     for name, each in bundles.items():
         path = options.out / f"triton_{name}.bundle"
         keras_trt.export(each, path, engine=None, labels=labels, overwrite=True, verbose=0)

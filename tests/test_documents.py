@@ -108,6 +108,11 @@ def test_the_readme_has_an_example_of_ten_lines_and_both_commands():
     assert "tox -e tests" in readme
 
 
+def test_every_table_of_the_benchmarks_has_the_command_behind_it():
+    sections = re.split(r"^## ", (ROOT / "docs" / "benchmarks.md").read_text(), flags=re.M)[1:]
+    assert [s.splitlines()[0] for s in sections if "`python -m benchmarks." not in s] == []
+
+
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -98,6 +98,7 @@ CROSS_CUTTING = {
     "test_front_door.py": "keras_trt itself",
     "test_hygiene.py": "the tests themselves",
     "test_imports.py": "imports of every module",
+    "test_inline_calls.py": "calls in sentences of README and docs",
     "test_packaging.py": "setup.cfg and the tree",
     "test_public_api.py": "docstrings of every module",
     "test_private_names.py": "private names in every module",

@@ -92,7 +92,9 @@ def test_ci_can_be_run():
 
 
 @pytest.mark.parametrize(
-    "path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name
+    "path",
+    sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/README.md")]),
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_links_between_the_documents_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
@@ -103,7 +105,7 @@ def test_links_between_the_documents_lead_somewhere(path):
 def test_the_tox_environments_named_in_the_documents_exist():
     environments = {section.removeprefix("testenv:") for section in ini("tox.ini").sections()}
     text = "".join(
-        path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / ".ci" / "run"]
+        path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / ".ci" / "run"]
     )
     named = {
         name for group in re.findall(r"tox (?:run )?-e ([a-z0-9,-]+)", text) for name in group.split(",")

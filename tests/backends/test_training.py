@@ -127,6 +127,8 @@ def test_other_public_functions(net, rows):
     np.testing.assert_allclose(
         fused.predict(rows[0], verbose=0), model.predict(rows[0], verbose=0), atol=1e-5
     )
+    narrow = keras_trt.prune_model(model, 0.4, pattern="channel")
+    assert narrow.count_params() < model.count_params()
     merged = keras_trt.merge_models([model, fused])
     assert len(merged.predict(rows[0][:2], verbose=0)) == 2
     twice = keras_trt.merge_models([model, model], combine="vote")

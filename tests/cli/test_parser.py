@@ -12,7 +12,7 @@ from keras_trt.cli.parser import command, make_parser
 ROOT = Path(__file__).parent.parent.parent
 SHOWN = [
     line.strip()
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL)
     for line in block.splitlines()
     if line.startswith("keras-trt ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -71,6 +72,22 @@ def test_every_example_is_in_its_readme_and_in_what_tox_runs():
 @pytest.mark.parametrize("name", sorted(run_all.EXAMPLES))
 def test_an_example_is_short(name):
     assert len((EXAMPLES / f"{name.split()[0]}.py").read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize("validate", [False, True])
+def test_settings_are_tried_without_the_test_data(validate):
+    options = argparse.Namespace(validate=validate)
+    got = results.split(options, list(range(10)), list("abcdefghij"), [98, 99], ["y", "z"])
+    if validate:
+        assert got == (list(range(8)), list("abcdefgh"), [8, 9], ["i", "j"])
+    else:
+        assert got == (list(range(10)), list("abcdefghij"), [98, 99], ["y", "z"])
+
+
+@pytest.mark.parametrize("name", sorted({name.split()[0] for name in run_all.EXAMPLES}))
+def test_every_example_can_measure_on_data_that_are_not_the_tests(name):
+    code = (EXAMPLES / f"{name}.py").read_text()
+    assert "split(options, " in code or "options.validate" in code
 
 
 class Fixed:
