@@ -19,8 +19,8 @@ class Decision:
         reason: The rule, in one line.
         inner: Whether the products that the layer computes inside are quantised.
         scheme: The number formats; None while none is chosen or the layer stays float.
-        rule: The rule by shape that it falls under (see `shape_rules`), and is left in float for, unless all
-            the model falls under one.
+        rule: The rule by shape that it falls under (see `shape_rules`), and is left in float for, unless most
+            of the model falls under one.
     """
 
     path: str

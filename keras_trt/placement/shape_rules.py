@@ -15,7 +15,7 @@ from typing import Any
 from keras_trt.placement.products import Attention, Convolution, Matrix, Product
 
 PLACEMENTS = ("auto", "tensorrt", "all")
-"""By these rules but for models of which they would leave everything; by these rules; wherever it can be."""
+"""By these rules but for models of which they would leave most layers; by these rules; wherever it can be."""
 DEFAULT = "auto"
 
 MIN_MATRIX = 16

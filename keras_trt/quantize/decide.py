@@ -41,8 +41,8 @@ OWN_SEPARABLE_REASON = "its `call` is its own: int8 needs a quantiser between it
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 WAY_OUT = '`placement="all"` quantises also what is faster in float.'
 ALL_BY_SHAPE = (
-    "All of it is of shapes that TensorRT computes faster in float, so all is quantised that can be: "
-    "int8 makes it smaller, and may make it slower."
+    "Most of it is of shapes that TensorRT computes faster in float, so all is quantised that can be: int8 "
+    'makes it smaller, and may make it slower. `placement="tensorrt"` leaves those in float.'
 )
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
@@ -123,7 +123,7 @@ def left_by_shape(flavor: Flavor, model: Model) -> list[str]:
 
 
 def all_by_shape(decisions: Mapping[str, Decision]) -> bool:
-    """Whether a model is quantised although rules by shape would leave all of it in float."""
+    """Whether a model is quantised although rules by shape would leave most of it in float."""
     return any(d.rule and d.quantized for d in decisions.values())
 
 
@@ -148,7 +148,8 @@ def decide(
     standing = placement is None
     placement = placement or placement_of(flavor, model)
     decisions = _decisions(flavor, model, scheme, only, skip, placement, standing)
-    if placement != "auto" or any(d.quantized for d in decisions.values()):
+    left = sum(d.left_by_shape for d in decisions.values())
+    if placement != "auto" or left <= sum(bool(d.kernels) for d in decisions.values()):
         return decisions
     every = _decisions(flavor, model, scheme, only, skip, "all", standing)
     return {path: replace(d, rule=decisions[path].rule) for path, d in every.items()}

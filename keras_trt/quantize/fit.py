@@ -76,7 +76,7 @@ def _fit_to_budget(
         batches = measure(data, verbose=verbose)
     again = data if is_arrays(data) else Batches(batches)
     while any(layer.quantization.own for _, layer in twins(flavor, model)):
-        more = left_by_budget(flavor, model, budget)
+        more = left_by_budget(flavor, model, budget, spared)
         if not more:
             break
         leave(more)

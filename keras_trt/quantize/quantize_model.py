@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.flavor import Flavor
@@ -13,6 +14,7 @@ from keras_trt._keras.select import located
 from keras_trt._keras.types import Choices, M, Model
 from keras_trt._say import say
 from keras_trt.data.batches import check_data
+from keras_trt.data.cache import Cache, chunks_of
 from keras_trt.data.rows import Batches
 from keras_trt.errors import InputError
 from keras_trt.placement.schemes import schemes_by_choice
@@ -52,6 +54,7 @@ def quantize_model(
     data: object = None,
     max_drop: float | None = None,
     metric: object = None,
+    cache: str | Path | None = None,
     recipe: object = None,
     verbose: int = 1,
 ) -> M:
@@ -74,7 +77,7 @@ def quantize_model(
             int8 or fp8: vectors, matrices and convolutions of few channels, long attention
             (docs/tensorrt.md has the table); `plan` says which and why. `"all"` quantises them too, and so
             does `only` what it names. `"auto"` is `"tensorrt"`, but for a model of which that would leave
-            everything in float: `"all"` there.
+            most layers in float: `"all"` there.
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
         copy: False changes the model itself and returns it: without a second set of weights in memory,
             compiled as it is, and for models that cannot be copied. After an error it is as it was.
@@ -99,6 +102,8 @@ def quantize_model(
             function of (targets, predictions), larger being better; the first output is measured. Without
             targets `"kl"`, the mean divergence of the outputs from float in nats, or None, the mean squared
             change of the outputs over their variance.
+        cache: A JSON file for what `max_drop` measures: with the same model, data and options nothing that it
+            holds is measured again, so a search that was interrupted goes on. All data must be arrays.
         recipe: A `Recipe`, or the file of one, of a model with the same layers: formats, layers left in float
             and recoveries are its own, and so are the ranges where there is no `calibration_data`. Names that
             Keras has numbered may have other numbers (`conv2d` and `conv2d_5`).
@@ -133,10 +138,15 @@ def quantize_model(
         wanted = recipe.recover if calibration_data is not None else ()
     budget = None
     if max_drop is not None:
-        budget = budget_of(flavor, plain, data, metric, max_drop)
+        options = (schemes_by_choice(scheme), calibrator(method), only, skip, placement, ranges, wanted)
+        chunks = chunks_of(flavor, plain, (data, calibration_data), metric, options)
+        budget = budget_of(flavor, plain, data, metric, max_drop, Cache(cache, chunks))
         calibration_data = Batches(budget.batches) if calibration_data is None else calibration_data
-    elif not (data is None and metric is None):
-        raise InputError("`data` and `metric` say what `max_drop` is measured by. Received: no `max_drop`")
+    elif not (data is None and metric is None and cache is None):
+        raise InputError(
+            "`data` and `metric` say what `max_drop` is measured by, and `cache` keeps it. "
+            "Received: no `max_drop`"
+        )
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
         calibration_data = call_first(flavor, plain, calibration_data, name="calibration_data")

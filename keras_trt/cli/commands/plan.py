@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--placement",
         choices=("auto", "tensorrt", "all"),
         help="tensorrt: float where NVIDIA's own quantiser says int8 is slower; default: auto, the same "
-        "unless that is everything",
+        "unless those are most layers",
     )
     add("--no-import-check", action="store_true", help="do not convert the model to ask TensorRT's rules")
     add("--input-shape", type=shape, action="append", metavar="[NAME=]N,N,...", help="for open sizes")

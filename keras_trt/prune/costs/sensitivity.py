@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,11 +13,11 @@ from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.types import Choices, Model
 from keras_trt.data.batches import check_data
+from keras_trt.data.cache import Cache, data_chunks, described, model_chunks, told
 from keras_trt.data.measure import inputs_and_targets, loss_against, score_or_change
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import plan_channels, remove_channels
-from keras_trt.prune.costs.cache import Cache, data_chunks, described, model_chunks
 from keras_trt.prune.costs.table import Sensitivity
 from keras_trt.prune.numbers import is_fraction
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
@@ -100,7 +99,7 @@ def sensitivity(
         trials = _weight_trials(find_weights(flavor, model, shape, only, skip), shape, loss)
     choices = [tuple(c) if isinstance(c, (list, set)) else c for c in (only, skip)]
     choice = tuple(choices) if isinstance(shape, ChannelPattern) else ()  # decides what is tied
-    options = (*_told(metric), watched.first, *vars(shape).items(), shape.name, choice)
+    options = (*told(metric), watched.first, *vars(shape).items(), shape.name, choice)
     known = Cache(cache, chain(model_chunks(flavor, model), data_chunks([x, y]), described(options)))
     losses: dict[str, tuple[float, ...]] = {}
     for name, trial in _progress(trials, verbose):
@@ -145,12 +144,6 @@ def _progress(trials: list[Trial], verbose: int) -> Iterator[Trial]:
     from rich.progress import track
 
     return iter(track(trials, description="Sensitivity"))
-
-
-def _told(metric: Any) -> tuple[Any, ...]:
-    """What tells a metric from another: for one of Keras its settings, too."""
-    config: dict[str, Any] = getattr(metric, "get_config", dict)()
-    return metric, json.dumps(config, sort_keys=True, default=repr) if config else ""
 
 
 class _Remembering:

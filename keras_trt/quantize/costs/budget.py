@@ -8,6 +8,7 @@ never a sum of what layers cost alone.
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,6 +24,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import input_width
 from keras_trt._keras.types import Model
 from keras_trt.data.batches import batches_with_targets
+from keras_trt.data.cache import Cache
 from keras_trt.data.changes import CHANGE, KL
 from keras_trt.data.rows import first_rows
 from keras_trt.data.scores import Score, score_of
@@ -45,6 +47,7 @@ class Budget:
         targets: What the score compares with.
         max_drop: By how much it may fall.
         before: The score of the float model.
+        known: What was measured before, by the layers in float.
     """
 
     score: Score
@@ -52,6 +55,7 @@ class Budget:
     targets: Any
     max_drop: float
     before: float
+    known: Cache
 
     def after(self, outputs: Callable[[Any], object]) -> float:
         """The score of what a function of a batch gives."""
@@ -67,7 +71,14 @@ class Budget:
         return drop <= self.max_drop + _ROUNDING * abs(self.before)
 
 
-def budget_of(flavor: Flavor, model: Model, data: object, metric: object, max_drop: float) -> Budget:
+def budget_of(
+    flavor: Flavor,
+    model: Model,
+    data: object,
+    metric: object,
+    max_drop: float,
+    known: Cache | None = None,
+) -> Budget:
     """What a float model scores on data, and how much of that may go.
 
     Args:
@@ -76,6 +87,7 @@ def budget_of(flavor: Flavor, model: Model, data: object, metric: object, max_dr
         data: Inputs, or inputs and targets, as for `batches_with_targets`.
         metric: See `score_of`; without targets `"kl"`, or None for the mean squared change of the outputs.
         max_drop: By how much the score may be worse.
+        known: The cache that scores are kept in.
 
     Raises:
         InputError: A metric without targets, or no budget.
@@ -105,7 +117,8 @@ def budget_of(flavor: Flavor, model: Model, data: object, metric: object, max_dr
         score, y = (KL if metric else CHANGE), floats
     else:
         score = score_of(metric or "accuracy", flavor)
-    return Budget(score, batches, y, float(max_drop), score.of(y, floats))
+    known = Cache() if known is None else known
+    return Budget(score, batches, y, float(max_drop), score.of(y, floats), known)
 
 
 def _labels_as_array(data: Any) -> Any:
@@ -151,20 +164,24 @@ def _first_target(flavor: Flavor, model: Model, batch: object) -> Callable[[Any]
     return target
 
 
-def left_by_budget(flavor: Flavor, model: Model, budget: Budget) -> dict[str, str]:
+def left_by_budget(
+    flavor: Flavor, model: Model, budget: Budget, already: Collection[str] = ()
+) -> dict[str, str]:
     """The layers of a calibrated model to leave in float, with the reason of each, by path.
 
     Args:
         flavor: The model's Keras.
         model: A quantised model whose ranges are known; it is not changed.
         budget: What the model may lose.
+        already: The layers that are in float for it, behind which ranges were set anew.
     """
     rows = next(first_rows(flavor, model, budget.batches, _VALUES))
     noise = RoundingNoise(flavor, model, rows)
 
     def drop(spared: Collection[str]) -> float:
         rounded = [path for path in noise.layers if path not in set(spared)]
-        return budget.drop(lambda batch: noise.outputs(rounded, batch)[0])
+        name = json.dumps([sorted(already), sorted(spared)])
+        return budget.known.measured(name, lambda: budget.drop(lambda x: noise.outputs(rounded, x)[0]))
 
     whole = drop(())
     if budget.allows(whole):

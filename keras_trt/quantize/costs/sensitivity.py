@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,11 @@ from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import value_of, variable_of
 from keras_trt._keras.types import Choices, Model
 from keras_trt.data.batches import check_data
+from keras_trt.data.cache import Cache, chunks_of
 from keras_trt.data.measure import inputs_and_targets, loss_against, score_or_change
+from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.placement.shape_rules import DEFAULT
+from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.inventory import quantizers_of, twins
 from keras_trt.quantize.quantize_model import quantize_model
 from keras_trt.reports import Report, Table
@@ -73,6 +78,7 @@ def sensitivity(
     only: Choices | None = None,
     skip: Choices = (),
     placement: str = DEFAULT,
+    cache: str | Path | None = None,
     batch_size: int = 32,
     verbose: int = 1,
 ) -> SensitivityReport:
@@ -90,6 +96,8 @@ def sensitivity(
         only: As in `quantize_model`.
         skip: As in `quantize_model`.
         placement: As in `quantize_model`.
+        cache: A JSON file; what it holds for this model, data and options is not measured again. The data
+            must be arrays.
         batch_size: For calibration and prediction.
         verbose: 1 shows progress.
 
@@ -121,12 +129,12 @@ def sensitivity(
     )
     layers = [(path, _Switch(flavor, layer)) for path, layer in twins(flavor, copy) if layer.quantization.own]
     loss = loss_against(copy, x, y, score, batch_size)  # every layer is float by now
+    options = (schemes_by_choice(scheme), calibrator(method), only, skip, placement)
+    known = Cache(cache, chunks_of(flavor, model, (x, y), metric, options))
     bar = flavor.keras.utils.Progbar(len(layers), verbose=verbose, unit_name="layer")
     losses = {}
     for done, (path, switch) in enumerate(layers, start=1):
-        switch.on()
-        losses[path] = loss()
-        switch.off()
+        losses[path] = known.measured(path, partial(switch.alone, loss))
         bar.update(done, finalize=done == len(layers))
     ranked = dict(sorted(losses.items(), key=lambda item: -item[1]))
     return SensitivityReport(ranked, str(getattr(scheme, "name", scheme)))
@@ -155,6 +163,14 @@ class _Switch:
             self.weights.append((shift, np.zeros_like(value), value))
         layer.quantization = replace(layer.quantization, kernels=())  # the values carry it from now on
         self.off()
+
+    def alone(self, loss: Callable[[], float]) -> float:
+        """The loss with this layer quantised."""
+        self.on()
+        try:
+            return loss()
+        finally:
+            self.off()
 
     def on(self) -> None:
         for quantizer, amax in self.ranges:

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_trt.data.cache import data_chunks, described
 from keras_trt.errors import InputError
 from keras_trt.prune import prune_model, sensitivity
-from keras_trt.prune.costs.cache import data_chunks, described
 from keras_trt.prune.costs.table import Sensitivity
 
 X = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")

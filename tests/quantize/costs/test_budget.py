@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_trt import quantize_model, report
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import InputError
-from keras_trt.quantize.costs.budget import multiply_accumulates
+from keras_trt.quantize.costs.budget import Budget, multiply_accumulates
 
 
 def skewed(k):
@@ -205,3 +206,63 @@ def test_metrics_that_take_float32_only_are_given_it(k):
     model, x, y = skewed(k)
     top = k.metrics.SparseTopKCategoricalAccuracy(1)
     assert in_float(quantize_model(model, data=(x, y), max_drop=0.04, metric=top, verbose=0)) == {"hard"}
+
+
+def measured_in(monkeypatch, call):
+    """What a call returns, and how often it scored the data."""
+    scored = []
+    original = Budget.drop
+    monkeypatch.setattr(Budget, "drop", lambda self, outputs: (scored.append(1), original(self, outputs))[1])
+    try:
+        return call(), len(scored)
+    finally:
+        monkeypatch.undo()
+
+
+def test_what_a_budget_measured_is_not_measured_again(k, tmp_path, monkeypatch):
+    model, x, y = skewed(k)
+    options = {"data": (x, y), "max_drop": 0.01, "cache": tmp_path / "c.json", "verbose": 0}
+    first, measured = measured_in(monkeypatch, lambda: quantize_model(model, **options))
+    assert measured > 1
+    again, none = measured_in(monkeypatch, lambda: quantize_model(model, **options))
+    assert none == 0
+    assert in_float(again) == in_float(first) != set()
+    for change in ({"method": "max"}, {"skip": ["head"]}, {"recover": None}, {"data": (x[1:], y[1:])}):
+        other = options | change
+        assert measured_in(monkeypatch, lambda other=other: quantize_model(model, **other))[1]
+
+
+def test_a_search_that_was_interrupted_goes_on(k, tmp_path, monkeypatch):
+    model, x, y = skewed(k)
+    options = {"data": (x, y), "max_drop": 0.01, "cache": tmp_path / "c.json", "verbose": 0}
+    original, left = Budget.drop, [2]
+
+    def until_ctrl_c(self, outputs):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return original(self, outputs)
+
+    monkeypatch.setattr(Budget, "drop", until_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_model(model, **options)
+    monkeypatch.undo()
+    resumed, rest = measured_in(monkeypatch, lambda: quantize_model(model, **options))
+    options["cache"] = tmp_path / "other.json"
+    whole, all_of_it = measured_in(monkeypatch, lambda: quantize_model(model, **options))
+    assert rest == all_of_it - 2
+    assert in_float(resumed) == in_float(whole)
+
+
+def test_files_and_data_that_are_no_cache_are_refused(k, tmp_path):
+    model, x, y = skewed(k)
+    wrong = tmp_path / "notes.json"
+    wrong.write_text("[1, 2]")
+    with pytest.raises(InputError, match=r"notes\.json, which holds something else"):
+        quantize_model(model, data=(x, y), max_drop=0.01, cache=wrong, verbose=0)
+    assert wrong.read_text() == "[1, 2]"
+    with pytest.raises(InputError, match="`cache` tells data apart by its values, so it must be arrays"):
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+        quantize_model(model, data=data, max_drop=0.01, cache=tmp_path / "c.json", verbose=0)
+    with pytest.raises(InputError, match="`cache` keeps it. Received: no `max_drop`"):
+        quantize_model(model, calibration_data=x, cache=tmp_path / "c.json", verbose=0)

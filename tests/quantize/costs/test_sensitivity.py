@@ -61,3 +61,21 @@ def test_the_losses_are_drawn_worst_first(tmp_path):
     assert [bar.get_width() for bar in axes.patches] == [0.5, 0.25]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
     assert axes.yaxis_inverted()
+
+
+def test_the_cache_saves_measuring_again_but_not_with_other_options(model, tmp_path):
+    x, y = images()
+    calls = []
+
+    def fit_of(targets, predictions):
+        calls.append(1)
+        return float(np.mean(predictions.argmax(1) == targets))
+
+    options = {"metric": fit_of, "only": ["stem", "strided"], "cache": tmp_path / "c.json", "verbose": 0}
+    first = sensitivity(model, (x, y), **options)
+    measured = len(calls)
+    assert sensitivity(model, (x, y), **options).losses == first.losses
+    again = len(calls) - measured
+    assert measured - again == 2  # the float model is measured each time
+    sensitivity(model, (x, y), method="max", **options)
+    assert len(calls) == measured + again + measured

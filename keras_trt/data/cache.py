@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,12 @@ class Cache(dict[str, float]):
     Args:
         path: The file, or None to keep nothing.
         chunks: What the losses depend on, as `model_chunks`, `data_chunks` and `described` give it.
+
+    Raises:
+        InputError: The file is another's.
     """
 
-    def __init__(self, path: Any, chunks: Iterator[bytes]) -> None:
+    def __init__(self, path: Any = None, chunks: Iterable[bytes] = ()) -> None:
         super().__init__()
         self.path = None if path is None else Path(path)
         if self.path is None:
@@ -39,7 +42,14 @@ class Cache(dict[str, float]):
             digest.update(hashlib.sha256(chunk).digest())  # of one length: no two lists of chunks read alike
         self.digest = digest.hexdigest()
         if self.path.exists():
-            self.update(json.loads(self.path.read_text()).get(self.digest, {}))
+            self.update(_read(self.path).get(self.digest, {}))
+
+    def measured(self, name: str, measure: Callable[[], float]) -> float:
+        """The loss of that name, measured and written where it is not known yet."""
+        if name not in self:
+            self[name] = measure()
+            self.save()
+        return self[name]
 
     def save(self) -> None:
         """Writes the file, beside and then in its place."""
@@ -48,6 +58,26 @@ class Cache(dict[str, float]):
         beside = self.path.with_suffix(f"{self.path.suffix}.tmp")
         beside.write_text(json.dumps({self.digest: dict(self)}, indent=1))
         beside.replace(self.path)
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """The losses of a file, by digest."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if isinstance(content, dict) and all(isinstance(losses, dict) for losses in content.values()):
+        return content
+    raise InputError(
+        f"`cache` is a file that measured losses were written to, or a new one. Received: {path}, which "
+        "holds something else. Give another path."
+    )
+
+
+def told(metric: Any) -> tuple[Any, ...]:
+    """What tells a metric from another: for one of Keras its settings, too."""
+    config: dict[str, Any] = getattr(metric, "get_config", dict)()
+    return metric, json.dumps(config, sort_keys=True, default=repr) if config else ""
 
 
 def model_chunks(flavor: Flavor, model: Model) -> Iterator[bytes]:
@@ -60,6 +90,18 @@ def model_chunks(flavor: Flavor, model: Model) -> Iterator[bytes]:
         config = ""
     yield re.sub(r" at 0x[0-9a-f]+", "", config).encode()
     yield from data_chunks(model.get_weights())
+
+
+def chunks_of(
+    flavor: Flavor, model: Model, data: object, metric: object, options: tuple[Any, ...]
+) -> Iterator[bytes]:
+    """What the losses of a model on data depend on, with the options that it is quantised by."""
+    flat = flavor.ops.nest.flatten(options)
+    named = tuple(option if callable(option) else repr(option) for option in flat)
+    names = repr([sorted(option) for option in options if isinstance(option, dict)])
+    yield from model_chunks(flavor, model)
+    yield from data_chunks(data)
+    yield from described((*told(metric), *named, names))
 
 
 def data_chunks(data: object) -> Iterator[bytes]:
