@@ -16,7 +16,7 @@ from keras_trt.placement.products import Attention, Convolution, Matrix, Product
 
 PLACEMENTS = ("auto", "tensorrt", "all")
 """By these rules but for models of which they would leave most layers; by these rules; wherever it can be."""
-DEFAULT = "auto"
+DEFAULT = "all"
 
 MIN_MATRIX = 16
 MIN_CHANNELS = 16

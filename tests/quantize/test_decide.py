@@ -60,7 +60,7 @@ def test_plan_says_it_before(k):
     plan = PLAN(model)
     assert plan.title == "Plan of net: 3 of 5 layers quantised, 1 left in float for their shapes"
     assert reasons(plan)["head"] == SMALL
-    assert keras_trt.plan(model, check_import=False).title == plan.title
+    assert PLAN(model, placement="auto").title == plan.title
     assert "shapes" not in PLAN(model, placement="all").title
     fp8 = reasons(PLAN(model, "fp8"))
     assert fp8["stem"] == "faster in float: a convolution of 3 to 16 channels a group: fp8 gains above 16"
@@ -155,11 +155,11 @@ def test_auto_quantises_all_where_nothing_would_be_left(k, capsys):
     assert plan.title.endswith("2 of 3 layers quantised")
     assert plan.notes == (ALL_BY_SHAPE,)
     assert capsys.readouterr().out == ""
-    new = keras_trt.quantize_model(model, calibration_data=x)
+    new = keras_trt.quantize_model(model, calibration_data=x, placement="auto")
     assert ALL_BY_SHAPE in capsys.readouterr().out
     assert quantized(new) == {"tiny", "head"}
     assert placement_of(*_of(new)) == "all"
-    assert placement_of(*_of(keras_trt.quantize_model(network(k), verbose=0))) == "tensorrt"
+    assert placement_of(*_of(keras_trt.quantize_model(network(k), placement="auto", verbose=0))) == "tensorrt"
 
 
 def test_auto_counts_what_is_left_of_the_layers_that_are_chosen(k):
@@ -171,7 +171,7 @@ def test_the_callback_says_where_shapes_suit_nothing(k, capsys):
     x, y = np.zeros((4, 4), "float32"), np.zeros((4, 3), "float32")
     model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="tiny")])
     model.compile("sgd", "mse")
-    model.fit(x, y, verbose=0, callbacks=[keras_trt.callbacks.Quantize(verbose=1)])
+    model.fit(x, y, verbose=0, callbacks=[keras_trt.callbacks.Quantize(placement="auto", verbose=1)])
     assert f"Quantize: {ALL_BY_SHAPE}" in capsys.readouterr().out
 
 

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--placement",
         choices=("auto", "tensorrt", "all"),
-        help="tensorrt: float where NVIDIA's own quantiser says int8 is slower; default: auto, the same "
-        "unless those are most layers",
+        help="tensorrt: float where NVIDIA's own quantiser says int8 is slower; auto: the same unless "
+        "those are most layers; default: quantize_model's",
     )
     add("--no-import-check", action="store_true", help="do not convert the model to ask TensorRT's rules")
     add("--input-shape", type=shape, action="append", metavar="[NAME=]N,N,...", help="for open sizes")
