@@ -100,9 +100,7 @@ def stages(road: Road, folder: Path) -> None:
             folder / "float", unseen, outputs(model, unseen), FLOAT_TOLERANCE, float_report
         )
     with road.stage("quantise"):
-        quantized = keras_trt.quantize_model(
-            model, calibration_data=x, placement="all", min_sqnr=None, verbose=0
-        )
+        quantized = keras_trt.quantize_model(model, calibration_data=x, min_sqnr=None, verbose=0)
         row["int8_layers"] = count_quantized(quantized)
     with road.stage("train"):
         train(quantized, x)

@@ -111,9 +111,7 @@ def _int8_road(row: Row, case: Case, model: Any, x: Any) -> None:
         if not any(line["scheme"] for line in keras_trt.quantize.plan_quantization(model).rows):
             row["int8"] = NOTHING
             return
-        quantized = keras_trt.quantize_model(
-            model, calibration_data=x, placement="all", min_sqnr=None, verbose=0
-        )
+        quantized = keras_trt.quantize_model(model, calibration_data=x, min_sqnr=None, verbose=0)
         _exported(quantized, case, x)
         row["int8"] = PASSES
     except Exception as e:

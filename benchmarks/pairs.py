@@ -172,9 +172,7 @@ def _try(keras: str, kind: str, precision: str, axes: str, first: str, pairs: li
     x = np.random.default_rng(0).standard_normal((8, *fixed)).astype(np.float32)
     if precision != "float32":
         with contextlib.suppress(keras_trt.errors.ModelError):  # nothing in it to quantise
-            model = keras_trt.quantize_model(
-                model, precision, calibration_data=x, placement="all", min_sqnr=None, verbose=0
-            )
+            model = keras_trt.quantize_model(model, precision, calibration_data=x, min_sqnr=None, verbose=0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pair"
         keras_trt.export(model, path, engine=None, calibration_data=x, verbose=0)

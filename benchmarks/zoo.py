@@ -100,9 +100,7 @@ def _stages(road: _Road, size: int | None, float_only: bool) -> None:
     if float_only:
         return
     with road.stage("quantise"):
-        quantized = keras_trt.quantize_model(
-            model, calibration_data=x, placement="all", min_sqnr=None, verbose=0
-        )
+        quantized = keras_trt.quantize_model(model, calibration_data=x, min_sqnr=None, verbose=0)
     del model
     with road.stage("train"):
         row["loss"] = train_one_step(quantized, x[:2])

@@ -23,7 +23,7 @@ from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges
-from keras_trt.quantize.decide import ALL_BY_SHAPE, all_by_shape, check_placement
+from keras_trt.quantize.decide import check_placement, say_changed
 from keras_trt.quantize.fit import set_from_data
 from keras_trt.quantize.frozen import freeze_batchnorm, unfreeze_batchnorm
 from keras_trt.quantize.inventory import activation_quantizers
@@ -193,8 +193,7 @@ class Quantize(OnceBuilt, Callback):
             decisions = convert(
                 flavor, self.model, self.scheme, self.only, self.skip, placement=self.placement
             )
-            if all_by_shape(decisions):
-                say(f"Quantize: {ALL_BY_SHAPE}", self.verbose)
+            say_changed(decisions, self.verbose, "Quantize: ")
             set_ranges(flavor, self.model, self.ranges)
             for layer in (self.model, *(layer for _, layer in flavor.walk(self.model))):
                 if is_twin(layer) and layer.quantization.own and id(layer) not in before:

@@ -19,8 +19,7 @@ class Decision:
         reason: The rule, in one line.
         inner: Whether the products that the layer computes inside are quantised.
         scheme: The number formats; None while none is chosen or the layer stays float.
-        rule: The rule by shape that it falls under (see `shape_rules`), and is left in float for, unless most
-            of the model falls under one.
+        rule: The rule by shape that leaves it in float, where one does (see `shape_rules`).
     """
 
     path: str
@@ -36,8 +35,3 @@ class Decision:
     def quantized(self) -> bool:
         """Whether anything of the layer is quantised."""
         return bool(self.inputs or self.kernels or self.inner)
-
-    @property
-    def left_by_shape(self) -> bool:
-        """Whether it could be quantised and stays float for its shape."""
-        return bool(self.rule) and not self.quantized

@@ -37,11 +37,12 @@ PASSING_OPERATIONS = {
     "maxpool", "maxpool1d", "maxpool2d", "maxpool3d",
 }  # fmt: skip
 UNREAD = "nothing that computes in int8 reads it: a grid would cost accuracy for nothing"
+NORMALIZATION_REASON = "normalisation statistics need float range"
 FLOAT = {
     "Softmax": "softmax needs float range",
-    "RMSNormalization": "normalisation statistics need float range",
-    "GroupNormalization": "normalisation statistics need float range",
-    "UnitNormalization": "normalisation statistics need float range",
+    "RMSNormalization": NORMALIZATION_REASON,
+    "GroupNormalization": NORMALIZATION_REASON,
+    "UnitNormalization": NORMALIZATION_REASON,
     "Embedding": "a table look-up gains no speed from int8; name it in `only` to put its weights on the grid",
     "ReversibleEmbedding": "rows of its table are looked up and columns multiplied: no one scale fits both",
 }

@@ -38,6 +38,7 @@ from keras_trt.placement.layer_kinds import (
     FLOAT,
     FUSED_ACTIVATIONS,
     LAYOUT,
+    NORMALIZATION_REASON,
     TRANSPARENT,
     UNREAD,
 )
@@ -170,7 +171,7 @@ def _layer_normalization(
     """A grid behind the convolution that feeds it; with `quantized`, if that computes in int8."""
     conv = _convolution_behind(graph, node.inputs[0])
     if conv is None or (quantized is not None and not quantized.get(conv.path)):
-        return (), "normalisation statistics need float range"
+        return (), NORMALIZATION_REASON
     return (0,), f"so that {conv.path} writes int8; the normalisation itself is float"
 
 

@@ -15,7 +15,7 @@ from keras_trt._keras.types import Choices, Model
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.shape_rules import DEFAULT
-from keras_trt.quantize.decide import WAY_OUT, all_by_shape, decide, is_own_twin, rounds_itself
+from keras_trt.quantize.decide import WAY_OUT, decide, is_own_twin, rounds_itself
 from keras_trt.quantize.inventory import quantizers_of
 from keras_trt.quantize.recovery.correction import places
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
@@ -55,7 +55,7 @@ def convert(
     if not any(d.quantized for d in decisions.values()):
         last_first = reversed(decisions.values())
         reasons = {d.reason: f"{d.path} ({d.kind}): {d.reason}" for d in last_first if d.kind != "InputLayer"}
-        by_shape = any(d.left_by_shape for d in decisions.values())
+        by_shape = any(d.rule for d in decisions.values())
         ways = [
             way_to_register(layer, kernels)
             for _, layer in flavor.walk(model)
@@ -66,8 +66,6 @@ def convert(
             + (f" {WAY_OUT}" if by_shape else "")
             + (f" Tell the library about custom layers: {'; '.join(dict.fromkeys(ways))}." if ways else "")
         )
-    if placement == "auto":
-        placement = "all" if all_by_shape(decisions) else "tensorrt"
     for path, layer in list(flavor.walk(model)):
         decision = decisions.get(path)
         if decision is None or decision.scheme is None:

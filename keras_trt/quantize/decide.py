@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_trt._arguments import check_one_of
@@ -40,10 +40,6 @@ CHANGED_REASON = (
 OWN_SEPARABLE_REASON = "its `call` is its own: int8 needs a quantiser between its two products"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 WAY_OUT = '`placement="all"` quantises also what is faster in float.'
-ALL_BY_SHAPE = (
-    "Most of it is of shapes that TensorRT computes faster in float, so all is quantised that can be: int8 "
-    'makes it smaller, and may make it slower. `placement="tensorrt"` leaves those in float.'
-)
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
 
 
@@ -78,11 +74,9 @@ def plan_quantization(
     decisions = decide(flavor, model, scheme, only, skip, check_placement(placement))
     count = sum(d.quantized for d in decisions.values())
     title = f"Plan of {model.name}: {count} of {len(decisions)} layers quantised"
-    if by_shape := sum(d.left_by_shape for d in decisions.values()):
+    if by_shape := sum(bool(d.rule) for d in decisions.values()):
         title += f", {by_shape} left in float for their shapes"
     notes = (f"Nothing would be quantised. {WAY_OUT}",) if by_shape and not count else ()
-    if all_by_shape(decisions):
-        notes = (ALL_BY_SHAPE,)
     return Report(title, tuple(decision_row(d) for d in decisions.values()), notes)
 
 
@@ -119,12 +113,7 @@ def left_by_shape(flavor: Flavor, model: Model) -> list[str]:
     layers = dict(flavor.walk(model))
     if not any(map(is_own_twin, layers.values())):
         return []
-    return [path for path, d in decide(flavor, model).items() if d.left_by_shape]
-
-
-def all_by_shape(decisions: Mapping[str, Decision]) -> bool:
-    """Whether a model is quantised although rules by shape would leave most of it in float."""
-    return any(d.rule and d.quantized for d in decisions.values())
+    return [path for path, d in decide(flavor, model).items() if d.rule]
 
 
 def decide(
@@ -145,42 +134,24 @@ def decide(
         skip: As in `quantize_model`.
         placement: As in `quantize_model`; None for what the model was quantised with, format and placement.
     """
-    standing = placement is None
-    placement = placement or placement_of(flavor, model)
-    decisions = _decisions(flavor, model, scheme, only, skip, placement, standing)
-    left = sum(d.left_by_shape for d in decisions.values())
-    if placement != "auto" or left <= sum(bool(d.kernels) for d in decisions.values()):
-        return decisions
-    every = _decisions(flavor, model, scheme, only, skip, "all", standing)
-    return {path: replace(d, rule=decisions[path].rule) for path, d in every.items()}
-
-
-def _decisions(
-    flavor: Flavor,
-    model: Model,
-    scheme: object,
-    only: Choices | None,
-    skip: Choices,
-    placement: str,
-    standing: bool,
-) -> dict[str, Decision]:
-    """The decisions with one placement; `standing` takes the format that the model was quantised with."""
     layers = list(flavor.walk(model))
     only, skip = (located(flavor, model, choice) for choice in (only, skip))
     choices = [(located(flavor, model, choice), named) for choice, named in schemes_by_choice(scheme)]
     check_choices(layers, only, skip)
     check_choices(layers, scheme=[choice for choice, _ in choices if choice is not None])
     graph = layer_graph(flavor, model)
-    by_shape = only is None and placement != "all"
+    by_shape = only is None and (placement or placement_of(flavor, model)) == "tensorrt"
     own = [layer.quantization.scheme for _, layer in layers if is_own_twin(layer)]
-    asked = _Asked(flavor, graph, only, skip, choices, by_shape, own[0] if own and standing else None)
+    asked = _Asked(
+        flavor, graph, only, skip, choices, by_shape, own[0] if own and placement is None else None
+    )
     asked.placed.update(place(graph) if graph is not None else {})
     asked.loops += tuple(f"{path}/" for path, layer in layers if isinstance(layer, flavor.keras.layers.RNN))
     decisions = {path: _decision(asked, path, layer) for path, layer in layers}
     if graph is None or only is not None:  # what `only` names is wanted, alone or not
         return decisions
-    inputs = {path: layer.quantization.inputs for path, layer in layers if is_own_twin(layer)}
-    return only_where_read(graph, decisions, inputs)
+    standing = {path: layer.quantization.inputs for path, layer in layers if is_own_twin(layer)}
+    return only_where_read(graph, decisions, standing)
 
 
 @dataclass
@@ -260,11 +231,14 @@ def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:
     return place_alone(path, kind_of(flavor, layer), kernels, bool(children) and not kernels)
 
 
-def say_changed(decisions: Mapping[str, Decision], verbose: int | bool | str) -> None:
-    """Says which layers stay float for what their `call` makes of their kernels."""
+def say_changed(decisions: Mapping[str, Decision], verbose: int | bool | str, who: str = "") -> None:
+    """Says which layers stay float for what their `call` makes of their kernels; `who` begins the line."""
     changed = [path for path, decision in decisions.items() if decision.reason == CHANGED_REASON]
     if changed:
-        say(f"Left in float: {', '.join(changed)}. Each has a `call` of its own: {CHANGED_REASON}.", verbose)
+        say(
+            f"{who}Left in float: {', '.join(changed)}. Each has a `call` of its own: {CHANGED_REASON}.",
+            verbose,
+        )
 
 
 def is_own_twin(layer: Layer) -> bool:

@@ -12,7 +12,6 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import located
 from keras_trt._keras.types import Choices, M, Model
-from keras_trt._say import say
 from keras_trt.data.batches import check_data
 from keras_trt.data.cache import Cache, chunks_of
 from keras_trt.data.rows import Batches
@@ -23,7 +22,7 @@ from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
 from keras_trt.quantize.costs.budget import budget_of, is_within
 from keras_trt.quantize.costs.expectation import check_sqnr
-from keras_trt.quantize.decide import ALL_BY_SHAPE, all_by_shape, check_placement, say_changed
+from keras_trt.quantize.decide import check_placement, say_changed
 from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
@@ -76,8 +75,7 @@ def quantize_model(
         placement: `"tensorrt"` leaves products in float that NVIDIA's own quantiser leaves out as slower in
             int8 or fp8: vectors, matrices and convolutions of few channels, long attention
             (docs/tensorrt.md has the table); `plan` says which and why. `"all"` quantises them too, and so
-            does `only` what it names. `"auto"` is `"tensorrt"`, but for a model of which that would leave
-            most layers in float: `"all"` there.
+            does `only` what it names.
         ranges: {layer name or path: amax} set by hand; these ranges are not moved by training.
         copy: False changes the model itself and returns it: without a second set of weights in memory,
             compiled as it is, and for models that cannot be copied. After an error it is as it was.
@@ -159,10 +157,7 @@ def quantize_model(
             scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
         if isinstance(recipe, Recipe):
             scheme, skip = choices(flavor, new, recipe)
-        decisions = convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement)
-        if all_by_shape(decisions):
-            say(ALL_BY_SHAPE, verbose)
-        say_changed(decisions, verbose)
+        say_changed(convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement), verbose)
         _switch_on(flavor, new)
         if isinstance(recipe, Recipe):
             follow_recipe(flavor, new, recipe)

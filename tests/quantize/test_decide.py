@@ -12,7 +12,6 @@ import keras_trt
 from keras_trt.errors import InputError, ModelError
 from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.decide import (
-    ALL_BY_SHAPE,
     CHANGED_REASON,
     OWN_SEPARABLE_REASON,
     left_by_shape,
@@ -60,7 +59,6 @@ def test_plan_says_it_before(k):
     plan = PLAN(model)
     assert plan.title == "Plan of net: 3 of 5 layers quantised, 1 left in float for their shapes"
     assert reasons(plan)["head"] == SMALL
-    assert PLAN(model, placement="auto").title == plan.title
     assert "shapes" not in PLAN(model, placement="all").title
     fp8 = reasons(PLAN(model, "fp8"))
     assert fp8["stem"] == "faster in float: a convolution of 3 to 16 channels a group: fp8 gains above 16"
@@ -148,33 +146,6 @@ def test_nothing_that_gains_is_an_error_with_the_way_out(k):
     assert quantized(model) == set()
 
 
-def test_auto_quantises_all_where_nothing_would_be_left(k, capsys):
-    x = np.random.default_rng(0).random((4, 4), "float32")
-    model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="tiny"), k.layers.Dense(2, name="head")])
-    plan = PLAN(model, placement="auto")
-    assert plan.title.endswith("2 of 3 layers quantised")
-    assert plan.notes == (ALL_BY_SHAPE,)
-    assert capsys.readouterr().out == ""
-    new = keras_trt.quantize_model(model, calibration_data=x, placement="auto")
-    assert ALL_BY_SHAPE in capsys.readouterr().out
-    assert quantized(new) == {"tiny", "head"}
-    assert placement_of(*_of(new)) == "all"
-    assert placement_of(*_of(keras_trt.quantize_model(network(k), placement="auto", verbose=0))) == "tensorrt"
-
-
-def test_auto_counts_what_is_left_of_the_layers_that_are_chosen(k):
-    """Not of the model: nothing of what may be quantised would be."""
-    assert quantized(QUANTIZE(network(k), placement="auto", skip=["stem", "wide"])) == {"head"}
-
-
-def test_the_callback_says_where_shapes_suit_nothing(k, capsys):
-    x, y = np.zeros((4, 4), "float32"), np.zeros((4, 3), "float32")
-    model = k.Sequential([k.Input((4,)), k.layers.Dense(3, name="tiny")])
-    model.compile("sgd", "mse")
-    model.fit(x, y, verbose=0, callbacks=[keras_trt.callbacks.Quantize(placement="auto", verbose=1)])
-    assert f"Quantize: {ALL_BY_SHAPE}" in capsys.readouterr().out
-
-
 def test_every_way_in_has_the_same_default():
     ways = [
         keras_trt.quantize_model,
@@ -195,9 +166,7 @@ def test_unknown_placements_are_refused(k, wrong):
         lambda: keras_trt.plan(model, placement=wrong),
         lambda: keras_trt.callbacks.Quantize(placement=wrong),
     ):
-        with pytest.raises(
-            InputError, match=r"`placement` must be one of \['auto', 'tensorrt', 'all'\]. Received: "
-        ):
+        with pytest.raises(InputError, match=r"`placement` must be one of \['tensorrt', 'all'\]. Received: "):
             call()
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fp16", action="store_true", help="float16 around it: --precision fp16, or int8+fp16")
     add(
         "--placement",
-        choices=("auto", "tensorrt", "all"),
+        choices=("tensorrt", "all"),
         help="of --int8 and --max-drop; as in `plan`",
     )
     add("--calibrate", metavar="FILE", help=f"rows to find ranges with: {HELP}")

@@ -26,9 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip", type=names, default=(), metavar="LAYERS", help="layers to leave float")
     add(
         "--placement",
-        choices=("auto", "tensorrt", "all"),
-        help="tensorrt: float where NVIDIA's own quantiser says int8 is slower; auto: the same unless "
-        "those are most layers; default: quantize_model's",
+        choices=("tensorrt", "all"),
+        help="tensorrt: float where NVIDIA's own quantiser says int8 is slower; default: quantize_model's",
     )
     add("--no-import-check", action="store_true", help="do not convert the model to ask TensorRT's rules")
     add("--input-shape", type=shape, action="append", metavar="[NAME=]N,N,...", help="for open sizes")
