@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keras_trt._arguments import check_boolean
+from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.types import Choices, Model
 from keras_trt.convert.convert import convert
 from keras_trt.errors import ExportError, ModelError
@@ -78,8 +79,9 @@ def with_obstacles(report: Report, model: Model, input_shapes: object = None) ->
 
 def _obstacles(model: Model, input_shapes: object) -> list[Obstacle]:
     """Those of the float model: quantisers bring none."""
-    model = accept(model).model
-    traced = trace(strip(model) if inventory(model) else model, input_shapes)
+    flavor, model, _ = accept(model)
+    with restoring(flavor, model):
+        traced = trace(strip(model) if inventory(model) else model, input_shapes)
     graph = convert(traced, DEFAULT_OPSET)
     run_passes(graph, traced.layers, opset=DEFAULT_OPSET)
     return obstacles(graph, traced.layers)

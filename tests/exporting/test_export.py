@@ -40,9 +40,7 @@ def randomised(model, seed=0):
 @pytest.fixture
 def quantized(k):
     k.utils.set_random_seed(0)
-    return quantize_model(
-        randomised(residual_net(k)), calibration_data=images()[0], placement="all", verbose=0
-    )
+    return quantize_model(randomised(residual_net(k)), calibration_data=images()[0], verbose=0)
 
 
 def written(path):
@@ -382,8 +380,6 @@ def test_a_wrong_int8_weight_is_found_although_rounding_would_hide_it(k, tmp_pat
         return integers, scales * np.float32(1.01)
 
     monkeypatch.setattr(weights, "to_grid", off_by_a_percent)
-    model = quantize_model(
-        randomised(residual_net(k)), calibration_data=images()[0], placement="all", verbose=0
-    )
+    model = quantize_model(randomised(residual_net(k)), calibration_data=images()[0], verbose=0)
     with pytest.raises(ExportError, match="differs from Keras: output 'probabilities' by .* is allowed"):
         export(model, tmp_path / "net", engine=None, verbose=0)

@@ -116,7 +116,7 @@ def test_a_causal_convolution_read_beside_a_skip_computes_in_int8(k, tmp_path, d
     y = k.layers.Conv1D(8, 3, name="third", **causal)(y)
     model = k.Model(inputs, k.layers.Dense(3, name="head")(k.layers.ReLU()(k.layers.Add()([x, y]))))
     data = np.random.default_rng(0).normal(size=(16, 16, 4)).astype(np.float32)
-    quantized = quantize_model(model, calibration_data=data, placement="all", verbose=0)
+    quantized = quantize_model(model, calibration_data=data, verbose=0)
     report = export(quantized, tmp_path / "net", compute_capabilities=["SM89"], verbose=0)
     assert report.float_layers == () and report.int8_mac_share == 1.0
     assert "Pad" not in report.operators

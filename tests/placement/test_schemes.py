@@ -192,7 +192,7 @@ def test_int4_counts_heads_times_width_as_the_inputs_of_an_attention_output(k):
 
 
 def test_a_mapping_gives_each_layer_its_scheme(k):
-    model = quantize_model(dense_net(k), {"b": FP8(), ".*": "int8"}, placement="all")
+    model = quantize_model(dense_net(k), {"b": FP8(), ".*": "int8"})
     assert {t.layer: t.format for t in inventory(model)} == {"a": "int8", "b": "fp8"}
     rows = {row["layer"]: row for row in plan_quantization(dense_net(k), {"b": "fp8"}).rows}
     assert rows["a"]["reason"] == "no scheme is chosen for it"

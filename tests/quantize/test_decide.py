@@ -190,8 +190,8 @@ def with_own_calls(k):
 
 def test_layers_that_change_their_kernels_stay_float_and_are_named(k, tmp_path, capsys):
     model, x = with_own_calls(k), np.random.default_rng(0).random((16, 6, 6, 3), "float32")
-    assert reasons(plan_quantization(model, placement="all"))["centred"] == CHANGED_REASON
-    model = keras_trt.quantize_model(model, calibration_data=x, placement="all", min_sqnr=None, recover=None)
+    assert reasons(plan_quantization(model))["centred"] == CHANGED_REASON
+    model = keras_trt.quantize_model(model, calibration_data=x, min_sqnr=None, recover=None)
     told = f"Left in float: centred. Each has a `call` of its own: {CHANGED_REASON}."
     assert told in capsys.readouterr().out
     assert quantized(model) == {"lower", "adapted", "fourbits"}

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_trt._formats import TOP, steps_to_largest
 from keras_trt._keras.calls.functions import inlined
+from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.types import Layer
@@ -143,7 +144,7 @@ def _traced(flavor: Flavor, layer: Any, shape: tuple[int | None, ...]) -> Any:
     if flavor.runs_autograph:
         call = tf.function(call)  # inline, with Python's branches over tensors converted
     spec = tf.TensorSpec(shape, "float32")
-    with inlined():
+    with inlined(), restoring(flavor, layer):
         return tf.compat.v1.wrap_function(lambda x: call(x, **options), [spec])
 
 
