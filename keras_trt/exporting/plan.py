@@ -11,8 +11,8 @@ from keras_trt.models import strip
 from keras_trt.onnx_passes import run_passes
 from keras_trt.onnx_passes.opset import DEFAULT_OPSET
 from keras_trt.placement.shape_rules import DEFAULT
-from keras_trt.quantize.decide import plan_quantization
 from keras_trt.quantize.inventory import inventory
+from keras_trt.quantize.plan_quantization import plan_quantization
 from keras_trt.reports import Report
 from keras_trt.tensorrt_rules.importable import Obstacle, obstacles
 from keras_trt.tfmot.accept import accept

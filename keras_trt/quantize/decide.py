@@ -21,8 +21,6 @@ from keras_trt.placement.products import products_of
 from keras_trt.placement.schemes import Scheme, schemes_by_choice
 from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS, left_out
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
-from keras_trt.reports import Report
-from keras_trt.tfmot.accept import accept
 from keras_trt.twins.attention import computes_by_keras
 from keras_trt.twins.einsum_dense import is_product
 from keras_trt.twins.twins import (
@@ -41,55 +39,6 @@ OWN_SEPARABLE_REASON = "its `call` is its own: int8 needs a quantiser between it
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 WAY_OUT = '`placement="all"` quantises also what is faster in float.'
 EMBEDDING_REASON = "weights only, as `only` names it; the engine looks up float numbers on the grid"
-
-
-def plan_quantization(
-    model: Model,
-    scheme: object = "int8",
-    *,
-    only: Choices | None = None,
-    skip: Choices = (),
-    placement: str = DEFAULT,
-) -> Report:
-    """What `quantize_model` with these arguments would do, layer by layer, without doing it.
-
-    Args:
-        model: A built Keras 3 or tf_keras model; it is not changed.
-        scheme: As in `quantize_model`.
-        only: As in `quantize_model`.
-        skip: As in `quantize_model`.
-        placement: As in `quantize_model`.
-
-    Returns:
-        A report with the columns layer, kind, inputs, kernels, scheme, reason.
-
-    Raises:
-        ModelError: The model is not built.
-        InputError: A choice matches no layer, or there is no such placement.
-
-    Example:
-        >>> print(keras_trt.quantize.plan_quantization(model, skip=["head"]))
-    """
-    flavor, model, _ = accept(model)
-    decisions = decide(flavor, model, scheme, only, skip, check_placement(placement))
-    count = sum(d.quantized for d in decisions.values())
-    title = f"Plan of {model.name}: {count} of {len(decisions)} layers quantised"
-    if by_shape := sum(bool(d.rule) for d in decisions.values()):
-        title += f", {by_shape} left in float for their shapes"
-    notes = (f"Nothing would be quantised. {WAY_OUT}",) if by_shape and not count else ()
-    return Report(title, tuple(decision_row(d) for d in decisions.values()), notes)
-
-
-def decision_row(decision: Decision) -> dict[str, Any]:
-    """A decision as a row of a report."""
-    return {
-        "layer": decision.path,
-        "kind": decision.kind,
-        "inputs": ", ".join([*map(str, decision.inputs), *(["inner"] if decision.inner else [])]),
-        "kernels": ", ".join(decision.kernels),
-        "scheme": decision.scheme.name if decision.scheme else "",
-        "reason": decision.reason,
-    }
 
 
 def check_placement(placement: object) -> str:

@@ -140,11 +140,8 @@ def quantize_model(
         chunks = chunks_of(flavor, plain, (data, calibration_data), metric, options)
         budget = budget_of(flavor, plain, data, metric, max_drop, Cache(cache, chunks))
         calibration_data = Batches(budget.batches) if calibration_data is None else calibration_data
-    elif not (data is None and metric is None and cache is None):
-        raise InputError(
-            "`data` and `metric` say what `max_drop` is measured by, and `cache` keeps it. "
-            "Received: no `max_drop`"
-        )
+    else:
+        _check_no_budget(data, metric, cache)
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
         calibration_data = call_first(flavor, plain, calibration_data, name="calibration_data")
@@ -175,6 +172,14 @@ def quantize_model(
                 if measured:
                     fit(flavor, new, rows, measure, leave, goal, verbose)
     return new
+
+
+def _check_no_budget(*given: object) -> None:
+    if any(each is not None for each in given):
+        raise InputError(
+            "`data` and `metric` say what `max_drop` is measured by, and `cache` keeps it. "
+            "Received: no `max_drop`"
+        )
 
 
 def _checked(flavor: Flavor, model: Model, given: object, alone: bool, has_data: bool) -> Recipe:

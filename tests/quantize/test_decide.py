@@ -16,8 +16,8 @@ from keras_trt.quantize.decide import (
     OWN_SEPARABLE_REASON,
     left_by_shape,
     placement_of,
-    plan_quantization,
 )
+from keras_trt.quantize.plan_quantization import plan_quantization
 from tests.nets import layers_with_own_calls
 
 QUANTIZE = partial(keras_trt.quantize_model, placement="tensorrt", verbose=0)

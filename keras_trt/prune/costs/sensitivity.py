@@ -103,11 +103,7 @@ def sensitivity(
     known = Cache(cache, chain(model_chunks(flavor, model), data_chunks([x, y]), described(options)))
     losses: dict[str, tuple[float, ...]] = {}
     for name, trial in _progress(trials, verbose):
-        for level in levels:
-            if f"{name}@{level:g}" not in known:
-                known[f"{name}@{level:g}"] = trial(level)
-        losses[name] = tuple(known[f"{name}@{level:g}"] for level in levels)
-        known.save()
+        losses[name] = tuple(known.measured(f"{name}@{level:g}", partial(trial, level)) for level in levels)
     return Sensitivity(levels, losses, shape.name)
 
 
