@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from keras_trt import schemes as schemes
     from keras_trt import tfmot as tfmot
     from keras_trt._keras.kernels import register_layer as register_layer
+    from keras_trt.building.build import build as build
     from keras_trt.compare.verify import verify as verify
     from keras_trt.diagnosis.doctor import doctor as doctor
     from keras_trt.engine import EngineConfig as EngineConfig
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from keras_trt.models.report import report as report
     from keras_trt.models.save_model import save_model as save_model
     from keras_trt.models.strip import strip as strip
-    from keras_trt.plans.build import build as build
     from keras_trt.prune import prune_model as prune_model
     from keras_trt.quantize import calibrate as calibrate
     from keras_trt.quantize import quantize_model as quantize_model
@@ -115,7 +115,7 @@ _HOMES = {
     "save_model": "keras_trt.models.save_model",
     "load_model": "keras_trt.models.load_model",
     "export": "keras_trt.exporting.export",
-    "build": "keras_trt.plans.build",
+    "build": "keras_trt.building.build",
     "EngineConfig": "keras_trt.engine",
     "plan": "keras_trt.exporting.plan",
     "TFTRTOptions": "keras_trt.exporting",

@@ -80,8 +80,10 @@ MAY_IMPORT = {
     # A bundle and what runs it: works without Keras and TensorFlow.
     "bundle": _BASE,
     "engine": _BASE | {"bundle"},
-    "plans": _BASE | {"bundle", "engine", "reports"},
+    "plans": _BASE | {"bundle", "engine"},
     "runtime": _BASE | {"bundle", "engine", "plans", "data", "reports"},
+    "building": _BASE
+    | {"bundle", "engine", "plans", "runtime", "measuring", "onnx_passes", "packing", "reports"},
     "measuring": _BASE | {"bundle", "engine", "runtime", "data", "reports"},
     "inspection": _BASE | {"bundle", "runtime", "reports"},
     "diagnosis": _BASE | {"bundle", "engine", "runtime", "measuring", "reports"},
@@ -258,7 +260,7 @@ RUNTIME_MODULES = [
     name_of(path)
     for path in MODULES
     if room_of(name_of(path))
-    in {"bundle", "engine", "plans", "runtime", "measuring", "inspection", "diagnosis", "cli"}
+    in {"bundle", "engine", "plans", "building", "runtime", "measuring", "inspection", "diagnosis", "cli"}
 ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from keras_trt._formats import ELEMENT_TYPES
+from keras_trt._formats import ELEMENT_TYPES, NARROW
 from keras_trt._nests import Nest
 from keras_trt._tensors import TensorSpec
 from keras_trt.bundle import _fields as fields
@@ -45,6 +45,10 @@ class PlanStamp:
         sha256: Its SHA-256, compared before TensorRT sees it; None in bundles written without it, whose plans
             are compared by size only.
         config: The builder's options that were not the default, by name.
+        precision: What it computes in where that is not what the graph carries: `"fp16"` or `"bf16"` of a
+            quantised graph that was built without its quantisers.
+        chosen: Why it was taken among several plans of the graph: medians, machine, rule; empty where none
+            was compared.
     """
 
     file: str
@@ -57,6 +61,8 @@ class PlanStamp:
     version_compatible: bool = False
     sha256: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    precision: str | None = None
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         fields.relative_file(self.file, "plan file")
@@ -69,10 +75,17 @@ class PlanStamp:
         if self.sha256 is not None:
             fields.sha256(self.sha256, f"plan `{self.file}` sha256")
         fields.mapping(self.config, f"plan `{self.file}` config")
+        fields.choice(self.precision, (None, *NARROW), f"plan `{self.file}` precision")
+        fields.mapping(self.chosen, f"plan `{self.file}` chosen")
         if not self.compute_capabilities or not all(c.startswith("SM") for c in self.compute_capabilities):
             raise fields.wrong(
                 f"plan `{self.file}` compute_capabilities", "names such as 'SM86'", self.compute_capabilities
             )
+
+    @property
+    def built_by(self) -> str:
+        """The builder and its version, and the precision where that is not the graph's."""
+        return " ".join(filter(None, (self.kind, self.version, self.precision and f"({self.precision})")))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from keras_trt.errors import ExportError
+from keras_trt.onnx_passes.quantized.remove import RemoveQuantizersPass
 from keras_trt.runtime.distance import distance
 
 
@@ -66,53 +68,23 @@ def compare(
 
 
 def without_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Takes the rounding of activations out of a quantised graph, in place: no Q/DQ is left.
+    """A quantised graph without the rounding of activations: no Q/DQ is left.
 
     The weights become floats on their int8 grid, since runners quantise the activations of layers whose
     weights are int8 on their own. What is left must agree with Keras to float precision.
     """
-    nodes, arrays = without_activation_rounding(model).graph.node, _initializers(model)
-    for node in nodes:
-        attributes = {a.name: a.i for a in node.attribute}
-        if node.op_type == "DequantizeLinear" and not attributes.get("block_size"):
-            weight, scale = (onnx.numpy_helper.to_array(arrays[name]) for name in node.input[:2])
-            shape = [-1 if axis == attributes.get("axis", 1) else 1 for axis in range(weight.ndim)]
-            floats = weight.astype(scale.dtype) * scale.reshape(shape if scale.ndim else ())
-            value = onnx.numpy_helper.from_array(floats)
-            node.CopyFrom(
-                onnx.helper.make_node("Constant", [], list(node.output), name=node.name, value=value)
-            )
-    _drop_unused(model)
-    return model
+    return _removed(model, weights=True)
 
 
 def without_activation_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Takes the Q/DQ of activations out of a graph, in place; int8 weights stay, and are not read."""
-    arrays = _initializers(model)
-    passed: dict[str, str] = {}
-    for node in model.graph.node:
-        node.input[:] = [passed.get(name, name) for name in node.input]
-        if node.op_type == "QuantizeLinear" or (
-            node.op_type == "DequantizeLinear" and node.input[0] not in arrays
-        ):
-            passed[node.output[0]] = node.input[0]
-    rest = [node for node in model.graph.node if node.output[0] not in passed]
-    del model.graph.node[:], model.graph.value_info[:]
-    model.graph.node.extend(rest)
-    _drop_unused(model)
-    return model
+    """A graph without the Q/DQ of activations; int8 weights stay, and are not read."""
+    return _removed(model, weights=False)
 
 
-def _initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    return {tensor.name: tensor for tensor in model.graph.initializer}
-
-
-def _drop_unused(model: onnx.ModelProto) -> None:
-    graph = model.graph
-    used = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
-    for i in reversed(range(len(graph.initializer))):
-        if graph.initializer[i].name not in used:
-            del graph.initializer[i]
+def _removed(model: onnx.ModelProto, *, weights: bool) -> onnx.ModelProto:
+    graph = ir.from_proto(model)
+    RemoveQuantizersPass(weights=weights)(graph)
+    return ir.to_proto(graph)
 
 
 def without_bfloat16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -68,10 +68,7 @@ class BundleReport(Drawable):
         ]
         yield Table("Files", ["file", "holds", "bytes", "state"], rows)
         if manifest.plans:
-            rows = [
-                [p.file, f"{p.kind} {p.version}", ", ".join(p.compute_capabilities), p.os]
-                for p in manifest.plans
-            ]
+            rows = [[p.file, p.built_by, ", ".join(p.compute_capabilities), p.os] for p in manifest.plans]
             yield Table("Plans", ["plan", "built by", "for", "on"], rows)
         if self.engine is not None:
             yield from self.engine.tables()

@@ -133,7 +133,7 @@ def _loaded(label: str, path: Path, runner: str, options: Mapping[str, Any], sta
 
 def _engine(label: str, engine: EngineModel) -> Running:
     reason = " ".join(engine.runner.reason.split())
-    precision = engine.bundle.manifest.precision
+    precision = engine.runner.precision or engine.bundle.manifest.precision
     return Running(label, engine.runner.name, reason, precision, engine, _size(engine))
 
 

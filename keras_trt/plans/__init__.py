@@ -1,8 +1,5 @@
 """Plans that are built once and kept: in their bundle, or in the user's cache."""
 
-from keras_trt.plans.build import build as build
-from keras_trt.plans.build_report import BuildReport as BuildReport
-from keras_trt.plans.build_report import BuiltPlan as BuiltPlan
 from keras_trt.plans.cache import PlanCache as PlanCache
 from keras_trt.plans.cache import cache_of as cache_of
 from keras_trt.plans.key import same_build as same_build

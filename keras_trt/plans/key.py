@@ -21,17 +21,32 @@ def graph_key(manifest: Manifest) -> str:
 
 
 def plan_key(stamp: PlanStamp) -> str:
-    """Of one plan of a graph: builder, version, operating system, GPU classes and options."""
-    facts = [stamp.kind, stamp.version, stamp.os, list(stamp.compute_capabilities), stamp.config]
+    """Of one plan of a graph: builder, version, operating system, GPU classes, options, precision."""
+    facts: list[object] = [
+        stamp.kind,
+        stamp.version,
+        stamp.os,
+        list(stamp.compute_capabilities),
+        stamp.config,
+    ]
+    if stamp.precision is not None:  # keys from before that was there stay
+        facts.append(stamp.precision)
     return _digest(facts)
 
 
 def same_build(
-    stamp: PlanStamp, manifest: Manifest, kind: str, version: str, os: str, config: EngineConfig
+    stamp: PlanStamp,
+    manifest: Manifest,
+    kind: str,
+    version: str,
+    os: str,
+    config: EngineConfig,
+    precision: str | None = None,
 ) -> bool:
     """Whether a plan is what a build with these would make, whatever its GPU classes."""
-    asked = (manifest.onnx_sha256, kind, version, os, config.stamped())
-    return asked == (stamp.onnx_sha256, stamp.kind, stamp.version, stamp.os, stamp.config)
+    asked = (manifest.onnx_sha256, kind, version, os, config.stamped(), precision)
+    made = (stamp.onnx_sha256, stamp.kind, stamp.version, stamp.os, stamp.config, stamp.precision)
+    return asked == made
 
 
 def _digest(facts: object) -> str:

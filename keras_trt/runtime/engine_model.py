@@ -238,7 +238,7 @@ class EngineModel:
             f"  batch      min {manifest.batch[0]}, opt {manifest.batch[1]}, max {manifest.batch[2]}",
             *(f"  input      {s.name}: {s.dtype} {s.shape}" for s in self.inputs),
             *(f"  output     {s.name}: {s.dtype} {s.shape}" for s in self.outputs),
-            *(f"  plan       {p.file}: {p.kind} {p.version}, {p.bytes:,} bytes" for p in manifest.plans),
+            *(f"  plan       {p.file}: {p.built_by}, {p.bytes:,} bytes" for p in manifest.plans),
         ]
         check_function(print_fn, "print_fn")
         (print_fn or print)("\n".join(lines))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import Barrier
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
 
 _WARM_UP = 3  # calls at least: the first ones compile, and allocate
 _WARM_UP_SHARE = 0.2  # of the time to measure
@@ -43,24 +44,31 @@ class Turns:
         return len(self.seconds) / sum(self.walls)
 
 
-def take_turns(calls: Mapping[str, Call], *, threads: int = 1, seconds: float = 1.0) -> dict[str, Turns]:
+def take_turns(
+    calls: Mapping[str, Call],
+    *,
+    threads: int = 1,
+    seconds: float = 1.0,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Turns]:
     """Times each call for about some seconds; who goes first changes from round to round.
 
     Args:
         calls: By name; each is warmed up first.
         threads: From how many threads each is called at once.
         seconds: For each of them. Every one has at least 5 turns.
+        clock: Tells the seconds.
 
     Returns:
         The times, by name.
     """
-    sizes = {name: _burst_size(_warm(call, seconds)) for name, call in calls.items()}
+    sizes = {name: _burst_size(_warm(call, seconds, clock)) for name, call in calls.items()}
     taken = {name: Turns() for name in calls}
     order = list(calls)
-    with _callers(threads) as burst:
-        end = time.perf_counter() + seconds * len(calls)
+    with _callers(threads, clock) as burst:
+        end = clock() + seconds * len(calls)
         done = 0
-        while done < _ROUNDS or time.perf_counter() < end:
+        while done < _ROUNDS or clock() < end:
             for name in order:
                 if len(calls) > 1:
                     time.sleep(_PAUSE)
@@ -81,11 +89,11 @@ def times_faster(ours: Turns, theirs: Turns) -> float:
     return statistics.median(ratios)
 
 
-def _warm(call: Call, seconds: float) -> float:
+def _warm(call: Call, seconds: float, clock: Clock) -> float:
     """Calls until nothing new happens, or for a while; the seconds of the fastest call."""
-    end, fastest, done = time.perf_counter() + _WARM_UP_SHARE * seconds, float("inf"), 0
-    while done < _WARM_UP or (time.perf_counter() < end and done < _LONGEST_BURST):
-        fastest = min(fastest, _timed(call))
+    end, fastest, done = clock() + _WARM_UP_SHARE * seconds, float("inf"), 0
+    while done < _WARM_UP or (clock() < end and done < _LONGEST_BURST):
+        fastest = min(fastest, _timed(call, clock))
         done += 1
     return fastest
 
@@ -94,20 +102,20 @@ def _burst_size(seconds: float) -> int:
     return max(1, min(_LONGEST_BURST, int(_BURST / max(seconds, 1e-9))))
 
 
-def _timed(call: Call) -> float:
-    start = time.perf_counter()
+def _timed(call: Call, clock: Clock) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 @contextmanager
-def _callers(threads: int) -> Iterator[Callable[[Call, int], tuple[list[float], float]]]:
+def _callers(threads: int, clock: Clock) -> Iterator[Callable[[Call, int], tuple[list[float], float]]]:
     """A function that calls something from each thread so often: the seconds of each call, and of all."""
 
     def one_thread(call: Call, count: int) -> tuple[list[float], float]:
-        start = time.perf_counter()
-        latencies = [_timed(call) for _ in range(count)]
-        return latencies, time.perf_counter() - start
+        start = clock()
+        latencies = [_timed(call, clock) for _ in range(count)]
+        return latencies, clock() - start
 
     if threads == 1:
         yield one_thread
@@ -119,7 +127,7 @@ def _callers(threads: int) -> Iterator[Callable[[Call, int], tuple[list[float], 
 
             def caller() -> list[float]:
                 together.wait()
-                return [_timed(call) for _ in range(count)]
+                return [_timed(call, clock) for _ in range(count)]
 
             try:
                 callers = [pool.submit(caller) for _ in range(threads)]
@@ -127,8 +135,8 @@ def _callers(threads: int) -> Iterator[Callable[[Call, int], tuple[list[float], 
             except BaseException:  # Ctrl-C: nobody would come any more
                 together.abort()
                 raise
-            start = time.perf_counter()
+            start = clock()
             latencies = [one for each in callers for one in each.result()]
-            return latencies, time.perf_counter() - start
+            return latencies, clock() - start
 
         yield many_threads

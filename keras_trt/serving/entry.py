@@ -41,15 +41,15 @@ class Entry:
 
     @property
     def capabilities(self) -> dict[str, str]:
-        """The plans by compute capability, where there are several."""
+        """The plans by compute capability, where there are several; of two for one, the first."""
         stamps = [stamp for stamp in self.bundle.manifest.plans if stamp.kind == "tensorrt"]
         if self.backend != "tensorrt" or len(stamps) < 2:
             return {}
-        return {
-            f"{number[2:-1]}.{number[-1]}": file
-            for stamp, file in zip(stamps, self.files, strict=True)
-            for number in stamp.compute_capabilities
-        }
+        files: dict[str, str] = {}
+        for stamp, file in zip(stamps, self.files, strict=True):
+            for number in stamp.compute_capabilities:
+                files.setdefault(f"{number[2:-1]}.{number[-1]}", file)
+        return files
 
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from keras_trt.building import build
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.graph import check_graph, read_graph
 from keras_trt.errors import BundleError
-from keras_trt.plans import build
 from keras_trt.runtime import load
 from tests.small_onnx import conv_model, manifest_of, save_bundle, sequence_model, two_in_two_out
 

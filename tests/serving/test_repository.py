@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 import keras_trt
 from keras_trt.bundle import PlanStamp, sha256_of
 from keras_trt.errors import InputError
+from keras_trt.serving.entry import entry_of
 from tests.serving.test_serve import ask, client, free_ports, pytriton, rows, scores
 from tests.small_onnx import conv_model, save_bundle, sequence_model, two_in_two_out
 
@@ -131,6 +133,17 @@ def test_plans_of_tensorrt_are_taken_each_on_its_gpu(tmp_path):
     assert (config.backend, config.default_model_filename) == ("tensorrt", "model.plan")
     files = {cc: (version / file).read_text() for cc, file in config.cc_model_filenames.items()}
     assert files == {"8.9": "SM89", "12.0": "SM120"}
+
+
+def test_of_two_plans_for_one_gpu_the_first_is_served(tmp_path):
+    path = with_plans(tmp_path / "b", "SM89", "SM120")
+    manifest = keras_trt.bundle.read_bundle(path).manifest
+    other = dataclasses.replace(manifest.plans[1], compute_capabilities=("SM89",), precision="fp16")
+    keras_trt.bundle.write_manifest(path, dataclasses.replace(manifest, plans=(manifest.plans[0], other)))
+    entry = entry_of("net", keras_trt.bundle.read_bundle(path), "auto")
+    assert {number: entry.files[file].read_text() for number, file in entry.capabilities.items()} == {
+        "8.9": "SM89"
+    }
 
 
 def test_a_bundle_without_such_a_plan_says_how_to_build_one(bundles, tmp_path):

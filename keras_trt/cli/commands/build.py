@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--engine", choices=("auto", "tensorrt", "tensorrt_rtx"), default="auto", help="what builds")
     add("--into", metavar="FOLDER", help="keep the plan in a plan cache instead of the bundle")
+    add("--keep", choices=("fastest",), help="of int8 and float16, what is faster on this machine's GPU")
     add("--for", dest="classes", type=names, metavar="SM..", help="GPU classes of an RTX plan: SM86,SM89")
     add("--set", dest="settings", action="append", metavar="NAME=VALUE", help="an option of EngineConfig")
 
@@ -38,6 +39,11 @@ def run(options: argparse.Namespace) -> Result:
     except InputError as e:
         raise UsageError(f"{'--for' if '`compute_capabilities`' in str(e) else '--set'}: {e}") from e
     report = keras_trt.build(
-        options.bundle, options.engine, config=config, into=options.into, verbose=options.verbose
+        options.bundle,
+        options.engine,
+        config=config,
+        into=options.into,
+        keep=options.keep,
+        verbose=options.verbose,
     )
     return Result(report, told=True)

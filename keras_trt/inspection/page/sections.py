@@ -137,9 +137,7 @@ def provenance(manifest: Manifest, files: Sequence[BundleFile]) -> str:
         *([name, str(version)] for name, version in _dict(record.get("versions")).items()),
     ]
     stored = [[f.name, f.what, "" if f.bytes is None else f"{f.bytes:,}", _state(f.intact)] for f in files]
-    plans = [
-        [p.file, f"{p.kind} {p.version}", ", ".join(p.compute_capabilities), p.os] for p in manifest.plans
-    ]
+    plans = [[p.file, p.built_by, ", ".join(p.compute_capabilities), p.os] for p in manifest.plans]
     body = e.table(["", "provenance"], rows) + "<h3>Files</h3>"
     body += e.table(["file", "holds", "bytes", ""], stored)
     body += f"<h3>Plans</h3>{e.table(['plan', 'built by', 'for', 'on'], plans)}" if plans else ""

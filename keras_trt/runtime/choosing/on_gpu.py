@@ -65,6 +65,7 @@ class GpuRunners:
 
     def _of(self, stamp: PlanStamp, name: str, read: Any) -> Iterator[Runner]:
         """The runner of a plan, where it fits and is whole."""
+        name += f" ({stamp.precision})" if stamp.precision else ""
         for module in self.modules:
             if not _can_load(module, stamp):
                 continue
@@ -102,7 +103,9 @@ class GpuRunners:
             with self._on_device():
                 engine = _trt.deserialize(trt, plan, allow_host_code=self.options.allow_host_code)
                 plan = _trt.refit(trt, engine, self.bundle.onnx_path)
-        return TensorRTRunner(plan, self.bundle.manifest, module=module, options=self.options)
+        made = TensorRTRunner(plan, self.bundle.manifest, module=module, options=self.options)
+        made.precision = stamp.precision
+        return made
 
     def _built(self) -> Iterator[Runner]:
         builders = [kind for kind in available_builders() if kind in self.modules]

@@ -11,7 +11,7 @@ from keras_trt.engine import _trt, gpus
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError, RunnerError
 from keras_trt.plans import PlanCache
 from keras_trt.runtime.choosing.on_gpu import GpuRunners
-from keras_trt.runtime.choosing.trial import TF32_ERROR, fault, probe_of
+from keras_trt.runtime.choosing.trial import TF32_ERROR, fault, least_on_gpu, probe_of
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, INSTALL, ONNX_RUNNERS, installed, settings
 from keras_trt.runtime.runners.runner import Runner, explained
 from keras_trt.runtime.runners.tensorrt.runner import TensorRTOptions
@@ -79,7 +79,7 @@ def check_runner(runner: object) -> str:
 def _first_right(runners: GpuRunners, probe: Probe | None) -> Runner | None:
     """The first runner on the GPU that is right on the probe."""
     for made in runners:
-        problem = None if probe is None else fault(made, probe, least=TF32_ERROR)
+        problem = None if probe is None else fault(made, probe, least=least_on_gpu(made))
         if problem is None:
             return made
         made.close()

@@ -28,6 +28,13 @@ FLOAT_ERROR = {"float32": 1e-3, "fp16": 3e-2, "bf16": 1e-1}
 TF32_ERROR = FLOAT_ERROR["fp16"]
 """What a GPU may be off in float32, where it rounds factors to TF32, which has float16's digits."""
 
+UNROUNDED_ERROR = 0.1
+"""What a plan of a quantised graph may be off that was built without its quantisers.
+
+It neither rounds activations nor cuts them off at the ends of their ranges, which was 1 to 5 % on rows as in
+training: more than a runner may be off that rounds, too, and rounds a few numbers to the other side.
+"""
+
 _SHAKEN = {"int8": 1e-3, "float": 2.0**-22}
 """By which share of an input's spread it is moved, to see how much of the output is a matter of rounding."""
 
@@ -35,6 +42,11 @@ _SHAKEN = {"int8": 1e-3, "float": 2.0**-22}
 def float_error(precision: str) -> float:
     """`FLOAT_ERROR` of a bundle's precision, e.g. of `"int8+fp16"`."""
     return FLOAT_ERROR[float_type(precision)]
+
+
+def least_on_gpu(runner: Runner) -> float:
+    """The relative difference that is allowed of an engine on a GPU at least."""
+    return TF32_ERROR if runner.precision is None else UNROUNDED_ERROR
 
 
 def probe_of(bundle: Bundle) -> Probe | None:

@@ -46,6 +46,7 @@ class Runner(ABC):
         inputs: The graph's inputs.
         outputs: The graph's outputs.
         batch_range: The smallest and largest batch one `run` takes; None means no limit.
+        precision: What it computes in where that is not what the bundle's graph carries; else None.
         lifetime: Of its use: `with runner.lifetime.use()` around calls of `run` holds off `close`.
     """
 
@@ -54,6 +55,7 @@ class Runner(ABC):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batch_range: tuple[int, int | None]
+    precision: str | None = None
     lifetime: Lifetime
 
     def __new__(cls, *_: object, **__: object) -> Runner:

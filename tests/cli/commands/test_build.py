@@ -34,6 +34,13 @@ def test_options_of_the_builder_reach_it(run, bundle, tmp_path):
     assert str(tmp_path / "plans") in plan["file"]
 
 
+def test_what_is_to_be_kept_reaches_it(run, bundle, failed):
+    ended = run("build", bundle, "--engine", "tensorrt_rtx", "--for", "SM89", "--keep", "fastest", "--json")
+    assert ended.code == 0, ended.err
+    assert "nothing to compare" in json.loads(ended.out)["notes"][0], "it is in float32"
+    assert "invalid choice: 'smallest'" in failed("build", bundle, "--keep", "smallest", code=2)
+
+
 def test_it_imports_no_tensorflow(bundle):
     code = (
         "import sys; from keras_trt.cli.main import main; code = main(sys.argv[1:]); "

@@ -17,12 +17,15 @@ import pytest
 
 from keras_trt import load
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_manifest
-from keras_trt.engine import Audit, Plan, build
+from keras_trt.bundle.probe import Probe, expect, made_up
+from keras_trt.engine import Audit, EngineConfig, Plan, build
 from keras_trt.engine.machine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError
 from keras_trt.plans.cache import PlanCache
+from keras_trt.plans.key import same_build
 from keras_trt.runtime import loading
 from keras_trt.runtime.choosing import on_gpu, select
+from keras_trt.runtime.choosing.trial import fault, least_on_gpu
 from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 from keras_trt.runtime.runners.runner import ProfileError, Runner
 from tests.small_onnx import conv_model, save_bundle
@@ -394,3 +397,38 @@ def test_an_engine_of_a_smaller_batch_is_tried_in_parts(path, computing, monkeyp
     computing += [b"right"]
     assert load(path, verbose=0).runner.plan == b"right"
     assert sizes == [1, 1]
+
+
+def test_a_plan_without_the_graph_s_quantisers_says_what_it_computes_in(path, gpu, plan_cache):
+    runner = loaded(path)
+    assert (runner.precision, runner.reason) == (None, "the bundle holds no plan; built anew for SM89")
+    bundle, cache = read_bundle(path), PlanCache(plan_cache)
+    (stamp,) = cache.entries(bundle.manifest)
+    low = dataclasses.replace(stamp, precision="fp16", sha256=hashlib.sha256(b"low").hexdigest())
+    cache.store(bundle.manifest, Plan(b"low", low, Audit(()), ()))
+    runner = loaded(path)
+    assert (runner.plan, runner.precision) == (b"low", "fp16")
+    assert runner.reason == "the cached plan (fp16) fits this machine"
+    assert len(gpu.calls) == 1
+
+
+def test_a_plan_in_another_precision_is_none_that_a_build_would_make(path, gpu):
+    manifest = read_bundle(path).manifest
+    stamp = plan_of(path / "model.onnx", config=EngineConfig(compute_capabilities="SM89")).stamp
+    asked = manifest, "tensorrt_rtx", "1.7.1", stamp.os, EngineConfig()
+    assert same_build(stamp, *asked)
+    assert not same_build(dataclasses.replace(stamp, precision="fp16"), *asked)
+    assert same_build(dataclasses.replace(stamp, precision="fp16"), *asked, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("off", "precision", "right"),
+    [(0.02, None, True), (0.06, None, False), (0.06, "fp16", True), (0.2, "fp16", False)],
+)
+def test_a_plan_without_the_graph_s_quantisers_may_be_off_by_their_rounding(path, off, precision, right):
+    runner = ONNXRuntimeRunner(read_bundle(path), low_precision=False, optimize=False)
+    x = made_up(read_bundle(path).manifest).inputs["x"].astype("float32")
+    right_answers = {"y": runner.run({"x": x})["y"] * (1 + off)}
+    runner.precision = precision
+    probe = Probe({"x": x}, expect(right_answers, {"y": 0.001}))
+    assert (fault(runner, probe, least=least_on_gpu(runner)) is None) == right

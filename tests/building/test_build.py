@@ -14,11 +14,11 @@ import pytest
 
 import keras_trt
 from keras_trt import EngineConfig, _deps, build
+from keras_trt.building import build as module_of_build  # the function
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.contents import foreign_files
 from keras_trt.engine import build as building
 from keras_trt.errors import BundleError, EngineError, InputError, MissingDependencyError
-from keras_trt.plans import build as module_of_build  # the function
 from keras_trt.plans.cache import PlanCache
 from tests.small_onnx import conv_model, manifest_of, save_bundle
 
@@ -271,7 +271,7 @@ def test_a_bundle_that_cannot_take_a_plan_does_not_lose_it(path, plan_cache, mon
     def add_plan(bundle, plan):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sys.modules["keras_trt.plans.build"], "add_plan", add_plan)
+    monkeypatch.setattr(sys.modules["keras_trt.building.build"], "add_plan", add_plan)
     report = built(path)
     assert "the bundle could not be written ([Errno 28]" in report.notes[0]
     assert report.plans[0].file.is_relative_to(plan_cache)

@@ -13,7 +13,10 @@ from pathlib import Path
 from keras_trt import _deps
 from keras_trt._arguments import check_one_of, check_path, check_verbose
 from keras_trt._disk import full_disk
+from keras_trt._formats import is_quantized
 from keras_trt._say import say
+from keras_trt.building.build_report import BuildReport, BuiltPlan, built_plan
+from keras_trt.building.fastest import check_fastest, chosen_here, fastest_plan
 from keras_trt.bundle.manifest import PLAN_KINDS, PlanStamp
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.engine import (
@@ -29,10 +32,11 @@ from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.engine.targets import targets_of
 from keras_trt.errors import BundleError, EngineError, InputError
 from keras_trt.plans.add import add_plan, adding, can_add, intact, prefer_plan
-from keras_trt.plans.build_report import BuildReport, BuiltPlan, built_plan
 from keras_trt.plans.cache import PlanCache, own_cache
 from keras_trt.plans.key import same_build
 from keras_trt.plans.limit import cache_limit
+
+_ALONE = 'keep="fastest" had nothing to compare: the bundle is not quantised.'
 
 
 def build(
@@ -41,6 +45,7 @@ def build(
     *,
     config: EngineConfig = EngineConfig(),  # noqa: B008 - frozen
     into: str | Path | None = None,
+    keep: str | None = None,
     verbose: int = 1,
 ) -> BuildReport:
     """Builds a plan of a bundle, for this machine's GPU or ahead of time, and keeps it. Needs no Keras.
@@ -55,6 +60,10 @@ def build(
             `"auto"` takes the first that is installed and can build here.
         config: Options of the builder.
         into: A folder to keep the plan in instead, e.g. for `load(bundle, cache=into)`.
+        keep: `"fastest"`: of a quantised bundle, build a plan of its graph without quantisers, too, in
+            float16 (bfloat16 where its float part is that); time both in turns on this machine's GPU; keep
+            the quantised one only where it is at least 1.02 times as fast. The plan's stamp in the manifest
+            says so. Not run on a GPU yet. A bundle that is not quantised is built as with None.
         verbose: 1 shows the progress and the result, 0 nothing.
 
     Returns:
@@ -64,7 +73,7 @@ def build(
         BundleError: No whole bundle at `bundle`, or the plan can be written nowhere.
         InputError: A wrong argument, or an option that does not go with the bundle.
         MissingDependencyError: The builder is not installed.
-        EngineError: TensorRT refused the graph or the options, or there is no GPU to build for.
+        EngineError: TensorRT refused the graph or the options, or there is no GPU to build for or to time on.
 
     Example:
         >>> config = keras_trt.EngineConfig(compute_capabilities="SM89", optimization_level=5)
@@ -73,6 +82,7 @@ def build(
         True
     """
     check_one_of(engine, ("auto", *PLAN_KINDS), "engine")
+    check_one_of(keep, (None, "fastest"), "keep")
     check_config(config)
     check_verbose(verbose)
     cache_limit()  # a wrong one is told before a build, not after
@@ -85,19 +95,24 @@ def build(
         )
     if target is not None:
         _check_writable(target.folder_of(opened.manifest))
+    compares = keep is not None and is_quantized(opened.manifest.precision)
+    if compares:
+        check_fastest(config)
     kinds = _kinds(engine)
     not_built = {
         kind: why for kind in PLAN_KINDS if kind not in kinds and (why := _unbuildable(kind, engine))
     }
     for last, kind in enumerate(kinds, 1):
         try:
-            plan, notes = _made_available(_Request(opened, kind, config, int(bool(verbose))), target)
+            request = _Request(opened, kind, config, int(bool(verbose)), compares)
+            plan, notes = _made_available(request, target)
         except EngineError as e:
             if last == len(kinds):
                 raise
             not_built[kind] = str(e)
             continue
-        report = BuildReport(opened.path, opened.manifest.name, (plan,), not_built, tuple(notes))
+        told = [str(plan.chosen.get("why"))] if compares else [_ALONE] if keep is not None else []
+        report = BuildReport(opened.path, opened.manifest.name, (plan,), not_built, (*told, *notes))
         say(report, verbose)
         return report
     raise AssertionError("there is always a kind")
@@ -119,6 +134,7 @@ class _Request:
     kind: str
     config: EngineConfig
     verbose: int
+    compares: bool = False
 
     def version(self) -> str:
         return _trt.version(_trt.load(self.kind, why=f"engine={self.kind!r}"))
@@ -128,15 +144,20 @@ class _Request:
         trt = _trt.load(self.kind, why=f"engine={self.kind!r}")
         targets = set(targets_of(trt, self.kind, self.config.compute_capabilities))
         return [
-            stamp
-            for stamp in stamps
-            if targets <= set(stamp.compute_capabilities)
-            and same_build(stamp, self.bundle.manifest, self.kind, self.version(), _trt.system(), self.config)
+            stamp for stamp in stamps if targets <= set(stamp.compute_capabilities) and self._alike(stamp)
         ]
+
+    def _alike(self, stamp: PlanStamp) -> bool:
+        if self.compares and not chosen_here(stamp):
+            return False
+        precision = stamp.precision if self.compares else None
+        asked = (self.bundle.manifest, self.kind, self.version(), _trt.system(), self.config, precision)
+        return same_build(stamp, *asked)
 
     def built(self) -> tuple[Plan, float]:
         start = time.perf_counter()
-        return plan_for(self.bundle, self.kind, self.config, self.verbose), time.perf_counter() - start
+        make = fastest_plan if self.compares else plan_for
+        return make(self.bundle, self.kind, self.config, self.verbose), time.perf_counter() - start
 
 
 def _kinds(engine: str) -> tuple[str, ...]:

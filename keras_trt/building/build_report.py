@@ -25,6 +25,8 @@ class BuiltPlan:
         reused: Whether it was there already.
         seconds: How long building it took; 0.0 where it was reused.
         computes: How many layers with weights compute in which type; empty where it was reused.
+        precision: As of the bundle's `PlanStamp`: None where it is what the graph carries.
+        chosen: As of the bundle's `PlanStamp`: why it was taken among several.
     """
 
     kind: str
@@ -36,6 +38,8 @@ class BuiltPlan:
     reused: bool = False
     seconds: float = 0.0
     computes: dict[str, int] = field(default_factory=dict)
+    precision: str | None = None
+    chosen: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class BuildReport(Findings):
         columns = ("plan", "version", "for", "MB", "seconds", "options", "file")
         rows = [
             [
-                f"{p.kind} ({'reused' if p.reused else 'built'})",
+                f"{p.kind} ({', '.join(filter(None, [p.precision, 'reused' if p.reused else 'built']))})",
                 p.version,
                 ", ".join(p.compute_capabilities),
                 f"{p.bytes / 1e6:.2f}",
@@ -90,4 +94,6 @@ def built_plan(
         reused=seconds is None,
         seconds=round(seconds or 0.0, 3),
         computes=computes or {},
+        precision=stamp.precision,
+        chosen=stamp.chosen,
     )
