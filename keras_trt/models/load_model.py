@@ -14,6 +14,7 @@ from keras_trt._arguments import check_boolean, check_mapping
 from keras_trt._keras.flavor_of import keras3, legacy
 from keras_trt._keras.masks.masking import mask_class, rebind, restore_masks
 from keras_trt._keras.rebuilding.named_classes import check_names
+from keras_trt._keras.rebuilding.stored_lambdas import check_lambdas, reading_lambdas
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, KerasTRTError
 from keras_trt.models.keras_file import MASKS, keras_file
@@ -40,8 +41,8 @@ def load_model(
         path: A file written by `save_model`, `model.save` or `ModelCheckpoint`.
         custom_objects: Custom classes by name, as in `keras.models.load_model`.
         compile: Whether to restore the optimizer and its state.
-        safe_mode: As in `keras.models.load_model`: False lets the file carry code (Lambda layers). Only for
-            files you trust.
+        safe_mode: As in `keras.models.load_model`: False lets the file carry code, in Lambda layers and in
+            lambdas that layers have as activations. Only for files you trust.
 
     Returns:
         A model of the Keras that wrote the file.
@@ -66,7 +67,9 @@ def load_model(
         if flavor.has_graphs:
             layer_class(flavor, reopen)  # likewise
         wanted = config if compile else {**config, "compile_config": None}
-        with deciding(flavor, register(flavor, config, custom)), flavor.reading_archives():
+        check_lambdas(wanted, custom, safe_mode=safe_mode)
+        registered = deciding(flavor, register(flavor, config, custom))
+        with registered, flavor.reading_archives(), reading_lambdas(flavor, custom):
             check_names(flavor, wanted, custom, safe_mode=safe_mode)
             model = flavor.keras.models.load_model(
                 path, custom_objects=custom, compile=compile, safe_mode=safe_mode

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from keras_trt._arguments import check_mapping, check_verbose
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
-from keras_trt._keras.select import located
 from keras_trt._keras.types import Choices, M, Model
 from keras_trt.data.batches import check_data
 from keras_trt.data.cache import Cache, chunks_of
@@ -20,15 +20,16 @@ from keras_trt.placement.schemes import schemes_by_choice
 from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.calibrators import calibrator
 from keras_trt.quantize.convert import convert, set_ranges, spare
-from keras_trt.quantize.costs.budget import budget_of, is_within
+from keras_trt.quantize.costs.budget import Budget, budget_of, is_within
 from keras_trt.quantize.costs.expectation import check_sqnr
 from keras_trt.quantize.decide import check_placement, say_changed
 from keras_trt.quantize.first_call import call_first
 from keras_trt.quantize.fit import fit, set_from_data
 from keras_trt.quantize.in_place import quantizing
 from keras_trt.quantize.inventory import activation_quantizers
-from keras_trt.quantize.recipes.follow import choices, follow_recipe, matched
+from keras_trt.quantize.recipes.follow import follow_recipe, matched
 from keras_trt.quantize.recipes.recipe import Recipe, read_recipe
+from keras_trt.quantize.recipes.request import Request
 from keras_trt.quantize.recovery import recoveries
 from keras_trt.quantize.recovery.correction import corrected
 from keras_trt.quantize.recovery.equalization import equalized
@@ -125,53 +126,76 @@ def quantize_model(
     flavor, plain, _ = accept(model, in_place=not copy)
     check_verbose(verbose)
     check_sqnr(min_sqnr)
-    ranges = check_mapping(ranges, "ranges")
-    wanted = recoveries(flavor, recover)
-    placement = check_placement(placement)
+    request = Request(
+        scheme=scheme,
+        only=only,
+        skip=skip,
+        placement=check_placement(placement),
+        ranges=check_mapping(ranges, "ranges"),
+        method=method,
+        recover=recoveries(flavor, recover),
+        goal=min_sqnr if only is None else None,
+    )
     if recipe is not None:
         alone = only is None and not skip and scheme == "int8" and max_drop is None
-        recipe = _checked(flavor, plain, recipe, alone, calibration_data is not None)
-        scheme, skip, min_sqnr = recipe.schemes, recipe.in_float, None
-        placement = "all"  # which are in float, it says itself
-        wanted = recipe.recover if calibration_data is not None else ()
-    budget = None
+        has_data = calibration_data is not None
+        request = request.by_recipe(_checked(flavor, plain, recipe, alone, has_data), has_data)
     if max_drop is not None:
-        options = (schemes_by_choice(scheme), calibrator(method), only, skip, placement, ranges, wanted)
-        chunks = chunks_of(flavor, plain, (data, calibration_data), metric, options)
+        chunks = chunks_of(flavor, plain, (data, calibration_data), metric, request.options)
         budget = budget_of(flavor, plain, data, metric, max_drop, Cache(cache, chunks))
         calibration_data = Batches(budget.batches) if calibration_data is None else calibration_data
+        request = replace(request, goal=budget)
     else:
         _check_no_budget(data, metric, cache)
     if calibration_data is not None:
         check_data(calibration_data, name="calibration_data")
         calibration_data = call_first(flavor, plain, calibration_data, name="calibration_data")
-    schemes_by_choice(scheme)  # wrong names are refused before anything is copied
+    schemes_by_choice(request.scheme)  # wrong names are refused before anything is copied
     calibrator(method)
-    made = nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, plain, scheme)
+    made = nullcontext(masking.clone(flavor, plain)) if copy else quantizing(flavor, plain, request.scheme)
     with flavor.strategy_scope(plain), made as new:
-        only, skip = (located(flavor, plain, choice, new) for choice in (only, skip))
-        if isinstance(scheme, Mapping):
-            scheme = {located(flavor, plain, choice, new): named for choice, named in scheme.items()}
-        if isinstance(recipe, Recipe):
-            scheme, skip = choices(flavor, new, recipe)
-        say_changed(convert(flavor, new, scheme, only, skip, recover=wanted, placement=placement), verbose)
-        _switch_on(flavor, new)
-        if isinstance(recipe, Recipe):
-            follow_recipe(flavor, new, recipe)
-        set_ranges(flavor, new, ranges)
-        measured = any(activation_quantizers(flavor, new)) or corrected(flavor, new) or budget is not None
-        if calibration_data is not None and (measured or ADAROUND in wanted):
-            measure = partial(set_from_data, flavor, new, method=method, ranges=ranges, recover=wanted)
-            leave = partial(spare, flavor, new, scheme=scheme, skip=skip)
-            goal = (min_sqnr if only is None else None) if budget is None else budget
-            keeps = None if budget is None else partial(is_within, flavor, new, budget)
-            with (
-                equalized(flavor, new, calibration_data, wanted, verbose) as rows,
-                rounded(flavor, new, rows, wanted, keeps, verbose) as rows,
-            ):
-                if measured:
-                    fit(flavor, new, rows, measure, leave, goal, verbose)
+        request = request.to(flavor, plain, new)
+        _convert(flavor, new, request, verbose)
+        if calibration_data is not None:
+            _set_from_data(flavor, new, request, calibration_data, verbose)
     return new
+
+
+def _convert(flavor: Flavor, model: Model, request: Request, verbose: int) -> None:
+    """Makes the layers quantised ones, with the ranges that need no data."""
+    decisions = convert(
+        flavor,
+        model,
+        request.scheme,
+        request.only,
+        request.skip,
+        recover=request.recover,
+        placement=request.placement,
+    )
+    say_changed(decisions, verbose)
+    _switch_on(flavor, model)
+    if request.recipe is not None:
+        follow_recipe(flavor, model, request.recipe)
+    set_ranges(flavor, model, request.ranges)
+
+
+def _set_from_data(flavor: Flavor, model: Model, request: Request, data: object, verbose: int) -> None:
+    """Sets ranges and corrections from data, and leaves in float what costs too much."""
+    budget = request.goal if isinstance(request.goal, Budget) else None
+    measured = any(activation_quantizers(flavor, model)) or corrected(flavor, model) or budget is not None
+    if not measured and ADAROUND not in request.recover:
+        return
+    measure = partial(
+        set_from_data, flavor, model, method=request.method, ranges=request.ranges, recover=request.recover
+    )
+    leave = partial(spare, flavor, model, scheme=request.scheme, skip=request.skip)
+    keeps = None if budget is None else partial(is_within, flavor, model, budget)
+    with (
+        equalized(flavor, model, data, request.recover, verbose) as rows,
+        rounded(flavor, model, rows, request.recover, keeps, verbose) as rows,
+    ):
+        if measured:
+            fit(flavor, model, rows, measure, leave, request.goal, verbose)
 
 
 def _check_no_budget(*given: object) -> None:

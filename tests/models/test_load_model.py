@@ -317,3 +317,15 @@ def list_of(model, name):
     """The numbers of a model's variables; tf_keras's optimizers have a method for theirs."""
     variables = operator.attrgetter(name)(model)
     return [np.asarray(variable) for variable in (variables() if callable(variables) else variables)]
+
+
+def test_a_function_of_keras_that_no_file_can_name_is_named_itself(tmp_path):
+    import keras
+
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation=keras.ops.sin)]).save(
+        tmp_path / "m.keras"
+    )
+    with pytest.raises(ModelError, match=r"names the function `builtins.sin`.*custom_objects=\{'sin': sin\}"):
+        keras_trt.load_model(tmp_path / "m.keras")
+    loaded = keras_trt.load_model(tmp_path / "m.keras", custom_objects={"sin": keras.ops.sin})
+    assert loaded.layers[0].activation is keras.ops.sin

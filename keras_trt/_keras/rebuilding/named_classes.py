@@ -79,7 +79,8 @@ def check_names(flavor: Flavor, config: object, custom: Mapping[str, object], *,
         registered = name if kind == "function" else entry.get("registered_name", name)
         if _given(flavor, (registered,), custom) is not None:
             continue
-        if not _known(flavor, module, name, function=kind == "function", safe_mode=safe_mode):
+        known = _known(flavor, module, name, function=kind == "function", safe_mode=safe_mode)
+        if not known or (kind == "function" and module == "builtins" and not _is_read(flavor, entry)):
             what = "function" if kind == "function" else "class"
             raise _unknown(what, f"{module}.{name}", registered if isinstance(registered, str) else name)
 
@@ -111,6 +112,15 @@ def _known(flavor: Flavor, module: str, name: str, *, function: bool, safe_mode:
     if function or not isinstance(defined, type):
         return defined is not None and not safe_mode
     return issubclass(defined, (*_kinds(flavor), *flavor.spec_classes()))
+
+
+def _is_read(flavor: Flavor, entry: dict[str, Any]) -> bool:
+    """Whether Keras reads the name of one of its functions: it has some that no file can name (`ops.sin`)."""
+    try:
+        flavor.keras.saving.deserialize_keras_object(entry)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, object]) -> Any:

@@ -1,0 +1,67 @@
+"""Lambdas as activations, regularizers and the like come back from a file that may carry code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_trt import load_model, quantize_model, save_model
+from keras_trt.errors import ModelError
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The object being serialized includes a .lambda:UserWarning",
+    "ignore:The .keras.regularizers.serialize:UserWarning",
+)
+X = np.random.default_rng(0).normal(size=(32, 8, 3)).astype("float32")
+
+
+def triple(x):
+    return x * 3.0
+
+
+def saved(k, path, *activations, **parameters):
+    """A quantised net with convolutions of these activations."""
+    layers = [k.layers.Conv1D(4, 3, activation=each, name=f"conv_{i}") for i, each in enumerate(activations)]
+    layers += [k.layers.Flatten(), k.layers.Dense(2, name="last", **parameters)]
+    model = quantize_model(
+        k.Sequential([k.Input((8, 3)), *layers]), calibration_data=X, min_sqnr=None, verbose=0
+    )
+    save_model(model, path)
+    return model
+
+
+def test_they_are_read_where_the_file_may_carry_code(k, tmp_path):
+    model = saved(
+        k, tmp_path / "m.keras", lambda x: x * 3.0, lambda x: x - 1.0, kernel_regularizer=lambda w: 0.0
+    )
+    loaded = load_model(tmp_path / "m.keras", safe_mode=False)
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert type(loaded.layers[0]) is type(model.layers[0])
+
+
+def test_one_that_is_given_takes_the_place_of_the_code(k, tmp_path):
+    model = saved(k, tmp_path / "m.keras", lambda x: x * 3.0)
+    loaded = load_model(tmp_path / "m.keras", custom_objects={"<lambda>": triple})
+    assert loaded.layers[0].activation is triple
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+def test_the_layer_and_its_parameter_are_named_where_it_may_not(k, tmp_path):
+    saved(k, tmp_path / "m.keras", "relu", lambda x: x * 3.0)
+    with pytest.raises(ModelError, match=r"Layer 'conv_1' has a lambda as its `activation`.*safe_mode=False"):
+        load_model(tmp_path / "m.keras")
+
+
+def test_one_function_is_not_taken_for_two_lambdas(k, tmp_path):
+    saved(k, tmp_path / "m.keras", lambda x: x * 3.0, lambda x: x * 2.0)
+    with pytest.raises(ModelError, match=r"has another lambda as its `activation` than layer 'conv_."):
+        load_model(tmp_path / "m.keras", custom_objects={"<lambda>": triple})
+
+
+def test_keras_looks_names_up_as_before_afterwards(k, tmp_path):
+    before = k.activations.get
+    saved(k, tmp_path / "m.keras", lambda x: x * 3.0)
+    load_model(tmp_path / "m.keras", safe_mode=False)
+    assert (
+        k.activations.get is before and k.layers.Dense(1, activation="relu").activation is k.activations.relu
+    )
