@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from contextlib import suppress
 from importlib import metadata
 from types import ModuleType
 
@@ -47,6 +48,13 @@ def require(module: str, *, install: str, minimum: str | None = None, why: str =
                 f"Upgrade with: pip install -U '{install}'"
             )
     return imported
+
+
+def installed(distribution: str) -> str | None:
+    """The version of a distribution as pip knows it; None where it is not installed."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(distribution)
+    return None
 
 
 def version_of(module: str) -> str | None:

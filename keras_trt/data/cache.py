@@ -74,7 +74,7 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
     )
 
 
-def told(metric: Any) -> tuple[Any, ...]:
+def told(metric: object) -> tuple[Any, ...]:
     """What tells a metric from another: for one of Keras its settings, too."""
     config: dict[str, Any] = getattr(metric, "get_config", dict)()
     return metric, json.dumps(config, sort_keys=True, default=repr) if config else ""

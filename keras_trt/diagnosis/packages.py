@@ -9,6 +9,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
+from keras_trt import _deps
 from keras_trt.diagnosis.doctor_report import Installed
 
 PACKAGE = "keras-trt"
@@ -37,7 +38,7 @@ def _packages(extras: Iterable[str], texts: Iterable[str]) -> Iterator[Installed
                 asking[:1] if "" in asking else asking
             )
     for name, (requirement, asking) in wanted.items():
-        version = _version(name)
+        version = _deps.installed(name)
         yield Installed(
             package=name,
             extras=tuple(extra for extra in asking if extra),
@@ -60,9 +61,3 @@ def _fits(requirement: Requirement, version: str) -> bool:
         return requirement.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:  # of a distribution that names its builds in its own way
         return True
-
-
-def _version(name: str) -> str | None:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version(name)
-    return None

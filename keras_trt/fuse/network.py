@@ -15,6 +15,10 @@ from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.types import Layer
 
+PLAIN_CONVOLUTIONS = frozenset({"Conv1D", "Conv2D", "Conv3D"})
+"""Neither transposed, depthwise nor separable."""
+PADDINGS = frozenset({"ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"})
+
 
 @dataclass(frozen=True)
 class Rewrite:

@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 from keras_trt import _deps
@@ -64,7 +63,7 @@ def machine(modules: Iterable[str] = ()) -> Machine:
     Args:
         modules: The modules whose packages' versions matter, beside this library's own.
     """
-    versions = {name: version for name in _OURS if (version := _version(name))}
+    versions = {name: version for name in _OURS if (version := _deps.installed(name))}
     versions |= {name: version for name in modules if (version := _deps.version_of(name))}
     return Machine(
         processor=_processor(),
@@ -101,9 +100,3 @@ def _memory() -> int:
     with suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 0
-
-
-def _version(distribution: str) -> str | None:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version(distribution)
-    return None

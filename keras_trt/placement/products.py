@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from keras_trt._keras.graph import LayerGraph, Node, Shape
 from keras_trt._keras.kernels import CONVOLUTIONS, Kernel, kernels_of
+from keras_trt._keras.types import Layer
 from keras_trt._private import private
 from keras_trt.placement.layer_kinds import ATTENTION
 
@@ -63,7 +64,7 @@ class Attention:
 Product: TypeAlias = Matrix | Convolution | Attention
 
 
-def products_of(layer: Any, kind: str, path: str, graph: LayerGraph | None) -> tuple[Product, ...]:
+def products_of(layer: Layer, kind: str, path: str, graph: LayerGraph | None) -> tuple[Product, ...]:
     """The products that a layer computes, those inside it too; none for layers of which they are not known.
 
     Args:

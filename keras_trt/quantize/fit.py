@@ -97,12 +97,12 @@ def _fit_to_budget(
 def set_from_data(
     flavor: Flavor,
     model: Model,
-    data: Any,
+    data: object,
     *,
-    method: Any,
+    method: object,
     ranges: Mapping[str, float],
     recover: Sequence[str] = NAMES,
-    verbose: Any,
+    verbose: int,
 ) -> list[Any]:
     """Sets ranges from data and by hand, then the corrections; returns the first batches of inputs.
 

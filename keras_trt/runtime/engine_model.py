@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from keras_trt._arguments import check_boolean, check_count, check_function, check_text
+from keras_trt._say import say
 from keras_trt._tensors import free_batch
 from keras_trt.bundle.probe import made_up
 from keras_trt.bundle.read import Bundle
@@ -241,7 +242,11 @@ class EngineModel:
             *(f"  plan       {p.file}: {p.built_by}, {p.bytes:,} bytes" for p in manifest.plans),
         ]
         check_function(print_fn, "print_fn")
-        (print_fn or print)("\n".join(lines))
+        text = "\n".join(lines)
+        if print_fn is None:
+            say(text, verbose=1)
+        else:
+            print_fn(text)
 
     def close(self) -> None:
         """Waits for predictions under way in other threads, then frees what the runner holds.

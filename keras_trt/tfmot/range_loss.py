@@ -10,6 +10,7 @@ import numpy as np
 from keras_trt._formats import TOP
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.types import Model
+from keras_trt.data.batches import batches_with_targets
 from keras_trt.data.scores import score_of
 from keras_trt.errors import InputError, ModelError
 from keras_trt.reports import Report
@@ -126,15 +127,17 @@ def _loss(tensor: QuantizedInput) -> float:
 
 def _predictions(models: tuple[Any, Any], data: object, batch_size: int) -> tuple[Any, list[Any]]:
     """All targets, and all predictions of both models; structures of several outputs stay."""
-    tf = flavor_of(models[0]).tf
+    flavor = flavor_of(models[0])
+    tf = flavor.tf
     targets: list[Any] = []
     outputs: list[list[Any]] = [[], []]
-    for x, y in _labelled_batches(data, batch_size):
+    batches = iter(data) if isinstance(data, list) else data  # each a batch, never an input without targets
+    for x, y in batches_with_targets(flavor, models[1], batches, batch_size):
+        if y is None:
+            raise InputError(f"`data` must hold targets: (inputs, targets). Received: {_kind(data)}")
         targets.append(tf.nest.map_structure(np.asarray, y))
         for model, predicted in zip(models, outputs, strict=True):
             predicted.append(model.predict_on_batch(x))
-    if not targets:
-        raise InputError("The data holds no batch. Received: an empty data set.")
 
     def joined(batches: list[object]) -> Any:
         return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
@@ -142,26 +145,6 @@ def _predictions(models: tuple[Any, Any], data: object, batch_size: int) -> tupl
     return joined(targets), [joined(predicted) for predicted in outputs]
 
 
-def _labelled_batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
-    if isinstance(data, tuple):
-        if len(data) != 2:
-            raise InputError(f"`data` as arrays is (inputs, targets). Received: a tuple of {len(data)}.")
-        inputs, targets = data
-        for start in range(0, len(targets), batch_size):
-            rows = slice(start, start + batch_size)
-            yield _sliced(inputs, rows), targets[rows]
-        return
-    for batch in data:
-        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-            raise InputError(
-                f"Batches must be (inputs, targets). Received: a batch of {type(batch).__name__}."
-            )
-        yield batch[0], batch[1]
-
-
-def _sliced(inputs: Any, rows: slice) -> Any:
-    if isinstance(inputs, dict):
-        return {name: value[rows] for name, value in inputs.items()}
-    if isinstance(inputs, (list, tuple)):
-        return [value[rows] for value in inputs]
-    return inputs[rows]
+def _kind(data: object) -> str:
+    name = type(data).__name__
+    return f"a {name} of {len(data)}" if isinstance(data, tuple | list) else f"a {name} of inputs alone"

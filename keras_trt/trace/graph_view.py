@@ -16,6 +16,11 @@ def node_of(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
 
 
+def index_of(tensor: str) -> int:
+    """Which output of its node an input is: 0 for `x`, 1 for `x:1`."""
+    return int(tensor.partition(":")[2] or 0)
+
+
 def is_control(tensor: str) -> bool:
     """Whether an input is a control edge, which carries no value."""
     return tensor.startswith("^")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from keras_trt.errors import InputError
@@ -28,6 +30,7 @@ def test_after_an_error_the_old_one_is_there_and_nothing_else(tmp_path, error):
 def test_a_device_is_written_to_directly():
     with file_at("/dev/null") as file:
         file.write_text("text")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_where_nothing_can_be_written_is_named(tmp_path):

@@ -40,13 +40,26 @@ def test_a_range_not_learned_yet_is_empty_in_the_report():
     assert report.notes == ()
 
 
-@pytest.mark.parametrize("kind", ["arrays", "dataset", "batches"])
+class Shards(tf_keras.utils.Sequence):
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return self.x[i::3], self.y[i::3]
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "batches", "sequence", "list of inputs"])
 def test_the_accuracy_before_and_after_is_measured_on_labelled_data(quantized, kind):
     x, y = quadrants(96, seed=5)
     data = {
         "arrays": (x, y),
         "dataset": tf.data.Dataset.from_tensor_slices((x, y)).batch(32),
         "batches": [(x[:50], y[:50]), (x[50:], y[50:])],
+        "sequence": Shards(x, y),
+        "list of inputs": ([x], y),
     }[kind]
     note = range_report(quantized, data).notes[-1]
     before = quantized.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
@@ -85,8 +98,8 @@ def test_models_without_ranges_have_nothing_to_say():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((np.zeros((2, 8, 8, 3)),), "a tuple of 1"),
-        ([np.zeros((2, 8, 8, 3))], "a batch of ndarray"),
+        ((np.zeros((2, 8, 8, 3)),), r"`data` must hold targets: \(inputs, targets\). Received: a tuple of 1"),
+        ([np.zeros((2, 8, 8, 3))], "a list of 1"),
         ([], "no batch"),
     ],
 )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from keras_trt.trace.graph_view import GraphView, is_control, node_of
+from keras_trt.trace.graph_view import GraphView, index_of, is_control, node_of
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def test_an_input_names_a_node(view, tensor):
     assert node_of(tensor) == "split"
     assert view.maker(tensor).op == "Split"
     assert is_control(tensor) == (tensor == "^split")
+    assert index_of(tensor) == (tensor == "split:1")
 
 
 def test_readers_are_those_of_any_output(view):

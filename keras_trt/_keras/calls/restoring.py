@@ -21,11 +21,11 @@ def restoring(flavor: Flavor, layer: Layer) -> Iterator[None]:
 
     Lists are the same with the same items. Variables keep the values that were assigned.
     """
-    layers = [layer, *(below for _, below in flavor.walk(layer))]
-    places = [place for one in layers for place in (one, *_locals(one))]
-    held = [(vars(place), dict(vars(place))) for place in places]
-    lists = [(v, list(v)) for _, before in held for v in before.values() if isinstance(v, list)]
-    with alone():
+    with alone():  # before it looks: what another thread has put in a layer for a while is not the layer's
+        layers = [layer, *(below for _, below in flavor.walk(layer))]
+        places = [place for one in layers for place in (one, *_locals(one))]
+        held = [(vars(place), dict(vars(place))) for place in places]
+        lists = [(v, list(v)) for _, before in held for v in before.values() if isinstance(v, list)]
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ from keras_trt._keras.copying.builtin import KINDS
 from keras_trt._keras.copying.instance import Instance, slots_of
 from keras_trt._keras.copying.walk import Copier, Kind
 from keras_trt._keras.types import Layer, M, Model
+from keras_trt._process import alone
 from keras_trt.errors import ModelError
 
 _KERASES = {"keras", "tf_keras"}
@@ -69,7 +70,8 @@ def copy_layers(flavor: Walked, model: Model) -> Callable[[Any], Any]:
         ModelError: Something in the model cannot be copied.
     """
     copier = Copier(kind_of(flavor.copy_kinds()))
-    copier.copy(model)
+    with alone():  # no layer is as another thread needs it for a while
+        copier.copy(model)
 
     def copied(layer: Layer) -> Layer:
         new: Any = copier(layer)
@@ -88,7 +90,8 @@ def copy_model(flavor: Walked, model: M) -> M:
     """
     copier = Copier(kind_of(flavor.copy_kinds()))
     try:
-        copy = copier.copy(model)
+        with alone():  # as in `copy_layers`
+            copy = copier.copy(model)
         _check(flavor, copier, model, copy)
     except ModelError as e:
         raise ModelError(

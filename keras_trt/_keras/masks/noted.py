@@ -8,7 +8,7 @@ itself. Nothing is compiled anew when other weights become zero.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -29,10 +29,13 @@ def note_masks(flavor: Flavor) -> None:
     """Teaches the optimizers of a Keras, once, to note masks."""
     base: Any = flavor.keras.optimizers.Optimizer
     owner = next(cls for cls in base.__mro__ if "apply" in vars(cls))
-    original = vars(owner)["apply"]
-    if hasattr(original, "__wrapped__"):
-        return
+    with alone():
+        original = vars(owner)["apply"]
+        if not hasattr(original, "__wrapped__"):
+            owner.apply = _noting(flavor, original)
 
+
+def _noting(flavor: Flavor, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def apply(self: Any, grads: Any, trainable_variables: Iterable[Any] | None = None) -> Any:
         variables = trainable_variables if trainable_variables is None else list(trainable_variables)
@@ -44,5 +47,4 @@ def note_masks(flavor: Flavor) -> None:
         finally:
             _NOTED.reset(token)
 
-    with alone():
-        owner.apply = apply
+    return apply

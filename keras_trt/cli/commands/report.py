@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from keras_trt.cli.result import Result, UsageError
+from keras_trt.cli.usage import REPORTS
 
 SUMMARY = "write a page about a bundle: layers and why, ranges, weights, sparsity, checks, speed, provenance"
 EXAMPLE = "keras-trt report digits.bundle -o report.html --benchmark benchmark.json"
@@ -29,12 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--activations", metavar="FILE", help="the `to_json` of what `quantize.observe` gives")
 
 
-_MEASURED = ("benchmark", "verification", "sensitivity", "activations")
-
-
 def run(options: argparse.Namespace) -> Result:
     """Writes the page, or the card."""
-    measured = {name: getattr(options, name) for name in _MEASURED}
+    measured = {name: getattr(options, name) for name in REPORTS}
     is_card = Path(options.output).suffix.lower() == ".md"
     for name, file in measured.items():
         if is_card and file is not None:

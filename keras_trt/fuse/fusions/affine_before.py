@@ -10,13 +10,12 @@ import numpy as np
 from keras_trt._keras.graph import BATCHNORMS, Node
 from keras_trt._keras.kernels import kernels_of
 from keras_trt.fuse.fold import affine_of
-from keras_trt.fuse.network import Network, Rewrite, channels_first, floats, is_unpadded
+from keras_trt.fuse.network import PADDINGS, Network, Rewrite, channels_first, floats, is_unpadded
 
 _READERS = {
     "Conv1D", "Conv2D", "Conv3D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D",
     "SeparableConv2D",
 }  # fmt: skip
-_PADDINGS = {"ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"}
 Affine = tuple[np.ndarray, np.ndarray]
 
 
@@ -46,7 +45,7 @@ def affine_before(network: Network) -> Iterator[Rewrite]:
 def _reader(network: Network, node: Node) -> tuple[Node | None, bool]:
     """The layer with weights that alone reads a call, and whether a padding is in between."""
     reader, padded = network.only_reader(node), False
-    while reader is not None and reader.kind in _PADDINGS and network.is_plain(reader.path):
+    while reader is not None and reader.kind in PADDINGS and network.is_plain(reader.path):
         reader, padded = network.only_reader(reader), True
     return (reader if reader is not None and reader.kind in _READERS else None), padded
 

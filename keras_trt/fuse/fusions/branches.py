@@ -9,9 +9,7 @@ import numpy as np
 
 from keras_trt._keras.graph import BATCHNORMS, Node
 from keras_trt.fuse.fold import affine_of
-from keras_trt.fuse.network import Network, Rewrite, bias_of, channels_first, floats
-
-_CONVOLUTIONS = {"Conv1D", "Conv2D", "Conv3D"}
+from keras_trt.fuse.network import PLAIN_CONVOLUTIONS, Network, Rewrite, bias_of, channels_first, floats
 
 
 def branches(network: Network) -> Iterator[Rewrite]:
@@ -35,7 +33,11 @@ def branches(network: Network) -> Iterator[Rewrite]:
 def _branch(network: Network, tensor: str, add: Node) -> Node | str | None:
     """The convolution or normalisation that makes a branch, else the tensor itself; None for another kind."""
     maker = network.graph.producer(tensor)
-    if maker is None or maker.kind not in _CONVOLUTIONS | BATCHNORMS or network.only_reader(maker) is not add:
+    if (
+        maker is None
+        or maker.kind not in PLAIN_CONVOLUTIONS | BATCHNORMS
+        or network.only_reader(maker) is not add
+    ):
         return tensor
     plain = network.only_call(maker.path) is not None and network.is_plain(maker.path) and maker.linear
     return maker if plain else None
@@ -44,7 +46,7 @@ def _branch(network: Network, tensor: str, add: Node) -> Node | str | None:
 def _merged(network: Network, add: Node, makers: list[Node | str]) -> Rewrite | None:
     sources = {maker if isinstance(maker, str) else maker.inputs[0] for maker in makers}
     nodes = [maker for maker in makers if isinstance(maker, Node)]
-    convolutions = [node for node in nodes if node.kind in _CONVOLUTIONS]
+    convolutions = [node for node in nodes if node.kind in PLAIN_CONVOLUTIONS]
     if len(sources) != 1 or not convolutions or len({node.kind for node in convolutions}) != 1:
         return None
     layers = [network.layers[node.path] for node in convolutions]
@@ -84,7 +86,7 @@ def _width(layer: Any) -> tuple[int, ...]:
 def _piece(network: Network, maker: Node | str, largest: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """A branch as a kernel of the largest window and a bias."""
     *window, width, filters = largest.kernel.shape
-    if isinstance(maker, Node) and maker.kind in _CONVOLUTIONS:
+    if isinstance(maker, Node) and maker.kind in PLAIN_CONVOLUTIONS:
         layer = network.layers[maker.path]
         around = [((a - b) // 2,) * 2 for a, b in zip(window, layer.kernel_size, strict=True)]
         return np.pad(floats(layer.kernel), [*around, (0, 0), (0, 0)]), bias_of(layer, filters)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from keras_trt.fuse.network import Network, Rewrite, channels_first
+from keras_trt.fuse.network import PADDINGS, Network, Rewrite, channels_first
 
 _RESHAPES = {"Flatten", "Reshape"}
-_PADDINGS = {"ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"}
 
 
 def layout_chains(network: Network) -> Iterator[Rewrite]:
@@ -23,7 +22,7 @@ def layout_chains(network: Network) -> Iterator[Rewrite]:
             yield Rewrite("reshapes in a row", path, reader.path, {path: 0})
         elif (
             node.kind == reader.kind
-            and node.kind in _PADDINGS
+            and node.kind in PADDINGS
             and channels_first(first) == channels_first(second)
         ):
             padding = _sum(first.padding, second.padding)

@@ -10,9 +10,8 @@ import numpy as np
 
 from keras_trt._keras.graph import BATCHNORMS, Node
 from keras_trt.fuse.fold import affine_of
-from keras_trt.fuse.network import Network, Rewrite, bias_of, floats, is_unpadded
+from keras_trt.fuse.network import PLAIN_CONVOLUTIONS, Network, Rewrite, bias_of, floats, is_unpadded
 
-_CONVOLUTIONS = {"Conv1D", "Conv2D", "Conv3D"}
 _NAME = "linear layers in a row"
 
 
@@ -38,7 +37,7 @@ def _pair(network: Network, node: Node, reader: Node) -> Rewrite | None:
     first, second = network.layers[node.path], network.layers[reader.path]
     if node.kind == "Dense":
         return _dense(node.path, reader.path, first, second)
-    if node.kind in _CONVOLUTIONS:
+    if node.kind in PLAIN_CONVOLUTIONS:
         return _convolutions(node.path, reader.path, first, second)
     return _normalizations(node.path, reader.path, first, second) if node.kind in BATCHNORMS else None
 

@@ -7,10 +7,8 @@ from functools import partial
 
 from keras_trt._keras.graph import BATCHNORMS
 from keras_trt.fuse.fold import affine_of, fold_batchnorm
-from keras_trt.fuse.network import Network, Rewrite
+from keras_trt.fuse.network import PADDINGS, Network, Rewrite
 from keras_trt.fuse.pairs import FOLDABLE
-
-_PADDINGS = {"ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"}
 
 
 def through_padding(network: Network) -> Iterator[Rewrite]:
@@ -18,9 +16,9 @@ def through_padding(network: Network) -> Iterator[Rewrite]:
     for path in network.calls:
         node = network.only_call(path)
         reader = network.only_reader(node) if node is not None and node.kind in FOLDABLE else None
-        if node is None or reader is None or reader.kind not in _PADDINGS or not node.linear:
+        if node is None or reader is None or reader.kind not in PADDINGS or not node.linear:
             continue
-        while reader is not None and reader.kind in _PADDINGS:
+        while reader is not None and reader.kind in PADDINGS:
             reader = network.only_reader(reader)
         if reader is None or reader.kind not in BATCHNORMS:
             continue

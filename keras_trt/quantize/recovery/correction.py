@@ -191,15 +191,14 @@ def _measured_call(
 @contextmanager
 def before_activation(layer: Layer) -> Iterator[list[Any]]:
     """While open, what a layer gives to its activation, if it has one, goes into a list, too."""
-    own, seen = vars(layer).get("activation"), list[Any]()
-    if own is None:
-        yield seen
-        return
-
-    def activation(x: Tensor) -> Tensor:
-        seen.append(x)
-        return own(x)
-
+    seen: list[Any] = []
     with attributes_replaced() as replace:
-        replace(layer, "activation", activation)
+        own: Any = vars(layer).get("activation")
+
+        def activation(x: Tensor) -> Tensor:
+            seen.append(x)
+            return own(x)
+
+        if own is not None:
+            replace(layer, "activation", activation)
         yield seen

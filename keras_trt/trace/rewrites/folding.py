@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from keras_trt._protobuf import LARGEST
-from keras_trt.trace.graph_view import GraphView, is_control, node_of
+from keras_trt.trace.graph_view import GraphView, index_of, is_control, node_of
 from keras_trt.trace.weights import make_constant, make_weight
 
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ def _is_control(name: str, constant: set[str]) -> bool:
 def _source(nodes: dict[str, NodeDef], constant: set[str], name: str) -> str:
     """The tensor behind constant aliases."""
     while not is_control(name) and node_of(name) in constant and nodes[node_of(name)].op in _ALIASES:
-        node = nodes[node_of(name)]
-        index = int(name.split(":")[1]) if ":" in name else 0
-        name = node.input[index]
+        name = nodes[node_of(name)].input[index_of(name)]
     return name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ import tensorflow as tf
 import keras_trt
 from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._process import attributes_replaced
 
 
 @pytest.fixture
@@ -63,3 +66,21 @@ def test_after_an_error_too_and_what_was_not_there_is_gone(model):
     after = kept(model)
     assert (after[0], after[2]) == (before[0], before[2])
     assert not hasattr(first, "new")
+
+
+def test_what_another_thread_has_changed_for_a_while_is_not_taken_for_the_layers_own(model):
+    """A plan beside an export of the same model: the export has other `call`s in the layers meanwhile."""
+    layer, flavor = model.get_layer("first"), flavor_of(model)
+
+    def plan():
+        with restoring(flavor, model):
+            pass
+
+    thread = threading.Thread(target=plan)
+    with attributes_replaced() as replace:
+        replace(layer, "call", lambda x: x)
+        thread.start()
+        thread.join(0.2)  # for as long as this thread exports, that one waits
+        assert thread.is_alive()
+    thread.join()
+    assert "call" not in vars(layer)

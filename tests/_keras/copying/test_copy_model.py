@@ -10,6 +10,7 @@ import pytest
 
 import keras_trt
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._process import attributes_replaced
 from keras_trt.errors import ModelError
 
 
@@ -404,3 +405,19 @@ def test_random_layers_go_on_from_the_state_of_the_model():
     model(X, training=True)
     copy = flavor_of(model).clone(model)
     np.testing.assert_array_equal(copy(X, training=True), model(X, training=True))
+
+
+@pytest.mark.parametrize("change", [keras_trt.quantize_model, keras_trt.fuse_model])
+def test_a_copy_made_while_another_thread_exports_the_model_holds_nothing_of_that_export(k, change):
+    model = k.Sequential(
+        [k.Input((4,)), k.layers.Dense(3, "relu", name="body"), k.layers.Dense(2, name="head")]
+    )
+    body, copies = model.get_layer("body"), []
+    thread = threading.Thread(target=lambda: copies.append(change(model)))
+    with attributes_replaced() as replace:
+        replace(body, "call", lambda x: x)
+        thread.start()
+        thread.join(0.5)
+    thread.join()
+    assert "call" not in vars(copies[0].get_layer("body"))
+    copies[0](X)

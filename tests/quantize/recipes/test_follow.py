@@ -96,7 +96,10 @@ def test_recipes_of_before_shapes_were_written_are_followed(k, tmp_path):
     for each in written["layers"]:
         del each["shapes"]
     (tmp_path / "old.json").write_text(json.dumps(written))
-    quantize_model(unnamed(k, whole=False), recipe=tmp_path / "old.json", verbose=0)
+    followed = quantize_model(unnamed(k, whole=False), recipe=tmp_path / "old.json", verbose=0)
+    schemes = [each["scheme"] for each in written["layers"]]
+    assert [each["scheme"] for each in Recipe.of(followed).to_dict()["layers"]] == schemes
+    assert any(schemes)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_trt.convert.handlers._nodes import INT32, INT64, Nodes, replace
+from keras_trt._formats import ELEMENT_TYPES
+from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.tf2onnx_seam import stock
 from keras_trt.convert.types import Graph, Node
 
-_SIGNED = {3: np.int8, 5: np.int16, INT32: np.int32, INT64: np.int64}
+_SIGNED = {
+    number: name for number, name in ELEMENT_TYPES.items() if name in ("int8", "int16", "int32", "int64")
+}
 # Sizes of tensors are the common case: what is made of them is not negative. Of the second kind only the
 # first input counts, the others are positions.
 _SIZES = ("Shape", "Size")
