@@ -100,6 +100,28 @@ def test_a_layer_that_computes_otherwise_on_its_backend_is_told(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a .lambda:UserWarning")
+def test_functions_that_layers_have_travel_with_the_model(rows, tmp_path):
+    pytest.importorskip("cloudpickle")
+    two = 2.0
+
+    def doubled(x):
+        return keras.ops.relu(x) * two
+
+    layers = [
+        keras.layers.Conv2D(4, 3, activation=lambda x: keras.ops.abs(x) / two),
+        keras.layers.Lambda(lambda x: x * 3.0),
+        keras.layers.Flatten(),
+        keras.layers.Dense(4, activation=doubled),
+        keras.layers.Dense(2, activation=keras.ops.sin),
+    ]
+    model = keras.Sequential([keras.Input(rows[0].shape[1:]), *layers])
+    keras_trt.export(model, tmp_path / "b", engine=None, verbose=0)
+    with keras_trt.load(tmp_path / "b", verbose=0) as engine:
+        predicted = engine.predict(rows[0])
+    np.testing.assert_allclose(predicted, model.predict(rows[0], verbose=0), atol=1e-4)
+
+
 def test_classes_of_a_module_are_imported_there(tmp_path, monkeypatch):
     here = tmp_path / "of mine"  # a working folder of another program's, which this one does not read
     here.mkdir()
