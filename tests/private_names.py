@@ -249,6 +249,13 @@ NAMES = [
         takes="node, trans, update_shape",
     ),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_add_handler", "overridden: names", takes="trans, node"),
+    Name("tf2onnx.optimizer.back_to_back_optimizer", "_func_map", "what merges two Casts"),
+    Name(
+        "tf2onnx.optimizer:BackToBackOptimizer",
+        "_optimize_at_current_graph_level",
+        "overridden: merges Casts only where that loses nothing",
+        takes="g",
+    ),
 ]
 
 _CONVERSION = "a conversion; `convert/tf2onnx_seam.py` only"
@@ -281,6 +288,7 @@ IMPORTS = {
     "tensorflow.python.trackable:layer_utils": "attributes that TensorFlow follows",
     "tensorflow.python.util:object_identity": "attributes that TensorFlow follows",
     "tf2onnx.handler:tf_op": _CONVERSION,
+    "tf2onnx.optimizer:back_to_back_optimizer": _CONVERSION,
     "tf2onnx.optimizer:einsum_optimizer": _CONVERSION,
     "tf2onnx.optimizer:transpose_optimizer": _CONVERSION,
     "tf2onnx.utils:map_onnx_to_numpy_type": _CONVERSION,
