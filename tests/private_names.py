@@ -269,6 +269,7 @@ IMPORTS = {
     "keras.src.ops.function:make_node_key": "how a model names its calls",
     "keras.src.utils.tracking:Tracker": "what sorts a layer's attributes",
     "onnx.reference:ReferenceEvaluator": "arithmetic on weights",
+    "tensorflow.core.framework.function_pb2:FunctionDef": "the type of a function of a graph",
     "tensorflow.core.protobuf:config_pb2": "options of TensorFlow's own graph passes",
     "tensorflow.core.protobuf:meta_graph_pb2": "a graph for TensorFlow's own passes",
     "tensorflow.python.compiler.tensorrt:trt_convert": "TF-TRT, up to TensorFlow 2.17",

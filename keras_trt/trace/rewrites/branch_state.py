@@ -124,24 +124,26 @@ class _Functions:
 
     def updated(self, nodes: dict[str, NodeDef]) -> dict[str, set[_Update]]:
         """The updates inside called functions, by the node or argument that stands for the variable."""
-        found: dict[str, set[_Update]] = defaultdict(set)
+        by_variable: dict[str, set[_Update]] = defaultdict(set)
         for node in nodes.values():
             inputs = _arguments(node)
             for function in self._of(node):
                 for position, updates in self.updates_of(function).items():
-                    found[_source(nodes, inputs[position])] |= updates
-        return found
+                    by_variable[_source(nodes, inputs[position])] |= updates
+        return by_variable
 
     def updates_of(self, name: str) -> dict[int, set[_Update]]:
         """The updates that a function makes, by the position of its argument."""
         function = self.by_name[name]
         nodes = {node.name: node for node in function.node_def}
-        found = self.updated(nodes)
+        by_variable = self.updated(nodes)
         for node in nodes.values():
             if node.op in UPDATES:
-                found[_source(nodes, node.input[0])].add((name, node.name))
+                by_variable[_source(nodes, node.input[0])].add((name, node.name))
         arguments = [argument.name for argument in function.signature.input_arg]
-        return {arguments.index(source): updates for source, updates in found.items() if source in arguments}
+        return {
+            arguments.index(source): updates for source, updates in by_variable.items() if source in arguments
+        }
 
     def _read(self, node: NodeDef) -> Iterator[str]:
         """The inputs that a node's results depend on."""
