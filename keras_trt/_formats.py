@@ -55,6 +55,16 @@ def dtype_of(name: str) -> np.dtype[Any]:
         return dtype
 
 
+def widens(source: str, target: str) -> bool:
+    """Whether an element type holds every number of another; False where either has no such name.
+
+    Example:
+        >>> widens("float16", "float32"), widens("int32", "float32")
+        (True, False)
+    """
+    return bool(source and target) and bool(np.can_cast(dtype_of(source), dtype_of(target)))
+
+
 FLOAT16_MAX = 65504.0
 """The largest number that float16 holds."""
 

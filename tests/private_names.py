@@ -249,6 +249,13 @@ NAMES = [
         takes="node, trans, update_shape",
     ),
     Name("tf2onnx.optimizer:TransposeOptimizer", "_add_handler", "overridden: names", takes="trans, node"),
+    Name("tf2onnx.optimizer.back_to_back_optimizer", "_func_map", "what merges two Casts"),
+    Name(
+        "tf2onnx.optimizer:BackToBackOptimizer",
+        "_optimize_at_current_graph_level",
+        "overridden: merges Casts only where that loses nothing",
+        takes="g",
+    ),
 ]
 
 _CONVERSION = "a conversion; `convert/tf2onnx_seam.py` only"
@@ -262,6 +269,7 @@ IMPORTS = {
     "keras.src.ops.function:make_node_key": "how a model names its calls",
     "keras.src.utils.tracking:Tracker": "what sorts a layer's attributes",
     "onnx.reference:ReferenceEvaluator": "arithmetic on weights",
+    "tensorflow.core.framework.function_pb2:FunctionDef": "the type of a function of a graph",
     "tensorflow.core.protobuf:config_pb2": "options of TensorFlow's own graph passes",
     "tensorflow.core.protobuf:meta_graph_pb2": "a graph for TensorFlow's own passes",
     "tensorflow.python.compiler.tensorrt:trt_convert": "TF-TRT, up to TensorFlow 2.17",
@@ -281,6 +289,7 @@ IMPORTS = {
     "tensorflow.python.trackable:layer_utils": "attributes that TensorFlow follows",
     "tensorflow.python.util:object_identity": "attributes that TensorFlow follows",
     "tf2onnx.handler:tf_op": _CONVERSION,
+    "tf2onnx.optimizer:back_to_back_optimizer": _CONVERSION,
     "tf2onnx.optimizer:einsum_optimizer": _CONVERSION,
     "tf2onnx.optimizer:transpose_optimizer": _CONVERSION,
     "tf2onnx.utils:map_onnx_to_numpy_type": _CONVERSION,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from keras_trt.convert.types import Node
 from keras_trt.errors import ExportError
 from keras_trt.trace.graph_view import GraphView
-from keras_trt.trace.rewrites.state import UPDATES
+from keras_trt.trace.rewrites.state import STATE, UPDATES
 from keras_trt.trace.scopes import layer_of_scope
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def check_convertible(trace: Trace) -> None:
         return f"Layer {layer!r}" if layer else f"Model {trace.name!r} (node {node.name!r})"
 
     for node in graph.nodes.values():
-        if node.op in UPDATES:
+        if node.op in UPDATES or node.name.endswith(STATE):
             raise ExportError(
                 f"{where(node)} keeps a state from one call to the next, and an engine computes the same for "
                 "the same inputs. Build it with `stateful=False`; to carry a state along, make it an input "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_trt._formats import ELEMENT_TYPES, widens
 from keras_trt._private import private
 from keras_trt._process import alone, attributes_replaced
 from keras_trt.convert.einsum_orders import orders
@@ -216,7 +217,11 @@ def _optimizers() -> tuple[list[Any], dict[str, str]]:
             return handled
 
     chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
-    ours = {"optimize_transpose": NamedTransposeOptimizer, "einsum_optimizer": _few_orders()}
+    ours = {
+        "optimize_transpose": NamedTransposeOptimizer,
+        "einsum_optimizer": _few_orders(),
+        "remove_back_to_back": _lossless_casts(),
+    }
     return list({**chosen, **ours}.values()), origins
 
 
@@ -232,3 +237,29 @@ def _few_orders() -> type[Any]:
                 return super()._optimize_einsum(node, graph)
 
     return FewOrdersEinsumOptimizer
+
+
+def _lossless_casts() -> type[Any]:
+    """tf2onnx's optimiser of operators in a row, which drops the first of two Casts if that loses nothing.
+
+    By itself it takes every float for wide enough, and every integer before a boolean.
+    """
+    from tf2onnx.optimizer import back_to_back_optimizer
+
+    rules = private(back_to_back_optimizer, "_func_map", "tf2onnx")
+    merge = rules[("Cast",)]
+
+    def casts(graph: Any, node: Node, readers: list[Node]) -> list[str]:
+        source, target = graph.get_dtype(node.input[0]), node.get_attr_value("to")
+        if widens(ELEMENT_TYPES.get(source, ""), ELEMENT_TYPES.get(target, "")):
+            merged: list[str] = merge(graph, node, readers)
+            return merged
+        return [reader.output[0] for reader in readers]
+
+    class LosslessBackToBackOptimizer(back_to_back_optimizer.BackToBackOptimizer):
+        def _optimize_at_current_graph_level(self, graph: Any) -> Any:
+            with attributes_replaced() as replace:
+                replace(back_to_back_optimizer, "_func_map", {**rules, ("Cast",): casts})
+                return super()._optimize_at_current_graph_level(graph)
+
+    return LosslessBackToBackOptimizer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from keras_trt._arguments import check_one_of
@@ -35,6 +36,8 @@ OWN_ATTENTION_REASON = "its class computes attention in its own way: its layers 
 CHANGED_REASON = (
     "its `call` makes other weights of its kernel before the product: rounded ones would be on no grid"
 )
+REPLACED_REASON = "the `call` of a layer around it puts a tensor in the place of its kernel"
+REPLACED_TOLD = "The `call` of a layer around each puts a tensor in the place of its kernel"
 OWN_SEPARABLE_REASON = "its `call` is its own: int8 needs a quantiser between its two products"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 WAY_OUT = '`placement="all"` quantises also what is faster in float.'
@@ -147,6 +150,7 @@ def _hindrance(asked: _Asked, path: str, layer: Any, decision: Decision) -> str:
         EINSUM_REASON: bool(decision.kernels) and einsum and not is_product(layer.equation),
         OWN_ATTENTION_REASON: attends and not computes_by_keras(float_class(layer)),
         OWN_SEPARABLE_REASON: decision.inner and decision.kernels and not calls_by_keras(float_class(layer)),
+        REPLACED_REASON: any(map(partial(_is_replaced, layer), decision.kernels)),
         LOOP_REASON: path.startswith(asked.loops) and decision.kind not in CELLS,
         LEFT_OUT: not selected(path, layer, asked.only, asked.skip),
         spared_because(layer): asked.only is None,
@@ -162,6 +166,11 @@ def _changes_kernels(asked: _Asked, path: str, layer: Layer, decision: Decision)
     calls = [node for node in asked.graph.nodes if node.path == path] if asked.graph is not None else []
     shape = calls[0].input_shapes[0] if calls and len(calls[0].input_shapes) == 1 else None
     return changes_kernels(asked.flavor, layer, decision.kernels, shape)
+
+
+def _is_replaced(layer: Layer, kernel: str) -> bool:
+    """Whether what a layer holds as its kernel is a tensor (weight normalisation in tf_keras)."""
+    return kernel in vars(layer) and not hasattr(vars(layer)[kernel], "assign")
 
 
 def rounds_itself(flavor: Flavor, layer: Layer, decision: Decision) -> bool:
@@ -181,13 +190,11 @@ def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:
 
 
 def say_changed(decisions: Mapping[str, Decision], verbose: int | bool | str, who: str = "") -> None:
-    """Says which layers stay float for what their `call` makes of their kernels; `who` begins the line."""
-    changed = [path for path, decision in decisions.items() if decision.reason == CHANGED_REASON]
-    if changed:
-        say(
-            f"{who}Left in float: {', '.join(changed)}. Each has a `call` of its own: {CHANGED_REASON}.",
-            verbose,
-        )
+    """Says which layers stay float for what a `call` makes of their kernels; `who` begins the line."""
+    told = {CHANGED_REASON: f"Each has a `call` of its own: {CHANGED_REASON}", REPLACED_REASON: REPLACED_TOLD}
+    for reason, why in told.items():
+        if paths := [path for path, decision in decisions.items() if decision.reason == reason]:
+            say(f"{who}Left in float: {', '.join(paths)}. {why}.", verbose)
 
 
 def is_own_twin(layer: Layer) -> bool:

@@ -18,12 +18,13 @@ import numpy as np
 from keras_trt._private import private
 from keras_trt.errors import ExportError
 from keras_trt.trace.graph_view import node_of
+from keras_trt.trace.rewrites.branch_state import held, held_within, hold_updates
 from keras_trt.trace.rewrites.branches import choose_branches, fill_in_sizes
 from keras_trt.trace.rewrites.drawing import draw_anew
 from keras_trt.trace.rewrites.folding import fold_constants
 from keras_trt.trace.rewrites.lists import inline_lists
 from keras_trt.trace.rewrites.signed_zero import drop_signed_zero, read_signs
-from keras_trt.trace.rewrites.state import drop_updates
+from keras_trt.trace.rewrites.state import STATE, drop_updates
 from keras_trt.trace.rewrites.tables import inline_tables
 from keras_trt.trace.weights import embed, hollow, make_weight, view
 
@@ -120,10 +121,12 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
             make_weight(node, values[node.name])
     draw_anew(graph_def)
     values = drop_updates(graph_def, outputs, values)
+    hold_updates(graph_def, outputs)
     inline_tables(graph_def, traced.resources)
     needed = (*traced.inputs, *outputs)
     origins = {name: frozenset([name]) for name in values}
     graph_def = _inlined(graph_def, needed)
+    lasting = held(graph_def)
     inline_lists(graph_def, values)
     drop_signed_zero(graph_def)
     read_signs(graph_def)
@@ -136,10 +139,18 @@ def freeze(traced: TracedGraph) -> tuple[Any, dict[str, np.ndarray], dict[str, f
         if choose_branches(graph_def, values):  # of a size, a variable or a constant
             open_ends = True
             graph_def = _inlined(graph_def, needed)
+            lasting += held(graph_def)
             values, origins = fold_constants(graph_def, outputs, values, origins)
+    _note_state(graph_def, [*lasting, *held_within(graph_def)])
     kernels = _kernels(graph_def, values)
     embed(graph_def, {name: value for name, value in values.items() if name not in kernels})
     return graph_def, kernels, {name: origins[name] for name in kernels}
+
+
+def _note_state(graph_def: GraphDef, updates: Iterable[str]) -> None:
+    """Adds a node for each update that a branch or loop makes: the layer is refused for it."""
+    for name in updates:
+        graph_def.node.add(name=f"{name}{STATE}", op="NoOp")
 
 
 def check_dense(tf: ModuleType, outputs: Mapping[str, object]) -> None:

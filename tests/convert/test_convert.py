@@ -7,6 +7,7 @@ import logging
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_trt.convert.convert import convert
 from keras_trt.convert.handlers import HANDLERS
@@ -104,3 +105,29 @@ def test_an_axis_taken_and_axes_made_at_once_behind_a_convolution_of_a_sequence(
     x = rng.standard_normal((2, 4, 1)).astype("float32")
     found = run(convert(trace(model)), x=x)["gate"]
     np.testing.assert_allclose(found, np.asarray(model(x)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        ("int32", "bool"),
+        ("int32", "int8", "bool"),
+        ("float16", "float32"),
+        ("int64", "float32", "int64"),
+        ("float16", "bool", "float32"),
+        ("float32", "int32", "float32"),
+        ("float64", "float32"),
+    ],
+    ids=" ".join,
+)
+def test_of_casts_in_a_row_none_is_dropped_that_changes_numbers(k, dtypes):
+    class Casts(k.layers.Layer):
+        def call(self, x):
+            for dtype in dtypes:
+                x = tf.cast(x, dtype)
+            return x
+
+    keras_model = k.Sequential([k.Input((4,), name="x"), Casts(name="y", dtype="float32")])
+    x = np.float32([[0.5, -0.3, 1e-8, 2.7], [16777217, 256, 40000.123, 0]])
+    found = run(convert(trace(keras_model)), x=x)["y"]
+    np.testing.assert_array_equal(found, keras_model(x))

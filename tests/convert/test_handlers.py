@@ -154,6 +154,28 @@ def test_arithmetic_of_complex_numbers(tmp_path):
     exported(tf_keras.Model(x, Filter()(x)), tmp_path)
 
 
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_cosine_transforms_of_a_fixed_length(kind, tmp_path):
+    """They cut, pad and turn complex numbers; MFCCs are made of them."""
+    import tensorflow as tf
+    import tf_keras
+
+    layer = tf_keras.layers.Lambda(lambda x: tf.signal.dct(x, type=kind))
+    exported(tf_keras.Sequential([tf_keras.Input((8,)), layer]), tmp_path)
+
+
+def test_exponentials_and_choices_of_complex_numbers(tmp_path):
+    import tensorflow as tf
+    import tf_keras
+
+    def parts(x):
+        z = tf.exp(tf.complex(x, 2 * x)) + tf.exp(tf.cast(x, "complex64"))
+        z = tf.gather(tf.pad(z[:, 1:5], [[0, 0], [1, 2]]), [3, 0, 6], axis=1)
+        return tf.concat([tf.math.real(z), tf.math.imag(z)], -1)
+
+    exported(tf_keras.Sequential([tf_keras.Input((8,)), tf_keras.layers.Lambda(parts)]), tmp_path)
+
+
 @pytest.mark.parametrize("length", [8, 9, 10])
 def test_a_transform_back_to_a_real_signal(length, tmp_path):
     import keras

@@ -14,6 +14,7 @@ from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.decide import (
     CHANGED_REASON,
     OWN_SEPARABLE_REASON,
+    REPLACED_REASON,
     left_by_shape,
     placement_of,
 )
@@ -209,6 +210,42 @@ def test_naming_a_layer_that_changes_its_kernel_says_why_it_stays_float(k):
         ModelError, match=r"centred \(DepthwiseConv2D\): its `call` makes other weights of its kernel"
     ):
         keras_trt.quantize_model(with_own_calls(k), only=["centred"], verbose=0)
+
+
+def test_a_layer_whose_kernel_a_wrapper_replaces_stays_float(tmp_path, capsys):
+    """Weight normalisation as tensorflow-addons writes it; the kernels of Keras 3 cannot be replaced."""
+    import tensorflow as tf
+    import tf_keras
+
+    class Normalized(tf_keras.layers.Wrapper):
+        def build(self, shape):
+            self.layer.build(shape)
+            self.v = self.layer.kernel
+            self.g = self.add_weight(name="g", shape=(self.v.shape[-1],), initializer="ones")
+            super().build(shape)
+
+        def call(self, x):
+            self.layer.kernel = tf.nn.l2_normalize(self.v, axis=0) * self.g
+            return self.layer(x)
+
+    i = tf_keras.Input((8,))
+    y = Normalized(tf_keras.layers.Dense(8, activation="relu", name="inner"), name="outer")(i)
+    model = tf_keras.Model(i, tf_keras.layers.Dense(3, name="head")(y))
+    x = np.random.default_rng(0).normal(size=(16, 8)).astype("float32")
+    own = keras_trt.quantize_model(model, calibration_data=x, min_sqnr=None)
+    told = "Left in float: outer/inner. The `call` of a layer around each puts a tensor in the place of its"
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert quantized(own) == {"head"}
+    assert reasons(keras_trt.report(own))["outer/inner"] == REPLACED_REASON
+    own.compile("sgd", "mse")
+    own.fit(x, np.zeros((16, 3)), verbose=0)
+    keras_trt.save_model(own, tmp_path / "q.keras")
+    loaded = keras_trt.load_model(tmp_path / "q.keras", custom_objects={"Normalized": Normalized})
+    expected = own.predict(x, verbose=0)
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, atol=1e-6)
+    keras_trt.export(own, tmp_path / "b", engine=None, verbose=0)
+    found = keras_trt.load(tmp_path / "b", verbose=0).predict(x, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_separable_convolution_with_a_call_of_its_own_computes_by_that(k):

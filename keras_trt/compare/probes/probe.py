@@ -25,6 +25,7 @@ from keras_trt.errors import ExportError, InputError
 from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.runtime.choosing.trial import float_error
 from keras_trt.runtime.distance import movement
+from keras_trt.trace.layers.policies import traced_in_float32
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import jittering, observing
 
@@ -142,11 +143,18 @@ def allowed_differences(
         precision: What the graph carries.
         compiled: Whether it made that in a `tf.function` (see `run`).
     """
-    error = float_error(precision)
+    error = max(float_error(precision), float_error(_own_floats(model)))
     with jittering(_STEPS, 0) if is_quantized(precision) else nullcontext():
         inputs = {name: _last_digits_moved(x) for name, x in feeds.items()}
         moved = run(model, endpoints, inputs, compiled=compiled)
     return {name: error + 3 * movement(y, moved[name]) for name, y in expected.items()}
+
+
+def _own_floats(model: Model) -> str:
+    """The float part of the graph as the model brings it, whatever was asked for: `"fp16"` or `"float32"`."""
+    flavor = flavor_of(model)
+    layers = (layer for _, layer in flavor.walk(model) if not traced_in_float32(flavor, layer))
+    return "fp16" if any(getattr(layer, "compute_dtype", "") == "float16" for layer in layers) else "float32"
 
 
 def _last_digits_moved(x: np.ndarray) -> np.ndarray:

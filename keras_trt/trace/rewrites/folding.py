@@ -145,10 +145,13 @@ def evaluate(
     """
     import tensorflow as tf
 
-    above = {name: view.above([name], control=True) for name in wanted}
+    above = {name: view.above([name]) for name in wanted}
     needed = set().union(*above.values())
     subgraph = tf.compat.v1.GraphDef(versions=graph_def.versions)
     subgraph.node.extend(view.nodes[name] for name in sorted(needed))
+    for node in subgraph.node:  # constants need no order, and what runs before them may read the inputs
+        node.input[:] = [tensor for tensor in node.input if not is_control(tensor)]
+    subgraph.library.CopyFrom(graph_def.library)  # a branch or loop over constants is one
     if not wanted or subgraph.ByteSize() > LARGEST:
         return {}
     values: dict[str, np.ndarray] = {}

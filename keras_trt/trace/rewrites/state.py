@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tensorflow.compat.v1 import GraphDef, NodeDef
 
 UPDATES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
+STATE = "/updated_state"
+"""How the name of a node ends that stands for an update of its layer's."""
 
 
 def drop_updates(

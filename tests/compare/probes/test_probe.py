@@ -9,7 +9,7 @@ from keras_trt._tensors import TensorSpec
 from keras_trt.compare.probes.ids import smallest_table, tables_reached
 from keras_trt.compare.probes.probe import ProbeError, allowed_differences, ask_keras, made_up, rows_of
 from keras_trt.quantize import quantize_model
-from keras_trt.trace.trace import trace
+from keras_trt.trace.trace import run, trace
 from tests.nets import images, residual_net
 
 
@@ -111,6 +111,18 @@ def test_what_is_allowed_follows_the_networks_own_rounding(k):
     assert again == answers.allowed
     (half,) = allowed_differences(model, traced, answers.feeds, answers.expected, "fp16").values()
     assert half == pytest.approx(3e-2, rel=1e-3)
+
+
+def test_float16_layers_are_allowed_what_float16_rounds_whatever_the_export_asks_for(k):
+    x, allowed = k.Input((4,), name="x"), []
+    for dtype in ("float32", "mixed_bfloat16", "float16"):  # the second is traced in float32
+        model = k.Model(x, k.layers.Dense(3, name="y", dtype=k.mixed_precision.Policy(dtype))(x))
+        feeds = {"x": np.ones((2, 4), np.float32)}
+        traced = trace(model)
+        expected = run(model, traced, feeds)
+        allowed.append(allowed_differences(model, traced, feeds, expected, "float32")["y"])
+    assert allowed[1] < 1.1 * allowed[0]
+    assert allowed[2] > 5 * allowed[0]
 
 
 def test_what_is_left_where_numbers_cancel_is_noise_but_tiny_numbers_are_not(k):

@@ -131,3 +131,27 @@ def test_a_counter_beside_a_branch_is_no_matter(k):
         tf.import_graph_def(traced.whole_graph(), name="")
         made = session.run(traced.output_tensors[0], {traced.input_tensors[0]: x})
     np.testing.assert_allclose(made, 2 * x, rtol=1e-6)
+
+
+def test_a_branch_over_constants_is_computed(k):
+    """Its condition and operands are weights; what has to run before it reads the input."""
+
+    class Scaled(k.layers.Layer):
+        def build(self, shape):
+            self.flag = self.add_weight(name="flag", shape=(), initializer="ones", trainable=False)
+            self.gain = self.add_weight(name="gain", shape=(3,), initializer="ones")
+            self.built = True
+
+        def call(self, x):
+            with tf.control_dependencies([tf.debugging.assert_all_finite(x, "finite")]):
+                gain, flag = tf.convert_to_tensor(self.gain), tf.convert_to_tensor(self.flag)
+                return x * tf.cond(flag > 0, lambda: 2 * gain, lambda: 3 * gain)
+
+    model = k.Sequential([k.Input((3,), name="x"), Scaled(), Scaled()])
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    traced = trace(model)
+    assert not {node.op for node in traced.graph_def.node} & BRANCHES
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(traced.whole_graph(), name="")
+        made = session.run(traced.output_tensors[0], {traced.input_tensors[0]: x})
+    np.testing.assert_allclose(made, 4 * x, rtol=1e-6)

@@ -15,7 +15,15 @@ from keras_trt.convert.types import Graph, Node
 
 COMPLEX64, COMPLEX128 = 14, 15  # onnx.TensorProto
 
-_MOVED = {"Reshape": (), "Squeeze": ("axes",), "Transpose": ("perm",), "Unsqueeze": ("axes",)}
+_MOVED = {
+    "Gather": ("axis",),
+    "Pad": ("mode",),
+    "Reshape": (),
+    "Slice": (),
+    "Squeeze": ("axes",),
+    "Transpose": ("perm",),
+    "Unsqueeze": ("axes",),
+}
 """Operators of ONNX that move numbers about, and the attributes they have."""
 
 
@@ -60,7 +68,7 @@ def _complex(add: Nodes, value: str) -> Complex | None:
         pair = add.const(numbers.real, np.float32), add.const(numbers.imag, np.float32)
     elif maker.type in ("Add", "Sub", "Mul"):
         pair = _arithmetic(add, maker)
-    elif maker.type in _MOVED:
+    elif maker.type in _MOVED and not _fills(add.ctx, maker):
         pair = _complex(add, maker.input[0])
         pair = pair and tuple(x and _like(add, maker, x) for x in pair)  # type: ignore[assignment]
     elif maker.type == "Complex":
@@ -71,6 +79,9 @@ def _complex(add: Nodes, value: str) -> Complex | None:
     elif maker.type == "RFFT" and (matrices := halves(add.ctx, maker)) is not None:
         cosines, sines = (add.const(matrix) for matrix in matrices)
         pair = turned(add, (maker.input[0], None), cosines, sines)
+    elif maker.type == "Exp":
+        pair = _complex(add, maker.input[0])
+        pair = pair and _exponential(add, *pair)
     elif maker.type == "Conj":
         pair = _complex(add, maker.input[0])
         pair = pair and (pair[0], pair[1] and add("Neg", pair[1]))
@@ -97,10 +108,23 @@ def _arithmetic(add: Nodes, node: Node) -> Complex | None:
     return add(node.type, a, c), add(node.type, b, d)
 
 
+def _exponential(add: Nodes, real: str, imaginary: str | None) -> Complex:
+    size = add("Exp", real)
+    if imaginary is None:
+        return size, None
+    return add("Mul", size, add("Cos", imaginary)), add("Mul", size, add("Sin", imaginary))
+
+
+def _fills(ctx: Graph, node: Node) -> bool:
+    """Whether a node pads with another number than zero."""
+    return node.type == "Pad" and not all(_is_zero(ctx, value) for value in node.input[2:3])
+
+
 def _like(add: Nodes, node: Node, x: str) -> str:
     """What a node that only moves numbers makes of one of the two."""
     attributes = {name: node.get_attr_value(name) for name in node.attr if name in _MOVED[node.type]}
-    return add(node.type, x, *node.input[1:], **attributes)
+    inputs = node.input[1:2] if node.type == "Pad" else node.input[1:]  # with zeros, which need no value
+    return add(node.type, x, *inputs, **attributes)
 
 
 def is_complex(ctx: Graph, value: str) -> bool:
