@@ -44,10 +44,13 @@ def network(keras: Any, weights: str | None, size: int) -> Any:
 
 
 def compressed(
-    model: Any, x: np.ndarray, fit: Callable[..., None], epochs: int, add: Callable[..., None]
+    model: Any, x: np.ndarray | None, fit: Callable[..., None], epochs: int, add: Callable[..., None]
 ) -> Any:
-    """The script, on a trained model. `fit` takes a model, epochs and a rate, `add` a line of the table."""
-    quantized_model = tfo.keras.quantize_model(model, calibration_data=x[:128])
+    """The script, on a trained model, calibrated with `x`.
+
+    `fit` takes a model, epochs and a learning rate, `add` the name of a line of the table and its model.
+    """
+    quantized_model = tfo.keras.quantize_model(model, calibration_data=x)
     add("int8, PTQ", quantized_model)
     fit(quantized_model, 1, 1e-5)
     add("int8, QAT", quantized_model)
@@ -87,7 +90,7 @@ def main() -> None:
     model = network(keras, weights, size)
     fit(model, epochs, 1e-3)
     results.add("float", model)
-    fused_model = compressed(model, x, fit, gentle, results.add)
+    fused_model = compressed(model, x[:128], fit, gentle, results.add)
 
     bundle = options.out / "old_example.bundle"
     print(tfo.export(fused_model, bundle, calibration_data=x[:32], overwrite=True))
