@@ -1,10 +1,10 @@
 """Train here, predict there: a bundle on a machine that has NumPy and one runner, and no TensorFlow.
 
     python examples/edge_without_tensorflow.py                  # both halves; each in a process of its own
-    python examples/edge_without_tensorflow.py --bundle FOLDER  # the second half alone, on the edge
+    python examples/edge_without_tensorflow.py --bundle BUNDLE  # the second half alone, on the edge
 
-The edge needs `pip install 'keras-trt[openvino]'` (or `[onnxruntime]`, `[tensorrt]`, `[lean]`), the
-folder with the bundle, this file and `results.py`.
+The edge needs `pip install 'keras-trt[openvino]'` (or `[onnxruntime]`, `[tensorrt]`, `[rtx]`), the bundle
+with `edge_test.npz` beside it, this file and `results.py`.
 """
 
 from __future__ import annotations

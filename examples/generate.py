@@ -1,6 +1,6 @@
 """A language model that generates outside of Keras: two engines, prefill and step, and a loop.
 
-    pip install 'keras-trt[keras]' keras-hub
+    pip install '.[keras]' keras-hub
     python examples/generate.py
 
 The weights are random here. A pretrained model is made by

@@ -1,6 +1,6 @@
 """Predictions for a table that is larger than one machine, by two actors of Ray Data.
 
-pip install 'keras-trt[keras,ray]' scikit-learn
+pip install '.[keras,ray]' scikit-learn
 python examples/ray_batch.py
 """
 

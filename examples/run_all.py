@@ -29,6 +29,7 @@ EXAMPLES = {
     "edge_without_tensorflow": [],
     "triton_repository": [],
     "ray_batch": [],
+    "old_example": [],
 }
 
 

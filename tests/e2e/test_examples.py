@@ -65,7 +65,7 @@ def test_every_example_is_in_its_readme_and_in_what_tox_runs():
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
     linked = set(re.findall(r"\]\((\w+\.py)\)", README))
     assert linked == scripts - SHARED
-    own = {"digits.py", "generate.py", "old_example.py"}  # have tests and environments of their own
+    own = {"digits.py", "generate.py"}  # have tests and environments of their own
     assert {f"{name.split()[0]}.py" for name in run_all.EXAMPLES} == scripts - SHARED - own
 
 
