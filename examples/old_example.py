@@ -52,7 +52,7 @@ def compressed(
     """
     quantized_model = tfo.keras.quantize_model(model, calibration_data=x)
     add("int8, PTQ", quantized_model)
-    fit(quantized_model, 1, 1e-5)
+    fit(quantized_model, 1, 1e-4)
     add("int8, QAT", quantized_model)
 
     pruned_model = tfo.keras.prune_model(quantized_model, threshold=0.5)
@@ -76,7 +76,7 @@ def main() -> None:
     x, y, x_test, y_test = split(options, *data(size))
     if options.quick:
         x, y, x_test, y_test = x[:256], y[:256], x_test[:200], y_test[:200]
-    epochs, gentle = (3, 2) if options.quick else (8, 6)
+    epochs, gentle = (3, 2) if options.quick else (12, 6)
     results = Results("ResNet50", x_test, accuracy=lambda p: (p.argmax(-1) == y_test.argmax(-1)).mean())
 
     def fit(model: Any, epochs: int, learning_rate: float) -> None:

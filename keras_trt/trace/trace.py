@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_trt._keras.calls.exporting import exporting
 from keras_trt._keras.calls.functions import inlined
+from keras_trt._keras.calls.time_steps import steps_at_once
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Layer, Model
@@ -29,7 +30,6 @@ from keras_trt.trace.layers.normalization import plain_normalization
 from keras_trt.trace.layers.open_sizes import open_sizes
 from keras_trt.trace.layers.policies import in_float32, is_mixed
 from keras_trt.trace.layers.recurrent import RECURRENT, recurrent_operators
-from keras_trt.trace.layers.time_steps import steps_at_once
 from keras_trt.trace.scopes import computing_layers, layer_scopes
 from keras_trt.trace.signature import Signature, signature_of
 from keras_trt.trace.weights import embed, holders

@@ -22,6 +22,7 @@ from typing import Any, TypeGuard
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.calls.running import running
+from keras_trt._keras.calls.time_steps import all_steps, can_be_at_once
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import adds_bias, calls_by_keras, is_keras_own, rows_of
@@ -142,6 +143,8 @@ def _call(flavor: Flavor, base: Any) -> Callable[..., Any]:
                 product = as_product(flavor, self, args[0] if args else kwargs["inputs"])
                 if product is not None:
                     return product
+            if can_be_at_once(flavor, self, kwargs.get("training", args[1] if len(args) > 1 else None)):
+                return all_steps(flavor, self)(*args, **kwargs)
             return base.call(self, *args, **kwargs)
 
     call.__signature__ = inspect.signature(base.call)  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
-"""Computes all steps of a `TimeDistributed` layer at once while a model is traced for export.
+"""Computes all steps of a `TimeDistributed` layer at once.
 
 Keras 3 calls the wrapped layer once a step, in a Python loop or, when the number of steps is open, in a
 vectorised one whose result has the wrong length in ONNX. tf_keras loops when the batch size is fixed. As the
-layer treats every sample alike, steps can be samples: one reshape before it and one behind are exact.
+layer treats every sample alike in inference, steps can be samples: one reshape before it and one behind are
+exact.
 """
 
 from __future__ import annotations
@@ -25,13 +26,30 @@ def steps_at_once(flavor: Flavor, model: Model) -> Iterator[None]:
 
     A class with a `call` of its own and a wrapped layer that keeps a state between calls are left alone.
     """
-    kind = flavor.keras.layers.TimeDistributed
-    instances = [layer for _, layer in flavor.walk(model) if isinstance(layer, kind)]
-    wrappers = [w for w in instances if _float_class(w).call is kind.call and not _is_stateful(flavor, w)]
+    wrappers = [layer for _, layer in flavor.walk(model) if _calls_each_step(flavor, layer)]
     with attributes_replaced() as replace:
         for wrapper in wrappers:
-            replace(wrapper, "call", _call(flavor, wrapper))
+            replace(wrapper, "call", all_steps(flavor, wrapper))
         yield
+
+
+def can_be_at_once(flavor: Flavor, layer: Any, training: object) -> bool:
+    """Whether a layer calls the one that it wraps step by step, and one call would compute the same.
+
+    In training a BatchNormalization inside has other statistics for each step, and a Dropout other masks.
+    """
+    if not (flavor.has_graphs and _calls_each_step(flavor, layer)):
+        return False
+    infers = training is None or (isinstance(training, bool | int) and not training)
+    return infers or _is_dense(flavor, layer.layer)
+
+
+def _calls_each_step(flavor: Flavor, layer: Any) -> bool:
+    kind = flavor.keras.layers.TimeDistributed
+    if not (isinstance(layer, kind) and _float_class(layer).call is kind.call):
+        return False
+    inside = [layer.layer, *(below for _, below in flavor.walk(layer.layer))]
+    return not any(getattr(below, "stateful", False) for below in inside)
 
 
 def _float_class(layer: Layer) -> Any:
@@ -39,13 +57,8 @@ def _float_class(layer: Layer) -> Any:
     return getattr(type(layer), "_float_class", type(layer))
 
 
-def _is_stateful(flavor: Flavor, wrapper: Any) -> bool:
-    inside = [wrapper.layer, *(layer for _, layer in flavor.walk(wrapper.layer))]
-    return any(getattr(layer, "stateful", False) for layer in inside)
-
-
-def _call(flavor: Flavor, wrapper: Any) -> Callable[..., Any]:
-    """What stands in for `TimeDistributed.call`."""
+def all_steps(flavor: Flavor, wrapper: Any) -> Callable[..., Any]:
+    """What stands in for a layer's `TimeDistributed.call`."""
     tf, layer = flavor.tf, wrapper.layer
     takes = inspect.signature(layer.call).parameters
 

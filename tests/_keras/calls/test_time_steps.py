@@ -7,6 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from keras_trt._keras.calls.time_steps import can_be_at_once
+from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.convert.convert import convert
 from keras_trt.exporting import export
 from keras_trt.quantize import quantize_model
@@ -85,8 +87,8 @@ def test_the_layer_is_left_as_it_was_even_after_an_error(k, monkeypatch):
     def fails(*_, **__):
         raise ValueError("broken")
 
-    monkeypatch.setattr("keras_trt.trace.layers.time_steps._joined", fails)
-    monkeypatch.setattr("keras_trt.trace.layers.time_steps._is_dense", fails)
+    monkeypatch.setattr("keras_trt._keras.calls.time_steps._joined", fails)
+    monkeypatch.setattr("keras_trt._keras.calls.time_steps._is_dense", fails)
     with pytest.raises(Exception, match="broken"):
         trace(net)
     assert "call" not in vars(layer)
@@ -104,3 +106,34 @@ def test_a_quantised_layer_inside_is_found_and_right(k, case, scheme, tmp_path):
     assert report.int8_mac_share == 1.0 or report.fp8_layers
     found = next(iter(run(tmp_path / "net" / "model.onnx", x=x).values()))
     np.testing.assert_allclose(found, net(x), atol=0.02 * np.abs(net(x)).max())
+
+
+@pytest.mark.parametrize("case", ["dense", "convolution", "model", "nested"])
+def test_a_quantised_layer_is_called_once_in_inference_with_the_numbers_of_its_steps(k, case, monkeypatch):
+    shape, layer, _ = WRAPPED[case]
+    x = floats(8, *shape)
+    wrapper = k.layers.TimeDistributed(layer(k))
+    net = quantize_model(sequential(k, shape, wrapper), calibration_data=x, min_sqnr=None, verbose=0)
+    at_once, calls = net.predict(x, verbose=0), []
+    inner = type(net.layers[-1].layer)
+    call = inner.call
+
+    def counted(self, *args, **options):
+        calls.append(self)
+        return call(self, *args, **options)
+
+    monkeypatch.setattr(inner, "call", counted)
+    net(x, training=False)
+    called = sum(layer is net.layers[-1].layer for layer in calls)
+    assert called == 1 or (case, called) == ("model", 2)  # tf_keras calls one for its mask, too
+    monkeypatch.setattr("keras_trt.twins.twins.can_be_at_once", lambda *_: False)
+    np.testing.assert_allclose(net(x, training=False), at_once, atol=1e-6)
+
+
+def test_steps_are_computed_one_by_one_in_training_where_that_is_not_the_same(k):
+    dense, model = k.layers.TimeDistributed(k.layers.Dense(3)), k.layers.TimeDistributed(frames(k))
+    flavor = flavor_of(model)
+    assert can_be_at_once(flavor, dense, True)
+    assert can_be_at_once(flavor, model, False) and can_be_at_once(flavor, model, None)
+    assert not can_be_at_once(flavor, model, True)
+    assert not can_be_at_once(flavor, frames(k), False)
