@@ -153,8 +153,9 @@ def _left_costly(
         spared.popitem()
     leave(spared)
     after = Expectation(expected.rows)
-    if any(activation_quantizers(flavor, model)):
-        measure()
+    if any(layer.quantization.own for _, layer in twins(flavor, model)):  # recurrent ones round weights alone
+        if any(activation_quantizers(flavor, model)):
+            measure()
         after = expect(flavor, model, batch, expected.floor if spared != expected.spared else None)
         if after.spared:
             leave(after.spared)

@@ -187,3 +187,21 @@ def test_where_each_layer_costs_too_much_all_are_left_in_float_with_a_warning(
     np.testing.assert_allclose(loaded.predict(data, verbose=0), exact, rtol=1e-6)
     whole = quantize_model(loaded, calibration_data=data, only=names, verbose=0)
     assert quantised(whole) == set(names)
+
+
+def test_what_recurrent_weights_cost_is_told_where_nothing_else_is_rounded(k, rng, capsys):
+    steps, loud = k.Input((4, 2)), k.Input((2,))
+    rounded = k.layers.Dense(2, use_bias=False, name="lossy", kernel_initializer="identity")(loud)
+    model = k.Model([steps, loud], [k.layers.LSTM(3, name="lstm")(steps), rounded[:, 1:]])
+    data = [
+        rng.normal(size=(64, 4, 2)).astype("float32"),
+        np.stack([rng.uniform(500, 1000, 64), rng.uniform(-1, 1, 64)], axis=1).astype("float32"),
+    ]
+    with pytest.warns(UserWarning, match=r"No layer of .* computes in int8"):
+        quantized = quantize_model(model, calibration_data=data)
+    told = capsys.readouterr().out.splitlines()[-1]
+    exact, found = (m.predict(data, verbose=0)[0].astype(np.float64) for m in (model, quantized))
+    first = decibels(found[:32], exact[:32])
+    assert 25 < first < 70
+    assert told.startswith(f"Expected: the outputs keep {first:.1f} dB of signal to rounding noise")
+    assert told.endswith(f"alone, in dB: lstm/lstm_cell {first:.1f}; left in float: lossy.")
