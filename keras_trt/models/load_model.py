@@ -69,7 +69,8 @@ def load_model(
         wanted = config if compile else {**config, "compile_config": None}
         check_lambdas(wanted, custom, safe_mode=safe_mode)
         registered = deciding(flavor, register(flavor, config, custom))
-        with registered, flavor.reading_archives(), reading_lambdas(flavor, custom):
+        lambdas = reading_lambdas(flavor, custom, safe_mode=safe_mode)
+        with registered, flavor.reading_archives(), lambdas:
             check_names(flavor, wanted, custom, safe_mode=safe_mode)
             model = flavor.keras.models.load_model(
                 path, custom_objects=custom, compile=compile, safe_mode=safe_mode

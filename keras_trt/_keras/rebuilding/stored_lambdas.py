@@ -47,10 +47,10 @@ def check_lambdas(config: object, custom: Mapping[str, object], *, safe_mode: bo
 
 
 @contextmanager
-def reading_lambdas(flavor: Flavor, custom: Mapping[str, object]) -> Iterator[None]:
-    """While open, Keras's layers take a lambda from a file, or the one in `custom_objects`.
+def reading_lambdas(flavor: Flavor, custom: Mapping[str, object], *, safe_mode: bool) -> Iterator[None]:
+    """While open, Keras's layers take a lambda from a file that may carry code, or that in `custom_objects`.
 
-    The caller has made sure that the file may carry code (see `check_lambdas`).
+    A file may hide one where `check_lambdas` does not look: whether it may is asked here again.
     """
 
     def reading(get: Callable[..., object]) -> Callable[..., object]:
@@ -60,6 +60,8 @@ def reading_lambdas(flavor: Flavor, custom: Mapping[str, object]) -> Iterator[No
                 return get(identifier, *args, **options)
             if LAMBDA in custom:
                 return custom[LAMBDA]
+            if safe_mode:
+                raise ModelError("The file carries a lambda, which is code: see `safe_mode`.")
             stored = {"class_name": "__lambda__", "config": {"value": code}}
             return flavor.keras.saving.deserialize_keras_object(stored, safe_mode=False)
 
@@ -78,14 +80,16 @@ def _lambdas(config: object) -> Iterator[tuple[object, str, object]]:
     A Lambda layer has its function to itself, of which Keras speaks.
     """
     for entry in entries(config):
-        own = entry.get("config")
-        if isinstance(own, dict) and "name" in own and entry.get("class_name") != "Lambda":
+        own, kind = entry.get("config"), entry.get("class_name")
+        if isinstance(own, dict) and kind != "Lambda":
             codes = ((parameter, _code(value)) for parameter, value in own.items())
-            yield from ((own["name"], parameter, code) for parameter, code in codes if code is not None)
+            yield from ((own.get("name", kind), parameter, code) for parameter, code in codes if code)
 
 
-def _code(value: Any) -> object:
-    """What Keras's `func_dump` has made of a function, where a parameter is one; None where it is not."""
+def _code(value: Any) -> Any:
+    """What Keras's `func_dump` has made of a function: (code, defaults, closure); None for all else."""
     if isinstance(value, dict) and value.get("class_name") == "__lambda__":
         value = value.get("config")
-    return value["value"] if isinstance(value, dict) and set(value) == {"value"} else None
+    dumped = value.get("value") if isinstance(value, dict) and set(value) == {"value"} else None
+    is_code = isinstance(dumped, list | tuple) and len(dumped) == 3 and isinstance(dumped[0], str)
+    return dumped if is_code else None

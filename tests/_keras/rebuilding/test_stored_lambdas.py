@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 
 from keras_trt import load_model, quantize_model, save_model
-from keras_trt.errors import ModelError
+from keras_trt._keras.rebuilding import stored_lambdas
+from keras_trt._keras.rebuilding.named_classes import entries
+from keras_trt.errors import InputError, ModelError
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The object being serialized includes a .lambda:UserWarning",
@@ -65,3 +70,32 @@ def test_keras_looks_names_up_as_before_afterwards(k, tmp_path):
     assert (
         k.activations.get is before and k.layers.Dense(1, activation="relu").activation is k.activations.relu
     )
+
+
+@pytest.mark.parametrize("hide", ["no name", "nested"])
+def test_no_code_runs_in_safe_mode_wherever_a_file_hides_it(k, tmp_path, hide, monkeypatch):
+    saved(k, tmp_path / "m.keras", lambda x: x * 3.0)
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(files["config.json"])
+    (own,) = (e["config"] for e in entries(config) if "Conv1D" in str(e.get("class_name")))
+    if hide == "no name":
+        del own["name"]
+    else:  # past what looks at the file beforehand
+        monkeypatch.setattr(stored_lambdas, "entries", lambda config: iter(()))
+    with zipfile.ZipFile(tmp_path / "hidden.keras", "w") as archive:
+        for name, content in {**files, "config.json": json.dumps(config).encode()}.items():
+            archive.writestr(name, content)
+    loads = []
+    monkeypatch.setattr(k.saving, "deserialize_keras_object", lambda *_, **__: loads.append(1))
+    with pytest.raises((InputError, ModelError), match="lambda"):
+        load_model(tmp_path / "hidden.keras")
+    assert not loads
+
+
+def test_a_parameter_of_one_value_is_no_lambda(k):
+    config = {
+        "class_name": "Mine",
+        "config": {"name": "mine", "options": {"value": 3}, "more": {"value": [1]}},
+    }
+    stored_lambdas.check_lambdas(config, {}, safe_mode=True)
