@@ -159,6 +159,20 @@ def _optimised(graph: Any) -> tuple[Any, dict[str, str]]:
 def _optimizers() -> tuple[list[Any], dict[str, str]]:
     """tf2onnx's optimisers; where they give a Conv a new name, they note its old one by it."""
     from tf2onnx import optimizer
+
+    transposes, origins = _named_transposes()
+    chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
+    ours = {
+        "optimize_transpose": transposes,
+        "einsum_optimizer": _few_orders(),
+        "remove_back_to_back": _lossless_casts(),
+    }
+    return list({**chosen, **ours}.values()), origins
+
+
+def _named_transposes() -> tuple[type[Any], dict[str, str]]:
+    """tf2onnx's optimiser of Transposes, and what it notes: by a new Conv's name, the old one."""
+    from tf2onnx import optimizer
     from tf2onnx.optimizer import transpose_optimizer
 
     origins: dict[str, str] = {}
@@ -216,13 +230,7 @@ def _optimizers() -> tuple[list[Any], dict[str, str]]:
                 origins[source.name] = origins.get(old, old)
             return handled
 
-    chosen = {name: o for name, o in optimizer._get_optimizers().items() if name not in _LEFT_OUT}
-    ours = {
-        "optimize_transpose": NamedTransposeOptimizer,
-        "einsum_optimizer": _few_orders(),
-        "remove_back_to_back": _lossless_casts(),
-    }
-    return list({**chosen, **ours}.values()), origins
+    return NamedTransposeOptimizer, origins
 
 
 def _few_orders() -> type[Any]:
