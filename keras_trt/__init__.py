@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from keras_trt.compare.verify import verify as verify
     from keras_trt.diagnosis.doctor import doctor as doctor
     from keras_trt.engine import EngineConfig as EngineConfig
-    from keras_trt.exporting import TFTRTOptions as TFTRTOptions
     from keras_trt.exporting.export import export as export
     from keras_trt.exporting.plan import plan as plan
+    from keras_trt.exporting.tftrt import TFTRTOptions as TFTRTOptions
     from keras_trt.fuse import fuse_model as fuse_model
     from keras_trt.fuse import merge_models as merge_models
     from keras_trt.inspection.inspect import inspect as inspect
@@ -118,7 +118,7 @@ _HOMES = {
     "build": "keras_trt.building.build",
     "EngineConfig": "keras_trt.engine",
     "plan": "keras_trt.exporting.plan",
-    "TFTRTOptions": "keras_trt.exporting",
+    "TFTRTOptions": "keras_trt.exporting.tftrt",
     "verify": "keras_trt.compare.verify",
     "load": "keras_trt.runtime",
     "benchmark": "keras_trt.measuring.benchmark",

@@ -215,6 +215,35 @@ def test_no_module_imports_itself_through_others():
     TopologicalSorter({name_of(path): modules(path) - {name_of(path)} for path in MODULES}).prepare()
 
 
+# Public rooms hand out functions under the names of the files that they are in.
+FUNCTIONS_OF_PUBLIC_ROOMS = {
+    "keras_trt.fuse.fuse_model",
+    "keras_trt.prune.plot_sparsity",
+    "keras_trt.prune.prune_model",
+    "keras_trt.quantize.calibrate",
+    "keras_trt.quantize.plan_quantization",
+    "keras_trt.quantize.quantize_model",
+}
+
+
+def test_a_name_of_a_module_is_that_module():
+    """`import keras_trt.exporting.export as e` is the file, not a function of that name in its room."""
+    hidden = set()
+    for path in sorted(PACKAGE.rglob("__init__.py")):
+        room = ".".join(path.parent.relative_to(ROOT).parts)
+        beside = {p.stem for p in path.parent.glob("*.py")} | {
+            p.parent.name for p in path.parent.glob("*/__init__.py")
+        }
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.module != room:
+                hidden |= {
+                    f"{room}.{a.asname or a.name}" for a in node.names if (a.asname or a.name) in beside
+                }
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in beside:
+                hidden.add(f"{room}.{node.name}")
+    assert hidden == FUNCTIONS_OF_PUBLIC_ROOMS
+
+
 def test_every_direction_in_the_table_is_taken():
     taken = {
         (room_of(name_of(path)), room_of(module))

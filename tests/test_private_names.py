@@ -390,7 +390,7 @@ def test_a_name_that_is_gone_is_an_error_that_says_what_to_install():
 def test_a_sequential_model_without_its_functional_one_is_not_exported_as_if_it_had_none(tmp_path):
     import keras
 
-    from keras_trt.exporting import export
+    from keras_trt.exporting.export import export
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     object.__delattr__(model, "_functional")

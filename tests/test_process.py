@@ -14,7 +14,7 @@ import pytest
 
 from keras_trt._process import alone, attributes_replaced
 from keras_trt.errors import ExportError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.runtime import load
 
 

@@ -13,7 +13,7 @@ from keras_trt._keras.calls.training_loss import add_training_loss, has_training
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
 from keras_trt.distillation.teacher import Teacher
-from keras_trt.models import strip
+from keras_trt.models.strip import strip
 
 
 class SelfDistillation:

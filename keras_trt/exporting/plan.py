@@ -7,7 +7,7 @@ from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.types import Choices, Model
 from keras_trt.convert.convert import convert
 from keras_trt.errors import ExportError, ModelError
-from keras_trt.models import strip
+from keras_trt.models.strip import strip
 from keras_trt.onnx_passes import run_passes
 from keras_trt.onnx_passes.opset import DEFAULT_OPSET
 from keras_trt.placement.shape_rules import DEFAULT

@@ -14,7 +14,7 @@ as they are: they are read as `from_tfmot` reads them, and `range_report` says w
 from __future__ import annotations
 
 from keras_trt._keras.types import M
-from keras_trt.tfmot.accept import accept
+from keras_trt.tfmot import accept
 from keras_trt.tfmot.range_loss import range_report
 from keras_trt.tfmot.scheme import Layout, Registry
 
@@ -67,4 +67,4 @@ def from_tfmot(model: M) -> M:
         >>> model = keras_trt.tfmot.from_tfmot(wrapped)
         >>> print(keras_trt.report(model))
     """
-    return accept(model).model
+    return accept.accept(model).model

@@ -13,8 +13,8 @@ import onnx
 import pytest
 
 import keras_trt
+import keras_trt.building.build as module
 from keras_trt import EngineConfig, _deps, build
-from keras_trt.building import build as module_of_build  # the function
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.contents import foreign_files
 from keras_trt.engine import build as building
@@ -271,7 +271,7 @@ def test_a_bundle_that_cannot_take_a_plan_does_not_lose_it(path, plan_cache, mon
     def add_plan(bundle, plan):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sys.modules["keras_trt.building.build"], "add_plan", add_plan)
+    monkeypatch.setattr(module, "add_plan", add_plan)
     report = built(path)
     assert "the bundle could not be written ([Errno 28]" in report.notes[0]
     assert report.plans[0].file.is_relative_to(plan_cache)
@@ -359,7 +359,7 @@ def test_weights_beside_the_graph_are_part_of_the_key(path, tmp_path):
 
 
 def test_the_front_door_has_the_same_function():
-    assert module_of_build is build is keras_trt.build
+    assert module.build is build is keras_trt.build
 
 
 WITHOUT_MEMORY = """

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from keras_trt.building import build
+from keras_trt.building.build import build
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.graph import check_graph, read_graph
 from keras_trt.errors import BundleError

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.errors import InputError
-from keras_trt.models import load_model, save_model
+from keras_trt.models.load_model import load_model
+from keras_trt.models.save_model import save_model
 from keras_trt.placement.schemes import Int8
 from keras_trt.quantize import quantize_model
 from keras_trt.twins.twins import is_twin, set_silent

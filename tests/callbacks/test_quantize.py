@@ -7,7 +7,9 @@ import pytest
 
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.errors import InputError
-from keras_trt.models import load_model, report, save_model
+from keras_trt.models.load_model import load_model
+from keras_trt.models.report import report
+from keras_trt.models.save_model import save_model
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
 from tests.nets import compiled, images, ranges, residual_net

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime.distance import distance
 from tests.onnx_tools import run

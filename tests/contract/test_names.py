@@ -7,9 +7,11 @@ import onnx
 import pytest
 
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.fuse.fuse_model import fuse_model
-from keras_trt.models import load_model, report, save_model
+from keras_trt.models.load_model import load_model
+from keras_trt.models.report import report
+from keras_trt.models.save_model import save_model
 from keras_trt.prune.facts import sparsity_report
 from keras_trt.prune.prune_model import prune_model
 from keras_trt.quantize.convert import set_ranges

@@ -8,7 +8,10 @@ import pytest
 import keras_trt
 from keras_trt.callbacks.quantize import Quantize
 from keras_trt.errors import ModelError
-from keras_trt.models import load_model, report, save_model, strip
+from keras_trt.models.load_model import load_model
+from keras_trt.models.report import report
+from keras_trt.models.save_model import save_model
+from keras_trt.models.strip import strip
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
 

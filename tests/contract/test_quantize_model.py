@@ -10,7 +10,10 @@ import pytest
 
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import InputError, ModelError
-from keras_trt.models import load_model, report, save_model, strip
+from keras_trt.models.load_model import load_model
+from keras_trt.models.report import report
+from keras_trt.models.save_model import save_model
+from keras_trt.models.strip import strip
 from keras_trt.placement.schemes import Int4Weights
 from keras_trt.quantize import calibrate, plan_quantization, quantize_model
 from keras_trt.quantize.inventory import inventory, quantizers_of
@@ -132,7 +135,7 @@ def test_a_fresh_process_loads_the_file_and_predicts_the_same(float_model, tmp_p
     save_model(model, tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", x)
     code = (
-        "import sys, numpy as np; from keras_trt.models import load_model;"
+        "import sys, numpy as np; from keras_trt.models.load_model import load_model;"
         "d = sys.argv[1]; m = load_model(d + '/model.keras');"
         "np.save(d + '/y.npy', m.predict(np.load(d + '/x.npy'), verbose=0))"
     )

@@ -7,7 +7,7 @@ import pytest
 
 from keras_trt import _deps
 from keras_trt.errors import RunnerError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load
 from keras_trt.runtime.feeds import cast

@@ -8,7 +8,7 @@ import pytest
 
 from keras_trt.convert.convertible import check_convertible
 from keras_trt.errors import ExportError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.trace.trace import trace
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from keras_trt.convert.convert import convert
 from keras_trt.errors import ExportError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.trace.trace import trace
 from tests.onnx_tools import build, ops, run
 

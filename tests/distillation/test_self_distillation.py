@@ -7,7 +7,8 @@ import pytest
 
 from keras_trt.callbacks import Prune, Quantize
 from keras_trt.errors import InputError
-from keras_trt.models import report, strip
+from keras_trt.models.report import report
+from keras_trt.models.strip import strip
 from keras_trt.quantize.inventory import inventory
 from tests.nets import compiled, images, residual_net
 

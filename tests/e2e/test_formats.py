@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto
 
 from keras_trt.errors import ExportError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.onnx_passes.quantized.grid import Format, to_grid
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load

@@ -13,7 +13,7 @@ import pytest
 import keras_trt
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import BundleError, BundleExistsError, ExportError, InputError, ModelError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load
 from keras_trt.runtime.choosing import trial

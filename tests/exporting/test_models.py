@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt.compare import verify
+from keras_trt.compare.verify import verify
 from keras_trt.errors import ModelError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.runtime import load
 from tests.onnx_tools import build
 

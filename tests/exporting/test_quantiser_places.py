@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 
 COMPUTES = {"Conv", "ConvTranspose", "MatMul", "Gemm", "Add"}

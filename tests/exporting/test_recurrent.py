@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt import load, quantize_model
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from tests.onnx_tools import build, floats
 
 OPERATORS = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}

@@ -10,7 +10,7 @@ import pytest
 import tf_keras
 
 from keras_trt.errors import EngineError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from tests.nets import compiled, images
 from tests.onnx_tools import build

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from keras_trt.callbacks import Prune
-from keras_trt.models import report, strip
+from keras_trt.models.report import report
+from keras_trt.models.strip import strip
 from keras_trt.prune import Schedule, prune_model, sparsity_report
 from keras_trt.quantize.quantize_model import quantize_model
 

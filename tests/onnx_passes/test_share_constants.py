@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.onnx_passes.share_constants import ShareConstantsPass
 from keras_trt.quantize import quantize_model
 from tests.onnx_tools import GraphBuilder, floats

@@ -6,7 +6,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.packing.random_numbers import random_numbers
 
 NOTE = "draws random numbers at inference, too ("

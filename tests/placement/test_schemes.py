@@ -5,7 +5,8 @@ import pytest
 
 from keras_trt._keras.backends import tensorflow_ops as ops
 from keras_trt.errors import InputError
-from keras_trt.models import load_model, save_model
+from keras_trt.models.load_model import load_model
+from keras_trt.models.save_model import save_model
 from keras_trt.placement.schemes import FP8, Int4Weights, Int8, Scheme, scheme_named, schemes_by_choice
 from keras_trt.quantize import calibrate, plan_quantization, quantize_model
 from keras_trt.quantize.inventory import inventory

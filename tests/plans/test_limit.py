@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_trt.building import build
+from keras_trt.building.build import build
 from keras_trt.errors import InputError
 from keras_trt.plans.cache import PlanCache, cache_of
 from keras_trt.plans.limit import cache_limit

@@ -9,7 +9,9 @@ import pytest
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.masks.masking import mask_of, value_of, weights_in
 from keras_trt.errors import InputError, ModelError
-from keras_trt.models import load_model, save_model, strip
+from keras_trt.models.load_model import load_model
+from keras_trt.models.save_model import save_model
+from keras_trt.models.strip import strip
 from keras_trt.prune import Schedule, prune_model, reapply, rebind, sparsity_report
 from keras_trt.prune.masks import is_n_of_m
 from keras_trt.quantize import quantize_model

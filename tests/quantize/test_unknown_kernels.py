@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from keras_trt import register_layer
-from keras_trt.exporting import export
-from keras_trt.models import report
+from keras_trt.exporting.export import export
+from keras_trt.models.report import report
 from keras_trt.quantize import quantize_model
 
 X = np.random.default_rng(0).normal(size=(32, 16)).astype(np.float32)

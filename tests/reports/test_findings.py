@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_trt.compare import VerifyReport
-from keras_trt.exporting import ExportReport, TFTRTReport
+from keras_trt.compare.verify_report import VerifyReport
+from keras_trt.exporting.export_report import ExportReport
+from keras_trt.exporting.tftrt import TFTRTReport
 from keras_trt.prune import Sensitivity
 from keras_trt.quantize import SensitivityReport
 from keras_trt.reports import Findings, Report, Table

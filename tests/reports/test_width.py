@@ -10,7 +10,8 @@ from rich.cells import cell_len
 
 from keras_trt.building.build_report import BuildReport, BuiltPlan
 from keras_trt.compare.verify_report import LayerDifference, OutputDifference, VerifyReport
-from keras_trt.exporting import ExportReport, TFTRTReport
+from keras_trt.exporting.export_report import ExportReport
+from keras_trt.exporting.tftrt import TFTRTReport
 from keras_trt.prune import Sensitivity
 from keras_trt.quantize import SensitivityReport
 from keras_trt.reports import Findings, Report

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError, KerasTRTError
-from keras_trt.models import load_model
+from keras_trt.models.load_model import load_model
 from keras_trt.runtime import EngineModel, load
 from tests.small_onnx import conv_model, save_bundle, sequence_model, two_in_two_out
 

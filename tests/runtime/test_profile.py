@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import RunnerError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import EngineModel, load
 from keras_trt.runtime.profile import layer_of

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from keras_trt.errors import EngineError, ExportError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.tensorrt_rules.importable import check_importable, obstacles, operator_table
 from tests.onnx_tools import GraphBuilder, build, build_ir, floats
 

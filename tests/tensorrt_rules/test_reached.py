@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keras_trt.errors import ExportError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.tensorrt_rules.reached import unreached
 from keras_trt.tensorrt_rules.stats import Product

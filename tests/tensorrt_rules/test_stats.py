@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.onnx_passes.quantized.weights import QuantizeWeightsPass
 from keras_trt.quantize import quantize_model
 from keras_trt.tensorrt_rules.stats import has_two_of_four, int8_share, op_counts, products

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.trace.trace import trace
 
 IDS = np.array([[1, 4, 2], [0, 3, 9]], np.int32)

@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_trt.models import load_model, save_model
+from keras_trt.models.load_model import load_model
+from keras_trt.models.save_model import save_model
 from keras_trt.quantize.quantize_model import quantize_model
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)

@@ -34,7 +34,7 @@ def main(path: str) -> None:
 
 def _exported(folder: Path) -> tuple[Any, BaseException | None]:
     from keras_trt.exporting.export import export
-    from keras_trt.models import load_model
+    from keras_trt.models.load_model import load_model
 
     model = None
     try:

@@ -32,7 +32,7 @@ from keras_trt.exporting.elsewhere.classes import classes_of
 from keras_trt.exporting.elsewhere.exchange import ANSWER, MODEL, REQUEST, Answer, Request, read, write
 from keras_trt.exporting.preparing.quantized import quantized
 from keras_trt.exporting.stages import Stages
-from keras_trt.models import save_model
+from keras_trt.models.save_model import save_model
 
 _START = (  # `-m` and `-c` put the working folder first, whose modules may have names of Python's own
     "import os, sys; sys.path[:] = os.environ['PYTHONPATH'].split(os.pathsep); "

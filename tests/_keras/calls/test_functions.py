@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras_trt._keras.calls.exporting import exporting, is_exporting
 from keras_trt._keras.calls.functions import forget_traces, inlined
 from keras_trt.callbacks import Quantize
-from keras_trt.exporting import export
-from keras_trt.models import strip
+from keras_trt.exporting.export import export
+from keras_trt.models.strip import strip
 from keras_trt.quantize import calibrate, quantize_model
 from keras_trt.quantize.inventory import inventory
 from keras_trt.runtime import load

@@ -10,7 +10,7 @@ import pytest
 from keras_trt._keras.calls.time_steps import can_be_at_once
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.convert.convert import convert
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.trace.trace import trace
 from tests.onnx_tools import floats, ops, run

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from keras_trt.exporting import plan as subject
+from keras_trt.exporting.plan import plan as subject
 from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS
 
 

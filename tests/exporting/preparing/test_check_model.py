@@ -7,7 +7,7 @@ import pytest
 
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import ExportError, ModelError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.exporting.preparing.check_model import check_weights
 from keras_trt.quantize import quantize_model
 from tests.nets import residual_net

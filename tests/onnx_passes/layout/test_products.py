@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt import load, quantize_model
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.onnx_passes.layout.products import MultiplyManyAxesPass
 from tests.onnx_tools import GraphBuilder, floats, ops, run
 

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 
 from keras_trt import load
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.onnx_passes.loops.body_outputs import SeparateBodyOutputsPass
 from tests.onnx_tools import floats
 

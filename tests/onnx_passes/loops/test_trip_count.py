@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from tests.onnx_tools import build
 
 

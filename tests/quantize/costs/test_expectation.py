@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import InputError
-from keras_trt.exporting import export
-from keras_trt.models import load_model, report, save_model
+from keras_trt.exporting.export import export
+from keras_trt.models.load_model import load_model
+from keras_trt.models.report import report
+from keras_trt.models.save_model import save_model
 from keras_trt.quantize import quantize_model, sensitivity
 from keras_trt.quantize.inventory import inventory
 from tests.quantize.costs.test_noise import decibels

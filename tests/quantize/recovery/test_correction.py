@@ -12,9 +12,11 @@ import pytest
 
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import InputError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.fuse.fuse_model import fuse_model
-from keras_trt.models import load_model, save_model, strip
+from keras_trt.models.load_model import load_model
+from keras_trt.models.save_model import save_model
+from keras_trt.models.strip import strip
 from keras_trt.prune import prune_model
 from keras_trt.quantize import calibrate, quantize_model, sensitivity
 from keras_trt.quantize.recovery.correction import FEWEST_ROWS, corrected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.trace.trace import trace
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt import load
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.trace.trace import trace
 
 CASES = {

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from keras_trt.errors import ExportError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from tests.onnx_tools import build, run
 
 

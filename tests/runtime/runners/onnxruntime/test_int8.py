@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from keras_trt.bundle import read_bundle
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime.runners.onnxruntime.int8 import fuse
 from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner

@@ -11,7 +11,7 @@ import pytest
 from keras_trt import _deps
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
 from keras_trt.runtime import load
 from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
