@@ -1,7 +1,7 @@
 """Private names of other packages that results depend on: read them, or say what to install.
 
 A default in the place of a name that a new release dropped would change what is computed without a word.
-`tests/private_names.py` lists every private name that is used, with what it is for.
+`tests/project/private_names.py` lists every private name that is used, with what it is for.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 import keras_trt
 from keras_trt.errors import InputError
 from tests.nets import dense_net
-from tests.test_public_api import NAMES
+from tests.project.test_public_api import NAMES
 from tests.tfmot_models import chain_net, quadrants, stock_quantized
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")

@@ -145,7 +145,7 @@ t.fit(k, t.net(k), {ours!r}, backup, {at!r}, deaths[{death!r}], data=t.data_for(
 def gone(k, ours, folder, at, save_freq, death):
     """Trains in a process that does not live to the end."""
     here = Path(__file__).parent
-    paths = [str(here), str(here.parents[1])]
+    paths = [str(here), str(here.parents[2])]
     script = DYING.format(
         paths=paths, keras=k.__name__, folder=folder, ours=ours, at=at, save_freq=save_freq, death=death
     )

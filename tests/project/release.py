@@ -1,6 +1,6 @@
 """What `python -m build` made is whole, installs into an empty environment, and does the tutorial there.
 
-python tests/release.py dist
+python tests/project/release.py dist
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def tutorial() -> str:
