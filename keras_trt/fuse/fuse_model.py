@@ -41,8 +41,9 @@ def fuse_model(model: M, *, horizontal: bool = False, branches: bool = False) ->
     what does nothing at inference, like Dropout, goes. Layers keep their names; quantised layers stay
     quantised (the grid is per channel, so it scales along) and pruning masks stay: such layers take a
     normalisation behind them in, and no more. Export folds anyway: this is for models that are looked at,
-    fine-tuned without BatchNormalization, or run in Keras. `fusion_report` lists what was done. A layer of a
-    nested model is fused with others of that model only, so that the nested model computes what it did.
+    fine-tuned without BatchNormalization, or run in Keras. `fusion_report` lists what was done. It goes
+    across nested models, too: a nested model of the copy may then make another tensor than the original's,
+    while what the whole predicts is the same.
 
     Args:
         model: A built Functional or Sequential model of Keras 3 or tf_keras, nested or not. It is not
@@ -180,8 +181,6 @@ def _check(network: Network, finding: Finding) -> Finding:
     if finding.into is None:
         return finding
     batchnorm, layer = network.layers[finding.batchnorm], network.layers[finding.into]
-    if network.home(finding.batchnorm) != network.home(finding.into):
-        return replace(finding, into=None, reason=f"{finding.into} lies in another nested model")
     if getattr(batchnorm, "input_quantizers", None):
         return replace(finding, into=None, reason="its input is quantised")
     base = getattr(type(layer), "_float_class", type(layer))

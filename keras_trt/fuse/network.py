@@ -103,15 +103,22 @@ class Network:
         calls = self.calls.get(path, [])
         return calls[0] if len(calls) == 1 else None
 
-    def only_reader(self, node: Node) -> Node | None:
-        """The one call that reads what a call makes, of a layer of the same model that is called once."""
-        if len(node.outputs) != 1 or self.graph.readers(node.outputs[0]) != 1 or node.path in self.ends:
+    def only_reader(self, node: Node, *, across: bool = False) -> Node | None:
+        """The one call that reads what a call makes, of a layer that is called once.
+
+        Args:
+            node: The call.
+            across: Whether the reader may lie in another nested model. The inputs of nested models keep their
+                shapes, so what is fused must not change those in between.
+        """
+        if len(node.outputs) != 1 or self.graph.readers(node.outputs[0]) != 1:
             return None
         readers = self.graph.consumers(node.outputs[0])
-        reader, home = readers[0] if readers else None, self.home(node.path)
-        if reader is None or self.only_call(reader.path) is None or self.home(reader.path) != home:
+        if not readers or self.only_call(readers[0].path) is None:
             return None
-        return reader
+        if not across and (node.path in self.ends or self.home(readers[0].path) != self.home(node.path)):
+            return None
+        return readers[0]
 
     def home(self, path: str) -> str:
         """Path of the nested model that a layer lies in (names of layers may hold slashes, too)."""

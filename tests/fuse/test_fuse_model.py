@@ -96,12 +96,6 @@ def test_the_report_says_what_folds_and_why_the_rest_stays(k):
     assert "3 of 4" in report.title
 
 
-def test_a_batchnorm_after_a_nested_model_leaves_the_nested_model_as_it_is(k):
-    inner = k.Sequential([k.Input((8, 8, 3)), k.layers.Conv2D(4, 1, name="c")], name="inner")
-    model = k.Sequential([k.Input((8, 8, 3)), inner, k.layers.BatchNormalization(name="bn")])
-    assert fusion_report(model).rows[0]["reason"] == "inner/c lies in another nested model"
-
-
 def test_names_with_slashes_are_no_nested_models():
     import tf_keras as k  # Keras 3 allows no slash in names
 

@@ -44,9 +44,9 @@ def affine_before(network: Network) -> Iterator[Rewrite]:
 
 def _reader(network: Network, node: Node) -> tuple[Node | None, bool]:
     """The layer with weights that alone reads a call, and whether a padding is in between."""
-    reader, padded = network.only_reader(node), False
+    reader, padded = network.only_reader(node, across=True), False
     while reader is not None and reader.kind in PADDINGS and network.is_plain(reader.path):
-        reader, padded = network.only_reader(reader), True
+        reader, padded = network.only_reader(reader, across=True), True
     return (reader if reader is not None and reader.kind in _READERS else None), padded
 
 

@@ -16,7 +16,9 @@ IDLE = {
 def idle_layers(network: Network) -> Iterator[Rewrite]:
     """What reads such a layer reads its input instead, mask included. One that makes an output names it."""
     for path, calls in network.calls.items():
-        if path in network.ends or not network.is_plain(path):
+        if any(output in network.graph.outputs for call in calls for output in call.outputs):
+            continue
+        if not network.is_plain(path):
             continue
         kind = calls[0].kind
         if kind in IDLE or (kind == "Activation" and is_linear(network.flavor, network.layers[path])):

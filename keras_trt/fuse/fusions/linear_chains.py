@@ -23,7 +23,7 @@ def linear_chains(network: Network) -> Iterator[Rewrite]:
     """
     for path in network.calls:
         node = network.only_call(path)
-        reader = network.only_reader(node) if node is not None else None
+        reader = network.only_reader(node, across=node.kind in BATCHNORMS) if node is not None else None
         if node is None or reader is None or not node.linear or node.kind != reader.kind:
             continue
         if not (network.is_plain(path) and network.is_plain(reader.path)):
