@@ -15,10 +15,10 @@ def through_padding(network: Network) -> Iterator[Rewrite]:
     """`pad(x) s = pad(x s)`; with a shift, the zeros would get it in one and not in the other."""
     for path in network.calls:
         node = network.only_call(path)
-        reader = (
-            network.only_reader(node, across=True) if node is not None and node.kind in FOLDABLE else None
-        )
-        if node is None or reader is None or reader.kind not in PADDINGS or not node.linear:
+        if node is None or node.kind not in FOLDABLE or not node.linear:
+            continue
+        reader = network.only_reader(node, across=True)
+        if reader is None or reader.kind not in PADDINGS:
             continue
         while reader is not None and reader.kind in PADDINGS:
             reader = network.only_reader(reader, across=True)
