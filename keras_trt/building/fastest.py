@@ -15,7 +15,7 @@ from typing import Any
 from keras_trt import _deps
 from keras_trt._formats import NARROW, float_type
 from keras_trt.bundle.manifest import PlanStamp, plan_file
-from keras_trt.bundle.probe import made_up
+from keras_trt.bundle.probe import Probe, made_up
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import EngineConfig, Plan, gpus, plan_for
 from keras_trt.errors import EngineError, InputError, RunnerError
@@ -77,13 +77,14 @@ def fastest_plan(bundle: Bundle, kind: str, config: EngineConfig, verbose: int =
         EngineError: The bundle's graph does not build, or neither plan is right.
     """
     quantized, low = names = bundle.manifest.precision, unquantized_precision(bundle.manifest.precision)
+    probe = probe_of(bundle)  # a damaged one is told before minutes of building
     plans, left_out = {quantized: plan_for(bundle, kind, config, verbose)}, {}
     try:
         plans[low] = _unquantized_plan(bundle, kind, config, verbose)
     except EngineError as e:
         left_out[low] = f"it does not build: {_line(e)}"
     with ExitStack() as stack:
-        runners, wrong = _tried(bundle, plans, stack)
+        runners, wrong = _tried(bundle, plans, probe, stack)
         if left_out | wrong:
             taken, facts = _only_one(runners, left_out | wrong)
         else:
@@ -119,10 +120,10 @@ def unquantized_precision(precision: str) -> str:
 
 
 def _tried(
-    bundle: Bundle, plans: Mapping[str, Plan], stack: ExitStack
+    bundle: Bundle, plans: Mapping[str, Plan], probe: Probe | None, stack: ExitStack
 ) -> tuple[dict[str, Runner], dict[str, str]]:
     """The runners of the plans that are right on the probe, and what is wrong with the others."""
-    probe, right, wrong = probe_of(bundle), dict[str, Runner](), dict[str, str]()
+    right, wrong = dict[str, Runner](), dict[str, str]()
     for name, plan in plans.items():
         try:
             runner = stack.enter_context(_runner(plan, bundle))

@@ -15,9 +15,9 @@ from keras_trt import EngineConfig, _deps, build
 from keras_trt.building import fastest
 from keras_trt.building.fastest import unquantized_precision
 from keras_trt.building.unquantized import unquantized
-from keras_trt.bundle import read_bundle
+from keras_trt.bundle import read_bundle, write_manifest
 from keras_trt.engine.machine.gpu import Gpu
-from keras_trt.errors import EngineError, InputError, MissingDependencyError, RunnerError
+from keras_trt.errors import BundleError, EngineError, InputError, MissingDependencyError, RunnerError
 from keras_trt.plans.key import plan_key
 from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 from keras_trt.runtime.runners.runner import ProfileError
@@ -233,6 +233,13 @@ def test_without_a_gpu_nothing_is_built(path):
 def test_what_does_not_go_together_is_told_before_a_build(path, machine, options, text):
     with pytest.raises(InputError, match=text):
         built(path, **options)
+    assert machine.builds == []
+
+
+def test_a_damaged_probe_is_told_before_a_build(path, machine):
+    write_manifest(path, dataclasses.replace(read_bundle(path).manifest, probe_sha256="0" * 64))
+    with pytest.raises(BundleError, match=r"`probe\.npz` is not the file that was exported"):
+        built(path)
     assert machine.builds == []
 
 
