@@ -11,4 +11,5 @@ import pytest
 if __name__ == "__main__":
     backend, *options = sys.argv[1:]
     os.environ["KERAS_BACKEND"] = backend  # read when Keras is imported
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # for keras.distribution, on JAX
     sys.exit(pytest.main([str(Path(__file__).parent), *options]))
