@@ -76,7 +76,7 @@ def main() -> None:
     x, y, x_test, y_test = split(options, *data(size))
     if options.quick:
         x, y, x_test, y_test = x[:256], y[:256], x_test[:200], y_test[:200]
-    epochs, gentle = (3, 2) if options.quick else (12, 6)
+    epochs, gentle = (3, 2) if options.quick else (12, 12)
     results = Results("ResNet50", x_test, accuracy=lambda p: (p.argmax(-1) == y_test.argmax(-1)).mean())
 
     def fit(model: Any, epochs: int, learning_rate: float) -> None:
