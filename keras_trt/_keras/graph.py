@@ -105,7 +105,8 @@ class _Expansion:
             path = self.paths.get(id(layer), f"{prefix}{layer.name}")  # Keras's operations are no layers
             if flavor.is_model(layer) and flavor.is_functional(layer):
                 inner_inputs, _ = flavor.endpoints(layer)
-                inner = {id(a): names[id(b)] for a, b in zip(inner_inputs, reads, strict=True)}
+                given = reads[: len(inner_inputs)]  # Keras 3 hands their masks over behind them
+                inner = {id(a): names[id(b)] for a, b in zip(inner_inputs, given, strict=True)}
                 outputs = self.expand(layer, f"{path}/", inner)
             else:
                 key = unique(path, self.keys, mark="#", first=2)

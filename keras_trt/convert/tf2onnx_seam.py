@@ -42,6 +42,7 @@ STOCK = {
     "ScatterND": ("tensor", "ScatterND", "version_11"),
     "Slice": ("tensor", "Slice", "version_10"),
     "Select": ("controlflow", "Select", "version_9"),
+    "UnsortedSegmentSum": ("reduction", "SegmentSum", "any_version"),
 }
 """Conversions of tf2onnx's own that handlers call: the module of `onnx_opset`, the class and its method."""
 

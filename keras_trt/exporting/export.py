@@ -21,7 +21,7 @@ from keras_trt.exporting.choose_precision import Choice, asks_for_choice, choose
 from keras_trt.exporting.export_onnx import ExportRequest, export_onnx
 from keras_trt.exporting.export_report import ExportReport
 from keras_trt.exporting.labels import check_metadata, labels_of
-from keras_trt.exporting.preparing.check_model import check_types, check_weights
+from keras_trt.exporting.preparing.check_model import check_types, check_weights, own_prediction
 from keras_trt.exporting.preparing.prepared import prepared, switched_off
 from keras_trt.exporting.processing import processing_of
 from keras_trt.exporting.stages import Stages
@@ -161,7 +161,7 @@ def export(
     operators = tftrt is None
     ready = prepared(choice, processing, inner_data, input_shapes, rows, stages, operators=operators)
     named = labels_of(labels, ready.traced.outputs)
-    notes = [*accepting, *ready.notes]
+    notes = [*accepting, *own_prediction(flavor, model), *ready.notes]
     if tftrt is not None:
         common |= {"options": tftrt, "build": engine is not None, "precision": ready.precision}
         return export_tftrt(ready.model, ready.traced, ready.tensors, target, notes=notes, **common)

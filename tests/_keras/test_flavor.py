@@ -92,6 +92,19 @@ def test_the_graph_of_a_nested_model_is_flat(k):
     assert graph.nodes[0].kernels == ("kernel",)
 
 
+@pytest.mark.filterwarnings("ignore:Layer 'inner' .* was passed an input with a mask")  # Keras 3's
+def test_nested_models_take_tensors_with_a_mask(k):
+    L, first, second = k.layers, k.Input((6, 4)), k.Input((3, 4))
+    ends = [L.GlobalAveragePooling1D()(L.Dense(4, name=name)(x)) for name, x in (("a", first), ("b", second))]
+    inner = k.Model([first, second], L.Add()(ends), name="inner")
+    words, x = k.Input((6,), dtype="int32"), k.Input((3, 4))
+    model = k.Model([words, x], inner([L.Embedding(9, 4, mask_zero=True, name="words")(words), x]))
+    graph = layer_graph(flavor_of(model), model)
+    read = {node.path: node.inputs for node in graph.nodes}
+    assert graph.producer(read["inner/a"][0]).path == "words"
+    assert read["inner/b"] == graph.inputs[1:]
+
+
 def test_cloning_keeps_predictions_and_flags_and_shares_nothing(k):
     model = residual_net(k)
     model.get_layer("strided").trainable = False

@@ -16,6 +16,7 @@ from keras_trt.convert.handlers.indexing.mirrored import mirror_pad, reverse, ro
 from keras_trt.convert.handlers.indexing.one_hot import one_hot
 from keras_trt.convert.handlers.indexing.patches import extract_patches
 from keras_trt.convert.handlers.indexing.scatter import scatter_nd
+from keras_trt.convert.handlers.indexing.segments import unsorted_segments
 from keras_trt.convert.handlers.indexing.slices import dynamic_update_slice, sliced
 from keras_trt.convert.handlers.layers.convolution import convolution_3d
 from keras_trt.convert.handlers.layers.fake_quant import fake_quant
@@ -84,6 +85,9 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Slice": (sliced, []),
     "SparseMatMul": (sparse_product, []),
     "SparseTensorDenseMatMul": (sparse_dense_product, []),
+    **dict.fromkeys(
+        (f"UnsortedSegment{kind}" for kind in ("Max", "Min", "Prod", "Sum")), (unsorted_segments, [])
+    ),
     "UpperBound": (upper_bound, []),
     "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
     **dict.fromkeys(("Xdivy", "Xlog1py", "Xlogy"), (zero_times, [])),

@@ -63,6 +63,19 @@ def check_types(flavor: Flavor, model: Model) -> None:
             )
 
 
+def own_prediction(flavor: Flavor, model: Model) -> list[str]:
+    """A note on a model whose `predict` is more than calling it, which an engine knows nothing of."""
+    kind = type(model)
+    for name in ("predict", "predict_step", "make_predict_function"):
+        if getattr(kind, name) is not getattr(flavor.keras.Model, name):
+            owner = next(cls.__name__ for cls in kind.__mro__ if name in vars(cls))
+            return [
+                f"`{owner}.{name}` is not Keras's own: the engine returns what a call of the model returns, "
+                "without what this adds to it. Layers that do the same can be given as `postprocess`"
+            ]
+    return []
+
+
 def check_kernel_types(flavor: Flavor, model: Model, inventory: Iterable[QuantizedTensor]) -> None:
     """Makes sure that quantised weights are traced as float32, which holds the grid exactly.
 

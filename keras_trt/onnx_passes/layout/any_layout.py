@@ -61,6 +61,8 @@ def can_be_moved(node: ir.Node, rank: int) -> bool:
     if kind in _AXES and _has(node, _AXES[kind]) and g.constant_shape(node.inputs[_AXES[kind]]) is None:
         return False
     sizes = [node.inputs[i] for i in _PER_AXIS.get(kind, ()) if _has(node, i)]
+    if kind == "Slice" and not _has(node, _AXES[kind]):
+        sizes.append(node.inputs[1])
     return all(map(_has_known_length, sizes)) and _says_all(node)
 
 
@@ -121,11 +123,12 @@ def move(node: ir.Node, order: Sequence[int]) -> None:
 
 
 def _name_axes(node: ir.Node, order: Sequence[int]) -> None:
-    """A Slice without a list of axes is of the first ones."""
-    count = g.given(g.given(node.inputs[1]).shape).numpy()[0]  # as many starts as it cuts axes
-    graph = g.given(node.graph)
+    """A Slice without a list of axes is of the first ones; the list must be of the type of its starts."""
+    starts = g.given(node.inputs[1])
+    count = g.given(starts.shape).numpy()[0]  # as many starts as it cuts axes
+    axes = np.array(order[:count], g.given(starts.dtype).numpy())
     node.resize_inputs(max(len(node.inputs), 4))
-    node.replace_input_with(3, g.add_constant(graph, np.array(order[:count], np.int64), f"{node.name}/axes"))
+    node.replace_input_with(3, g.add_constant(g.given(node.graph), axes, f"{node.name}/axes"))
 
 
 def _order_entries(node: ir.Node, index: int, order: Sequence[int]) -> None:

@@ -380,3 +380,27 @@ def test_floats_that_do_not_fit_a_small_integer_become_the_nearest(k, dtype, tmp
     for runner in ("openvino", "onnxruntime"):
         found = load(tmp_path / "net", runner=runner, verbose=0).predict(x, verbose=0)
         np.testing.assert_allclose(found, reach, atol=1)  # the Dense layer's last digits
+
+
+@pytest.mark.parametrize("kind", ["sum", "prod", "max", "min"])
+def test_rows_of_segments(k, kind, tmp_path):
+    import tensorflow as tf
+
+    reduce = getattr(tf.math, f"unsorted_segment_{kind}")
+
+    def messages(x):
+        rows = tf.transpose(x, [1, 0, 2])
+        uneven, even = reduce(rows, [2, 0, 2, -1, 0, 2], 4), reduce(rows, [1, 0, 0, 1, 1, 0], 2)
+        return tf.transpose(tf.concat([uneven, even], 0), [1, 0, 2])
+
+    check(after_dense(k, messages, 6, 4), floats(2, 6, 4), tmp_path)
+
+
+def test_segments_that_the_data_names_are_left_to_onnx_runtime(k, tmp_path):
+    import tensorflow as tf
+
+    model = after_dense(k, lambda x: tf.math.unsorted_segment_sum(x, tf.cast(x[:, 0] > 0, "int32"), 2), 4)
+    x = floats(6, 4)
+    export(model, tmp_path / "net", engine=None, strict=False, verbose=0)
+    found = load(tmp_path / "net", runner="onnxruntime", verbose=0).predict(x, batch_size=6, verbose=0)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-5)

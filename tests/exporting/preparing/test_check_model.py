@@ -8,7 +8,7 @@ import pytest
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.errors import ExportError, ModelError
 from keras_trt.exporting.export import export
-from keras_trt.exporting.preparing.check_model import check_weights
+from keras_trt.exporting.preparing.check_model import check_weights, own_prediction
 from keras_trt.quantize import quantize_model
 from tests.nets import residual_net
 
@@ -83,3 +83,18 @@ def test_control_flow_that_onnx_cannot_take_is_refused_with_a_way_out(k, name, a
     layer = k.layers.Lambda({"switch": switch, "loop": loop}[name], output_shape=(4,), name=name)
     with pytest.raises(ExportError, match=advice):
         export(k.Sequential([k.Input((4,)), layer]), tmp_path / "net", engine=None, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["predict_step", "predict", "make_predict_function"])
+def test_a_prediction_of_its_own_is_noted(k, name, tmp_path):
+    def own(self, *args, **options):
+        return getattr(k.Model, name)(self, *args, **options)
+
+    clipping, x = type("Clipping", (k.Model,), {name: own}), k.Input((4,))
+    y = k.layers.Dense(3)(x)
+    model = quantize_model(clipping(x, y), "int8-weights", verbose=0)
+    (note,) = own_prediction(flavor_of(model), model)
+    assert note.startswith(f"`Clipping.{name}` is not Keras's own: the engine returns what a call")
+    assert not own_prediction(flavor_of(model), k.Model(x, y))
+    if name == "predict_step":
+        assert note in export(model, tmp_path / "net", engine=None, verbose=0).notes

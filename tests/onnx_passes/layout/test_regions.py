@@ -29,6 +29,9 @@ def between(k, name):
         "prelu": L.PReLU(shared_axes=[1, 2], alpha_initializer="uniform"),
         "split": lambda x: tf.concat(tf.split(x, [2, 6], axis=-1)[::-1], axis=-1),
         "slices": lambda x: tf.concat([x[..., :3], x[..., 3:] * 2.0], axis=-1),
+        "cropped": lambda x: tf.image.pad_to_bounding_box(
+            tf.image.crop_to_bounding_box(x, 0, 1, 16, 15), 0, 0, 16, 16
+        ),
         "columns": lambda x: tf.concat([x[:, ::2], x[:, 1::2]], axis=2),
         "pad": lambda x: tf.pad(x, [[0, 0], [1, 2], [3, 0], [0, 0]]),
         "nearest": L.UpSampling2D((2, 3)),
@@ -66,6 +69,7 @@ NAMES = [
     "prelu",
     "split",
     "slices",
+    "cropped",
     "columns",
     "pad",
     "nearest",
@@ -237,9 +241,21 @@ def test_a_reshape_that_moves_axes_of_size_one_counts_as_a_transpose():
     assert not {"Transpose", "Reshape"} & set(ops(moved(b.finish(b("Mul", "x", y)))))
 
 
-def test_shapes_are_those_of_the_new_order():
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_shapes_are_those_of_the_new_order(dtype):
     b = GraphBuilder(x=("batch", 3, 5, 4))
-    y = b("Slice", b("Transpose", "x", perm=NHWC, name="t"), np.int64([0, 1]), np.int64([1, 4]), name="cut")
+    y = b("Slice", b("Transpose", "x", perm=NHWC, name="t"), dtype([0, 1]), dtype([1, 4]), name="cut")
     model = moved(b.finish(b("Transpose", y, perm=NCHW, name="back")))
     cut = next(node for node in model.graph if node.op_type == "Slice")
     assert isinstance(model, ir.Model) and list(cut.outputs[0].shape)[1:] == [3, 3, 4]
+
+
+def test_a_slice_of_a_number_of_axes_that_the_data_gives_is_left():
+    b = GraphBuilder(x=("batch", 3, 5, 4), starts=("axes",))
+    starts = b("Cast", "starts", to=ir.DataType.INT64, name="numbers")
+    image, ends = b("Transpose", "x", perm=NHWC, name="t"), b("Neg", starts, name="ends")
+    y = b("Slice", image, starts, ends, name="cut")
+    model = b.finish(b("Transpose", y, perm=NCHW, name="back"))
+    common.ShapeInferencePass()(model)
+    MoveRegionsPass()(model)
+    assert ops(model).count("Transpose") == 2
