@@ -46,6 +46,8 @@ STOCK = {
 }
 """Conversions of tf2onnx's own that handlers call: the module of `onnx_opset`, the class and its method."""
 
+_BFLOAT16 = next(number for number, name in ELEMENT_TYPES.items() if name == "bfloat16")
+
 # The first two move Q and DQ apart or fold them away (`onnx_passes/quantized` places them for TensorRT); the
 # last merges equal nodes in the order of a set, which differs from run to run.
 _LEFT_OUT = ("q_dq_optimizer", "const_dequantize_optimizer", "merge_duplication")
@@ -113,20 +115,25 @@ def graph_to_onnx(
 @contextmanager
 def as_before() -> Iterator[None]:
     """While open, tf2onnx may be used, and is quiet; then its tables and its logger are as they were."""
-    from tf2onnx import constants
+    import tensorflow as tf
+    from tf2onnx import constants, tf_utils
     from tf2onnx.handler import tf_op
 
+    types, bfloat16 = tf_utils.TF_TO_ONNX_DTYPE, tf.bfloat16.as_datatype_enum
     logger = logging.getLogger("tf2onnx")
     domain = constants.TENSORFLOW_OPSET.domain
     with alone():
         level, disabled = logger.level, logger.disabled
         opsets = tf_op.get_opsets()
         before = [dict(version) for version in opsets[domain]] if domain in opsets else None
+        narrow = types[bfloat16]
         caches = {name: private(tf_op, name, "tf2onnx") for name in ("_MAPPING", "_DOMAIN_MAPPING")}
         try:
             logger.setLevel(logging.CRITICAL + 1)  # it writes to stderr by default
+            types[bfloat16] = _BFLOAT16  # it has float16 there
             yield
         finally:
+            types[bfloat16] = narrow
             logger.setLevel(level)
             logger.disabled = disabled
             for name, cache in caches.items():

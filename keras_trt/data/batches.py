@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._arguments import check_count
+from keras_trt._keras.arguments import check_one_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.data.odd_data import check_dense, check_entries
@@ -37,6 +38,7 @@ def batches(
 
     Raises:
         InputError: No data, a shape that does not fit, or text for numbers; the message names the input.
+        ModelError: The model's `call` needs several arguments.
     """
     check_data(data, batch_size, steps, name=name)
     return (x for x, _ in _pairs(flavor, model, _source(data, batch_size, steps), name))
@@ -65,6 +67,7 @@ def batches_with_targets(
 
 
 def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
+    check_one_argument(model)
     nest, count = _declared(flavor, model), 0
     inputs = flavor.inputs_called(model) if nest is None else len(flavor.ops.nest.flatten(nest))
     for batch in source.items:

@@ -37,6 +37,7 @@ from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.quantize.unknown_kernels import unknown_work
 from keras_trt.tensorrt_rules.importable import check_importable, obstacles
 from keras_trt.tensorrt_rules.reached import unreached
+from keras_trt.tensorrt_rules.recurrences import recurrent_work
 from keras_trt.tensorrt_rules.stats import Product, float_work, int8_share, op_counts, products
 from keras_trt.trace.trace import Trace
 
@@ -121,6 +122,7 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
             weighted = list(products(graph, request.traced.layers, by_shape))
             if request.quantized:
                 notes += unknown_work(flavor_of(request.model), request.model, float_work(weighted))
+                notes += recurrent_work(weighted, request.precision)
             bundle = _write(folder, graph, weighted, request)
         compared = Comparison()
         if request.verify:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from keras_trt._arguments import check_one_of
+from keras_trt._keras.calls.kernel_readers import KernelUse, kernel_uses
 from keras_trt._keras.calls.kernel_use import changes_kernels, rounds_kernels
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import LayerGraph, kind_of, layer_graph
@@ -24,6 +25,7 @@ from keras_trt.placement.shape_rules import DEFAULT, PLACEMENTS, left_out
 from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
 from keras_trt.twins.attention import computes_by_keras
 from keras_trt.twins.einsum_dense import is_product
+from keras_trt.twins.quantizer import observing
 from keras_trt.twins.twins import (
     float_class,
     is_twin,
@@ -38,6 +40,11 @@ CHANGED_REASON = (
 )
 REPLACED_REASON = "the `call` of a layer around it puts a tensor in the place of its kernel"
 REPLACED_TOLD = "The `call` of a layer around each puts a tensor in the place of its kernel"
+ASSIGNED_REASON = "the `call` of a layer around it assigns its kernel, and would keep rounded numbers there"
+ASSIGNED_TOLD = "The `call` of a layer around each assigns its kernel, and would keep rounded numbers there"
+READ_REASON = "the `call` of a layer around it multiplies by its kernel itself, which no int8 rule covers"
+READ_TOLD = "The `call` of a layer around each multiplies by its kernel itself, which no int8 rule covers"
+READ_TOO = "; the `call` of a layer around it multiplies by its kernel, too, in float"
 OWN_SEPARABLE_REASON = "its `call` is its own: int8 needs a quantiser between its two products"
 KERAS_REASON = "Keras's own `quantize` has replaced its weights; quantise the float model here instead"
 WAY_OUT = '`placement="all"` quantises also what is faster in float.'
@@ -98,6 +105,8 @@ def decide(
         flavor, graph, only, skip, choices, by_shape, own[0] if own and placement is None else None
     )
     asked.placed.update(place(graph) if graph is not None else {})
+    with observing(lambda *_: None):  # twins without gradients, whose graphs TensorFlow keeps for ever
+        asked.uses.update(kernel_uses(flavor, model, float_class))
     asked.loops += tuple(f"{path}/" for path, layer in layers if isinstance(layer, flavor.keras.layers.RNN))
     decisions = {path: _decision(asked, path, layer) for path, layer in layers}
     if graph is None or only is not None:  # what `only` names is wanted, alone or not
@@ -119,6 +128,7 @@ class _Asked:
     standing: Scheme | None
     placed: dict[str, Decision] = field(default_factory=dict)
     loops: tuple[str, ...] = ()
+    uses: dict[str, KernelUse] = field(default_factory=dict)
 
 
 def _decision(asked: _Asked, path: str, layer: Layer) -> Decision:
@@ -132,6 +142,8 @@ def _decision(asked: _Asked, path: str, layer: Layer) -> Decision:
     if wanted is None:
         return Decision(path, decision.kind, reason="no scheme is chosen for it")
     decision = under_scheme(decision, wanted, tuple(input_width(layer, name) for name in decision.kernels))
+    if decision.kernels and path in asked.uses and asked.uses[path].around:
+        decision = replace(decision, reason=decision.reason + READ_TOO)
     if not (asked.by_shape and decision.scheme and not is_own_twin(layer)):
         return decision
     products = products_of(layer, decision.kind, path, asked.graph)
@@ -145,12 +157,15 @@ def _hindrance(asked: _Asked, path: str, layer: Any, decision: Decision) -> str:
         return KERAS_REASON
     if not decision.quantized:
         return ""
+    use = asked.uses.get(path, KernelUse()) if decision.kernels else KernelUse()
     einsum, attends = decision.kind == "EinsumDense", decision.inner and decision.kind in ATTENTION
     hindrances = {
         EINSUM_REASON: bool(decision.kernels) and einsum and not is_product(layer.equation),
         OWN_ATTENTION_REASON: attends and not computes_by_keras(float_class(layer)),
         OWN_SEPARABLE_REASON: decision.inner and decision.kernels and not calls_by_keras(float_class(layer)),
         REPLACED_REASON: any(map(partial(_is_replaced, layer), decision.kernels)),
+        ASSIGNED_REASON: use.assigned,
+        READ_REASON: use.around and not use.own,
         LOOP_REASON: path.startswith(asked.loops) and decision.kind not in CELLS,
         LEFT_OUT: not selected(path, layer, asked.only, asked.skip),
         spared_because(layer): asked.only is None,
@@ -191,7 +206,12 @@ def _alone(flavor: Flavor, path: str, layer: Layer) -> Decision:
 
 def say_changed(decisions: Mapping[str, Decision], verbose: int | bool | str, who: str = "") -> None:
     """Says which layers stay float for what a `call` makes of their kernels; `who` begins the line."""
-    told = {CHANGED_REASON: f"Each has a `call` of its own: {CHANGED_REASON}", REPLACED_REASON: REPLACED_TOLD}
+    told = {
+        CHANGED_REASON: f"Each has a `call` of its own: {CHANGED_REASON}",
+        REPLACED_REASON: REPLACED_TOLD,
+        ASSIGNED_REASON: ASSIGNED_TOLD,
+        READ_REASON: READ_TOLD,
+    }
     for reason, why in told.items():
         if paths := [path for path, decision in decisions.items() if decision.reason == reason]:
             say(f"{who}Left in float: {', '.join(paths)}. {why}.", verbose)

@@ -29,6 +29,7 @@ class Product:
         two_of_four: Whether every 4 input channels in a row hold at least 2 zeros.
         weights: The names of the constants that hold its weights.
         by_shape: Whether its layer is left in float because its shape is slower in int8.
+        recurrent: Whether it is, or lies in, a loop over steps.
     """
 
     node: str
@@ -40,6 +41,7 @@ class Product:
     two_of_four: bool
     weights: tuple[str, ...] = ()
     by_shape: bool = False
+    recurrent: bool = False
 
     @property
     def int8(self) -> bool:
@@ -56,7 +58,7 @@ def products(model: ir.Model, layers: Iterable[str], by_shape: Collection[str] =
         by_shape: Those that are left in float because their shapes are slower in int8.
     """
     layers = tuple(layers)
-    for node, times in _nodes(model.graph):
+    for node, times, in_loop in _nodes(model.graph):
         if node.op_type not in _MACS:
             continue
         named = [
@@ -78,16 +80,18 @@ def products(model: ir.Model, layers: Iterable[str], by_shape: Collection[str] =
             and any(has_two_of_four(w, input_axis(node)) for w in weights[:1]),
             weights=tuple(stored.name for stored, _ in named if stored is not None and stored.name),
             by_shape=layer in by_shape,
+            recurrent=in_loop or node.op_type in g.RECURRENT,
         )
 
 
-def _nodes(graph: ir.Graph, times: int = 1) -> Iterator[tuple[ir.Node, int]]:
-    """Every node, and how often it runs for one run of the model."""
+def _nodes(graph: ir.Graph, times: int = 1, in_loop: bool = False) -> Iterator[tuple[ir.Node, int, bool]]:
+    """Every node, how often it runs for one run of the model, and whether in a loop."""
     for node in graph:
-        yield node, times
+        yield node, times, in_loop
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
-                yield from _nodes(attribute.as_graph(), times * _rounds(node))
+                loops = in_loop or node.op_type in ("Loop", "Scan")
+                yield from _nodes(attribute.as_graph(), times * _rounds(node), loops)
 
 
 def _rounds(node: ir.Node) -> int:
@@ -122,12 +126,17 @@ def int8_share(counted: Iterable[Product]) -> float:
     return sum(p.macs for p in counted if p.int8) / total if total else 0.0
 
 
-def float_work(counted: Iterable[Product]) -> dict[str, float]:
-    """The share of all multiply-accumulates that each layer computes in float, by its path."""
+def float_work(counted: Iterable[Product], *, recurrent: bool = False) -> dict[str, float]:
+    """The share of all multiply-accumulates that each layer computes in float, by its path.
+
+    Args:
+        counted: All products of a graph.
+        recurrent: Only of what lies in loops over steps.
+    """
     counted = list(counted)
     total, macs = sum(p.macs for p in counted), Counter[str]()
     for product in counted:
-        if product.computes == "float":
+        if product.computes == "float" and (product.recurrent or not recurrent):
             macs[product.layer] += product.macs
     return {layer: own / total for layer, own in macs.items() if total}
 

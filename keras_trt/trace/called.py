@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_trt._keras.arguments import check_one_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
 from keras_trt._nests import Nest, leaves_of, map_nest
@@ -42,6 +43,7 @@ def called_on(flavor: Flavor, model: Model, data: object = None) -> tuple[Nest, 
     Returns:
         None and no notes for a model that was never called.
     """
+    check_one_argument(model)
     recorded = _recorded(flavor, model)
     if data is None:
         return recorded, []

@@ -6,6 +6,7 @@ import copy
 import logging
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import tensorflow as tf
 
@@ -13,7 +14,7 @@ from keras_trt.convert.convert import convert
 from keras_trt.convert.handlers import HANDLERS
 from keras_trt.convert.tf2onnx_seam import as_before
 from keras_trt.trace.trace import trace
-from tests.onnx_tools import ops, run
+from tests.onnx_tools import build_ir, floats, ops, run
 
 
 def registered():
@@ -131,3 +132,34 @@ def test_of_casts_in_a_row_none_is_dropped_that_changes_numbers(k, dtypes):
     x = np.float32([[0.5, -0.3, 1e-8, 2.7], [16777217, 256, 40000.123, 0]])
     found = run(convert(trace(keras_model)), x=x)["y"]
     np.testing.assert_array_equal(found, keras_model(x))
+
+
+def narrow(k, factor=None):
+    """A model that casts its input to bfloat16 and back, times a factor between."""
+
+    class Narrow(k.layers.Layer):
+        def call(self, x):
+            x = tf.cast(x, "bfloat16")
+            return tf.cast(x if factor is None else x * tf.cast(factor, "bfloat16"), "float32")
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    x = k.Input((8,), name="x")
+    return k.Model(x, Narrow(name="y")(x))
+
+
+def test_casts_to_bfloat16_are_no_casts_to_float16(k):
+    from tf2onnx import tf_utils
+
+    before = dict(tf_utils.TF_TO_ONNX_DTYPE)
+    model, x = narrow(k), floats(4, 8) * 1e6  # beyond what float16 holds
+    np.testing.assert_array_equal(run(convert(trace(model)), x=x)["y"], model.predict(x, verbose=0))
+    assert before == tf_utils.TF_TO_ONNX_DTYPE
+
+
+def test_products_in_bfloat16_are_what_tensorrt_takes(k, tmp_path):
+    graph = convert(trace(narrow(k, factor=1.1)))
+    casts = [node.attributes["to"].as_int() for node in graph.graph if node.op_type == "Cast"]
+    assert casts == [ir.DataType.BFLOAT16, ir.DataType.FLOAT]
+    build_ir(graph, tmp_path)

@@ -14,6 +14,9 @@ from keras_trt.placement.shape_rules import DEFAULT
 from keras_trt.quantize.decide import (
     CHANGED_REASON,
     OWN_SEPARABLE_REASON,
+    READ_REASON,
+    READ_TOLD,
+    READ_TOO,
     REPLACED_REASON,
     left_by_shape,
     placement_of,
@@ -210,6 +213,47 @@ def test_naming_a_layer_that_changes_its_kernel_says_why_it_stays_float(k):
         ModelError, match=r"centred \(DepthwiseConv2D\): its `call` makes other weights of its kernel"
     ):
         keras_trt.quantize_model(with_own_calls(k), only=["centred"], verbose=0)
+
+
+def read_by_hand(k):
+    """A layer around two whose kernels it multiplies by itself; of `both` it also calls the layer."""
+
+    class Around(k.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.both, self.only = (k.layers.Dense(16, name=name) for name in ("both", "only"))
+
+        def build(self, shape):
+            for layer in (self.both, self.only):
+                layer.build(shape)
+            self.built = True
+
+        def call(self, x):
+            x = self.both(x)
+            for layer in (self.both, self.only):
+                x = k.ops.matmul(x, layer.kernel) if hasattr(k, "ops") else x @ layer.kernel
+            return x
+
+    x = k.Input((16,))
+    y = Around(name="around")(k.layers.Dense(16, name="before")(x))
+    return k.Model(x, k.layers.Dense(16, name="after")(y))
+
+
+def test_layers_of_which_only_the_kernel_is_read_stay_float_and_are_named(k, tmp_path, capsys):
+    model, x = read_by_hand(k), np.random.default_rng(0).random((16, 16), "float32")
+    assert reasons(plan_quantization(model))["around/only"] == READ_REASON
+    model = keras_trt.quantize_model(model, calibration_data=x, min_sqnr=None)
+    assert f"Left in float: around/only. {READ_TOLD}." in capsys.readouterr().out
+    assert quantized(model) == {"before", "around/both", "after"}
+    told = reasons(keras_trt.report(model))
+    assert told["around/only"] == READ_REASON
+    assert told["around/both"].endswith(READ_TOO)
+    assert READ_TOO not in told["after"]
+    exported = keras_trt.export(model, tmp_path / "b", engine=None, verbose=0)
+    assert exported.float_layers == ("around/both", "around/only")  # by whose weights they multiply
+    assert exported.weights == {"int8": 3}
+    predicted = keras_trt.load(tmp_path / "b", verbose=0).predict(x, verbose=0)
+    np.testing.assert_allclose(predicted, model.predict(x, verbose=0), rtol=1e-4, atol=1e-4)
 
 
 def test_a_layer_whose_kernel_a_wrapper_replaces_stays_float(tmp_path, capsys):

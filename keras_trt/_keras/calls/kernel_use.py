@@ -131,7 +131,7 @@ def _use_of(
     assigns = any(op.type.startswith("Assign") for ops in users.values() for op in ops)
     axes = {name: kernel_of(layer, name).channel_axes for name in kernels}
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    met = _meeting(traced.graph, [ref.deref() for ref in reads])
+    met = meeting(traced.graph, [ref.deref() for ref in reads], traced.graph.inputs[:1])
     return _Use(flavor, traced, axes, shapes, reads, met, assigns)
 
 
@@ -160,13 +160,13 @@ def _any_shape(layer: Any, kernel: Any) -> tuple[int | None, ...] | None:
     return tuple(sizes)
 
 
-def _meeting(graph: Any, reads: list[Any]) -> list[Any]:
-    """The tensors of kernels alone that an operator takes beside something made of the input."""
-    given = {t.ref() for t in graph.inputs if t.dtype.is_floating}
+def meeting(graph: Any, reads: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+    """The tensors of kernels alone that an operator takes beside something made of the inputs."""
+    given = {t.ref() for t in inputs}
     ours, met = {t.ref() for t in reads}, list[Any]()
     for op in graph.get_operations():  # as they were made: inputs first
         refs = [t.ref() for t in op.inputs]
-        from_input = any(ref in given for ref in refs)
+        from_input = any(ref in given for ref in refs) and op.type != "Shape"
         kernels = [t for t in op.inputs if t.ref() in ours and t.ref() not in given]
         if from_input:
             given.update(t.ref() for t in op.outputs)

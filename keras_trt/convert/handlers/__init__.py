@@ -27,13 +27,13 @@ from keras_trt.convert.handlers.numbers.arctan2 import arctan2
 from keras_trt.convert.handlers.numbers.cast import cast
 from keras_trt.convert.handlers.numbers.complex_numbers import complex_numbers, real_numbers
 from keras_trt.convert.handlers.numbers.counting import bucketize, dense_bincount, lower_bound, upper_bound
-from keras_trt.convert.handlers.numbers.cross import cross
 from keras_trt.convert.handlers.numbers.cumulative import cumulative_product
 from keras_trt.convert.handlers.numbers.error_function import erfc, erfinv
 from keras_trt.convert.handlers.numbers.exponential import expm1, log1p
 from keras_trt.convert.handlers.numbers.integers import floor_divide, floor_modulo
 from keras_trt.convert.handlers.numbers.select import select
 from keras_trt.convert.handlers.numbers.spectrum import TRANSFORMS
+from keras_trt.convert.handlers.numbers.vectors import cross, euclidean_norm
 from keras_trt.convert.handlers.numbers.zero_times import zero_times
 from keras_trt.convert.tf2onnx_seam import Handler
 
@@ -50,6 +50,7 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     "Einsum": (einsum, []),
     "Erfc": (erfc, []),
     "Erfinv": (erfinv, []),
+    "EuclideanNorm": (euclidean_norm, []),
     "Expm1": (expm1, []),
     "ExtractImagePatches": (extract_patches, []),
     "FakeQuantWithMinMaxArgs": (fake_quant, []),
@@ -90,5 +91,5 @@ HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
     ),
     "UpperBound": (upper_bound, []),
     "XlaDynamicUpdateSlice": (dynamic_update_slice, []),
-    **dict.fromkeys(("Xdivy", "Xlog1py", "Xlogy"), (zero_times, [])),
+    **dict.fromkeys(("MulNoNan", "Xdivy", "Xlog1py", "Xlogy"), (zero_times, [])),
 }

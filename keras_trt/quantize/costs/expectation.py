@@ -21,6 +21,11 @@ from keras_trt.quantize.costs.noise import RoundingNoise
 GAIN = 1.0  # dB; a layer that brings less is a fifth of the noise at most, and leaving it float mends nothing
 _TOGETHER = 3.0  # dB for each of some layers that gain nothing alone: more than parts of a sum of noises
 _IN_VAIN = 3  # so many of the costliest layers that gain nothing: then the noise is that of all of them
+_SURE = 0.9
+_SATURATED = (
+    " These outputs are mostly saturated, at 0 or 1, where rounding hardly shows; it shows more at inputs "
+    "that are hard to decide. `max_drop` measures by a metric."
+)
 _VALUES = 2**18  # of the inputs; some dozens of runs must take no longer than the calibration
 
 
@@ -35,6 +40,7 @@ class Expectation:
         worst: {path: the same with this layer alone rounded} of those that cost most, costliest first.
         spared: {path: why} of the layers that are to be left in float.
         floor: What was asked for, in dB.
+        saturated: Whether most of what is in the outputs are ones, as of a sigmoid or softmax that is sure.
     """
 
     rows: int
@@ -42,6 +48,7 @@ class Expectation:
     worst: dict[str, float] = field(default_factory=dict)
     spared: dict[str, str] = field(default_factory=dict)
     floor: float | None = None
+    saturated: bool = False
 
     def __str__(self) -> str:
         if self.spared and not self.worst:
@@ -53,7 +60,7 @@ class Expectation:
         return (
             f"Expected: the outputs keep {self.sqnr:.1f} dB of signal to rounding noise ({self.rows} rows of "
             f"the calibration data); the costliest layers alone, in dB: {costs}{left}."
-            f"{self._short(self.sqnr)}"
+            f"{_SATURATED if self.saturated else ''}{self._short(self.sqnr)}"
         )
 
     def _short(self, sqnr: float) -> str:
@@ -97,7 +104,8 @@ def expect(flavor: Flavor, model: Model, batch: object, floor: float | None, sho
     why = {path: reason + lost.get(path, "") for path, reason in spared.why.items()}
     seen = spared.alone | dict(itertools.islice(ranking, max(0, shown + len(spared.why) - len(spared.alone))))
     worst = [(path, sqnr) for path, sqnr in seen.items() if path not in spared.why][:shown]
-    return Expectation(count, noise.sqnr(_without(noise, spared.why)), dict(worst), why, floor)
+    sqnr = noise.sqnr(_without(noise, spared.why))
+    return Expectation(count, sqnr, dict(worst), why, floor, noise.saturation() > _SURE)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,13 @@ class RoundingNoise:
             return math.inf
         return -10 * math.log10(worst) if worst < math.inf else -math.inf
 
+    def saturation(self) -> float:
+        """How much of each output's energy lies in ones, at the output where that is least; 0 beside others.
+
+        Behind a sigmoid or softmax that is sure of its rows the noise of the layers before it hardly shows.
+        """
+        return min(map(_saturated, (self._exact[i] for i in self._measured)))
+
     def costliest(self, among: Sequence[str]) -> Iterator[tuple[str, float]]:
         """The layers by what the outputs keep, in dB, where each alone is rounded; costliest first.
 
@@ -93,6 +100,13 @@ class RoundingNoise:
         """The largest ratio of noise to signal of the outputs; infinite where rounding makes one NaN."""
         outputs = self.outputs(rounded, self._rows)
         return max(_ratio(outputs[i], self._exact[i]) for i in self._measured)
+
+
+def _saturated(exact: np.ndarray) -> float:
+    """The share of the energy that lies within 0.001 of one, of values from zero to one."""
+    if exact.min() < 0 or exact.max() > 1:
+        return 0.0
+    return float(np.square(exact[exact > 0.999]).sum() / np.square(exact).sum())
 
 
 def _ratio(outputs: np.ndarray, exact: np.ndarray) -> float:

@@ -72,6 +72,20 @@ def test_a_call_that_wants_more_than_a_tensor_is_left_to_the_export(k):
     assert not changes_kernels(flavor_of(layer), layer, ["kernel"])
 
 
+def test_a_tensor_that_a_layer_holds_is_no_input(k):
+    class Scaled(k.layers.Dense):
+        factors = tf.constant(
+            np.random.default_rng(0).random((32, 32), "float32")
+        )  # too large for a constant
+
+        def call(self, x):
+            return tf.matmul(x, self.kernel * self.factors)
+
+    layer = Scaled(32)
+    layer.build((None, 32))
+    assert changes_kernels(flavor_of(layer), layer, ["kernel"])
+
+
 @pytest.mark.parametrize(("name", "rounds"), [("FourBits", True), ("Signs", True), ("Lower", False)])
 def test_layers_that_round_their_kernels_are_known(k, name, rounds):
     cls = layers_with_own_calls(k)[name]

@@ -314,6 +314,26 @@ def test_products_that_are_zero_where_the_first_factor_is(k, function, tmp_path)
     check(after_dense(k, product, 6), floats(4, 6), tmp_path)
 
 
+def test_products_that_are_zero_where_the_second_factor_is(k, tmp_path):
+    import tensorflow as tf
+
+    def product(x):
+        y = tf.nn.relu(x)
+        return tf.math.multiply_no_nan(tf.math.log(y), y)  # minus infinity times zero
+
+    check(after_dense(k, product, 6), floats(4, 6), tmp_path)
+
+
+@pytest.mark.parametrize(("axis", "keepdims"), [(-1, False), ([1, 2], True), ([2, 1], False)])
+def test_lengths_of_vectors(k, axis, keepdims, tmp_path):
+    import tensorflow as tf
+
+    def lengths(x):
+        return tf.math.reduce_euclidean_norm(x, axis, keepdims)
+
+    check(after_dense(k, lengths, 4, 3), floats(2, 4, 3), tmp_path)
+
+
 MIRRORED = {
     "reverse": lambda tf, x: tf.reverse(x, [1, -1]),
     "reverse of nothing": lambda tf, x: tf.reverse(x, []) + 1.0,

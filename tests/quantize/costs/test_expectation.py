@@ -207,3 +207,24 @@ def test_what_recurrent_weights_cost_is_told_where_nothing_else_is_rounded(k, rn
     assert 25 < first < 70
     assert told.startswith(f"Expected: the outputs keep {first:.1f} dB of signal to rounding noise")
     assert told.endswith(f"alone, in dB: lstm/lstm_cell {first:.1f}; left in float: lossy.")
+
+
+@pytest.mark.parametrize(
+    ("activation", "scale", "told"),
+    [("softmax", 1e4, True), ("sigmoid", 1e4, True), ("softmax", 1.0, False), ("linear", 1e4, False)],
+)
+def test_a_ratio_at_saturated_outputs_is_told_as_one(k, rng, capsys, activation, scale, told):
+    x = k.Input((8,))
+    y = k.layers.Dense(3, name="logits")(k.layers.Dense(8, activation="relu")(x))
+    model = k.Model(x, k.layers.Activation(activation)(y * scale))
+    quantize_model(model, calibration_data=rng.normal(size=(32, 8)).astype("float32"), min_sqnr=None)
+    line = capsys.readouterr().out.split("Expected: ")[1]
+    assert ("mostly saturated, at 0 or 1, where rounding hardly shows" in line) == told
+
+
+def test_one_output_that_is_not_saturated_is_the_one_that_counts(k, rng, capsys):
+    x = k.Input((8,))
+    y = k.layers.Dense(3, name="logits")(x)
+    model = k.Model(x, [y, k.layers.Softmax()(y * 60.0)])
+    quantize_model(model, calibration_data=rng.normal(size=(32, 8)).astype("float32"), min_sqnr=None)
+    assert "saturated" not in capsys.readouterr().out
