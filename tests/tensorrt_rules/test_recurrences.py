@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import keras_trt
-from keras_trt.exporting import export
+from keras_trt.exporting.export import export
 from keras_trt.tensorrt_rules.recurrences import recurrent_work
 from keras_trt.tensorrt_rules.stats import Product
 from tests.onnx_tools import floats
