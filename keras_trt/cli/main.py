@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
+from keras_trt.cli import INTERRUPTED
 from keras_trt.cli.parser import command, make_parser
 from keras_trt.cli.places import check_places
 from keras_trt.cli.result import Result, UsageError
 from keras_trt.cli.usage import wrong_option
 from keras_trt.errors import InputError, KerasTRTError
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE = 1, 2
 
 _IN_PYTHON = (  # what an error says, which option is not set, how that is typed
     ("overwrite=True", "overwrite", "--overwrite"),
