@@ -73,6 +73,7 @@ def serve(
         BundleError: No bundle at a path.
         MissingDependencyError: nvidia-pytriton is not installed, or this Python has no shared library.
         RunnerError: A bundle cannot be run here, a port is taken, or the server died.
+        KeyboardInterrupt: Ctrl-C before anything was served.
 
     Example:
         >>> keras_trt.serve(["digits.bundle", "faces.bundle"], max_delay_us=2000)  # doctest: +SKIP
@@ -84,21 +85,19 @@ def serve(
     pytriton = require("pytriton.triton", install="keras-trt[triton]", why="`keras_trt.serve`")
     addresses = dict.fromkeys(("http_address", "grpc_address", "metrics_address"), host)
     config = pytriton.TritonConfig(**ports, **addresses, allow_metrics=True, exit_timeout_secs=30)
-    with _asked_to_stop() as stop, _engines() as opened:
+    with suppress(_Ended), _asked_to_stop() as asked, _engines() as opened:
         models = {}
         for name, bundle in named.items():
             engines = (load(bundle.path, runner, device=device, verbose=0) for _ in range(instances))
             models[name] = _served([opened(engine) for engine in engines])
-        server = _started(lambda: pytriton.Triton(config=config), models, max_delay_us, library)
-        try:
+        with _started(lambda: pytriton.Triton(config=config), models, max_delay_us, library) as server:
+            asked.is_serving = True
             for name in named:
                 say(f"Serving {name} at http://{host}:{http_port}/v2/models/{name}", verbose)
-            while not stop.wait(1.0):
+            while not asked.event.wait(1.0):
                 if not server.is_alive():
                     raise RunnerError("Triton's server has ended by itself; what it printed above says why.")
             say("Answering what is under way, then ending", verbose)
-        finally:
-            server.stop()
 
 
 def _check(ports: Mapping[str, int], host: str, max_delay_us: int, instances: int, verbose: object) -> None:
@@ -126,30 +125,34 @@ def _check(ports: Mapping[str, int], host: str, max_delay_us: int, instances: in
                 ) from e
 
 
+@contextmanager
 def _started(
     make: Callable[[], Any], models: Mapping[str, Sequence[Served]], max_delay_us: int, library: Path
-) -> Any:
-    """A server with all models; on a busy machine one instance may miss the second that PyTriton gives it.
+) -> Iterator[Any]:
+    """A server with all models, until the end of the `with`.
+
+    On a busy machine one instance may miss the second that PyTriton gives it, so there are several tries.
 
     Raises:
         RunnerError: It does not start.
     """
-    errors, tries = require("tritonclient.utils", install="keras-trt[triton]"), 0
-    while True:
+    errors = require("tritonclient.utils", install="keras-trt[triton]")
+    for tries_left in reversed(range(_TRIES)):
         server = make()
         try:
-            for name, instances in models.items():
-                _bind(server, name, instances, max_delay_us)
-            with _first_on_the_library_path(library):
-                server.run()
-            return server
-        except BaseException as e:
-            server.stop()
-            if not isinstance(e, errors.InferenceServerException | TimeoutError):
-                raise
-            tries += 1
-            if tries == _TRIES:
+            try:
+                for name, instances in models.items():
+                    _bind(server, name, instances, max_delay_us)
+                with _first_on_the_library_path(library):
+                    server.run()
+            except (errors.InferenceServerException, TimeoutError) as e:
+                if tries_left:
+                    continue
                 raise RunnerError(f"Triton's server does not load the models: {e}") from e
+            yield server
+            return
+        finally:
+            server.stop()
 
 
 def _served(engines: Sequence[EngineModel]) -> list[Served]:
@@ -193,15 +196,35 @@ def _engines() -> Iterator[Callable[[EngineModel], EngineModel]]:
         yield stack.enter_context
 
 
+class _Ended(BaseException):
+    """SIGTERM, before anything was served."""
+
+
+class _Asked:
+    """Whether SIGTERM or Ctrl-C has come. Before anything is served, it raises.
+
+    A terminal sends Ctrl-C to Triton's server, too, which then ends, while PyTriton waits a minute for it.
+    """
+
+    def __init__(self) -> None:
+        self.event, self.is_serving = threading.Event(), False
+
+    def hear(self, number: int, _: object) -> None:
+        again = self.event.is_set()
+        self.event.set()
+        if not self.is_serving and not again:
+            raise KeyboardInterrupt if number == signal.SIGINT else _Ended
+
+
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; in a thread, where Python hears no signals, nothing does."""
-    event, before = threading.Event(), {}
+def _asked_to_stop() -> Iterator[_Asked]:
+    """Hears SIGTERM and Ctrl-C; in a thread, where Python hears no signals, nothing does."""
+    asked, before = _Asked(), {}
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError):
-                before[number] = signal.signal(number, lambda *_: event.set())
-        yield event
+                before[number] = signal.signal(number, asked.hear)
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -257,6 +257,31 @@ def test_sigterm_answers_what_is_under_way(bundles):
 
 
 @pytriton
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_while_it_starts_ends_it_and_its_children(bundles, number, code):
+    """To the whole group of processes, as a terminal sends Ctrl-C: Triton's server ends by it, too."""
+    ports = [f"--{name.replace('_', '-')}={port}" for name, port in free_ports().items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_trt", "serve", bundles["int8"], *ports],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        assert "Serving " not in line
+        if "server.cc" in line:  # Triton's own server prints
+            break
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=45)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert err.endswith("interrupted; nothing was left half-written\n") == (code == 130)
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)
+
+
+@pytriton
 def test_the_results_of_a_mixed_precision_model_are_the_graphs_own(tmp_path):
     path = save_bundle(tmp_path / "b", conv_model(int8=False), predicted_dtypes={"y": "bfloat16"})
     with served({"b": str(path)}) as (ports, _, _):
