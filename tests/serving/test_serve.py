@@ -52,7 +52,11 @@ def served(bundles, **options):
     ports = free_ports()
     code = f"import keras_trt; keras_trt.serve({bundles!r}, **{ {**ports, **options}!r})"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # so that tests may send a signal to all of its processes
     )
     lines = []
     reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
@@ -241,7 +245,8 @@ def test_several_instances_of_a_model_answer_at_once(bundles):
 
 
 @pytriton
-def test_sigterm_answers_what_is_under_way(bundles):
+@pytest.mark.parametrize("by", ["sigterm", "a terminal"])
+def test_what_is_under_way_is_answered(bundles, by):
     with served({"int8": bundles["int8"]}, max_delay_us=1_500_000) as (ports, process, lines):
         module, triton = client("grpc", ports)
         answers = []
@@ -249,7 +254,10 @@ def test_sigterm_answers_what_is_under_way(bundles):
         waiting = threading.Thread(target=lambda: answers.append(ask(module, triton, "int8", x=x)))
         waiting.start()
         time.sleep(0.5)  # it waits for others to share its batch
-        process.send_signal(signal.SIGTERM)
+        if by == "sigterm":
+            process.send_signal(signal.SIGTERM)
+        else:
+            os.killpg(process.pid, signal.SIGINT)
         waiting.join(30)
         assert answers[0].as_numpy("y").shape == (1, 8, 8, 8)
         assert process.wait(60) == 0
