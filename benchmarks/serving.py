@@ -1,11 +1,12 @@
 """How many requests a second `serve` answers, beside the same engine bound to PyTriton by hand.
 
 python -m benchmarks.serving make NAME FOLDER     with Keras: writes the bundle
-python -m benchmarks.serving measure FOLDER       with nvidia-pytriton: prints a row of docs/serving.md
+python -m benchmarks.serving measure FOLDER       with nvidia-pytriton: measures, writes docs/benchmarks.md
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -21,7 +22,10 @@ from typing import Any
 
 import numpy as np
 
-CLIENTS, ROUNDS, SECONDS, DELAY = 16, 16, 3.0, 2000
+from benchmarks.page import environment, table, write_section
+
+RESULTS = Path(__file__).with_suffix(".json")
+CLIENTS, ROUNDS, SECONDS, DELAY = 16, 16, 6.0, 2000
 
 BY_HAND = """
 import sys, numpy as np, keras_trt
@@ -141,6 +145,7 @@ def formed_batch(port: int) -> float:
 
 
 def measure(folder: str) -> None:
+    """Three take turns, each in an order that the next turn reverses; results are medians over the turns."""
     import keras_trt
 
     engine = keras_trt.load(folder, verbose=0)
@@ -151,34 +156,76 @@ def measure(folder: str) -> None:
     ):
         for port in (ours, theirs):
             requests_a_second(port, spec.name, spec.shape[1:], 2)
-        found, spent = [], {ours: 0.0, theirs: 0.0}
-        answered = dict.fromkeys(spent, 0.0)
+        turns: list[dict[str, float]] = []
         work = {ours: our_work, theirs: their_work}
+        spent, answered = dict.fromkeys(work, 0.0), dict.fromkeys(work, 0.0)
         for turn in range(ROUNDS):
-            order = (ours, theirs) if turn % 2 else (theirs, ours)
             rate = {}
-            for port in order:
+            for port in (ours, theirs) if turn % 2 else (theirs, ours):
                 before = work[port]()
                 rate[port] = requests_a_second(port, spec.name, spec.shape[1:], SECONDS)
                 spent[port] += work[port]() - before
                 answered[port] += rate[port] * SECONDS
             batch = formed_batch(ours)
-            found.append((rate[ours], rate[theirs], rows_a_second(engine, max(1, round(batch)))))
-    served, by_hand, direct = (statistics.median(side) for side in zip(*found, strict=True))
-    ratios = [statistics.median(turn[0] / turn[i] for turn in found) for i in (1, 2)]
-    per_request = {port: 1000 * spent[port] / answered[port] for port in spent}
-    print(f"processor ms a request: {per_request[ours]:.2f}, by hand {per_request[theirs]:.2f}")
-    print(f"| {engine.name} | {served:.0f} | {by_hand:.0f} | {ratios[0]:.2f} ", end="")
-    print(f"| {batch:.1f} | {direct:.0f} | {ratios[1]:.2f} |")
+            predicted = rows_a_second(engine, max(1, round(batch)))
+            turns.append({"serve": rate[ours], "by_hand": rate[theirs], "predict": predicted})
+            print(" ".join(f"{name} {value:.1f}" for name, value in turns[-1].items()), flush=True)
+    shape = " x ".join(map(str, spec.shape[1:3]))
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[f"{engine.name}, {shape}"] = {
+        "batch": batch,
+        "processor_ms": {"serve": cost(ours, spent, answered), "by_hand": cost(theirs, spent, answered)},
+        "environment": environment("nvidia-pytriton", "openvino"),
+        "turns": turns,
+    }
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write_section("serving", section(results))
+
+
+def cost(port: int, spent: dict[int, float], answered: dict[int, float]) -> float:
+    """Milliseconds of the server's processors for a request."""
+    return 1000 * spent[port] / answered[port]
+
+
+def section(results: dict[str, Any]) -> str:
+    """The section of the page, of all networks that were measured."""
+    rows = []
+    for name, result in results.items():
+        medians, neighbouring = compared(result["turns"])
+        used = result["processor_ms"]
+        rows.append(
+            (
+                name,
+                f"{medians['serve']:.1f}",
+                f"{medians['by_hand']:.1f}",
+                f"{medians['serve'] / medians['by_hand']:.2f} ({neighbouring['by_hand']:.2f})",
+                f"{result['batch']:.1f}",
+                f"{medians['predict']:.1f}",
+                f"{medians['serve'] / medians['predict']:.2f} ({neighbouring['predict']:.2f})",
+                f"{used['serve']:.2f} · {used['by_hand']:.2f}",
+            )
+        )
+    head = ["Network", "`serve`", "by hand", "ratio", "batch formed", "`predict`", "ratio", "processor ms"]
+    measured = {result["environment"] for result in results.values()}
+    return (
+        f"Measured on: {' | '.join(sorted(measured))}, with other work on the machine.\n\n{table(head, rows)}"
+    )
+
+
+def compared(turns: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Medians of each, and the median of `serve`'s ratio to each within a turn."""
+    medians = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
+    ratios = {name: statistics.median(turn["serve"] / turn[name] for turn in turns) for name in turns[0]}
+    return medians, ratios
 
 
 def rows_a_second(engine: Any, rows: int) -> float:
-    """What `predict_on_batch` does alone, at the batch that the server forms."""
-    x = np.random.default_rng(0).random((rows, *engine.inputs[0].shape[1:]), dtype=np.float32)
+    """What `predict` does alone, at the batch that the server forms."""
+    x = np.random.default_rng(0).random((4 * rows, *engine.inputs[0].shape[1:]), dtype=np.float32)
     start, done = time.monotonic(), 0
     while time.monotonic() - start < SECONDS:
-        engine.predict_on_batch(x)
-        done += rows
+        engine.predict(x, batch_size=rows, verbose=0)
+        done += len(x)
     return done / (time.monotonic() - start)
 
 

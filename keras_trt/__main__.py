@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_trt.cli.main import main
+from keras_trt.cli.entry import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

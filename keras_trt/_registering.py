@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,9 @@ from keras_trt.errors import KerasTRTError
 _KERASES = ("keras", "tf_keras")
 
 
-class _Waiting(MetaPathFinder):
+class _Waiting:
+    """A finder of modules. Its base class in `importlib.abc` takes longer to load than all of ours."""
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:

@@ -189,6 +189,7 @@ def unguarded(source: str) -> list[int]:
 WITHOUT_THE_LOCK = {
     "_registering.py": "a finder of modules that finds none itself, put in once",
     "cli/main.py": "the command: no other thread of a user's runs in its process",
+    "cli/silence.py": "as above",
     "cli/values.py": "as above",
     "measuring/benchmark.py": "measures all the time that Python collects no garbage; put back in `finally`",
     "serving/serve.py": "hears signals as long as the server runs, on the main thread only",

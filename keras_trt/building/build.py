@@ -139,10 +139,13 @@ class _Request:
     def version(self) -> str:
         return _trt.version(_trt.load(self.kind, why=f"engine={self.kind!r}"))
 
+    def targets(self) -> tuple[str, ...]:
+        trt = _trt.load(self.kind, why=f"engine={self.kind!r}")
+        return targets_of(trt, self.kind, self.config.compute_capabilities)
+
     def found_in(self, stamps: Iterable[PlanStamp]) -> list[PlanStamp]:
         """The stamps that a build would make anew."""
-        trt = _trt.load(self.kind, why=f"engine={self.kind!r}")
-        targets = set(targets_of(trt, self.kind, self.config.compute_capabilities))
+        targets = set(self.targets())
         return [
             stamp for stamp in stamps if targets <= set(stamp.compute_capabilities) and self._alike(stamp)
         ]
@@ -174,6 +177,7 @@ def _unbuildable(kind: str, engine: str) -> str | None:
 
 def _made_available(request: _Request, target: PlanCache | None) -> tuple[BuiltPlan, list[str]]:
     """The plan, reused or built, and notes."""
+    request.targets()  # wrong ones are told before the bundle gets a lock
     if target is not None:
         return _in_cache(request, target, [])
     why = can_add(request.bundle)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +52,16 @@ def bundle_holding(path: Path) -> Path | None:
     return None
 
 
-def foreign_files(folder: Path) -> list[str]:
+def foreign_files(folder: Path, most: int | None = None) -> list[str]:
     """What would be lost that is not a bundle's, if the folder was replaced; empty for a bundle.
 
     Args:
         folder: Any path at which something is.
+        most: How many are enough: a home folder has millions, which nobody waits for.
 
     Returns:
-        Paths below `folder`, sorted; all of them when the folder's manifest is not this library's.
+        Paths below `folder`, sorted; all of them when the folder's manifest is not this library's. A folder
+        that may not be read is one, with a `/` behind it.
 
     Raises:
         FileNotFoundError: Nothing is there (any more).
@@ -65,22 +69,25 @@ def foreign_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         folder.lstat()
         return [folder.name]
-    names = sorted(_files(folder))
     ours = _written(folder / MANIFEST_FILE)
-    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in ours)]
+    foreign = (name for name in _files(folder) if not any(fnmatchcase(name, pattern) for pattern in ours))
+    return sorted(islice(foreign, most))
 
 
-def _files(folder: Path) -> list[str]:
-    """Every file below a folder, and every link, which is not followed."""
-    files = []
-    for root, folders, names in os.walk(folder, onerror=_raise):
+def _files(folder: Path) -> Iterator[str]:
+    """Every file below a folder, every link, which is not followed, and every folder that may not be read."""
+    closed: list[str] = []
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, PermissionError):
+            raise error
+        closed.append(f"{Path(error.filename).relative_to(folder).as_posix()}/")
+
+    for root, folders, names in os.walk(folder, onerror=note):
+        folders.sort()
         links = [name for name in folders if Path(root, name).is_symlink()]
-        files += [Path(root, name).relative_to(folder).as_posix() for name in (*names, *links)]
-    return files
-
-
-def _raise(error: OSError) -> None:
-    raise error
+        yield from sorted(Path(root, name).relative_to(folder).as_posix() for name in (*names, *links))
+    yield from closed
 
 
 def _written(manifest: Path) -> tuple[str, ...]:

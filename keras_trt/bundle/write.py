@@ -18,6 +18,7 @@ from keras_trt.errors import BundleError, BundleExistsError
 
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 """What a place says that no folder can be made in."""
+_SHOWN = 5  # names of files that are in the way
 
 
 def check_target(path: str | Path, overwrite: bool = False) -> Path:
@@ -105,7 +106,8 @@ def _check_replaceable(target: Path, overwrite: bool) -> None:
         raise _exists(target)
     others = _settled_foreign_files(target)
     if others:
-        shown = ", ".join(f"`{name}`" for name in others[:5]) + (", ..." if len(others) > 5 else "")
+        more = ", ..." if len(others) > _SHOWN else ""
+        shown = ", ".join(f"`{name}`" for name in others[:_SHOWN]) + more
         raise BundleExistsError(
             f"`{target}` is not a bundle, or not only one, so overwrite=True does not replace it. "
             f"Not a bundle's: {shown}. Move what you need, or choose another path."
@@ -116,7 +118,7 @@ def _settled_foreign_files(target: Path) -> list[str]:
     """Looks again when another writer has replaced the folder between its files and its manifest."""
     while (seen := identity(target)) is not None:  # as it is of a link to nowhere
         with suppress(FileNotFoundError):
-            others = foreign_files(target)
+            others = foreign_files(target, _SHOWN + 1)
             if not others or identity(target) == seen:
                 return others
     return []

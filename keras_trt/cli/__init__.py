@@ -14,3 +14,6 @@ COMMANDS = (
     "completion",
 )
 """The subcommands, each a module of that name in `keras_trt.cli.commands`, in the order of `--help`."""
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""

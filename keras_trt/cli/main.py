@@ -10,16 +10,18 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TextIO
 
+from keras_trt.cli import INTERRUPTED
 from keras_trt.cli.parser import command, make_parser
 from keras_trt.cli.places import check_places
 from keras_trt.cli.result import Result, UsageError
+from keras_trt.cli.silence import silenced
 from keras_trt.cli.usage import wrong_option
 from keras_trt.errors import InputError, KerasTRTError
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE = 1, 2
 
 _IN_PYTHON = (  # what an error says, which option is not set, how that is typed
     ("overwrite=True", "overwrite", "--overwrite"),
@@ -125,7 +127,7 @@ def _own_streams(options: argparse.Namespace) -> Iterator[TextIO]:
     """The stream for results; what else is printed meanwhile stays off it where it must be JSON alone."""
     out = sys.stdout
     options.verbose = int(not (options.json or options.quiet))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), nullcontext() if options.debug else silenced():
         warnings.showwarning = _warn
         if options.verbose:
             yield out

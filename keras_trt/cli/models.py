@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
-import sys
-import tempfile
-from contextlib import suppress
 from typing import Any
 
 from keras_trt.cli.values import custom_objects
@@ -43,23 +38,8 @@ def model_of(options: argparse.Namespace) -> Any:
     """The model; None where none was given."""
     if options.model is None:
         return None
-    if not options.debug:
-        _import_silently("tensorflow")
     from keras_trt.models.open_model import open_model
 
     return open_model(
         options.model, custom_objects=custom_objects(options.custom_objects), safe_mode=not options.unsafe
     )
-
-
-def _import_silently(module: str) -> None:
-    """Imports a module whose libraries write to stderr whatever is set; where that fails, others say so."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held, suppress(ImportError):
-        os.dup2(held.fileno(), 2)
-        try:
-            importlib.import_module(module)
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

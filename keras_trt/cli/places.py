@@ -26,22 +26,26 @@ READ = (
 
 
 def check_places(options: argparse.Namespace) -> None:
-    """Tells before any work that a file would be replaced which another argument names.
+    """Tells before any work that a path is empty, or a file would be replaced that another argument names.
 
     Args:
         options: What was typed.
 
     Raises:
-        UsageError: An option names a file to write that is also read, or that another option writes.
+        UsageError: An option names nothing, as `-o "$OUT"` where OUT is not set, or a file to write that is
+            also read, or that another option writes.
 
     Example:
         >>> check_places(argparse.Namespace(model="net.keras", save="figures.json"))
     """
     typed = {name: getattr(options, name, None) for name in (*READ, *WRITTEN)}
+    for name in (*typed, "into"):
+        if getattr(options, name, None) == "":
+            raise UsageError(f"{_flag(name)}: a path is needed. Received: ''")
     places = {
         name: os.path.realpath(Path(value).expanduser())
         for name, value in typed.items()
-        if isinstance(value, str) and value
+        if isinstance(value, str)
     }
     for written in WRITTEN:
         for name, place in places.items():

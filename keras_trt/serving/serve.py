@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,11 +16,15 @@ import numpy as np
 
 from keras_trt._arguments import check_count, check_text, check_verbose, wrong_argument
 from keras_trt._deps import require
-from keras_trt._process import alone
 from keras_trt._say import say
-from keras_trt.errors import InputError, MissingDependencyError, RunnerError
+from keras_trt.errors import InputError, RunnerError
 from keras_trt.runtime import load
 from keras_trt.runtime.engine_model import EngineModel
+from keras_trt.serving.children import (
+    first_on_the_library_path,
+    out_of_the_terminals_group,
+    python_library,
+)
 from keras_trt.serving.contract import Port, contract, named_bundles
 from keras_trt.serving.served import Served
 
@@ -57,7 +59,8 @@ def serve(
     Args:
         bundles: A path, a list of paths, or a dict of paths by the name to serve under; else that is the
             model's name.
-        http_port: Of the HTTP protocol; `/v2/health/ready` tells that all models are ready.
+        http_port: Of the HTTP protocol; `/v2/models/<name>/ready` tells that a model is ready. What Triton
+            says at `/v2/health/ready` is true of the server before its models are there.
         grpc_port: Of the gRPC protocol.
         metrics_port: Where Prometheus finds `/metrics`.
         host: The address to listen at; `"0.0.0.0"` is every one of this machine.
@@ -73,6 +76,7 @@ def serve(
         BundleError: No bundle at a path.
         MissingDependencyError: nvidia-pytriton is not installed, or this Python has no shared library.
         RunnerError: A bundle cannot be run here, a port is taken, or the server died.
+        KeyboardInterrupt: Ctrl-C before anything was served.
 
     Example:
         >>> keras_trt.serve(["digits.bundle", "faces.bundle"], max_delay_us=2000)  # doctest: +SKIP
@@ -80,25 +84,23 @@ def serve(
     ports = {"http_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port}
     _check(ports, host, max_delay_us, instances, verbose)
     named = named_bundles(bundles)
-    library = _python_library()
+    library = python_library()
     pytriton = require("pytriton.triton", install="keras-trt[triton]", why="`keras_trt.serve`")
     addresses = dict.fromkeys(("http_address", "grpc_address", "metrics_address"), host)
     config = pytriton.TritonConfig(**ports, **addresses, allow_metrics=True, exit_timeout_secs=30)
-    with _asked_to_stop() as stop, _engines() as opened:
+    with suppress(_Ended), _asked_to_stop() as asked, _engines() as opened:
         models = {}
         for name, bundle in named.items():
             engines = (load(bundle.path, runner, device=device, verbose=0) for _ in range(instances))
             models[name] = _served([opened(engine) for engine in engines])
-        server = _started(lambda: pytriton.Triton(config=config), models, max_delay_us, library)
-        try:
+            asked.end_if_so()
+        with _started(lambda: pytriton.Triton(config=config), models, max_delay_us, library, asked) as server:
             for name in named:
                 say(f"Serving {name} at http://{host}:{http_port}/v2/models/{name}", verbose)
-            while not stop.wait(1.0):
+            while not asked.event.wait(1.0):
                 if not server.is_alive():
                     raise RunnerError("Triton's server has ended by itself; what it printed above says why.")
             say("Answering what is under way, then ending", verbose)
-        finally:
-            server.stop()
 
 
 def _check(ports: Mapping[str, int], host: str, max_delay_us: int, instances: int, verbose: object) -> None:
@@ -126,30 +128,42 @@ def _check(ports: Mapping[str, int], host: str, max_delay_us: int, instances: in
                 ) from e
 
 
+@contextmanager
 def _started(
-    make: Callable[[], Any], models: Mapping[str, Sequence[Served]], max_delay_us: int, library: Path
-) -> Any:
-    """A server with all models; on a busy machine one instance may miss the second that PyTriton gives it.
+    make: Callable[[], Any],
+    models: Mapping[str, Sequence[Served]],
+    max_delay_us: int,
+    library: Path,
+    asked: _Asked,
+) -> Iterator[Any]:
+    """A server with all models, until the end of the `with`.
+
+    On a busy machine one instance may miss the second that PyTriton gives it, so there are several tries.
 
     Raises:
         RunnerError: It does not start.
     """
-    errors, tries = require("tritonclient.utils", install="keras-trt[triton]"), 0
-    while True:
+    errors = require("tritonclient.utils", install="keras-trt[triton]")
+    for tries_left in reversed(range(_TRIES)):
         server = make()
         try:
-            for name, instances in models.items():
-                _bind(server, name, instances, max_delay_us)
-            with _first_on_the_library_path(library):
-                server.run()
-            return server
-        except BaseException as e:
-            server.stop()
-            if not isinstance(e, errors.InferenceServerException | TimeoutError):
-                raise
-            tries += 1
-            if tries == _TRIES:
+            try:
+                for name, instances in models.items():
+                    _bind(server, name, instances, max_delay_us)
+                with first_on_the_library_path(library), out_of_the_terminals_group():
+                    server.run()
+            except Exception as e:
+                asked.end_if_so()  # PyTriton's other processes hear what a terminal sends
+                if not isinstance(e, errors.InferenceServerException | TimeoutError):
+                    raise
+                if tries_left:
+                    continue
                 raise RunnerError(f"Triton's server does not load the models: {e}") from e
+            asked.end_if_so()
+            yield server
+            return
+        finally:
+            server.stop()
 
 
 def _served(engines: Sequence[EngineModel]) -> list[Served]:
@@ -193,48 +207,35 @@ def _engines() -> Iterator[Callable[[EngineModel], EngineModel]]:
         yield stack.enter_context
 
 
+class _Ended(BaseException):
+    """SIGTERM, before anything was served."""
+
+
+class _Asked:
+    """Whether SIGTERM or Ctrl-C has come. Nothing is raised within PyTriton, which would not end by it."""
+
+    def __init__(self) -> None:
+        self.event, self._by_ctrl_c = threading.Event(), False
+
+    def hear(self, number: int, _: object) -> None:
+        self._by_ctrl_c = self._by_ctrl_c or number == signal.SIGINT
+        self.event.set()
+
+    def end_if_so(self) -> None:
+        """Ends what has not begun to serve."""
+        if self.event.is_set():
+            raise KeyboardInterrupt if self._by_ctrl_c else _Ended
+
+
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; in a thread, where Python hears no signals, nothing does."""
-    event, before = threading.Event(), {}
+def _asked_to_stop() -> Iterator[_Asked]:
+    """Hears SIGTERM and Ctrl-C; in a thread, where Python hears no signals, nothing does."""
+    asked, before = _Asked(), {}
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError):
-                before[number] = signal.signal(number, lambda *_: event.set())
-        yield event
+                before[number] = signal.signal(number, asked.hear)
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _python_library() -> Path:
-    """The folder of this Python's shared library; another one of the same version breaks Triton's stub.
-
-    Raises:
-        MissingDependencyError: This Python was built without one.
-    """
-    name = str(sysconfig.get_config_var("INSTSONAME") or "")
-    folders = (sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix) / "lib")
-    for folder in filter(None, folders):
-        if ".so" in name and (Path(folder) / name).is_file():
-            return Path(folder)
-    raise MissingDependencyError(
-        "`keras_trt.serve` needs a Python with a shared library, which Triton's Python backend loads. "
-        f"Received: {sys.executable}, without {name or 'libpython'} in {[str(f) for f in folders if f]}. "
-        "Take a Python of your distribution, conda or uv, or build it with --enable-shared."
-    )
-
-
-@contextmanager
-def _first_on_the_library_path(folder: Path) -> Iterator[None]:
-    """Sets what the server that is started meanwhile, and its children, look for libraries by."""
-    with alone():
-        before = os.environ.get("LD_LIBRARY_PATH")
-        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(folder), before)))
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["LD_LIBRARY_PATH"]
-            else:
-                os.environ["LD_LIBRARY_PATH"] = before

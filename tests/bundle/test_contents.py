@@ -1,10 +1,14 @@
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from keras_trt.bundle import check_target, write_bundle
 from keras_trt.bundle.contents import bundle_holding, foreign_files, is_bundle
 from keras_trt.errors import BundleExistsError
+from tests.permissions import as_a_user_without_rights
 from tests.small_onnx import conv_model, save_bundle
 
 
@@ -54,6 +58,30 @@ def test_files_of_the_user_in_a_bundle_are_named_and_stay(path):
     with pytest.raises(BundleExistsError, match=foreign):
         check_target(path, overwrite=True)
     assert (path / "labels.txt").read_text() == "cat"
+
+
+def test_a_folder_that_may_not_be_read_is_the_users():
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_bundle(Path(folder) / "b", conv_model())
+        (path / "private").mkdir()
+        Path(folder).chmod(0o755)
+        with as_a_user_without_rights(path / "private"):
+            assert foreign_files(path) == ["private/"]
+        assert foreign_files(path) == []
+
+
+def test_of_a_folder_of_millions_only_the_first_are_looked_for(tmp_path, monkeypatch):
+    """A home folder that `-o ~` names by mistake."""
+    for name in ("b/x", "b/y", "c/z"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("years of work")
+    seen = []
+    monkeypatch.setattr(
+        os, "scandir", lambda path, scan=os.scandir: (seen.append(Path(path).name), scan(path))[1]
+    )
+    assert foreign_files(tmp_path, 2) == ["b/x", "b/y"]
+    assert "c" not in seen
+    assert foreign_files(tmp_path) == ["b/x", "b/y", "c/z"]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_the_command_is_installed_under_its_name():
 
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    assert setup["options.entry_points"]["console_scripts"].strip() == "keras-trt = keras_trt.cli.main:main"
+    assert setup["options.entry_points"]["console_scripts"].strip() == "keras-trt = keras_trt.cli.entry:entry"
 
 
 def test_a_reader_that_leaves_early_is_no_error(bundle):
@@ -161,6 +161,36 @@ def test_ctrl_c_while_the_command_line_is_read_is_one_line(run, monkeypatch):
 
     monkeypatch.setattr("keras_trt.cli.main.make_parser", interrupted)
     assert run("inspect", "net.bundle") == (130, "", "keras-trt: interrupted before anything was done\n")
+
+
+@pytest.mark.parametrize("module", ["keras_trt.cli.main", "argparse", "keras_trt.cli.commands.triton"])
+def test_ctrl_c_while_modules_are_loaded_is_one_line(module):
+    """A real signal, sent by a finder that is asked for the module."""
+    code = f"""
+import os, runpy, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.modules.pop("argparse", None)
+sys.meta_path.insert(0, Interrupting())
+sys.argv[1:] = ["doctor"]
+runpy.run_module("keras_trt", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "keras-trt: interrupted before anything was done\n"
+
+
+def test_little_is_loaded_before_ctrl_c_is_told_in_one_line():
+    """`-S`: without what the packages of this environment load at the start of Python."""
+    code = "import sys; before = {*sys.modules}; import keras_trt.cli.entry; print({*sys.modules} - before)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert not {"argparse", "tempfile", "importlib.abc", "importlib.resources"} & eval(done.stdout)
 
 
 def test_ctrl_c_in_the_middle_of_an_export_leaves_nothing(tmp_path):

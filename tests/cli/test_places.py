@@ -25,6 +25,14 @@ def test_a_file_that_is_read_is_not_written(typed, text):
         check_places(argparse.Namespace(**typed))
 
 
+@pytest.mark.parametrize(
+    ("typed", "flag"), [("model", "MODEL"), ("bundle", "BUNDLE"), ("output", "--output"), ("into", "--into")]
+)
+def test_a_path_that_a_shell_left_empty_is_wrong_usage(typed, flag):
+    with pytest.raises(UsageError, match=f"^{flag}: a path is needed. Received: ''$"):
+        check_places(argparse.Namespace(**{typed: ""}))
+
+
 def test_links_are_followed_and_other_files_are_fine(tmp_path):
     (tmp_path / "net.keras").touch()
     (tmp_path / "link").symlink_to("net.keras")

@@ -52,7 +52,11 @@ def served(bundles, **options):
     ports = free_ports()
     code = f"import keras_trt; keras_trt.serve({bundles!r}, **{ {**ports, **options}!r})"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # so that tests may send a signal to all of its processes
     )
     lines = []
     reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
@@ -241,7 +245,8 @@ def test_several_instances_of_a_model_answer_at_once(bundles):
 
 
 @pytriton
-def test_sigterm_answers_what_is_under_way(bundles):
+@pytest.mark.parametrize("by", ["sigterm", "a terminal"])
+def test_what_is_under_way_is_answered(bundles, by):
     with served({"int8": bundles["int8"]}, max_delay_us=1_500_000) as (ports, process, lines):
         module, triton = client("grpc", ports)
         answers = []
@@ -249,11 +254,39 @@ def test_sigterm_answers_what_is_under_way(bundles):
         waiting = threading.Thread(target=lambda: answers.append(ask(module, triton, "int8", x=x)))
         waiting.start()
         time.sleep(0.5)  # it waits for others to share its batch
-        process.send_signal(signal.SIGTERM)
+        if by == "sigterm":
+            process.send_signal(signal.SIGTERM)
+        else:
+            os.killpg(process.pid, signal.SIGINT)
         waiting.join(30)
         assert answers[0].as_numpy("y").shape == (1, 8, 8, 8)
         assert process.wait(60) == 0
     assert any("Answering what is under way" in line for line in lines)
+
+
+@pytriton
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_while_it_starts_ends_it_and_its_children(bundles, number, code):
+    """To the whole group of processes, as a terminal sends Ctrl-C: Triton's server ends by it, too."""
+    ports = [f"--{name.replace('_', '-')}={port}" for name, port in free_ports().items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_trt", "serve", bundles["int8"], *ports],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        assert "Serving " not in line
+        if "server.cc" in line:  # Triton's own server prints
+            break
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=45)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert err.endswith("interrupted; nothing was left half-written\n") == (code == 130)
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)
 
 
 @pytriton

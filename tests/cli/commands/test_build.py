@@ -60,6 +60,8 @@ def test_it_imports_no_tensorflow(bundle):
         (["absent"], 1, "No bundle at"),
         (["."], 1, "is not a bundle"),
         (["small.bundle", "--for", "89"], 2, "--for: `compute_capabilities`"),
+        (["small.bundle", "--engine", "tensorrt_rtx", "--for", "SM99"], 2, "Received: ['SM99']"),
+        (["small.bundle", "--into", ""], 2, "--into: a path is needed"),
         (["small.bundle", "--set", "optimization_level=9"], 2, "--set: `optimization_level`"),
         (["small.bundle", "--into", "small.bundle/model.onnx"], 1, "which is a file"),
         (
