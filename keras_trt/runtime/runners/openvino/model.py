@@ -138,22 +138,24 @@ def shield_normalizations(model: Model, openvino: ModuleType) -> None:
 
 
 def batch_first(model: Model, openvino: ModuleType) -> None:
-    """Reads the sequences of recurrent layers batch first where the file transposes them so.
+    """Has recurrent layers hand their sequences over batch first, with the axis of directions taken out.
 
-    ONNX has the steps first, OpenVINO the batch. Transposed to and fro, a sequence with two readers gets
-    mixed up by the plugin.
+    ONNX has the steps first, OpenVINO the batch, so that each stands between two Transposes. The plugin makes
+    Reshapes of them where it finds `Transpose -> Sequence -> Transpose`, also for whatever else reads the
+    first, as the backward layer of a Bidirectional does, and then batch and steps are mixed up.
     """
     opset = openvino.opset13
     for node in model.get_ordered_ops():
-        if not node.get_type_name().endswith("Sequence"):
+        if not node.get_type_name().endswith("Sequence") or node.get_output_partial_shape(0)[1] != 1:
             continue
+        axis = np.array([1])
         for steps_first in _transposed(node, [2, 1, 0, 3]):
+            sequence = opset.squeeze(node.output(0), axis)
             for squeezed in _readers(steps_first, "Squeeze"):
-                back = _transposed(squeezed, [1, 0, 2])
-                if back:
-                    sequence = opset.squeeze(node.output(0), np.array([1]))
-                for transpose in back:
+                for transpose in _transposed(squeezed, [1, 0, 2]):
                     _replace(transpose.output(0), sequence)
+            steps = opset.transpose(sequence, np.array([1, 0, 2]))
+            _replace(steps_first.output(0), opset.unsqueeze(steps, axis))
 
 
 def _dequantized(quantize: Node) -> Iterator[tuple[Any, Any]]:

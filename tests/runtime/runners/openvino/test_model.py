@@ -101,6 +101,49 @@ def test_the_scale_of_what_is_normalised_counts_beside_the_epsilon(scale):
     np.testing.assert_allclose(compiled(model)(x)[0], expected, atol=1e-4)
 
 
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def recurrent(b, x, kind, direction, width=6, hidden=6):
+    """A recurrent layer's sequence, steps first; every call has weights of its own."""
+    gates, seed = GATES[kind] * hidden, len(b.nodes)
+    kernels = (floats(1, gates, n, seed=seed + n) for n in (width, hidden))
+    biases = floats(1, 2 * gates, seed=seed)
+    y = b(kind, x, *kernels, biases, hidden_size=hidden, direction=direction)
+    return b("Squeeze", y, np.array([1]))
+
+
+def beside(b, x, kind):
+    """As a Bidirectional layer has it."""
+    return [recurrent(b, x, kind, direction) for direction in ("forward", "reverse")]
+
+
+def stacked(b, x, kind):
+    both = b("Concat", *beside(b, x, kind), axis=-1)
+    return [recurrent(b, both, kind, direction, width=12) for direction in ("reverse", "forward")]
+
+
+def with_a_skip(b, x, kind):
+    y = recurrent(b, x, kind, "forward")
+    return [b("Add", recurrent(b, y, kind, "forward"), y), b("Transpose", x, perm=[1, 0, 2])]
+
+
+def batch_first_and_steps_first(b, x, kind):
+    y = recurrent(b, x, kind, "forward")
+    return [b("Relu", b("Transpose", y, perm=[1, 0, 2])), b("Relu", y), recurrent(b, x, kind, "reverse")]
+
+
+@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("behind", [beside, stacked, with_a_skip, batch_first_and_steps_first])
+def test_what_reads_a_sequence_reads_its_steps_and_rows(behind, kind, rng):
+    b = GraphBuilder(x=(5, "batch", 6))
+    model = b.finish(*behind(b, b("Tanh", "x"), kind))
+    x = rng.normal(size=(5, 3, 6)).astype("float32")
+    results = compiled(model)(x)
+    for i, expected in enumerate(run(model, x=x).values()):
+        np.testing.assert_allclose(results[i], expected, atol=1e-5)
+
+
 def test_a_float_graph_is_left_alone():
     b = GraphBuilder(x=("batch", 4, 6, 6))
     model = b.finish(b("Conv", "x", floats(2, 4, 3, 3)))
