@@ -96,7 +96,7 @@ def _run(
     keep_float32: Iterable[str],
     find_overflow: Callable[[ir.Model], Mapping[str, str]] | None,
 ) -> dict[str, str]:
-    outputs = [value.name or "" for value in model.graph.outputs]
+    outputs = {v.name or "": None if v.shape is None else tuple(v.shape) for v in model.graph.outputs}
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     OrderNodesPass()(model)
     NameNodesPass(layers)(model)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 
 class SeparateOutputsPass(ir.passes.InPlacePass):
-    """Gives every output a tensor and its name again, where other passes made one of two equal outputs."""
+    """Gives every output a tensor, its name and its shape again.
 
-    def __init__(self, names: Iterable[str]) -> None:
-        """Names: of the outputs, in order."""
+    Other passes make one of two equal outputs, or of an output and an inner tensor; that one bears the names
+    of axes of either.
+    """
+
+    def __init__(self, shapes: Mapping[str, Sequence[int | str | None] | None]) -> None:
+        """Shapes: of the outputs, by name and in order."""
         super().__init__()
-        self.names = tuple(names)
+        self.shapes = dict(shapes)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Puts an Identity behind a tensor for each further output that it is."""
         outputs = model.graph.outputs
         seen: set[ir.Value] = set()
-        for i, name in enumerate(self.names):
+        for i, (name, shape) in enumerate(self.shapes.items()):
             if outputs[i] in seen:
                 outputs[i] = _copied(model.graph, outputs[i], name)
-            outputs[i].name = name
+            outputs[i].name, outputs[i].shape = name, None if shape is None else ir.Shape(shape)
             seen.add(outputs[i])
         return ir.passes.PassResult(model, modified=True)
 

@@ -13,7 +13,7 @@ def test_one_tensor_that_is_two_outputs_gets_a_copy():
     b = GraphBuilder(x=("batch", 3))
     model = b.finish(b("Relu", "x"))
     model.graph.outputs.append(model.graph.outputs[0])
-    SeparateOutputsPass(["a", "b"])(model)
+    SeparateOutputsPass({"a": ("batch", 3), "b": ("batch", 3)})(model)
     x = np.array([[1.0, -2.0, 3.0]], np.float32)
     found = run(ir.to_proto(model), x=x)
     assert list(found) == ["a", "b"]
@@ -24,6 +24,14 @@ def test_one_tensor_that_is_two_outputs_gets_a_copy():
 def test_outputs_that_differ_stay_as_they_are():
     b = GraphBuilder(x=("batch", 3))
     model = b.finish(b("Relu", "x"), b("Neg", "x"))
-    SeparateOutputsPass(["p", "q"])(model)
+    SeparateOutputsPass({"p": ("batch", 3), "q": None})(model)
     assert [node.op_type for node in model.graph] == ["Relu", "Neg"]
     assert [value.name for value in model.graph.outputs] == ["p", "q"]
+
+
+def test_an_output_that_is_an_inner_tensor_now_keeps_the_names_of_its_axes():
+    b = GraphBuilder(x=("batch", 3))
+    model = b.finish(b("Relu", "x"))
+    model.graph.outputs[0].shape = ir.Shape(["unk__16", 3])
+    SeparateOutputsPass({"a": ("batch", 3)})(model)
+    assert model.graph.outputs[0].shape == ir.Shape(["batch", 3])
