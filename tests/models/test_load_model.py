@@ -329,3 +329,39 @@ def test_a_function_of_keras_that_no_file_can_name_is_named_itself(tmp_path):
         keras_trt.load_model(tmp_path / "m.keras")
     loaded = keras_trt.load_model(tmp_path / "m.keras", custom_objects={"sin": keras.ops.sin})
     assert loaded.layers[0].activation is keras.ops.sin
+
+
+def test_a_layer_that_keras_leaves_without_weights_names_the_class_that_must_build_it(tmp_path):
+    """Keras 3 loads the float model's file silently, with other weights."""
+    import keras
+
+    class Block(keras.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.attention = keras.layers.MultiHeadAttention(2, 4, name="attention")
+
+        def call(self, x):
+            return self.attention(x, x)
+
+    class Net(keras.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.block = Block(name="block")
+
+        def build(self, shape):
+            self.position = self.add_weight(shape=(1, 6, 8), name="position")
+            super().build(shape)
+
+        def call(self, x):
+            return self.block(x + self.position)
+
+    x = np.zeros((4, 6, 8), "float32")
+    model = Net(name="net")
+    model(x)
+    model = keras_trt.quantize_model(model, calibration_data=x + 1, recover=None, verbose=0)
+    keras_trt.save_model(model, tmp_path / "m.keras")
+    text = (
+        r"'block/attention' \(MultiHeadAttention\) is not built in.*Give 'Block' \('block'\), which holds it"
+    )
+    with pytest.raises(ModelError, match=text):
+        keras_trt.load_model(tmp_path / "m.keras", custom_objects={"Net": Net, "Block": Block})
