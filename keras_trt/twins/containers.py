@@ -77,8 +77,8 @@ def _lost(flavor: Flavor, model: Model, path: str, layer: Any) -> str:
     """Why a layer has not the sub-layers that it was saved with, and what to write."""
     if layer.built or not is_keras_own(float_class(layer)):
         return (
-            f"Layer {path!r} ({type(layer).__name__}) did not make the sub-layers it was saved with, so their "
-            "quantisation is lost. Make them in `__init__` or `build`, always in one order."
+            f"Layer {path!r} ({type(layer).__name__}) did not make the sub-layers it was saved with, so "
+            "their quantisation is lost. Make them in `__init__` or `build`, always in one order."
         )
     around = {"": model} | {above: each for above, each in flavor.walk(model) if path.startswith(f"{above}/")}
     above, own = max(
@@ -87,8 +87,8 @@ def _lost(flavor: Flavor, model: Model, path: str, layer: Any) -> str:
         default=("", model),
     )
     return (
-        f"Layer {path!r} ({type(layer).__name__}) is not built in the loaded model, so that Keras reads none of "
-        f"its weights, not of the float model's file either. Give {float_class(own).__name__!r} "
+        f"Layer {path!r} ({type(layer).__name__}) is not built in the loaded model, so that Keras reads none "
+        f"of its weights, not of the float model's file either. Give {float_class(own).__name__!r} "
         f"({above or model.name!r}), which holds it, a `build` that builds the layers inside, or leave a "
         "`build` of the model's own out: Keras then calls the model to build it."
     )
