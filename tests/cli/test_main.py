@@ -172,6 +172,7 @@ class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
 sys.modules.pop("argparse", None)
 sys.meta_path.insert(0, Interrupting())
 sys.argv[1:] = ["doctor"]

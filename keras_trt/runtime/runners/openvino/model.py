@@ -38,6 +38,7 @@ def repair(model: Model, openvino: ModuleType) -> None:
         shield_products(model, openvino)
         separate_extremes(model, openvino)
         shield_normalizations(model, openvino)
+        shield_averages(model, openvino)
 
 
 def widen_floats(model: Model, openvino: ModuleType) -> None:
@@ -130,11 +131,19 @@ def shield_normalizations(model: Model, openvino: ModuleType) -> None:
     A scale that comes to one is moved behind it, as if normalising took it out; but then the epsilon is as
     large beside integers as it was beside their values.
     """
-    opset = openvino.opset13
     for node in model.get_ordered_ops():
         if node.get_type_name() == "MVN":
-            lowest = opset.constant(np.finfo(np.float32).min)
-            node.input(0).replace_source_output(opset.maximum(node.input_value(0), lowest).output(0))
+            node.input(0).replace_source_output(_same(node.input_value(0), openvino).output(0))
+
+
+def shield_averages(model: Model, openvino: ModuleType) -> None:
+    """Puts a Maximum that changes nothing behind each average pooling with several readers.
+
+    Where a quantiser is one of them, the averages are rounded to the steps of what is averaged for all.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "AvgPool" and _forks(node):
+            _insert_behind(node.output(0), lambda y: _same(y, openvino))
 
 
 def batch_first(model: Model, openvino: ModuleType) -> None:
@@ -190,6 +199,20 @@ def _is_dequantized(weight: Any) -> bool:
     while node.get_type_name() in ("Reshape", "Transpose"):
         node = node.input_value(0).get_node()
     return bool(node.get_type_name() == "Multiply")
+
+
+def _same(value: Any, openvino: ModuleType) -> Any:
+    """A node that returns what it is given, and that scales do not move through."""
+    return openvino.opset13.maximum(value, openvino.opset13.constant(np.finfo(np.float32).min))
+
+
+def _forks(node: Any) -> bool:
+    """Whether what a node makes is read by several, perhaps in another layout."""
+    targets = node.output(0).get_target_inputs()
+    if len(targets) != 1:
+        return True
+    reader = next(iter(targets)).get_node()
+    return reader.get_type_name() in ("Transpose", "Reshape", "Squeeze", "Unsqueeze") and _forks(reader)
 
 
 def _readers(node: Node, kind: str) -> list[Any]:
