@@ -1,11 +1,13 @@
 """Every ordered pair of layers, with and without a skip over the second: exported, and run by default.
 
     python -m benchmarks.pairs [--keras keras3] [--kind image] [--precision int8] [--axes open] [--first NAME]
-                               [--part 1/3]
+                               [--part 1/3] [--shared]
 
 A model holds all pairs with one first layer, side by side behind one input and with outputs of their own, so
-that one export tries them all; where it fails, each of its pairs is tried alone. Prints what fails, and how
-many graphs ran on which runner; ends with an error where anything failed.
+that one export tries them all; where it fails, each of its pairs is tried alone. With `--shared` all pairs
+read one first layer, as runners go wrong where one reader changes what another reads. Prints what fails,
+which graphs `load` did not give to the first runner as it is, and how many ran where; ends with an error
+where anything failed.
 """
 
 from __future__ import annotations
@@ -101,9 +103,12 @@ def main() -> None:
     for what in _cases(options):
         pairs = list(itertools.product(KINDS[what[1]], JOINS))
         try:
-            runners[_try(*what, pairs)] += 1
+            runner = _try(*what, pairs, shared=options.shared)
+            runners[runner] += 1
+            if runner != "openvino":
+                print(*what, runner, sep=" | ", flush=True)
         except Exception as e:
-            failed += _told(what, pairs) or _say(*what, "all pairs together", e)
+            failed += _told(what, [] if options.shared else pairs) or _say(*what, "all pairs together", e)
         tried += len(pairs)
         print(f"{tried} pairs, {failed} failed, {time.time() - started:.0f} s", flush=True)
     print("computed by:", dict(runners))
@@ -135,6 +140,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["float32", "int8", "fp8"])
     parser.add_argument("--axes", choices=["fixed", "open"])
     parser.add_argument("--first")
+    parser.add_argument("--shared", action="store_true", help="one first layer that all pairs read")
     parser.add_argument("--part", default="1/1", help="e.g. 1/3: the first of three parts")
     options = parser.parse_args()
     part, parts = map(int, options.part.split("/"))
@@ -158,7 +164,9 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[str, str, str, str, st
     yield from fits[part - 1 :: parts]
 
 
-def _try(keras: str, kind: str, precision: str, axes: str, first: str, pairs: list[Pair]) -> str:
+def _try(
+    keras: str, kind: str, precision: str, axes: str, first: str, pairs: list[Pair], shared: bool = False
+) -> str:
     """Quantises, exports, loads and predicts; the runner that `load` took."""
     import keras_trt
 
@@ -166,9 +174,8 @@ def _try(keras: str, kind: str, precision: str, axes: str, first: str, pairs: li
     k.backend.clear_session()
     k.utils.set_random_seed(0)
     fixed = (STEPS, CHANNELS) if kind == "sequence" else (SIZE, SIZE, CHANNELS)
-    model = _model(
-        k, kind, fixed if axes == "fixed" else (*[None] * (len(fixed) - 1), CHANNELS), first, pairs
-    )
+    shape = fixed if axes == "fixed" else (*[None] * (len(fixed) - 1), CHANNELS)
+    model = _model(k, kind, shape, first, pairs, shared)
     x = np.random.default_rng(0).standard_normal((8, *fixed)).astype(np.float32)
     if precision != "float32":
         with contextlib.suppress(keras_trt.errors.ModelError):  # nothing in it to quantise
@@ -187,12 +194,14 @@ def _try(keras: str, kind: str, precision: str, axes: str, first: str, pairs: li
     return engine.runner.name + (" in another setting" if "wrongly" in engine.runner.reason else "")
 
 
-def _model(k: Any, kind: str, shape: tuple[int | None, ...], first: str, pairs: list[Pair]) -> Any:
+def _model(
+    k: Any, kind: str, shape: tuple[int | None, ...], first: str, pairs: list[Pair], shared: bool
+) -> Any:
     L, layers = k.layers, KINDS[kind]
     x = k.Input(shape)
-    outputs = []
+    outputs, one = [], layers[first](L)(x) if shared else None
     for second, join in pairs:
-        y = layers[first](L)(x)
+        y = one if shared else layers[first](L)(x)
         joined = JOINS[join](L, y, layers[second](L)(y))
         outputs.append(L.Dense(3)(joined))
     return k.Model(x, outputs)
