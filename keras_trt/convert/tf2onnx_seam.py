@@ -173,9 +173,21 @@ def _optimizers() -> tuple[list[Any], dict[str, str]]:
     ours = {
         "optimize_transpose": transposes,
         "einsum_optimizer": _few_orders(),
+        "reshape_optimizer": _inner_reshapes(),
         "remove_back_to_back": _lossless_casts(),
     }
     return list({**chosen, **ours}.values()), origins
+
+
+def _inner_reshapes() -> type[Any]:
+    """tf2onnx's optimiser of Reshapes; it loses the Squeeze that it puts behind one that makes an output."""
+    from tf2onnx import optimizer
+
+    class InnerReshapeOptimizer(optimizer.ReshapeOptimizer):
+        def _optimize_reshape(self, node: Node, graph: Any) -> bool:
+            return node.output[0] not in graph.outputs and super()._optimize_reshape(node, graph)
+
+    return InnerReshapeOptimizer
 
 
 def _named_transposes() -> tuple[type[Any], dict[str, str]]:

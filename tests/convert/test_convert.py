@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
@@ -163,3 +164,11 @@ def test_products_in_bfloat16_are_what_tensorrt_takes(k, tmp_path):
     casts = [node.attributes["to"].as_int() for node in graph.graph if node.op_type == "Cast"]
     assert casts == [ir.DataType.BFLOAT16, ir.DataType.FLOAT]
     build_ir(graph, tmp_path)
+
+
+def test_a_reshape_that_makes_an_output_is_left_to_the_passes_behind():
+    """tf2onnx drops the Squeeze that it puts behind one, where an Identity does not stand there by chance."""
+    from keras_trt.convert.tf2onnx_seam import _inner_reshapes
+
+    node, graph = SimpleNamespace(output=["y"]), SimpleNamespace(outputs=["y"])
+    assert _inner_reshapes()()._optimize_reshape(node, graph) is False
