@@ -137,12 +137,13 @@ def shield_normalizations(model: Model, openvino: ModuleType) -> None:
 
 
 def shield_averages(model: Model, openvino: ModuleType) -> None:
-    """Puts a Maximum that changes nothing behind each average pooling with several readers.
+    """Puts a Maximum that changes nothing behind each average pooling that not a quantiser alone reads.
 
-    Where a quantiser is one of them, the averages are rounded to the steps of what is averaged for all.
+    The averages are rounded to the steps of what is averaged where any quantiser is behind, if an activation
+    and another reader are, too. With one quantiser the pooling is right, and int8.
     """
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "AvgPool" and _forks(node):
+        if node.get_type_name() == "AvgPool" and not _is_only_quantized(node):
             _insert_behind(node.output(0), lambda y: _same(y, openvino))
 
 
@@ -206,13 +207,15 @@ def _same(value: Any, openvino: ModuleType) -> Any:
     return openvino.opset13.maximum(value, openvino.opset13.constant(np.finfo(np.float32).min))
 
 
-def _forks(node: Any) -> bool:
-    """Whether what a node makes is read by several, perhaps in another layout."""
+def _is_only_quantized(node: Any) -> bool:
+    """Whether one quantiser alone reads what a node makes, perhaps in another layout."""
     targets = node.output(0).get_target_inputs()
     if len(targets) != 1:
-        return True
+        return False
     reader = next(iter(targets)).get_node()
-    return reader.get_type_name() in ("Transpose", "Reshape", "Squeeze", "Unsqueeze") and _forks(reader)
+    kind = reader.get_type_name()
+    moved = kind in ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
+    return kind == "FakeQuantize" or (moved and _is_only_quantized(reader))
 
 
 def _readers(node: Node, kind: str) -> list[Any]:

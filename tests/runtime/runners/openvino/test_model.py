@@ -101,12 +101,20 @@ def test_the_scale_of_what_is_normalised_counts_beside_the_epsilon(scale):
     np.testing.assert_allclose(compiled(model)(x)[0], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_averages_are_not_rounded_for_what_reads_them_beside_a_quantiser(moved, rng):
+BETWEEN = {
+    "nothing": lambda b, y: y,
+    "layout": lambda b, y: b("Transpose", y, perm=[0, 1, 3, 2]),
+    "activation": lambda b, y: b("Relu", y),
+    "concatenation": lambda b, y: b("Concat", y, b("Neg", y), axis=2),
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_averages_are_not_rounded_for_what_reads_them_beside_a_quantiser(between, rng):
     b = GraphBuilder(x=("batch", 4, 8, 8))
     y = b("AveragePool", b.qdq("x", 0.03), kernel_shape=[4, 4], strides=[4, 4])
-    y = b("Transpose", y, perm=[0, 1, 3, 2]) if moved else y
-    convolved = b("Conv", b.qdq(y, 0.0047), weight(b, 2, 4, 1, 1, seed=1))
+    y = BETWEEN[between](b, y)
+    convolved = b("Conv", b.qdq(y, 0.0046713), weight(b, 2, 4, 1, 1, seed=1))
     model = b.finish(convolved, b("Mul", y, floats(4, 1, 1)))
     x = rng.normal(size=(2, 4, 8, 8)).astype("float32")
     results = compiled(model)(x)
