@@ -7,7 +7,6 @@ layer whose `call` was running then.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from keras_trt._keras.calls.functions import inlined
-from keras_trt._keras.calls.kernel_use import meeting
+from keras_trt._keras.calls.kernel_use import at_inference, meeting
 from keras_trt._keras.calls.record import Function, replaced_calls
 from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.flavor import Flavor
@@ -202,9 +201,7 @@ def _graph(flavor: Flavor, layer: Any, arguments: Nest, guess: str) -> tuple[Any
         given = iter(tensors)
         filled = [next(given) if isinstance(x, _Spec) else x for x in leaves]
         args, kwargs = nest.pack_sequence_as(arguments, filled)
-        if "training" in inspect.signature(layer.call).parameters:
-            kwargs = {**kwargs, "training": False}
-        return layer(*args, **kwargs)
+        return layer(*args, **{**kwargs, **at_inference(layer)})
 
     graph = tf.function(call, autograph=flavor.runs_autograph).get_concrete_function(*specs).graph
     return graph, graph.inputs[: len(specs)]

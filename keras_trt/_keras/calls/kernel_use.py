@@ -140,12 +140,17 @@ def _traced(flavor: Flavor, layer: Any, shape: tuple[int | None, ...]) -> Any:
     tf = flavor.tf
     mixed = layer.compute_dtype != layer.variable_dtype
     call = layer if mixed else layer.call  # around `call`, Keras casts variables
-    options = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
+    options = at_inference(layer)
     if flavor.runs_autograph:
         call = tf.function(call)  # inline, with Python's branches over tensors converted
     spec = tf.TensorSpec(shape, "float32")
     with inlined(), restoring(flavor, layer):
         return tf.compat.v1.wrap_function(lambda x: call(x, **options), [spec])
+
+
+def at_inference(layer: Any) -> dict[str, bool]:
+    """What a call of a layer at inference takes beside its inputs."""
+    return {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
 
 
 def _any_shape(layer: Any, kernel: Any) -> tuple[int | None, ...] | None:
