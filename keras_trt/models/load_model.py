@@ -17,11 +17,11 @@ from keras_trt._keras.rebuilding.named_classes import check_names
 from keras_trt._keras.rebuilding.stored_lambdas import check_lambdas, reading_lambdas
 from keras_trt._keras.types import Model
 from keras_trt.errors import InputError, KerasTRTError
+from keras_trt.models.check_adopted import check_adopted
 from keras_trt.models.keras_file import MASKS, keras_file
 from keras_trt.prune.search.state import search_state, searched
 from keras_trt.runtime.keras_layer import layer_class
 from keras_trt.runtime.loading import reopen
-from keras_trt.twins.containers import check_adopted
 from keras_trt.twins.registry import deciding, register
 
 
