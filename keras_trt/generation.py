@@ -12,12 +12,12 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from keras_trt._arguments import check_count, check_function, check_mapping, check_text, wrong_argument
+from keras_trt._base.arguments import check_count, check_function, check_mapping, check_text, wrong_argument
+from keras_trt._base.nests import Nest, leaves_of, map_nest
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.rebuilding import function_model as functions
 from keras_trt._keras.types import Model, Tensor
-from keras_trt._nests import Nest, leaves_of, map_nest
 from keras_trt.errors import ModelError
 
 __all__ = ["function_model", "prefill_model", "step_model"]

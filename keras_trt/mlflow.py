@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_path
-from keras_trt._deps import require
-from keras_trt._nests import map_nest
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.arguments import check_path
+from keras_trt._base.nests import map_nest
+from keras_trt._base.tensors import TensorSpec
+from keras_trt._machine.deps import require
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import InputError
 from keras_trt.runtime import load

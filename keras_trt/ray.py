@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_count, check_mapping, check_one_of, check_path, wrong_argument
-from keras_trt._deps import require
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._base.arguments import check_count, check_mapping, check_one_of, check_path, wrong_argument
+from keras_trt._base.tensors import BATCH_AXIS
+from keras_trt._machine.deps import require
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import BundleError, InputError
 from keras_trt.runtime import load

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.tensors import TensorSpec
 from keras_trt.bundle import Manifest, sha256_of, write_bundle, write_manifest
 
 

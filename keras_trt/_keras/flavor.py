@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from keras_trt._base.names import unique
+from keras_trt._base.nests import Nest
 from keras_trt._keras.copying.copy_model import copy_model
 from keras_trt._keras.types import Layer, M, Model, Policy, Tensor, Variable
-from keras_trt._names import unique
-from keras_trt._nests import Nest
 
 if TYPE_CHECKING:
     from tensorflow import Variable as TFVariable

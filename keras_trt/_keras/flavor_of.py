@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from keras_trt._deps import require
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
+from keras_trt._machine.deps import require
 from keras_trt.errors import ModelError
 
 _OTHERS = ("jax", "torch")  # beside TensorFlow

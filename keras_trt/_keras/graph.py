@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keras_trt._base.names import unique
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.types import Layer, Model
-from keras_trt._names import unique
 
 Shape = tuple[int | None, ...]
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._base.nests import Nest
+from keras_trt._base.private import private
 from keras_trt._keras.copying.keras3 import kinds
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Policy, Variable
-from keras_trt._nests import Nest
-from keras_trt._private import private
 
 if TYPE_CHECKING:
     from tensorflow import Variable as TFVariable

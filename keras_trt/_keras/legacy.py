@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
-from keras_trt._deps import require
+from keras_trt._base.nests import Nest
+from keras_trt._base.private import private
 from keras_trt._keras.copying.legacy import kinds
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model, Policy, Variable
-from keras_trt._nests import Nest
-from keras_trt._private import private
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.deps import require
+from keras_trt._machine.process import attributes_replaced
 
 if TYPE_CHECKING:
     from tensorflow import Variable as TFVariable

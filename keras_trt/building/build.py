@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_trt import _deps
-from keras_trt._arguments import check_one_of, check_path, check_verbose
-from keras_trt._disk import full_disk
-from keras_trt._formats import is_quantized
-from keras_trt._say import say
+from keras_trt._base.arguments import check_one_of, check_path, check_verbose
+from keras_trt._base.formats import is_quantized
+from keras_trt._base.say import say
+from keras_trt._machine import deps
+from keras_trt._machine.disk import full_disk
 from keras_trt.building.build_report import BuildReport, BuiltPlan, built_plan
 from keras_trt.building.fastest import check_fastest, chosen_here, fastest_plan
 from keras_trt.bundle.manifest import PLAN_KINDS, PlanStamp
@@ -170,7 +170,7 @@ def _kinds(engine: str) -> tuple[str, ...]:
 def _unbuildable(kind: str, engine: str) -> str | None:
     if engine != "auto":
         return None
-    if not _deps.available(kind):
+    if not deps.available(kind):
         return f"it is not installed: {_trt.install_line(kind)}"
     return "it builds for this machine's GPU, and there is none" if kind == "tensorrt" else None
 

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_trt import _deps
-from keras_trt._formats import NARROW, float_type
+from keras_trt._base.formats import NARROW, float_type
+from keras_trt._machine import deps
 from keras_trt.bundle.manifest import PlanStamp, plan_file
 from keras_trt.bundle.probe import Probe, made_up
 from keras_trt.bundle.read import Bundle
@@ -62,8 +62,8 @@ def check_fastest(config: EngineConfig) -> None:
             f"{_WHY} goes without `strip_weights`: such a plan takes its weights from the bundle's graph, "
             "which holds no float ones. Received: EngineConfig(strip_weights=True)"
         )
-    _deps.require("onnx_ir", install="keras-trt[onnxruntime]", why=_WHY)
-    _deps.require("cuda.bindings.driver", install="keras-trt[cuda]", why=_WHY)
+    deps.require("onnx_ir", install="keras-trt[onnxruntime]", why=_WHY)
+    deps.require("cuda.bindings.driver", install="keras-trt[cuda]", why=_WHY)
 
 
 def fastest_plan(bundle: Bundle, kind: str, config: EngineConfig, verbose: int = 0) -> Plan:

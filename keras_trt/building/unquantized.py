@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from keras_trt._formats import FLOAT16_MAX, float_type
+from keras_trt._base.formats import FLOAT16_MAX, float_type
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE, Manifest
 from keras_trt.bundle.read import Bundle

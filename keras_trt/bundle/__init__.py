@@ -1,6 +1,6 @@
 """The artifact on disk: a folder with manifest.json, model.onnx and plans/."""
 
-from keras_trt._tensors import TensorSpec as TensorSpec
+from keras_trt._base.tensors import TensorSpec as TensorSpec
 from keras_trt.bundle.checksum import sha256_of as sha256_of
 from keras_trt.bundle.manifest import PLAN_KINDS as PLAN_KINDS
 from keras_trt.bundle.manifest import Manifest as Manifest

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_trt._formats import ELEMENT_TYPES
-from keras_trt._protobuf import Span, fields
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.formats import ELEMENT_TYPES
+from keras_trt._base.tensors import TensorSpec
+from keras_trt._machine.protobuf import Span, fields
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import BundleError
 

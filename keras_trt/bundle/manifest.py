@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from keras_trt._formats import ELEMENT_TYPES, NARROW
-from keras_trt._nests import Nest
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.formats import ELEMENT_TYPES, NARROW
+from keras_trt._base.nests import Nest
+from keras_trt._base.tensors import TensorSpec
 from keras_trt.bundle import _fields as fields
 from keras_trt.bundle.notes import wrong_labels, wrong_metadata
 from keras_trt.bundle.tuples import tuples_in, with_tuples

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._base.tensors import BATCH_AXIS
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import PROBE_FILE, Manifest
 from keras_trt.bundle.read import Bundle

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_trt._arguments import check_path
-from keras_trt._swap import identity, recover
+from keras_trt._base.arguments import check_path
+from keras_trt._machine.swap import identity, recover
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest, PlanStamp
 from keras_trt.errors import BundleError

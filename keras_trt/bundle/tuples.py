@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._nests import Nest
+from keras_trt._base.nests import Nest
 from keras_trt.bundle import _fields as fields
 
 Place = list[Any]

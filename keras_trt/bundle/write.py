@@ -8,9 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from keras_trt._arguments import check_boolean, check_path
-from keras_trt._disk import full_disk
-from keras_trt._swap import identity, remove_leftovers, swap_in, sync_folder, sync_tree, working_folder
+from keras_trt._base.arguments import check_boolean, check_path
+from keras_trt._machine.disk import full_disk
+from keras_trt._machine.swap import (
+    identity,
+    remove_leftovers,
+    swap_in,
+    sync_folder,
+    sync_tree,
+    working_folder,
+)
 from keras_trt.bundle.contents import foreign_files
 from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
 from keras_trt.bundle.read import read_bundle

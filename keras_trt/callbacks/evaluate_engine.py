@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._arguments import check_count, check_text, check_verbose
+from keras_trt._base.arguments import check_count, check_text, check_verbose
+from keras_trt._base.say import say
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._process import attributes_replaced
-from keras_trt._say import say
+from keras_trt._machine.process import attributes_replaced
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.exported import check_options, exported, warn_of_failure
 from keras_trt.data.batches import check_data

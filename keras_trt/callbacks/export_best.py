@@ -9,8 +9,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from keras_trt._arguments import check_count, check_path, check_verbose
-from keras_trt._say import say
+from keras_trt._base.arguments import check_count, check_path, check_verbose
+from keras_trt._base.say import say
 from keras_trt.bundle import read_bundle
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.exported import check_options, exported, warn_of_failure

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping
 
-from keras_trt._arguments import check_one_of, check_text
+from keras_trt._base.arguments import check_one_of, check_text
 from keras_trt.errors import InputError
 
 _FALLS = ("loss", "error", "mse", "mae", "mape", "msle", "divergence", "entropy", "hinge", "perplexity")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._arguments import check_text, check_verbose
+from keras_trt._base.arguments import check_text, check_verbose
+from keras_trt._base.say import say
 from keras_trt._keras.calls.next_training import before_next_training
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rebuilding.in_place import trace_anew
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.types import Choices, Model
-from keras_trt._say import say
 from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.callbacks.course import (

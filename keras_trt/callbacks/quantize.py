@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from numbers import Integral
 
-from keras_trt._arguments import check_mapping, check_verbose
+from keras_trt._base.arguments import check_mapping, check_verbose
+from keras_trt._base.say import say
 from keras_trt._keras.calls.next_training import before_next_training
 from keras_trt._keras.calls.training_loss import remove_training_loss
 from keras_trt._keras.flavor import Flavor
@@ -13,7 +14,6 @@ from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.rebuilding.in_place import in_place, trace_anew
 from keras_trt._keras.rebuilding.optimizer import take_in_new_weights
 from keras_trt._keras.types import Choices, Model
-from keras_trt._say import say
 from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.callbacks.building import OnceBuilt
 from keras_trt.data.batches import check_data

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_path
-from keras_trt._deps import require
+from keras_trt._base.arguments import check_boolean, check_path
+from keras_trt._machine.deps import require
 from keras_trt.callbacks.base import Callback, Logs
 from keras_trt.prune.facts import sparsity_report, total_sparsity
 from keras_trt.tfmot.accept import accept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from typing import Any
 
-from keras_trt._arguments import check_path
+from keras_trt._base.arguments import check_path
 from keras_trt.errors import InputError
 
 TARGETS = "y"

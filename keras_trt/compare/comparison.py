@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from keras_trt._formats import float_type, is_quantized, rounds_in_bfloat16
+from keras_trt._base.formats import float_type, is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
-from keras_trt._memory import give_back
+from keras_trt._machine.memory import give_back
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import Probe, expect
 from keras_trt.compare.constants import Call, constant_calls, rounding

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.compare.probes.probe import Feeds
 from keras_trt.trace.trace import run
 from keras_trt.twins.quantizer import observing, rounded

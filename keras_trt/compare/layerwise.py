@@ -17,11 +17,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from keras_trt._formats import float_type, is_quantized
+from keras_trt._base.formats import float_type, is_quantized
+from keras_trt._base.tensors import TensorSpec
 from keras_trt._keras.calls.record import Call, recorded
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._tensors import TensorSpec
 from keras_trt.bundle import Bundle
 from keras_trt.compare.numbers import without_rounding
 from keras_trt.compare.verify_report import LayerDifference

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_trt._base.nests import map_nest, zip_nests
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._nests import map_nest, zip_nests
 from keras_trt.bundle import Bundle
 from keras_trt.bundle.probe import expect
 from keras_trt.plans import cache_of

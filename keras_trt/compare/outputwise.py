@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.tensors import BATCH_AXIS, free_batch
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._tensors import BATCH_AXIS, free_batch
 from keras_trt.bundle import Manifest
 from keras_trt.compare.verify_report import OutputDifference
 from keras_trt.data.scores import Score

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from keras_trt._deps import available
-from keras_trt._formats import FLOAT16_MAX
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.formats import FLOAT16_MAX
+from keras_trt._base.tensors import TensorSpec
+from keras_trt._machine.deps import available
 from keras_trt.bundle import Bundle
 from keras_trt.compare.numbers import without_rounding
 from keras_trt.errors import RunnerError

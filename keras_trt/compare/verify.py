@@ -11,12 +11,12 @@ from typing import Any
 
 import onnx
 
-from keras_trt._arguments import check_verbose
-from keras_trt._deps import available
-from keras_trt._formats import is_quantized, rounds_in_bfloat16
+from keras_trt._base.arguments import check_verbose
+from keras_trt._base.formats import is_quantized, rounds_in_bfloat16
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
+from keras_trt._machine.deps import available
 from keras_trt.bundle import Bundle, read_bundle, sha256_of
 from keras_trt.compare.layerwise import compare_layers
 from keras_trt.compare.numbers import without_bfloat16

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from keras_trt._memory import free_graph
+from keras_trt._machine.memory import free_graph
 from keras_trt.convert.convertible import check_convertible
 from keras_trt.convert.handlers import HANDLERS
 from keras_trt.convert.kernels import put_weights

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt._formats import ELEMENT_TYPES, widens
-from keras_trt._private import private
-from keras_trt._process import alone, attributes_replaced
+from keras_trt._base.formats import ELEMENT_TYPES, widens
+from keras_trt._base.private import private
+from keras_trt._machine.process import alone, attributes_replaced
 from keras_trt.convert.einsum_orders import orders
 from keras_trt.convert.types import Graph, Node
 

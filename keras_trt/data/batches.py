@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_count
+from keras_trt._base.arguments import check_count
 from keras_trt._keras.arguments import check_one_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import wrong_argument
+from keras_trt._base.arguments import wrong_argument
+from keras_trt._base.nests import leaves_of
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of, keras3, legacy
-from keras_trt._nests import leaves_of
 from keras_trt.errors import InputError
 
 _DOWN = (

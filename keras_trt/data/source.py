@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._nests import leaves_of
+from keras_trt._base.nests import leaves_of
 from keras_trt.errors import InputError
 
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.diagnosis.doctor_report import Installed
 
 PACKAGE = "keras-trt"
@@ -38,7 +38,7 @@ def _packages(extras: Iterable[str], texts: Iterable[str]) -> Iterator[Installed
                 asking[:1] if "" in asking else asking
             )
     for name, (requirement, asking) in wanted.items():
-        version = _deps.installed(name)
+        version = deps.installed(name)
         yield Installed(
             package=name,
             extras=tuple(extra for extra in asking if extra),

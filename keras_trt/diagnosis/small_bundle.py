@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_trt._protobuf import field_head, varint
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
+from keras_trt._machine.protobuf import field_head, varint
 from keras_trt.bundle import Manifest, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.manifest import ONNX_FILE
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_trt._arguments import wrong_argument
+from keras_trt._base.arguments import wrong_argument
 from keras_trt._keras.calls.training_loss import add_training_loss, has_training_loss
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from keras_trt._arguments import check_mapping, check_one_of, check_path, is_whole, wrong_argument
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._base.arguments import check_mapping, check_one_of, check_path, is_whole, wrong_argument
+from keras_trt._base.tensors import BATCH_AXIS
 from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.engine.profile import sizes_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.errors import EngineError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def load(module: str, why: str) -> ModuleType:
     Raises:
         MissingDependencyError: It is not installed or cannot be imported; carries the pip line.
     """
-    return _deps.require(module, install=_INSTALL[module], why=why)
+    return deps.require(module, install=_INSTALL[module], why=why)
 
 
 def install_line(kind: str) -> str:

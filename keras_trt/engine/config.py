@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from keras_trt._arguments import check_boolean, wrong_argument
+from keras_trt._base.arguments import check_boolean, wrong_argument
 from keras_trt.engine import _options as options
 from keras_trt.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._base.tensors import BATCH_AXIS
 from keras_trt.errors import EngineError, InputError
 
 if TYPE_CHECKING:

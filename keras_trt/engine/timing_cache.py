@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_trt._lock import locked
-from keras_trt._swap import replaced_file
+from keras_trt._machine.lock import locked
+from keras_trt._machine.swap import replaced_file
 from keras_trt.engine.machine.gpu import Gpu
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
+from keras_trt._base.arguments import check_boolean, check_verbose, wrong_argument
 from keras_trt.bundle import PLAN_KINDS
 from keras_trt.data.batches import check_data
 from keras_trt.engine import EngineConfig, check_config

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_trt._base.say import say
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
-from keras_trt._memory import give_back
-from keras_trt._say import say
+from keras_trt._machine.memory import give_back
 from keras_trt.bundle import check_target
 from keras_trt.engine import EngineConfig, available_builders
 from keras_trt.engine.profile import sizes_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from keras_trt._formats import float_type
+from keras_trt._base.formats import float_type
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt.bundle import Bundle, write_bundle, write_manifest
 from keras_trt.bundle.probe import Probe, write_probe

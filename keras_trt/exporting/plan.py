@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_trt._arguments import check_boolean
+from keras_trt._base.arguments import check_boolean
 from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.types import Choices, Model
 from keras_trt.convert.convert import convert

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from keras_trt._base.nests import Nest, leaves_of, map_nest
+from keras_trt._base.tensors import TensorSpec
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.rebuilding.chain import chain_model
 from keras_trt._keras.types import Layer, Model
-from keras_trt._nests import Nest, leaves_of, map_nest
-from keras_trt._tensors import TensorSpec
 from keras_trt.data.batches import batches
 from keras_trt.data.source import is_arrays
 from keras_trt.errors import InputError

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from keras_trt._base.nests import leaves_of
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._nests import leaves_of
 from keras_trt.compare.comparison import Comparison
 from keras_trt.data.source import is_arrays
 from keras_trt.models.report import rows_of

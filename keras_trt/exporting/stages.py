@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from keras_trt._say import say_begun, say_done
+from keras_trt._base.say import say_begun, say_done
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from keras_trt._arguments import check_boolean
+from keras_trt._base.arguments import check_boolean
 from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import kind_of, layer_graph

@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._arguments import check_text, wrong_argument
-from keras_trt._tensors import shape_text
+from keras_trt._base.arguments import check_text, wrong_argument
+from keras_trt._base.tensors import shape_text
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle
 from keras_trt.inspection.files import BundleFile

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from keras_trt._tensors import shape_text
+from keras_trt._base.tensors import shape_text
 from keras_trt.bundle.manifest import Manifest
 
 _SHOWN = 20  # names of classes

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import ELEMENT_TYPES, dtype_of
-from keras_trt._protobuf import Span, fields
+from keras_trt._base.formats import ELEMENT_TYPES, dtype_of
+from keras_trt._machine.protobuf import Span, fields
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import BundleError
 

@@ -10,9 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from keras_trt import _deps
-from keras_trt._arguments import check_names, check_verbose, wrong_argument
-from keras_trt._say import say
+from keras_trt._base.arguments import check_names, check_verbose, wrong_argument
+from keras_trt._base.say import say
+from keras_trt._machine import deps
 from keras_trt.data.scores import Score, score_of
 from keras_trt.errors import InputError
 from keras_trt.measuring.benchmark_report import BenchmarkReport, Contender, Timing
@@ -250,4 +250,4 @@ def _modules(contenders: Sequence[Running]) -> list[str]:
             names.append(one.runner.partition("-")[0])
         else:
             names += [type(one.model).__module__.partition(".")[0], "tensorflow"]
-    return [name for name in dict.fromkeys(names) if _deps.available(name)]
+    return [name for name in dict.fromkeys(names) if deps.available(name)]

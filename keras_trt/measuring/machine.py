@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.engine.machine.gpu import gpus
 
 _THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES")
@@ -63,8 +63,8 @@ def machine(modules: Iterable[str] = ()) -> Machine:
     Args:
         modules: The modules whose packages' versions matter, beside this library's own.
     """
-    versions = {name: version for name in _OURS if (version := _deps.installed(name))}
-    versions |= {name: version for name in modules if (version := _deps.version_of(name))}
+    versions = {name: version for name in _OURS if (version := deps.installed(name))}
+    versions |= {name: version for name in modules if (version := deps.version_of(name))}
     return Machine(
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._nests import leaves_of, map_nest
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._base.nests import leaves_of, map_nest
+from keras_trt._base.tensors import BATCH_AXIS
 from keras_trt.bundle.probe import made_up, read_probe
 from keras_trt.data.source import batches_made, is_arrays, unpacked
 from keras_trt.errors import InputError

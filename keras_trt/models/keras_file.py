@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from keras_trt._arguments import check_path
+from keras_trt._base.arguments import check_path
 from keras_trt.errors import InputError, ModelError
 
 MASKS = "keras_trt_masks.json"

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_mapping
+from keras_trt._base.arguments import check_boolean, check_mapping
 from keras_trt._keras.flavor_of import keras3, legacy
 from keras_trt._keras.masks.masking import mask_class, rebind, restore_masks
 from keras_trt._keras.rebuilding.named_classes import check_names

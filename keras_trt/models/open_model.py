@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
-from keras_trt._arguments import check_boolean, check_mapping, check_path
+from keras_trt._base.arguments import check_boolean, check_mapping, check_path
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import keras3, legacy
 from keras_trt._keras.rebuilding.named_classes import check_names, entries

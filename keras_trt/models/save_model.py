@@ -8,12 +8,12 @@ import zipfile
 from os import PathLike
 from pathlib import Path
 
-from keras_trt._disk import full_disk
 from keras_trt._keras.arguments import required_arguments
 from keras_trt._keras.kernels import is_keras_own
 from keras_trt._keras.masks.masking import mask_infos
 from keras_trt._keras.types import Model
-from keras_trt._swap import replaced_file
+from keras_trt._machine.disk import full_disk
+from keras_trt._machine.swap import replaced_file
 from keras_trt.errors import InputError, ModelError
 from keras_trt.models.keras_file import MASKS, keras_file
 from keras_trt.tfmot.accept import accept

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from keras_trt._names import free
+from keras_trt._base.names import free
 from keras_trt.errors import ExportError
 
 T = TypeVar("T")

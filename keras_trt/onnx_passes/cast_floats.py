@@ -13,7 +13,7 @@ import numpy as np
 import onnx.defs
 import onnx_ir as ir
 
-from keras_trt._formats import FLOAT16_MAX, NARROW
+from keras_trt._base.formats import FLOAT16_MAX, NARROW
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.naming import layer_of
 from keras_trt.onnx_passes.order import bodies

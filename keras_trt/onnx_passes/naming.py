@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
-from keras_trt._names import unique
+from keras_trt._base.names import unique
 from keras_trt.onnx_passes._graph import HOLDERS
 from keras_trt.onnx_passes.weight_axes import WEIGHTED
 from keras_trt.trace.scopes import layer_of_scope

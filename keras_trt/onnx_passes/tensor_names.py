@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from keras_trt._names import unique
+from keras_trt._base.names import unique
 from keras_trt.onnx_passes.order import bodies
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from keras_trt._tensors import fixed_batch
+from keras_trt._base.tensors import fixed_batch
 from keras_trt.bundle import Manifest, sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE
 from keras_trt.quantize.inventory import QuantizedTensor

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from keras_trt._protobuf import LARGEST, field_head
+from keras_trt._machine.protobuf import LARGEST, field_head
 from keras_trt.bundle import sha256_of
 from keras_trt.bundle.manifest import ONNX_FILE
 from keras_trt.onnx_passes import _graph as g

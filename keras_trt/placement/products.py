@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from keras_trt._base.private import private
 from keras_trt._keras.graph import LayerGraph, Node, Shape
 from keras_trt._keras.kernels import CONVOLUTIONS, Kernel, kernels_of
 from keras_trt._keras.types import Layer
-from keras_trt._private import private
 from keras_trt.placement.layer_kinds import ATTENTION
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from keras_trt._lock import locked
-from keras_trt._swap import replaced_file
+from keras_trt._machine.lock import locked
+from keras_trt._machine.swap import replaced_file
 from keras_trt.bundle.checksum import sha256_of
 from keras_trt.bundle.manifest import MANIFEST_FILE, PLANS_FOLDER, Manifest, PlanStamp
 from keras_trt.bundle.read import Bundle, read_bundle

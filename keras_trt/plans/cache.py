@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from keras_trt._arguments import check_path
-from keras_trt._lock import locked
-from keras_trt._say import LOGGER
-from keras_trt._swap import replaced_file
+from keras_trt._base.arguments import check_path
+from keras_trt._base.say import LOGGER
+from keras_trt._machine.lock import locked
+from keras_trt._machine.swap import replaced_file
 from keras_trt.bundle.manifest import Manifest, PlanStamp, plan_stamp
 from keras_trt.engine import Plan, plan_cache_folder
 from keras_trt.engine.machine.cache_folder import folder_named

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from keras_trt._lock import locked
-from keras_trt._say import LOGGER
+from keras_trt._base.say import LOGGER
+from keras_trt._machine.lock import locked
 from keras_trt.errors import InputError
 
 VARIABLE = "KERAS_TRT_CACHE_GB"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from keras_trt._formats import TOP
+from keras_trt._base.formats import TOP
 from keras_trt.errors import InputError
 from keras_trt.quantize.seen.histogram import BINS, Histogram
 from keras_trt.twins.fake_quant import TINY

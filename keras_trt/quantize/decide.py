@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from keras_trt._arguments import check_one_of
+from keras_trt._base.arguments import check_one_of
+from keras_trt._base.say import say
 from keras_trt._keras.calls.kernel_readers import KernelUse, kernel_uses
 from keras_trt._keras.calls.kernel_use import changes_kernels, rounds_kernels
 from keras_trt._keras.flavor import Flavor
@@ -15,7 +16,6 @@ from keras_trt._keras.graph import LayerGraph, kind_of, layer_graph
 from keras_trt._keras.kernels import calls_by_keras, input_width, is_keras_own, kernels_of
 from keras_trt._keras.select import check_choices, located, selected
 from keras_trt._keras.types import Choices, Layer, Model
-from keras_trt._say import say
 from keras_trt.placement.decision import Decision
 from keras_trt.placement.layer_kinds import ATTENTION, CELLS, LOOP_REASON
 from keras_trt.placement.placement import only_where_read, place, place_alone, under_scheme

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from keras_trt._base.say import say
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._say import say
 from keras_trt.data.rows import Batches
 from keras_trt.data.source import is_arrays
 from keras_trt.quantize.calibrate import calibrate_keeping

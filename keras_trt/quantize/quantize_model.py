@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from keras_trt._arguments import check_mapping, check_verbose
+from keras_trt._base.arguments import check_mapping, check_verbose
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.types import Choices, M, Model

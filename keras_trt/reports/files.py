@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from keras_trt._arguments import check_path
-from keras_trt._swap import replaced_file
+from keras_trt._base.arguments import check_path
+from keras_trt._machine.swap import replaced_file
 from keras_trt.bundle.contents import bundle_holding
 from keras_trt.errors import InputError
 

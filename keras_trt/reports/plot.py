@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Protocol
 
-from keras_trt._deps import require
+from keras_trt._machine.deps import require
 from keras_trt.errors import InputError
 from keras_trt.reports.files import check_file, file_at
 from keras_trt.reports.findings import Findings

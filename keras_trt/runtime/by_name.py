@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_trt._nests import map_nest, zip_nests
+from keras_trt._base.nests import map_nest, zip_nests
 from keras_trt.runtime.engine_model import EngineModel
 
 

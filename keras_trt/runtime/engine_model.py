@@ -9,9 +9,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_count, check_function, check_text
-from keras_trt._say import say
-from keras_trt._tensors import free_batch
+from keras_trt._base.arguments import check_boolean, check_count, check_function, check_text
+from keras_trt._base.say import say
+from keras_trt._base.tensors import free_batch
 from keras_trt.bundle.probe import made_up
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import InputError

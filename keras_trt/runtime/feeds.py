@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import dtype_of
-from keras_trt._nests import Nest
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt._base.formats import dtype_of
+from keras_trt._base.nests import Nest
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import InputError
 from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray

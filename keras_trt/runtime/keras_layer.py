@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from keras_trt._names import unique
-from keras_trt._nests import Nest
-from keras_trt._process import alone
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.names import unique
+from keras_trt._base.nests import Nest
+from keras_trt._base.tensors import TensorSpec
+from keras_trt._machine.process import alone
 from keras_trt.bundle.manifest import names_in
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import InputError

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_verbose, wrong_argument
-from keras_trt._say import say
+from keras_trt._base.arguments import check_boolean, check_verbose, wrong_argument
+from keras_trt._base.say import say
 from keras_trt.bundle.graph import check_graph
 from keras_trt.bundle.read import read_bundle
 from keras_trt.engine import gpus

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_count
-from keras_trt._formats import dtype_of
-from keras_trt._nests import Nest, map_nest
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt._base.arguments import check_count
+from keras_trt._base.formats import dtype_of
+from keras_trt._base.nests import Nest, map_nest
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 from keras_trt.data.source import batches_made, is_dataset, slices, unpacked
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import Feeds, batch_of, cast

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from keras_trt._arguments import check_verbose, wrong_argument
-from keras_trt._say import say
+from keras_trt._base.arguments import check_verbose, wrong_argument
+from keras_trt._base.say import say
 
 _DRAWING = threading.Lock()  # one bar at a time
 

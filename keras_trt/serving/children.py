@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_trt._deps import require
-from keras_trt._process import alone
+from keras_trt._machine.deps import require
+from keras_trt._machine.process import alone
 from keras_trt.errors import MissingDependencyError
 
 

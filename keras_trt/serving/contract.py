@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_trt._arguments import check_path, wrong_argument
-from keras_trt._tensors import BATCH_AXIS, TensorSpec, fixed_batch
+from keras_trt._base.arguments import check_path, wrong_argument
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec, fixed_batch
 from keras_trt.bundle import Bundle, Manifest, read_bundle
 from keras_trt.bundle.probe import made_up, read_probe
 from keras_trt.errors import InputError

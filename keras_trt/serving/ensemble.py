@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from keras_trt._arguments import check_mapping, wrong_argument
-from keras_trt._names import unique
+from keras_trt._base.arguments import check_mapping, wrong_argument
+from keras_trt._base.names import unique
 from keras_trt.errors import InputError
 from keras_trt.serving.config import labels_file, port_text, quoted
 from keras_trt.serving.contract import Contract, Port, check_served_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_trt._tensors import free_batch
+from keras_trt._base.tensors import free_batch
 from keras_trt.bundle import Bundle
 from keras_trt.errors import InputError
 from keras_trt.serving.config import config_text, warm_up_file

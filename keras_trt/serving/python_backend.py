@@ -7,7 +7,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb  # Triton's own, on its path
 
-from keras_trt._tensors import free_batch
+from keras_trt._base.tensors import free_batch
 from keras_trt.runtime import load
 from keras_trt.serving.contract import contract
 from keras_trt.serving.served import Served

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_trt._say import say
-from keras_trt._swap import replaced_file
+from keras_trt._base.say import say
+from keras_trt._machine.swap import replaced_file
 from keras_trt.serving.entry import Entry
 
 _TITLE = "# A model repository for NVIDIA Triton\n\nWritten by `keras_trt.triton`."

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keras_trt._arguments import (
+from keras_trt._base.arguments import (
     check_boolean,
     check_count,
     check_one_of,
@@ -15,8 +15,8 @@ from keras_trt._arguments import (
     check_verbose,
     wrong_argument,
 )
-from keras_trt._say import say
-from keras_trt._swap import replaced_file, swap_in, sync_tree, working_folder
+from keras_trt._base.say import say
+from keras_trt._machine.swap import replaced_file, swap_in, sync_tree, working_folder
 from keras_trt.bundle.contents import is_bundle
 from keras_trt.errors import InputError
 from keras_trt.serving.config import labels_file

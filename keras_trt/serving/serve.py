@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_count, check_text, check_verbose, wrong_argument
-from keras_trt._deps import require
-from keras_trt._say import say
+from keras_trt._base.arguments import check_count, check_text, check_verbose, wrong_argument
+from keras_trt._base.say import say
+from keras_trt._machine.deps import require
 from keras_trt.errors import InputError, RunnerError
 from keras_trt.runtime import load
 from keras_trt.runtime.engine_model import EngineModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from keras_trt._formats import FLOATS, NARROW, float_type
+from keras_trt._base.formats import FLOATS, NARROW, float_type
 from keras_trt.errors import InputError
 
 _SPELLINGS = {name: word for word, stored in FLOATS.items() for name in (word, stored)} | {"fp32": "float32"}

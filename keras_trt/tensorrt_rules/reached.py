@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from keras_trt._formats import NARROW, STORED, float_type
+from keras_trt._base.formats import NARROW, STORED, float_type
 from keras_trt.tensorrt_rules.stats import Product
 
 _QUANTIZED = {name: STORED[name] for name in ("int8", "fp8")}

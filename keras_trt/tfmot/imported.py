@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
-from keras_trt._deps import require
-from keras_trt._process import alone
+from keras_trt._machine.deps import require
+from keras_trt._machine.process import alone
 
 _SWITCH = "TF_USE_LEGACY_KERAS"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import TOP
+from keras_trt._base.formats import TOP
 from keras_trt._keras.flavor_of import check_model, flavor_of
 from keras_trt._keras.types import Model
 from keras_trt.data.batches import batches_with_targets

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import TOP
+from keras_trt._base.formats import TOP
+from keras_trt._base.private import private
 from keras_trt._keras.copying.copy_model import copy_layers
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import layer_graph
@@ -21,7 +22,6 @@ from keras_trt._keras.masks import masking
 from keras_trt._keras.rebuilding.in_place import renew_derived
 from keras_trt._keras.rebuilding.rewire import rewire
 from keras_trt._keras.types import Layer, Model, Variable
-from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 _PACKAGE = "tensorflow_model_optimization"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from keras_trt._nests import Nest, leaves_of, map_nest
+from keras_trt._base.nests import Nest, leaves_of, map_nest
 from keras_trt.errors import InputError
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 
 if TYPE_CHECKING:
     from tensorflow.compat.v1 import GraphDef

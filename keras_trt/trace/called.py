@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_trt._base.nests import Nest, leaves_of, map_nest
+from keras_trt._base.tensors import BATCH_AXIS
 from keras_trt._keras.arguments import check_one_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
-from keras_trt._nests import Nest, leaves_of, map_nest
-from keras_trt._tensors import BATCH_AXIS
 from keras_trt.data.batches import batches
 from keras_trt.errors import ModelError
 from keras_trt.trace.asked_shapes import is_shape

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt._private import private
+from keras_trt._base.private import private
 from keras_trt.errors import ExportError
 from keras_trt.trace.graph_view import node_of
 from keras_trt.trace.rewrites.branch_state import held, held_within, hold_updates

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keras_trt._base.names import unique
+from keras_trt._base.nests import Nest, map_nest
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._names import unique
-from keras_trt._nests import Nest, map_nest
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.errors import InputError, ModelError
 from keras_trt.trace.asked_shapes import axes_of, complete, is_shape, pair_shapes, ranges_of, sizes_by_axis
 from keras_trt.trace.called import called_on

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from keras_trt._base.names import free
+from keras_trt._base.nests import Nest, map_nest, zip_nests
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 from keras_trt._keras.calls.exporting import exporting
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.calls.time_steps import steps_at_once
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Layer, Model
-from keras_trt._memory import free_graph
-from keras_trt._names import free
-from keras_trt._nests import Nest, map_nest, zip_nests
-from keras_trt._process import alone
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
+from keras_trt._machine.memory import free_graph
+from keras_trt._machine.process import alone
 from keras_trt.errors import ExportError
 from keras_trt.trace.batch_axis import inferred_shapes, rows_are_the_batch
 from keras_trt.trace.freezing import check_dense, freeze, gradients_forgotten, read_graph

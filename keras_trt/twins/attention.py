@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
 from keras_trt._keras.types import Tensor
-from keras_trt._private import private
 from keras_trt.placement.layer_kinds import ATTENTION
 
 OPERANDS = ("_query", "_key", "_probabilities", "_value")

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
-from keras_trt._formats import TOP
+from keras_trt._base.formats import TOP
 from keras_trt._keras.types import Tensor
 
 TINY = 1e-30  # smallest range: a scale must never be 0, nor its inverse infinite

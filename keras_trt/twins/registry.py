@@ -9,7 +9,7 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import KERNELS, registered_classes
 from keras_trt._keras.rebuilding.named_classes import entries, find_layer_class
-from keras_trt._process import alone
+from keras_trt._machine.process import alone
 from keras_trt.errors import InputError
 from keras_trt.placement.placement import ATTENTION, RULES
 from keras_trt.twins.quantizer import activation_quantizer

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any, TypeGuard
 
+from keras_trt._base.private import private
 from keras_trt._keras.calls.exporting import is_exporting
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.calls.running import running
@@ -27,7 +28,6 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import adds_bias, calls_by_keras, is_keras_own, rows_of
 from keras_trt._keras.types import Layer, Tensor
-from keras_trt._private import private
 from keras_trt.twins.attention import OPERANDS, attention, is_attention
 from keras_trt.twins.einsum_dense import as_product
 from keras_trt.twins.quantizer import activation_quantizer, is_observing

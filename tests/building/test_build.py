@@ -15,7 +15,8 @@ import pytest
 
 import keras_trt
 import keras_trt.building.build as module
-from keras_trt import EngineConfig, _deps, build
+from keras_trt import EngineConfig, build
+from keras_trt._machine import deps
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.bundle.contents import foreign_files
 from keras_trt.engine import build as building
@@ -23,7 +24,7 @@ from keras_trt.errors import BundleError, EngineError, InputError, MissingDepend
 from keras_trt.plans.cache import PlanCache
 from tests.small_onnx import conv_model, manifest_of, save_bundle
 
-pytestmark = pytest.mark.skipif(not _deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
+pytestmark = pytest.mark.skipif(not deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
 ROOT = Path(__file__).parent.parent.parent
 ADA = EngineConfig(compute_capabilities="SM89")
 FAST = dataclasses.replace(ADA, optimization_level=0)
@@ -279,7 +280,7 @@ def test_a_bundle_that_cannot_take_a_plan_does_not_lose_it(path, plan_cache, mon
 
 
 def test_auto_says_what_was_not_built_and_why(path, monkeypatch):
-    monkeypatch.setattr(_deps, "available", lambda module: module == "tensorrt_rtx")
+    monkeypatch.setattr(deps, "available", lambda module: module == "tensorrt_rtx")
     report = build(path, config=ADA, verbose=0)
     assert report.plans[0].kind == "tensorrt_rtx"
     assert report.not_built == {"tensorrt": "it is not installed: pip install 'keras-trt[tensorrt]'"}
@@ -334,7 +335,7 @@ def test_a_folder_that_is_no_bundle_is_one_error(tmp_path):
 
 
 def test_a_builder_that_is_not_installed_comes_with_its_pip_line(path, monkeypatch):
-    monkeypatch.setattr(_deps, "available", lambda module: False)
+    monkeypatch.setattr(deps, "available", lambda module: False)
     with pytest.raises(MissingDependencyError, match=r"pip install 'keras-trt\[rtx\]'"):
         build(path, verbose=0)
 

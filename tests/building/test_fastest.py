@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_trt import EngineConfig, _deps, build
+from keras_trt import EngineConfig, build
+from keras_trt._machine import deps
 from keras_trt.building import fastest
 from keras_trt.building.fastest import unquantized_precision
 from keras_trt.building.unquantized import unquantized
@@ -23,7 +24,7 @@ from keras_trt.runtime.runners.onnxruntime.runner import ONNXRuntimeRunner
 from keras_trt.runtime.runners.runner import ProfileError
 from tests.small_onnx import conv_model, save_bundle
 
-pytestmark = pytest.mark.skipif(not _deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
+pytestmark = pytest.mark.skipif(not deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
 ADA = EngineConfig(compute_capabilities="SM89")
 
 
@@ -244,12 +245,12 @@ def test_a_damaged_probe_is_told_before_a_build(path, machine):
 
 
 def test_a_package_that_is_missing_is_told_before_a_build(path, machine, monkeypatch):
-    real = fastest._deps.require
+    real = fastest.deps.require
 
     def require(module, **options):
         return real("no_such_package" if module == "onnx_ir" else module, **options)
 
-    monkeypatch.setattr(fastest._deps, "require", require)
+    monkeypatch.setattr(fastest.deps, "require", require)
     with pytest.raises(MissingDependencyError, match=r"needed by keep=\"fastest\".*keras-trt\[onnxruntime\]"):
         built(path)
     assert machine.builds == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.tensors import TensorSpec
 from keras_trt.bundle import Manifest, PlanStamp, plan_file
 from keras_trt.bundle.manifest import names_in
 from keras_trt.errors import BundleError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_trt import _swap
+from keras_trt._machine import swap
 from keras_trt.bundle import check_target, contents, read_bundle, sha256_of, write_bundle, write_manifest
 from keras_trt.errors import BundleError, BundleExistsError
 from tests.small_onnx import conv_model, manifest_of, save_bundle
@@ -28,10 +28,10 @@ def names(folder):
 
 
 @pytest.fixture(params=["exchange", "two renames"])
-def swap(request, monkeypatch):
+def exchanged(request, monkeypatch):
     """Both ways to replace a bundle: one system call, or two renames where the system has no such call."""
     if request.param == "two renames":
-        monkeypatch.setattr(_swap, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
 
 
 def test_a_bundle_appears_whole_at_the_end(tmp_path):
@@ -70,7 +70,7 @@ def test_an_existing_bundle_is_kept_without_overwrite(tmp_path):
     assert read_bundle(tmp_path / "b")
 
 
-@pytest.mark.usefixtures("swap")
+@pytest.mark.usefixtures("exchanged")
 def test_overwrite_replaces_the_bundle(tmp_path):
     save_bundle(tmp_path / "b", conv_model())
     with write_bundle(tmp_path / "b", overwrite=True) as folder:
@@ -79,7 +79,7 @@ def test_overwrite_replaces_the_bundle(tmp_path):
     assert names(tmp_path) == ["b"]
 
 
-@pytest.mark.usefixtures("swap")
+@pytest.mark.usefixtures("exchanged")
 def test_a_failed_overwrite_keeps_the_old_bundle(tmp_path):
     save_bundle(tmp_path / "b", conv_model())
     with pytest.raises(BundleError), write_bundle(tmp_path / "b", overwrite=True) as folder:
@@ -163,11 +163,11 @@ def test_a_disk_that_is_really_full_leaves_nothing(tmp_path):
 WRITER = """
     import sys
     from pathlib import Path
-    from keras_trt import _swap
+    from keras_trt._machine import swap
     from keras_trt.bundle import (write_bundle)
     from tests.bundle.test_write import fill
     if sys.argv[3] == "two renames":
-        _swap._exchange = lambda one, other: False
+        swap._exchange = lambda one, other: False
     print("ready", flush=True)
     while True:
         with write_bundle(Path(sys.argv[1]), overwrite=True) as folder:
@@ -208,8 +208,8 @@ def test_a_bundle_moved_aside_by_a_killed_writer_comes_back(tmp_path):
 
 def test_only_a_whole_old_bundle_comes_back(tmp_path, monkeypatch):
     path = save_bundle(tmp_path / "b", conv_model())
-    monkeypatch.setattr(_swap, "_exchange", lambda one, other: False)
-    monkeypatch.setattr(_swap.shutil, "rmtree", lambda folder, **_: (folder / "model.onnx").unlink(True))
+    monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(swap.shutil, "rmtree", lambda folder, **_: (folder / "model.onnx").unlink(True))
     with write_bundle(path, overwrite=True) as folder:
         fill(folder, "new")
     path.rename(tmp_path / "elsewhere")
@@ -256,15 +256,15 @@ def test_a_bundle_that_another_writer_replaces_is_not_taken_for_files_of_the_use
 
 def test_the_bundle_that_another_writer_has_just_moved_aside_is_kept(tmp_path, monkeypatch):
     path, aside = save_bundle(tmp_path / "b", conv_model()), tmp_path / ".b.old-0123456789ab"
-    listed = _swap._beside_of
+    listed = swap._beside_of
 
     def moved_meanwhile(target, role, digits=None):
         if target.exists():
             target.rename(aside)
         return listed(target, role, digits)
 
-    monkeypatch.setattr(_swap, "_beside_of", moved_meanwhile)
-    _swap.remove_leftovers(path)
+    monkeypatch.setattr(swap, "_beside_of", moved_meanwhile)
+    swap.remove_leftovers(path)
     monkeypatch.undo()
     assert names(tmp_path) == [aside.name]
     assert read_bundle(path).manifest.name == "small"
@@ -272,7 +272,7 @@ def test_the_bundle_that_another_writer_has_just_moved_aside_is_kept(tmp_path, m
 
 def write_many(path, name, way):
     if way == "two renames":
-        _swap._exchange = lambda one, other: False
+        swap._exchange = lambda one, other: False
     for _ in range(30):
         with write_bundle(path, overwrite=True) as folder:
             fill(folder, name)

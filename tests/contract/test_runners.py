@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.errors import RunnerError
 from keras_trt.exporting.export import export
 from keras_trt.quantize import quantize_model
@@ -26,7 +26,7 @@ PRECISIONS = {  # and how far it may be from the quantised model in float32
 
 
 def _here(runner: str) -> bool:
-    if not _deps.available(runner.partition("-")[0]):
+    if not deps.available(runner.partition("-")[0]):
         return False
     if runner in CPU_RUNNERS:
         return True

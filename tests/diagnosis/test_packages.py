@@ -2,7 +2,7 @@ from importlib import metadata
 
 import pytest
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.diagnosis.packages import packages
 
 REQUIRES = [
@@ -37,7 +37,7 @@ def test_packages_are_those_that_users_extras_ask_for(declared):
 
 
 def test_a_version_in_a_form_of_its_own_is_taken(declared, monkeypatch):
-    monkeypatch.setattr(_deps, "installed", lambda _: "build of today")
+    monkeypatch.setattr(deps, "installed", lambda _: "build of today")
     assert all(package.fits for package in packages())
 
 

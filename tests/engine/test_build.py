@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.bundle import sha256_of
 from keras_trt.engine import EngineConfig, available_builders, build, build_plan, targets
 from keras_trt.engine.machine.gpu import Gpu
 from keras_trt.errors import EngineError, InputError, KerasTRTError, MissingDependencyError
 from tests.small_onnx import conv_model, sequence_model, two_in_two_out
 
-rtx = pytest.mark.skipif(not _deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
+rtx = pytest.mark.skipif(not deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
 no_gpu = pytest.mark.skipif("tensorrt" in available_builders(), reason="is about machines without a GPU")
 
 
@@ -178,13 +178,13 @@ def test_a_missing_file_is_named(tmp_path):
 
 @no_gpu
 def test_tensorrt_without_a_gpu_points_to_rtx(save, monkeypatch):
-    monkeypatch.setattr(_deps, "available", lambda module: True)
+    monkeypatch.setattr(deps, "available", lambda module: True)
     with pytest.raises(EngineError, match=r"no GPU or driver.*kind='tensorrt_rtx'.*keras-trt\[rtx\]"):
         build_plan(save(conv_model()), kind="tensorrt")
 
 
 def test_no_builder_at_all_tells_how_to_get_one(save, monkeypatch):
-    monkeypatch.setattr(_deps, "available", lambda module: False)
+    monkeypatch.setattr(deps, "available", lambda module: False)
     with pytest.raises(MissingDependencyError, match=r"pip install 'keras-trt\[rtx\]'"):
         build_plan(save(conv_model()))
     assert available_builders() == ()

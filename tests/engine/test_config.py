@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.engine import EngineConfig, build_plan
 from keras_trt.engine.config import config_of
 from keras_trt.errors import EngineError, InputError
 from tests.small_onnx import conv_model, sequence_model
 
-rtx = pytest.mark.skipif(not _deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
+rtx = pytest.mark.skipif(not deps.available("tensorrt_rtx"), reason="needs tensorrt_rtx")
 
 ALL = {
     "profiles": [{"batch": 1}, {"batch": (2, 4, 8), "time": (1, 2, 3)}],

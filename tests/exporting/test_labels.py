@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_trt
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.tensors import TensorSpec
 from keras_trt.errors import BundleError, InputError
 from keras_trt.exporting.labels import check_metadata, labels_of
 

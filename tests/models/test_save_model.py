@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_trt
-from keras_trt import _disk, _swap
+from keras_trt._machine import disk, swap
 from keras_trt.errors import InputError, ModelError
 
 
@@ -62,7 +62,7 @@ def test_the_next_save_removes_what_a_killed_one_left(model, tmp_path):
 
 def test_the_file_is_on_the_disk_before_it_takes_its_name(model, tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(_swap, "_sync", lambda path: synced.append((path.name, path.exists())))
+    monkeypatch.setattr(swap, "_sync", lambda path: synced.append((path.name, path.exists())))
     keras_trt.save_model(model, tmp_path / "m.keras")
     assert synced == [("m.keras", True), (tmp_path.name, True)]
 
@@ -102,7 +102,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(k, small_disk):
 def test_a_full_temporary_folder_is_named_and_not_the_disk_of_the_target(small_disk, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
     full = OSError(28, os.strerror(28))
-    assert f"temporary folder `{small_disk}` is full" in _disk.full_disk(full, tmp_path / "b", "not written")
+    assert f"temporary folder `{small_disk}` is full" in disk.full_disk(full, tmp_path / "b", "not written")
     full.filename = str(tmp_path / "b" / "model.onnx")
-    assert f"Free some space in `{tmp_path}`" in _disk.full_disk(full, tmp_path / "b", "not written")
-    assert _disk.full_disk(OSError(13, os.strerror(13)), tmp_path / "b", "not written") is None
+    assert f"Free some space in `{tmp_path}`" in disk.full_disk(full, tmp_path / "b", "not written")
+    assert disk.full_disk(OSError(13, os.strerror(13)), tmp_path / "b", "not written") is None

@@ -307,7 +307,7 @@ IMPORTS = {
 }
 
 # Where a name of another package may be absent without a word, and why that changes no result. Everywhere
-# else it is read without a default, or by `_private.private`.
+# else it is read without a default, or by `_base.private`.
 MAY_BE_ABSENT = {
     (
         "_keras/rebuilding/optimizer.py",

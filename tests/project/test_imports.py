@@ -24,43 +24,15 @@ OPERATOR_TABLES = {"keras_trt._keras.backends.tensorflow_ops", "keras_trt._keras
 HEAVY = KERASES | ENGINES | {"onnx", "onnx_ir", "numpy", "matplotlib", "rich"}
 
 # Each room and the rooms it may import; what is not listed, it may not. A room is below those that import it.
-_BASE = {
-    "errors",
-    "_deps",
-    "_arguments",
-    "_disk",
-    "_formats",
-    "_lock",
-    "_memory",
-    "_names",
-    "_nests",
-    "_private",
-    "_process",
-    "_protobuf",
-    "_say",
-    "_swap",
-    "_tensors",
-}
+_BASE = {"errors", "_base", "_machine"}
 _SEAM = _BASE | {"reports", "_keras", "data"}
 _QUANTIZED = _SEAM | {"placement", "twins", "tfmot"}
 _RUN = _BASE | {"bundle", "engine", "plans", "runtime"}
 _GRAPHS = _SEAM | {"trace", "onnx_passes"}
 MAY_IMPORT = {
     "errors": set(),
-    "_deps": {"errors"},
-    "_arguments": {"errors"},
-    "_disk": set(),
-    "_formats": set(),
-    "_lock": set(),
-    "_memory": set(),
-    "_names": set(),
-    "_nests": set(),
-    "_tensors": set(),
-    "_swap": set(),
-    "_private": {"errors"},
-    "_process": set(),
-    "_protobuf": set(),
-    "_say": set(),
+    "_machine": {"errors"},
+    "_base": {"errors"},
     "reports": _BASE | {"bundle"},
     "_keras": _BASE,
     "data": _BASE | {"_keras"},
@@ -115,7 +87,7 @@ MAY_IMPORT = {
     "generation": _BASE | {"_keras"},
     "keras": {"quantize", "prune", "fuse"},
     "schemes": {"placement"},
-    "cli": {"errors", "_arguments"},
+    "cli": {"errors", "_base"},
     "__main__": {"cli"},
 }
 # For users who have Keras too: `EngineModel.as_layer` and Keras's losses and metrics.
@@ -169,7 +141,7 @@ def imports_of(path: Path, *, run_on_import: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno} imports relatively; write keras_trt.<room>"
             module = node.module or ""
-            # `from keras_trt import _deps` imports the room, not a name of the front door.
+            # `from keras_trt import errors` imports the room, not a name of the front door.
             found.update(f"{module}.{a.name}" if module == "keras_trt" else module for a in node.names)
         if run_on_import and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             return
@@ -342,7 +314,7 @@ def test_only_one_file_knows_tf2onnx(path):
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_one_file_prints(path):
     names = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)]
-    assert all(name.id != "print" for name in names) or name_of(path) == "keras_trt._say"
+    assert all(name.id != "print" for name in names) or name_of(path) == "keras_trt._base.say"
 
 
 def asks_which_keras(source: str) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_trt._private import private
+from keras_trt._base.private import private
 from keras_trt.convert.tf2onnx_seam import STOCK
 from keras_trt.errors import MissingDependencyError
 from keras_trt.tfmot.imported import import_tfmot
@@ -190,7 +190,7 @@ def test_every_import_from_the_inside_of_a_package_is_listed():
 
 
 def test_a_name_is_asked_for_with_a_default_only_where_its_absence_changes_nothing():
-    """Elsewhere `keras_trt._private.private` reads it, which says what to install."""
+    """Elsewhere `keras_trt._base.private.private` reads it, which says what to install."""
     listed = {entry.name for entry in NAMES}
     places = {(file, name) for file, tree in trees() for name in silent(tree) if name in listed}
     assert sorted(places - set(MAY_BE_ABSENT)) == [], "read them by `private`, or say why they may be absent"

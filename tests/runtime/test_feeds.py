@@ -2,7 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.tensors import TensorSpec
 from keras_trt.errors import InputError
 from keras_trt.runtime.feeds import batch_of, cast, name_arrays
 from keras_trt.runtime.runners.tensorrt.device_array import DeviceArray

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.tensors import TensorSpec
 from keras_trt.errors import InputError, RunnerError
 from keras_trt.runtime import Runner
 from keras_trt.runtime.predict import fill, join, run_batches, run_on_device, run_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_trt._formats import float_type, is_quantized
+from keras_trt._base.formats import float_type, is_quantized
 from keras_trt.errors import InputError
 from keras_trt.tensorrt_rules.precision import KNOWN, carried, resolve
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.private import private
 from keras_trt._keras.copying import arrays
 from keras_trt._keras.keras3 import Keras3
 from keras_trt._keras.types import Model, Variable
-from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 

@@ -46,7 +46,7 @@ from keras.ops import (  # noqa: F401 - the table
 )
 from keras.ops import is_tensor as _is_tensor
 
-from keras_trt._formats import INT8_ENDS, TOP
+from keras_trt._base.formats import INT8_ENDS, TOP
 from keras_trt._keras.types import Tensor
 
 nest = SimpleNamespace(

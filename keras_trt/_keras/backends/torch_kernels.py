@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from keras_trt._formats import INT8_ENDS, TOP
+from keras_trt._base.formats import INT8_ENDS, TOP
 
 Rounding = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Slope = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

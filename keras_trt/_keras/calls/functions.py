@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._process import alone
+from keras_trt._machine.process import alone
 
 _INLINE: ContextVar[bool] = ContextVar("keras_trt_inline_functions", default=False)
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from keras_trt._base.nests import Nest, map_nest
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.calls.kernel_use import at_inference, meeting
 from keras_trt._keras.calls.record import Function, replaced_calls
@@ -21,8 +22,7 @@ from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import calls_by_keras, kernels_of
 from keras_trt._keras.types import Layer, Model
-from keras_trt._nests import Nest, map_nest
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 ClassOf = Callable[[Layer], type]
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from keras_trt._formats import TOP, steps_to_largest
+from keras_trt._base.formats import TOP, steps_to_largest
 from keras_trt._keras.calls.functions import inlined
 from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.flavor import Flavor

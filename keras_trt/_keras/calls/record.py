@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 Function = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer
-from keras_trt._process import alone
+from keras_trt._machine.process import alone
 
 
 @contextmanager

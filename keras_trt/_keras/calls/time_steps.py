@@ -17,7 +17,7 @@ from typing import Any
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import calls_by_keras
 from keras_trt._keras.types import Layer, Model, Tensor
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 
 @contextmanager

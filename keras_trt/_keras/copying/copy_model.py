@@ -15,7 +15,7 @@ from keras_trt._keras.copying.builtin import KINDS
 from keras_trt._keras.copying.instance import Instance, slots_of
 from keras_trt._keras.copying.walk import Copier, Kind
 from keras_trt._keras.types import Layer, M, Model
-from keras_trt._process import alone
+from keras_trt._machine.process import alone
 from keras_trt.errors import ModelError
 
 _KERASES = {"keras", "tf_keras"}

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.copying.instance import Instance
 from keras_trt._keras.copying.walk import Copier, Kind
-from keras_trt._private import private
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier
-from keras_trt._private import private
 
 ABSENT: Any = object()  # for attributes that a model gets only when it is compiled
 

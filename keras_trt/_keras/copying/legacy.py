@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.copying.graph import ABSENT, Layer, Optimizer, Tensor, call_number, nodes_of
 from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier, Kind
-from keras_trt._private import private
 
 _COUNTS = "_obj_reference_counts_dict"
 _NUMBERED = ("_network_nodes", "_input_coordinates", "_output_coordinates", "_tensor_usage_count")

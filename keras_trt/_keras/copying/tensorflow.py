@@ -6,11 +6,11 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.copying import functions
 from keras_trt._keras.copying.containers import Dict, List
 from keras_trt._keras.copying.instance import Instance, attributes
 from keras_trt._keras.copying.walk import Copier, Kind
-from keras_trt._private import private
 
 if TYPE_CHECKING:
     import tensorflow as tf

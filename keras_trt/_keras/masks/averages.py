@@ -10,12 +10,12 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks.noted import noted_mask
 from keras_trt._keras.masks.values import pruned
 from keras_trt._keras.types import Tensor
-from keras_trt._private import private
-from keras_trt._process import alone
+from keras_trt._machine.process import alone
 
 _METHOD = "_update_model_variables_moving_average"
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.private import private
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.kernels import Kernel, is_keras_own, kernels_of
@@ -25,7 +26,6 @@ from keras_trt._keras.masks.averages import mask_averages
 from keras_trt._keras.masks.noted import note_masks, noted_mask
 from keras_trt._keras.masks.values import pruned
 from keras_trt._keras.types import Layer, M, Model, Tensor, Variable
-from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 

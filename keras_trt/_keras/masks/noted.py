@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Tensor, Variable
-from keras_trt._private import private
-from keras_trt._process import alone
+from keras_trt._machine.process import alone
 
 _NOTED: ContextVar[dict[int, Any] | None] = ContextVar("keras_trt_noted_masks", default=None)
 

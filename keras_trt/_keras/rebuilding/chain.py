@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from keras_trt._base.names import unique
+from keras_trt._base.nests import Nest, map_nest
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model
-from keras_trt._names import unique
-from keras_trt._nests import Nest, map_nest
 
 
 def chain_model(

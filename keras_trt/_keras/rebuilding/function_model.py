@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from keras_trt._base.names import unique
+from keras_trt._base.nests import Nest
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
-from keras_trt._names import unique
-from keras_trt._nests import Nest
 from keras_trt.errors import ModelError
 
 

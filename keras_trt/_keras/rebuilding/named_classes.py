@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any
 
-from keras_trt import _deps
 from keras_trt._keras.flavor import Flavor
+from keras_trt._machine import deps
 from keras_trt.errors import InputError, ModelError
 
 _FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "ops", "regularizers")
@@ -136,7 +136,7 @@ def _given(flavor: Flavor, names: tuple[Any, ...], custom: Mapping[str, object])
 def _bring(flavor: Flavor, module: str) -> None:
     """Imports the package of Keras's own family that a module belongs to, as Keras itself would."""
     root = module.split(".", maxsplit=1)[0]
-    if root in flavor.packages and not {root, "tf_" + root} & set(sys.modules) and _deps.available(root):
+    if root in flavor.packages and not {root, "tf_" + root} & set(sys.modules) and deps.available(root):
         importlib.import_module(root)
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
-from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 Moved = tuple[Any, Any]

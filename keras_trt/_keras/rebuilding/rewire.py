@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from keras_trt._base.nests import Nest
+from keras_trt._base.private import private
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Layer, M, Model, Tensor
-from keras_trt._nests import Nest
-from keras_trt._private import private
 from keras_trt.errors import ModelError
 
 Make = Callable[[str, Any], Layer]

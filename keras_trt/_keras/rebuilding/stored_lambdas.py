@@ -13,7 +13,7 @@ from typing import Any
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.rebuilding.named_classes import entries
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 from keras_trt.errors import ModelError
 
 LAMBDA = "<lambda>"  # what Python calls it, and so `custom_objects`

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.tensors import TensorSpec
 
 Draw = Callable[[TensorSpec, tuple[int, ...]], np.ndarray]
 """Makes an input's array, of a spec with a name and a dtype, in a shape."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt._formats import is_quantized
+from keras_trt._base.formats import is_quantized
+from keras_trt._base.nests import zip_nests
+from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Layer, Model, Tensor
-from keras_trt._nests import zip_nests
-from keras_trt._tensors import BATCH_AXIS, TensorSpec
 from keras_trt.compare.probes.draws import FLOATS, Draw, gentle, natural, whole
 from keras_trt.compare.probes.ids import smallest_table, tables_reached
 from keras_trt.data.batches import batches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.bundle import PLAN_KINDS
 from keras_trt.engine import _trt
 from keras_trt.engine.machine.gpu import gpus
@@ -11,7 +11,7 @@ from keras_trt.errors import EngineError, InputError, MissingDependencyError
 
 def available_builders() -> tuple[str, ...]:
     """The kinds that `build_plan` can build here: `"tensorrt"` needs its package and a GPU, RTX no GPU."""
-    installed = [kind for kind in PLAN_KINDS if _deps.available(kind)]
+    installed = [kind for kind in PLAN_KINDS if deps.available(kind)]
     return tuple(kind for kind in installed if kind != "tensorrt" or gpus())
 
 
@@ -31,7 +31,7 @@ def choose_kind(kind: str) -> str:
             lines = " or ".join(_trt.install_line(k) for k in reversed(PLAN_KINDS))
             raise MissingDependencyError(f"No TensorRT builder is installed. Install one with: {lines}")
         return usable[0]
-    if kind == "tensorrt" and _deps.available(kind) and kind not in usable:
+    if kind == "tensorrt" and deps.available(kind) and kind not in usable:
         raise EngineError(
             "kind='tensorrt' builds for this machine's GPU, and no GPU or driver was found. Use "
             f"kind='tensorrt_rtx', which builds ahead of time: {_trt.install_line('tensorrt_rtx')}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import is_keras_own
-from keras_trt._process import alone
+from keras_trt._machine.process import alone
 from keras_trt.errors import ExportError, KerasTRTError
 from keras_trt.exporting.elsewhere.classes import Classes
 from keras_trt.exporting.elsewhere.exchange import ANSWER, MODEL, REQUEST, Answer, Request, read, write

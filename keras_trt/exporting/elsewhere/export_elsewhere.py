@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.say import say
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
-from keras_trt._say import say
-from keras_trt._swap import swap_in, sync_folder, working_folder
+from keras_trt._machine.swap import swap_in, sync_folder, working_folder
 from keras_trt.bundle import check_target, read_bundle
 from keras_trt.compare.other_backend import other_backend_fault
 from keras_trt.data.batches import batches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from keras_trt._formats import float_type
+from keras_trt._base.formats import float_type
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.exporting.choose_precision import Choice

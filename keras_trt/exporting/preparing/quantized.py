@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_trt._formats import is_quantized
+from keras_trt._base.formats import is_quantized
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Model
 from keras_trt.errors import ModelError

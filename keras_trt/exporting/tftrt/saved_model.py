@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt._formats import TOP
-from keras_trt._protobuf import LARGEST
+from keras_trt._base.formats import TOP
+from keras_trt._machine.protobuf import LARGEST
 from keras_trt.errors import ExportError, InputError
 from keras_trt.onnx_passes.quantized.grid import to_grid
 from keras_trt.trace.graph_view import node_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from keras_trt._base.nests import Nest
 from keras_trt._keras.flavor import Flavor
-from keras_trt._nests import Nest
 from keras_trt.errors import InputError
 
 COMBINE = ("mean", "vote")

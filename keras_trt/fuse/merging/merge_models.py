@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_trt._arguments import check_boolean, check_one_of, check_text, wrong_argument
+from keras_trt._base.arguments import check_boolean, check_one_of, check_text, wrong_argument
+from keras_trt._base.names import unique
+from keras_trt._base.nests import Nest
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rebuilding.rewire import new_inputs
 from keras_trt._keras.types import M, Model, Tensor
-from keras_trt._names import unique
-from keras_trt._nests import Nest
 from keras_trt.errors import InputError, ModelError
 from keras_trt.fuse.merging.combine import COMBINE, combined
 from keras_trt.fuse.merging.trunk import Group, groups_of, outputs_behind_trunk

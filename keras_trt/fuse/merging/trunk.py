@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_trt._base.nests import Nest
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Tensor
-from keras_trt._nests import Nest
 from keras_trt.fuse.merging.shared_prefix import Prefix, shared_prefix
 
 

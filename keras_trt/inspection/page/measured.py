@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
-from keras_trt._arguments import check_path
+from keras_trt._base.arguments import check_path
 from keras_trt.errors import InputError
 from keras_trt.inspection.page import elements as e
 from keras_trt.reports import Findings

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from keras_trt._tensors import shape_text
+from keras_trt._base.tensors import shape_text
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.inspection.files import BundleFile
 from keras_trt.inspection.page import elements as e

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from keras_trt._names import unique
+from keras_trt._base.names import unique
 from keras_trt.onnx_passes import _graph as g
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from keras_trt._names import unique
+from keras_trt._base.names import unique
 from keras_trt.onnx_passes import _graph as g
 from keras_trt.onnx_passes.folding.normalizations import Normalization, normalizations, per_row
 

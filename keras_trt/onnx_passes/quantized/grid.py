@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_trt._formats import GRID_TOLERANCE, STORED, TOP, dtype_of, steps_to_largest
+from keras_trt._base.formats import GRID_TOLERANCE, STORED, TOP, dtype_of, steps_to_largest
 from keras_trt.errors import ExportError
 
 DTYPES = {name: dtype_of(stored) for name, stored in STORED.items()}

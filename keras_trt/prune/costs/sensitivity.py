@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from keras_trt._arguments import check_verbose
+from keras_trt._base.arguments import check_verbose
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.types import Choices, Model

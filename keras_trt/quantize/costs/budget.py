@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import wrong_argument
+from keras_trt._base.arguments import wrong_argument
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.calls.record import recorded
 from keras_trt._keras.flavor import Flavor

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import wrong_argument
+from keras_trt._base.arguments import wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.data.rows import can_take, count_rows, take

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._formats import INT8_ENDS, TOP
+from keras_trt._base.formats import INT8_ENDS, TOP
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor

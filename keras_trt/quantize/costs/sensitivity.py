@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_verbose
+from keras_trt._base.arguments import check_verbose
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of

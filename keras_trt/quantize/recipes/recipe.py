@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._arguments import check_path
+from keras_trt._base.arguments import check_path
 from keras_trt._keras.graph import kind_of
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks.masking import variable_of

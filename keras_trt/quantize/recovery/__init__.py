@@ -1,6 +1,6 @@
 """What is done, without training, about the accuracy that rounding costs."""
 
-from keras_trt._arguments import check_names
+from keras_trt._base.arguments import check_names
 from keras_trt._keras.flavor import Flavor
 from keras_trt.errors import InputError
 from keras_trt.quantize.recovery.correction import BIAS, GAIN

@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.say import say
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.calls.record import replaced_calls
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import adds_bias, channel_axis, kernel_of
 from keras_trt._keras.types import Layer, Model, Tensor
-from keras_trt._process import attributes_replaced
-from keras_trt._say import say
+from keras_trt._machine.process import attributes_replaced
 from keras_trt.data.rows import count_rows
 from keras_trt.quantize.inventory import twins
 from keras_trt.quantize.recovery.channel_moments import ChannelFit

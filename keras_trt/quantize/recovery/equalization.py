@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.say import say
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Variable
-from keras_trt._say import say
 from keras_trt.data.first import read_first
 from keras_trt.data.rows import can_take, count_rows, first_rows, take
 from keras_trt.quantize.inventory import activation_quantizers, twins

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_trt._formats import STORED, TOP, dtype_of
+from keras_trt._base.formats import STORED, TOP, dtype_of
 from keras_trt.twins.fake_quant import TINY
 
 BINS = 2048

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_verbose
+from keras_trt._base.arguments import check_verbose
 from keras_trt._keras.calls.gathering import gathering, give
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor

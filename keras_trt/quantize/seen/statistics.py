@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._arguments import check_path
+from keras_trt._base.arguments import check_path
 from keras_trt.errors import InputError
 from keras_trt.quantize.seen.histogram import BINS, Histogram
 from keras_trt.reports import Table

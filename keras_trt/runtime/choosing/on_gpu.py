@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_trt import _deps
-from keras_trt._say import LOGGER
+from keras_trt._base.say import LOGGER
+from keras_trt._machine import deps
 from keras_trt.bundle.manifest import PlanStamp
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import EngineConfig, _trt, available_builders, gpus, plan_for
@@ -173,7 +173,7 @@ def _configs(bundle: Bundle, kind: str) -> Iterator[EngineConfig]:
 
 
 def _can_load(module: str, stamp: PlanStamp) -> bool:
-    if not _deps.available(module):
+    if not deps.available(module):
         return False
     if module == "tensorrt_lean":
         return stamp.kind == "tensorrt" and stamp.version_compatible

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from keras_trt import _deps
-from keras_trt._arguments import check_one_of
+from keras_trt._base.arguments import check_one_of
+from keras_trt._machine import deps
 from keras_trt.bundle import PLAN_KINDS
 from keras_trt.bundle.probe import Probe
 from keras_trt.bundle.read import Bundle
@@ -126,7 +126,7 @@ def _on_onnx(bundle: Bundle, names: tuple[str, ...], notes: list[str], check: bo
 
 
 def _way_out(names: tuple[str, ...]) -> str:
-    missing = [name for name in CPU_RUNNERS if not _deps.available(name)]
+    missing = [name for name in CPU_RUNNERS if not deps.available(name)]
     if missing:
         return f"Another runner may: pip install {' '.join(missing)}"
     others = [name for name in CPU_RUNNERS if name not in names]

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_trt import _deps
-from keras_trt._formats import float_type, is_quantized
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._base.formats import float_type, is_quantized
+from keras_trt._base.tensors import BATCH_AXIS
+from keras_trt._machine import deps
 from keras_trt.bundle.probe import Probe, expect, made_up, read_probe, sample
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
@@ -90,7 +90,7 @@ def _run(runner: Runner, inputs: Feeds) -> Feeds:
 
 def _answered(bundle: Bundle, probe: Probe) -> Probe | None:
     """The probe with what the reference computes, and how much that moves when the input does a little."""
-    if not _deps.available(REFERENCE.name):
+    if not deps.available(REFERENCE.name):
         return None
     share = _SHAKEN["int8" if is_quantized(bundle.manifest.precision) else "float"]
     rng = np.random.default_rng(0)

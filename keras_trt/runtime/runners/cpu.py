@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from keras_trt import _deps
-from keras_trt._formats import is_quantized
+from keras_trt._base.formats import is_quantized
+from keras_trt._machine import deps
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.bundle.read import Bundle
 from keras_trt.runtime.runners.onnxruntime.runner import PROVIDERS, ONNXRuntimeRunner
@@ -77,4 +77,4 @@ def settings(manifest: Manifest, names: tuple[str, ...] = tuple(CPU_RUNNERS)) ->
 
 def installed(name: str) -> bool:
     """Whether the package of a runner is; `onnxruntime-cuda` is one of `onnxruntime`."""
-    return _deps.available(name.partition("-")[0])
+    return deps.available(name.partition("-")[0])

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from keras_trt._tensors import TensorSpec, fixed_batch
+from keras_trt._base.tensors import TensorSpec, fixed_batch
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import Lifetime

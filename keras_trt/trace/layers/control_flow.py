@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from keras_trt._base.nests import Nest
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Tensor
-from keras_trt._nests import Nest
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 
 @contextmanager

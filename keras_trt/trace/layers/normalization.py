@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.calls.time_steps import sizes
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
-from keras_trt._private import private
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 
 @contextmanager

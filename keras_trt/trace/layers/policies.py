@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt._base.private import private
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Layer, Model
-from keras_trt._private import private
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 
 def is_mixed(flavor: Flavor, model: Model) -> bool:

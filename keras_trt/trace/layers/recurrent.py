@@ -15,7 +15,7 @@ from keras_trt._keras.calls.running import running
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
 from keras_trt._keras.types import Layer, Model, Tensor
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 """The layers that ONNX has an operator for."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_trt._protobuf import LARGEST
+from keras_trt._machine.protobuf import LARGEST
 from keras_trt.trace.graph_view import GraphView, index_of, is_control, node_of
 from keras_trt.trace.weights import make_constant, make_weight
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 import keras_trt
 from keras_trt._keras.calls.restoring import restoring
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 import keras_trt
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt._process import attributes_replaced
+from keras_trt._machine.process import attributes_replaced
 from keras_trt.errors import ModelError
 
 

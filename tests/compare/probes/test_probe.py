@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_trt._tensors import TensorSpec
+from keras_trt._base.tensors import TensorSpec
 from keras_trt.compare.probes.ids import smallest_table, tables_reached
 from keras_trt.compare.probes.probe import ProbeError, allowed_differences, ask_keras, made_up, rows_of
 from keras_trt.quantize import quantize_model

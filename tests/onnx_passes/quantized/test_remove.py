@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from keras_trt._formats import dtype_of
+from keras_trt._base.formats import dtype_of
 from keras_trt.onnx_passes.quantized.remove import RemoveQuantizersPass
 from tests.onnx_tools import GraphBuilder, floats, ops, run
 

@@ -51,7 +51,7 @@ def fake_machine(setattr_, build_plan):
     cards = (Gpu(0, "a card", "SM89", 1), Gpu(1, "another", "SM120", 1))
     for module in (select, on_gpu, loading):
         setattr_(module, "gpus", lambda: cards)
-    setattr_(select._deps, "available", lambda module: module in ("tensorrt_rtx", "openvino"))
+    setattr_(select.deps, "available", lambda module: module in ("tensorrt_rtx", "openvino"))
     setattr_(select._trt, "load", lambda module, why: SimpleNamespace(__version__="1.7.1"))
     setattr_(on_gpu, "available_builders", lambda: ("tensorrt_rtx",))
     setattr_(on_gpu, "TensorRTRunner", FakeEngine)
@@ -333,7 +333,7 @@ def computing(path, gpu, monkeypatch):
     """Engines that compute; `plans` says what each build yields."""
     Computing.reference = ONNXRuntimeRunner(read_bundle(path), optimize=False)
     monkeypatch.setattr(on_gpu, "TensorRTRunner", Computing)
-    monkeypatch.setattr(select._deps, "available", lambda m: m in ("tensorrt_rtx", "openvino", "onnxruntime"))
+    monkeypatch.setattr(select.deps, "available", lambda m: m in ("tensorrt_rtx", "openvino", "onnxruntime"))
     plans: list[bytes] = []
     monkeypatch.setattr(
         build, "build_plan", lambda path, **o: gpu.calls.append(o) or plan_of(path, plans.pop(0), **o)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.bundle import PlanStamp, read_bundle, sha256_of
 from keras_trt.engine import Audit, Plan, build
 from keras_trt.engine.machine.gpu import Gpu
@@ -81,7 +81,7 @@ def gpu(monkeypatch):
     """A machine with an Ada card, TensorRT-RTX 1.7.1 and no other TensorRT."""
     for module in (select, on_gpu):
         monkeypatch.setattr(module, "gpus", lambda: (Gpu(0, "a card", "SM89", 1),))
-    monkeypatch.setattr(select._deps, "available", lambda module: module in ("tensorrt_rtx", "openvino"))
+    monkeypatch.setattr(select.deps, "available", lambda module: module in ("tensorrt_rtx", "openvino"))
     monkeypatch.setattr(select._trt, "load", lambda module, why: SimpleNamespace(__version__="1.7.1"))
     monkeypatch.setattr(select._trt, "system", lambda: "linux")
     monkeypatch.setattr(on_gpu, "available_builders", lambda: ("tensorrt_rtx",))
@@ -179,7 +179,7 @@ def test_without_a_gpu_the_onnx_runs_on_the_cpu(bundle, monkeypatch):
 
 def test_onnxruntime_is_second_choice(bundle, monkeypatch):
     no_gpu(monkeypatch)
-    monkeypatch.setattr(select._deps, "available", lambda module: module == "onnxruntime")
+    monkeypatch.setattr(select.deps, "available", lambda module: module == "onnxruntime")
     pytest.importorskip("onnxruntime")
     assert select_runner(bundle).name == "onnxruntime"
 
@@ -191,13 +191,13 @@ def test_a_cpu_runner_can_be_asked_for(bundle, gpu):
 
 def test_no_runner_at_all_tells_how_to_get_one(bundle, monkeypatch):
     no_gpu(monkeypatch)
-    monkeypatch.setattr(select._deps, "available", lambda module: False)
+    monkeypatch.setattr(select.deps, "available", lambda module: False)
     with pytest.raises(MissingDependencyError, match=r"no NVIDIA GPU.*pip install openvino"):
         select_runner(bundle)
 
 
 def test_an_engine_asked_for_without_a_gpu_is_an_error(bundle, monkeypatch):
-    if not _deps.available("tensorrt_rtx"):
+    if not deps.available("tensorrt_rtx"):
         pytest.skip("tensorrt_rtx is not installed")
     no_gpu(monkeypatch)
     with pytest.raises(EngineError, match=r"'tensorrt_rtx' cannot run .* no NVIDIA GPU or driver"):
@@ -205,7 +205,7 @@ def test_an_engine_asked_for_without_a_gpu_is_an_error(bundle, monkeypatch):
 
 
 def test_an_engine_that_is_not_installed_comes_with_its_pip_line(bundle):
-    if _deps.available("tensorrt_lean"):
+    if deps.available("tensorrt_lean"):
         pytest.skip("tensorrt_lean is installed")
     with pytest.raises(MissingDependencyError, match=r"pip install 'keras-trt\[lean\]'"):
         select_runner(bundle, "tensorrt_lean")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.runtime.choosing.select import CPU_RUNNERS
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(params=list(CPU_RUNNERS))
 def runner_class(request):
-    if not _deps.available(request.param):
+    if not deps.available(request.param):
         pytest.skip(f"{request.param} is not installed")
     return CPU_RUNNERS[request.param]
 
@@ -137,7 +137,7 @@ def test_an_int8_product_without_bias_whose_rows_are_split(tmp_path, runner_clas
 
 
 def test_int8_weights_are_computed_in_int8(tmp_path):
-    if not _deps.available("openvino"):
+    if not deps.available("openvino"):
         pytest.skip("openvino is not installed")
     runner = CPU_RUNNERS["openvino"](read_bundle(save_bundle(tmp_path / "b", conv_model())))
     compiled = runner._compiled.get_runtime_model().get_ops()
@@ -226,7 +226,7 @@ def test_a_missing_package_comes_with_its_pip_line(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("operator", ["Conv", "MatMul"])
 def test_onnxruntime_adds_the_largest_products_without_loss_on_any_processor(tmp_path, operator):
     """Pairs of its int8 products overflow 16 bits by default where the processor has only AVX2."""
-    if not _deps.available("onnxruntime"):
+    if not deps.available("onnxruntime"):
         pytest.skip("onnxruntime is not installed")
     kernel = np.random.default_rng(0).integers(-127, 128, (8, 8)).astype(np.int8)
     one = np.float32(1 / 127)

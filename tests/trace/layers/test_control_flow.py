@@ -9,8 +9,8 @@ from keras import ops
 from keras.src.backend import core
 
 import keras_trt
-from keras_trt._deps import available
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._machine.deps import available
 from keras_trt.trace.layers.control_flow import loops_and_branches
 from tests.onnx_tools import floats
 

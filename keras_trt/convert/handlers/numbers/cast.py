@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_trt._formats import ELEMENT_TYPES
+from keras_trt._base.formats import ELEMENT_TYPES
 from keras_trt.convert.handlers._nodes import FLOAT, Nodes, replace
 from keras_trt.convert.handlers.numbers.complex_numbers import is_complex, real_numbers
 from keras_trt.convert.types import Graph, Node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_trt._formats import ELEMENT_TYPES
+from keras_trt._base.formats import ELEMENT_TYPES
 from keras_trt.convert.handlers._nodes import Nodes, replace
 from keras_trt.convert.tf2onnx_seam import stock
 from keras_trt.convert.types import Graph, Node

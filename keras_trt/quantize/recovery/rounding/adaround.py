@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.say import say
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import variable_of
 from keras_trt._keras.types import Model, Tensor
-from keras_trt._say import say
 from keras_trt.data.first import read_first
 from keras_trt.data.rows import count_rows
 from keras_trt.quantize.inventory import twins

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt._formats import INT8_ENDS
+from keras_trt._base.formats import INT8_ENDS
 from keras_trt.runtime.runners.onnxruntime.edit import Editor, constant, only_reader
 from keras_trt.runtime.runners.onnxruntime.patterns import (
     bounds,

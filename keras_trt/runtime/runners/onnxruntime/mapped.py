@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_trt._protobuf import BYTES, field_head, read_varint, varint
+from keras_trt._machine.protobuf import BYTES, field_head, read_varint, varint
 
 _GRAPH, _INITIALIZER = 7, 5  # of a ModelProto; of a GraphProto
 _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14  # of a TensorProto

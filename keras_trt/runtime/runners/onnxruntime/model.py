@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt import _deps
-from keras_trt._formats import NARROW, float_type
-from keras_trt._say import LOGGER
+from keras_trt._base.formats import NARROW, float_type
+from keras_trt._base.say import LOGGER
+from keras_trt._machine import deps
 from keras_trt.bundle.read import Bundle
 from keras_trt.runtime.runners.onnxruntime.edit import Editor
 from keras_trt.runtime.runners.onnxruntime.int8 import fuse
@@ -35,10 +35,10 @@ def cpu_model(bundle: Bundle, *, int8: bool) -> str | bytes:
     wide = float_type(precision) == "float32"
     if wide and not int8:
         return path
-    if not _deps.available("onnx_ir"):
+    if not deps.available("onnx_ir"):
         LOGGER.info("ONNX Runtime gets `%s` as it is; it is faster with: pip install onnx-ir", path)
         return path
-    ir = _deps.require("onnx_ir", install="onnx-ir", why="runner='onnxruntime'")
+    ir = deps.require("onnx_ir", install="onnx-ir", why="runner='onnxruntime'")
     model = _mapped(bundle, ir)
     if not wide:
         widen_floats(model, ir)
@@ -59,7 +59,7 @@ def weights_folder(bundle: Bundle) -> Path:
 
 def _mapped(bundle: Bundle, ir: ModuleType) -> onnx_ir.Model:
     """The model, its large weights left in their files, from where ONNX Runtime reads them, too."""
-    onnx = _deps.require("onnx", install="onnx", why="runner='onnxruntime'")
+    onnx = deps.require("onnx", install="onnx", why="runner='onnxruntime'")
     path, folder = bundle.onnx_path.resolve(), weights_folder(bundle)
     model = ir.from_proto(onnx.load_model_from_string(without_weights(path, path.name)))
     for value in model.graph.initializers.values():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_trt._formats import INT8_ENDS
+from keras_trt._base.formats import INT8_ENDS
 from keras_trt.runtime.runners.onnxruntime.edit import constant, only_reader
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt import _deps
-from keras_trt._formats import is_quantized
+from keras_trt._base.formats import is_quantized
+from keras_trt._machine import deps
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
@@ -54,7 +54,7 @@ class ONNXRuntimeRunner(Runner):
 
     def _opened(self, profile: Path | None = None) -> Any:
         """A session; with a profile, its times go into a file of that name's beginning."""
-        ort = _deps.require("onnxruntime", install="keras-trt[onnxruntime]", why=f"runner={self.name!r}")
+        ort = deps.require("onnxruntime", install="keras-trt[onnxruntime]", why=f"runner={self.name!r}")
         providers = _providers(ort, self.name)
         check_process("onnxruntime")
         bundle, int8 = self._bundle, self._low_precision and self._optimize

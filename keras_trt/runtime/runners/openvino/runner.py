@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.bundle.read import Bundle
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
@@ -41,7 +41,7 @@ class OpenVINORunner(Runner):
 
     def _opened(self, **more: str) -> Any:
         """A compiled model, with more options."""
-        openvino = _deps.require("openvino", install="keras-trt[openvino]", why="runner='openvino'")
+        openvino = deps.require("openvino", install="keras-trt[openvino]", why="runner='openvino'")
         check_process("openvino")
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # else it computes in bfloat16 on CPUs with AMX, with an error

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt import _deps
-from keras_trt._say import LOGGER
+from keras_trt._base.say import LOGGER
+from keras_trt._machine import deps
 from keras_trt.engine.machine.gpu import driver
 from keras_trt.errors import RunnerError
 
@@ -38,7 +38,7 @@ def bindings() -> ModuleType:
     """
     if driver() is None:
         raise RunnerError("No NVIDIA driver or no GPU was found. Use runner='openvino' on this machine.")
-    return _deps.require("cuda.bindings.driver", install="keras-trt[cuda]", why="engines on a GPU")
+    return deps.require("cuda.bindings.driver", install="keras-trt[cuda]", why="engines on a GPU")
 
 
 def call(name: str, *arguments: object) -> Any:

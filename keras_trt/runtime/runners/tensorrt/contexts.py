@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._say import LOGGER
+from keras_trt._base.say import LOGGER
 from keras_trt.errors import EngineError, RunnerError
 from keras_trt.runtime.runners.runner import ProfileError
 from keras_trt.runtime.runners.tensorrt._cuda import Graph

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.errors import InputError
 from keras_trt.runtime.runners.tensorrt._cuda import Buffer, Device, call
 
@@ -169,8 +169,8 @@ def _contiguous(shape: Sequence[int], strides: Sequence[int] | None) -> bool:
 
 
 def _core() -> Any:
-    core = _deps.require("cuda.core", install="keras-trt[cuda]", why="arrays on the GPU")
-    _deps.require("cuda.core.utils", install="keras-trt[cuda]", why="arrays on the GPU")
+    core = deps.require("cuda.core", install="keras-trt[cuda]", why="arrays on the GPU")
+    deps.require("cuda.core.utils", install="keras-trt[cuda]", why="arrays on the GPU")
     return core
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from keras_trt._formats import dtype_of
+from keras_trt._base.formats import dtype_of
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.tensorrt._cuda import Buffer, Device, Stream

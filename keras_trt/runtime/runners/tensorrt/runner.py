@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._tensors import BATCH_AXIS
+from keras_trt._base.tensors import BATCH_AXIS
 from keras_trt.bundle.manifest import Manifest
 from keras_trt.engine import _trt
 from keras_trt.errors import RunnerError

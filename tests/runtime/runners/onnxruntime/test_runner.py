@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from keras_trt import _deps
+from keras_trt._machine import deps
 from keras_trt.bundle import read_bundle
 from keras_trt.errors import MissingDependencyError, RunnerError
 from keras_trt.exporting.export import export
@@ -55,7 +55,7 @@ def test_without_onnx_ir_the_file_runs_as_it_is(tmp_path, rng, monkeypatch, capl
     path = save_bundle(tmp_path / "b", conv_model())
     bundle = read_bundle(path)
     bundle = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, precision="int8"))
-    monkeypatch.setattr(_deps, "available", lambda module: module != "onnx_ir")
+    monkeypatch.setattr(deps, "available", lambda module: module != "onnx_ir")
     with caplog.at_level("INFO", logger="keras_trt"):
         runner = ONNXRuntimeRunner(bundle)
     assert "pip install onnx-ir" in caplog.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from keras_trt._protobuf import field_head, read_varint, varint
+from keras_trt._machine.protobuf import field_head, read_varint, varint
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 16_384, 2**31, 2**63 - 1])

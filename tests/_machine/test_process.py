@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_trt._process import alone, attributes_replaced
+from keras_trt._machine.process import alone, attributes_replaced
 from keras_trt.errors import ExportError
 from keras_trt.exporting.export import export
 from keras_trt.runtime import load
@@ -150,7 +150,7 @@ def test_stages_are_logged_always_and_printed_where_asked(k, tmp_path, caplog, c
     assert "\r       trace " in capsys.readouterr().out
 
 
-PACKAGE = Path(__file__).parent.parent / "keras_trt"
+PACKAGE = Path(__file__).parents[2] / "keras_trt"
 CHANGES_THE_PROCESS = {
     *("catch_warnings", "simplefilter", "filterwarnings", "redirect_stdout", "redirect_stderr"),
     *("chdir", "setLevel", "putenv", "unsetenv", "signal.signal", "gc.disable", "set_start_method"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_trt._tensors import TensorSpec, fixed_batch, free_batch
+from keras_trt._base.tensors import TensorSpec, fixed_batch, free_batch
 
 
 @pytest.mark.parametrize(

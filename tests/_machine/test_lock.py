@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from keras_trt._lock import locked
+from keras_trt._machine.lock import locked
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from keras_trt._lock import locked
+from keras_trt._machine.lock import locked
 with locked(Path({path!r})):
     {fork}
     print("held", flush=True)
@@ -80,7 +80,7 @@ def test_a_child_forked_meanwhile_does_not_keep_the_lock(tmp_path):
 import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from keras_trt._lock import locked
+from keras_trt._machine.lock import locked
 with locked(Path({str(tmp_path / "lock")!r})):
     child = os.fork()
     if not child:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_trt
-from keras_trt._arguments import check_boolean, check_count
+from keras_trt._base.arguments import check_boolean, check_count
 from keras_trt.errors import InputError, KerasTRTError
 from tests.small_onnx import conv_model, save_bundle
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from keras_trt._names import free, unique
+from keras_trt._base.names import free, unique
 
 
 def test_a_name_is_taken_once():

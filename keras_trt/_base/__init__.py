@@ -1,0 +1,1 @@
+"""Words that every room shares: arguments, formats, names, structures, tensors, messages."""

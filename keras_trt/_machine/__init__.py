@@ -1,0 +1,1 @@
+"""This machine and this process: packages, files, locks, memory, and what all threads share."""
