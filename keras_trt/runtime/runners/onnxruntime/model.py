@@ -13,9 +13,9 @@ from keras_trt._base.formats import NARROW, float_type
 from keras_trt._base.say import LOGGER
 from keras_trt._machine import deps
 from keras_trt.bundle.read import Bundle
+from keras_trt.runtime.runners.mapped import without_weights
 from keras_trt.runtime.runners.onnxruntime.edit import Editor
 from keras_trt.runtime.runners.onnxruntime.int8 import fuse
-from keras_trt.runtime.runners.onnxruntime.mapped import without_weights
 
 if TYPE_CHECKING:
     import onnx_ir

@@ -14,6 +14,7 @@ from keras_trt.errors import RunnerError
 from keras_trt.runtime.runners.lifetime import check_process
 from keras_trt.runtime.runners.openvino.model import repair
 from keras_trt.runtime.runners.openvino.profile import executed_nodes
+from keras_trt.runtime.runners.openvino.read import read
 from keras_trt.runtime.runners.runner import Executed, Runner
 
 _NO_MEMORY = ("allocate", "bad_alloc")
@@ -51,7 +52,7 @@ class OpenVINORunner(Runner):
         }
         try:
             core = openvino.Core()
-            model = core.read_model(str(self._bundle.onnx_path))
+            model = read(core, openvino, self._bundle.onnx_path)
             repair(model, openvino)
             if not self._low_precision:
                 options["LP_TRANSFORMS_MODE"] = "NO"  # int8 rounding, float arithmetic

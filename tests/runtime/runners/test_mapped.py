@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_trt.runtime.runners.onnxruntime.mapped import SMALLEST, without_weights
+from keras_trt.runtime.runners.mapped import SMALLEST, weights_as_inputs, without_weights
 
 
 @pytest.fixture
@@ -41,3 +41,26 @@ def test_what_is_no_protobuf_is_an_error(tmp_path, content):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises((ValueError, IndexError)):
         without_weights(tmp_path / "model.onnx", "model.onnx")
+
+
+def test_a_large_weight_becomes_an_input_of_its_name_and_shape(model, tmp_path):
+    file = tmp_path / "model.onnx"
+    onnx.save(model, file)
+    data, (place,) = weights_as_inputs(file, frozenset({TensorProto.FLOAT}))
+    graph = onnx.load_from_string(data).graph
+    assert sorted(value.name for value in graph.input) == ["large", "x"]
+    (info,) = [value for value in graph.input if value.name == "large"]
+    shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+    assert (info.type.tensor_type.elem_type, shape) == (TensorProto.FLOAT, list(place.dims))
+    assert [tensor.name for tensor in graph.initializer] == ["small"]
+    large = numpy_helper.to_array(model.graph.initializer[0])
+    np.testing.assert_array_equal(
+        np.frombuffer(file.read_bytes()[place.start : place.end], np.float32).reshape(place.dims), large
+    )
+
+
+def test_a_weight_of_another_type_stays(model, tmp_path):
+    onnx.save(model, tmp_path / "model.onnx")
+    data, places = weights_as_inputs(tmp_path / "model.onnx", frozenset({TensorProto.INT8}))
+    assert places == []
+    assert onnx.load_from_string(data) == model
