@@ -28,12 +28,11 @@ def read(core: Any, openvino: Any, file: Path) -> Any:
     weights. Pages of a mapped file are given up when memory is short. It maps only weights in files of their
     own; of this one it reads the graph with an input for each large weight, which then becomes a constant.
     """
-    graph, places = weights_as_inputs(file, frozenset(_DTYPES))
-    if not places:
-        return core.read_model(str(file))
     try:
-        model = core.read_model(graph)
-    except RuntimeError:  # an operator that must know a large weight to be read
+        graph, places = weights_as_inputs(file, frozenset(_DTYPES))
+        model = core.read_model(graph if places else str(file))
+    except (ValueError, IndexError, RuntimeError):
+        # An operator that must know a large weight to be read; or no ONNX file, of which OpenVINO tells.
         return core.read_model(str(file))
     inputs = {parameter.get_friendly_name(): parameter for parameter in model.get_parameters()}
     with file.open("rb") as opened:
