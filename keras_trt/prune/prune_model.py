@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Any
 
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rebuilding.in_place import in_place
@@ -26,7 +25,7 @@ def prune_model(
     sparsity: float | None = None,
     *,
     threshold: float | None = None,
-    pattern: Any = "unstructured",
+    pattern: object = "unstructured",
     pooling: str = "avg",
     schedule: object = None,
     strategy: object = "uniform",
@@ -77,7 +76,7 @@ def prune_model(
     """
     flavor, model, _ = accept(model, in_place=not copy)
     if pattern == "channel" or isinstance(pattern, ChannelPattern):
-        shrunk = ChannelPattern() if pattern == "channel" else pattern
+        shrunk = pattern if isinstance(pattern, ChannelPattern) else ChannelPattern()
         if schedule is not None:
             raise InputError(
                 "Channels are removed at once, not on a schedule, for the shape changes. Give `sparsity`. "

@@ -100,7 +100,7 @@ def copy_model(flavor: Walked, model: M) -> M:
     return copy
 
 
-def _check(flavor: Walked, copier: Copier, model: Model, copy: Any) -> None:
+def _check(flavor: Walked, copier: Copier, model: Model, copy: Model) -> None:
     """Every layer and every weight of the copy is, at its place, the copy of the model's own."""
     layers, news = ([m, *(layer for _, layer in flavor.walk(m))] for m in (model, copy))
     for old, new in zip_longest(layers, news):
