@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 
+from keras_trt._base.arguments import is_number
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rebuilding.in_place import in_place
 from keras_trt._keras.select import check_choices, located
@@ -12,7 +13,7 @@ from keras_trt._keras.types import Choices, M
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import remove_channels
-from keras_trt.prune.numbers import check_sparsity, is_number
+from keras_trt.prune.numbers import check_sparsity
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.schedule import Schedule, as_numbers
