@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from keras_trt._machine.lock import LOCK_FILE, locked
 from keras_trt._machine.swap import replaced_file
 from keras_trt.bundle.checksum import sha256_of
-from keras_trt.bundle.manifest import MANIFEST_FILE, PLANS_FOLDER, Manifest, PlanStamp
+from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
+from keras_trt.bundle.plan_stamp import PLANS_FOLDER, PlanStamp
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.engine import Plan
 from keras_trt.errors import BundleError
