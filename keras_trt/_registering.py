@@ -15,9 +15,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from keras_trt._base.kerases import KERASES
 from keras_trt.errors import KerasTRTError
-
-_KERASES = ("keras", "tf_keras")
 
 
 class _Waiting:
@@ -26,7 +25,7 @@ class _Waiting:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in _KERASES:
+        if name not in KERASES:
             return None
         for finder in list(sys.meta_path):
             spec = None if finder is self else finder.find_spec(name, path, target)
@@ -38,7 +37,7 @@ class _Waiting:
 
 def register_when_imported() -> None:
     """Registers the classes with every Keras that is there, and with others when they are imported."""
-    for name in _KERASES:
+    for name in KERASES:
         if name in sys.modules:
             _register(name)
     if not any(isinstance(finder, _Waiting) for finder in sys.meta_path):

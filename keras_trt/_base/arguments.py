@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -28,6 +29,11 @@ def check_count(value: object, name: str) -> None:
     """None, or a whole number from 1, numpy's too; but no True and no 8.0."""
     if value is not None and not (is_whole(value) and value.__index__() >= 1):
         raise wrong_argument(name, "None or a whole number >= 1", value)
+
+
+def is_number(value: object) -> bool:
+    """A real number, numpy's too; but no True."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_whole(value: object) -> TypeGuard[SupportsIndex]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from keras_trt._keras.types import Model
 from keras_trt.errors import ModelError
@@ -27,7 +26,7 @@ def check_one_argument(model: Model) -> None:
         )
 
 
-def required_arguments(model: Any) -> list[str]:
+def required_arguments(model: Model) -> list[str]:
     """The arguments of a model's `call` without which it cannot run."""
     parameters = inspect.signature(model.call).parameters.values()
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

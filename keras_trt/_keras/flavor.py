@@ -100,11 +100,11 @@ class Flavor:
         """
         raise NotImplementedError
 
-    def calls(self, model: Model) -> list[tuple[Any, list[Any], list[Any], Any]]:
+    def calls(self, model: Model) -> list[tuple[Any, list[Tensor], list[Tensor], Nest]]:
         """(layer or operation, tensors read, tensors made, nest of all arguments) of a model, in order."""
         raise NotImplementedError
 
-    def endpoints(self, model: Model) -> tuple[list[Any], list[Any]]:
+    def endpoints(self, model: Model) -> tuple[list[Tensor], list[Tensor]]:
         """The symbolic tensors that enter and leave a functional model, flattened."""
         raise NotImplementedError
 
@@ -139,7 +139,7 @@ class Flavor:
         """How many tensors a model without a layer graph was first called on; 1 where it never was."""
         raise NotImplementedError
 
-    def children(self, layer: Any) -> list[Any]:
+    def children(self, layer: Any) -> list[Layer]:
         """The layers directly inside `layer`."""
         return list(layer._flatten_layers(include_self=False, recursive=False))
 
@@ -147,7 +147,7 @@ class Flavor:
         """Whether `layer` is one of the quantisers this library puts inside twins."""
         return bool(getattr(layer, "is_keras_trt_quantizer", False))
 
-    def walk(self, model: Layer, *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def walk(self, model: Layer, *, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """Every layer inside `model`, depth first, once, with its path (`"backbone/conv1"`).
 
         No two layers have one path: a second layer `b` inside `a`, which the Kerases allow in custom layers
@@ -155,7 +155,9 @@ class Flavor:
         """
         yield from self._walk(model, prefix, set(), set())
 
-    def _walk(self, layer: Layer, prefix: str, seen: set[int], taken: set[str]) -> Iterator[tuple[str, Any]]:
+    def _walk(
+        self, layer: Layer, prefix: str, seen: set[int], taken: set[str]
+    ) -> Iterator[tuple[str, Layer]]:
         for child in self.children(layer):
             if id(child) in seen or self.is_quantizer(child):
                 continue
@@ -243,7 +245,7 @@ class Flavor:
         """Classes of what stands for tensors in the config of an Input."""
         return (self.tf.TypeSpec,)
 
-    def mask_variable(self, mask: np.ndarray) -> Any:
+    def mask_variable(self, mask: np.ndarray) -> Variable:
         """A mask that steps can see and that no file holds."""
         return self.tf.Variable(mask, trainable=False, dtype=self.tf.bool)
 
@@ -267,7 +269,7 @@ class Flavor:
     def bring_up_to_date(self, model: Model) -> None:
         """Writes what a training that is running holds into the variables, where a backend keeps it apart."""
 
-    def list_weights_anew(self, model: Any) -> None:
+    def list_weights_anew(self, model: Layer) -> None:
         """Has a backend that keeps lists of weights make them anew, when some came or went."""
 
     def first_replica(self, variable: Variable) -> TFVariable:

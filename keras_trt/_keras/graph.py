@@ -15,6 +15,11 @@ Shape = tuple[int | None, ...]
 
 BATCHNORMS = frozenset({"BatchNormalization", "SyncBatchNormalization"})
 """The kinds of batch normalisation; tf_keras has two."""
+IDLE = frozenset({
+    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity",
+    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+})  # fmt: skip
+"""The kinds of layers that do nothing at inference."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from keras_trt._base.nests import Nest
 from keras_trt._base.private import private
 from keras_trt._keras.copying.keras3 import kinds
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model, Policy, Variable
+from keras_trt._keras.types import Layer, Model, Policy, Tensor, Variable
 
 if TYPE_CHECKING:
     from tensorflow import Variable as TFVariable
@@ -57,7 +57,7 @@ class Keras3(Flavor):
             issubclass(model_class, self.keras.Sequential) or functional_like_constructor(model_class)
         )
 
-    def calls(self, model: Model) -> list[tuple[Any, list[Any], list[Any], Any]]:
+    def calls(self, model: Model) -> list[tuple[Any, list[Tensor], list[Tensor], Nest]]:
         by_depth = _graph_model(model)._nodes_by_depth
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
         return [
@@ -66,7 +66,7 @@ class Keras3(Flavor):
             if not n.is_input
         ]
 
-    def endpoints(self, model: Model) -> tuple[list[Any], list[Any]]:
+    def endpoints(self, model: Model) -> tuple[list[Tensor], list[Tensor]]:
         graph = _graph_model(model)
         return self.keras.tree.flatten(graph.inputs), self.keras.tree.flatten(graph.outputs)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_trt._base.kerases import is_of_keras
 from keras_trt._keras.types import Layer
 from keras_trt.errors import InputError
 
@@ -174,7 +175,7 @@ def is_depthwise(kernel: Kernel) -> bool:
 
 def is_keras_own(cls: type) -> bool:
     """Whether a class is one of either Keras itself, not of a package or a user."""
-    return cls.__module__.split(".")[0] in ("keras", "tf_keras")
+    return is_of_keras(cls.__module__)
 
 
 def _first_of_each(rows: Iterable[Kernel]) -> tuple[Kernel, ...]:

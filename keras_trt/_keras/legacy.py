@@ -14,7 +14,7 @@ from keras_trt._base.nests import Nest
 from keras_trt._base.private import private
 from keras_trt._keras.copying.legacy import kinds
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model, Policy, Variable
+from keras_trt._keras.types import Layer, Model, Policy, Tensor, Variable
 from keras_trt._machine.deps import require
 from keras_trt._machine.process import attributes_replaced
 
@@ -52,7 +52,7 @@ class LegacyKeras(Flavor):
             issubclass(model_class, self.keras.Sequential) or has_functional_like_constructor(model_class)
         )
 
-    def calls(self, model: Model) -> list[tuple[Any, list[Any], list[Any], Any]]:
+    def calls(self, model: Model) -> list[tuple[Any, list[Tensor], list[Tensor], Nest]]:
         flatten, by_depth = self.tf.nest.flatten, private(model, "_nodes_by_depth", "tf_keras")
         nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
         return [
@@ -61,7 +61,7 @@ class LegacyKeras(Flavor):
             if not n.is_input
         ]
 
-    def endpoints(self, model: Any) -> tuple[list[Any], list[Any]]:
+    def endpoints(self, model: Any) -> tuple[list[Tensor], list[Tensor]]:
         return self.tf.nest.flatten(model.inputs), self.tf.nest.flatten(model.outputs)
 
     def nests(self, model: Model) -> tuple[Nest, Nest]:

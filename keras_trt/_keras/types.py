@@ -25,13 +25,17 @@ class Variable(Protocol):
         """Its shape."""
 
     @property
+    def dtype(self) -> Any:
+        """Its element type."""
+
+    @property
     def constraint(self) -> Any:
         """What its numbers are put right by after every update; None or a function."""
 
     def assign(self, value: object) -> Any:
         """Sets its numbers."""
 
-    def numpy(self) -> Any:
+    def numpy(self) -> np.ndarray:
         """Its numbers."""
 
 
@@ -91,7 +95,7 @@ class Layer(Protocol):
         """Its name."""
 
     @property
-    def weights(self) -> Sequence[Any]:
+    def weights(self) -> Sequence[Variable]:
         """Its `Variable`s."""
 
     def get_weights(self) -> list[np.ndarray]:
@@ -104,18 +108,21 @@ class Layer(Protocol):
     def from_config(cls, config: object) -> Any:
         """A new one made of that."""
 
-    def add_weight(self, *args: object, **kwargs: object) -> Any:
+    def add_weight(self, *args: object, **kwargs: object) -> Variable:
         """Makes a `Variable` of its own."""
 
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes its outputs; what it takes differs from class to class."""
+
     def __call__(self, *args: object, **kwargs: object) -> Any:
-        """Computes its outputs."""
+        """Computes its outputs, as Keras does it."""
 
 
 class Model(Layer, Protocol):
     """A model of Keras 3 or tf_keras."""
 
     @property
-    def layers(self) -> Sequence[Any]:
+    def layers(self) -> Sequence[Layer]:
         """Its `Layer`s."""
 
     def predict(self, *args: object, **kwargs: object) -> Any:

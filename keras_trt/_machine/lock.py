@@ -15,6 +15,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+LOCK_FILE = ".lock"
+"""The lock of all that is in a folder, as a file in it."""
+
 _LOCKED = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _AGAIN = 0.1  # seconds between two tries; waiting inside the system would not end with Ctrl-C on Windows

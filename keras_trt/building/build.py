@@ -17,7 +17,7 @@ from keras_trt._machine import deps
 from keras_trt._machine.disk import full_disk
 from keras_trt.building.build_report import BuildReport, BuiltPlan, built_plan
 from keras_trt.building.fastest import check_fastest, chosen_here, fastest_plan
-from keras_trt.bundle.manifest import PLAN_KINDS, PlanStamp
+from keras_trt.bundle.plan_stamp import PLAN_KINDS, PlanStamp
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.engine import (
     EngineConfig,

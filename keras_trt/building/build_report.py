@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_trt.bundle.manifest import PlanStamp
+from keras_trt.bundle.plan_stamp import PlanStamp
 from keras_trt.reports import Findings, Table
 
 

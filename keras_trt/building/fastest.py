@@ -14,7 +14,7 @@ from typing import Any
 
 from keras_trt._base.formats import NARROW, float_type
 from keras_trt._machine import deps
-from keras_trt.bundle.manifest import PlanStamp, plan_file
+from keras_trt.bundle.plan_stamp import PlanStamp, plan_file
 from keras_trt.bundle.probe import Probe, made_up
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import EngineConfig, Plan, gpus, plan_for

@@ -10,10 +10,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from keras_trt._machine.lock import LOCK_FILE
 from keras_trt.bundle.manifest import MANIFEST_FILE, ONNX_FILE, PROBE_FILE
 
 # What any version of this library has written into a bundle; the manifest lists the rest.
-_WRITTEN = (MANIFEST_FILE, ONNX_FILE, f"{ONNX_FILE}.data", PROBE_FILE, "plans/tensorrt*.plan", "plans/.lock")
+_WRITTEN = (
+    MANIFEST_FILE,
+    ONNX_FILE,
+    f"{ONNX_FILE}.data",
+    PROBE_FILE,
+    "plans/tensorrt*.plan",
+    f"plans/{LOCK_FILE}",
+)
 # What a process leaves behind that is killed while it adds a plan.
 _UNFINISHED = (f".{MANIFEST_FILE}.new-*/*", "plans/.*.plan.new-*/*")
 _TFTRT = (

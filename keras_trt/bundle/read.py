@@ -9,7 +9,8 @@ from pathlib import Path
 from keras_trt._base.arguments import check_path
 from keras_trt._machine.swap import identity, recover
 from keras_trt.bundle.checksum import sha256_of
-from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest, PlanStamp
+from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
+from keras_trt.bundle.plan_stamp import PlanStamp
 from keras_trt.errors import BundleError
 
 _TRIES = 10  # an exporter may replace the bundle between two files that we read

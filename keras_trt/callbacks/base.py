@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from keras_trt._base.kerases import KERASES
 from keras_trt._keras.types import Model
 
 Logs = dict[str, Any] | None
 """The averages so far of loss and metrics, by name: numbers, or tensors that hold them."""
-_KERASES = ("keras", "tf_keras")
 
 
 class _Bases:
@@ -130,5 +130,5 @@ def join(keras: Any) -> None:
         Callback.__bases__ += (base,)
 
 
-for _name in _KERASES:
+for _name in KERASES:
     join(sys.modules.get(_name))  # a Keras that is imported later joins by `_registering`

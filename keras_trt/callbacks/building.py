@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras_trt._keras.flavor_of import flavor_of
 from keras_trt._keras.types import Model
 from keras_trt.callbacks.base import Callback, Logs
@@ -48,7 +46,7 @@ class OnceBuilt(Callback):
         self.on_built_late()
 
 
-def _refuse_without_call(model: Any, callback: str) -> None:
+def _refuse_without_call(model: Model, callback: str) -> None:
     """A model that only calls its parts (a GAN) is never built as a whole, whatever `fit` does.
 
     Raises:

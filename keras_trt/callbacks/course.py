@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from keras_trt._base.arguments import is_number
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
-from keras_trt.prune.numbers import is_number
 from keras_trt.prune.pattern import NofM
 from keras_trt.prune.schedule import Schedule
 from keras_trt.prune.search.search import Search

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from keras_trt._base.arguments import check_count, check_text, check_verbose
 from keras_trt._base.say import say
 from keras_trt._keras.flavor_of import flavor_of
+from keras_trt._keras.types import Model
 from keras_trt._machine.process import attributes_replaced
 from keras_trt.callbacks.base import Callback
 from keras_trt.callbacks.exported import check_options, exported, warn_of_failure
@@ -152,7 +153,7 @@ def _computed_by(engine: EngineModel, model: Any) -> Iterator[None]:
         )
 
 
-def _as_layer(engine: EngineModel, model: Any) -> Callable[[Any], Any]:
+def _as_layer(engine: EngineModel, model: Model) -> Callable[[Any], Any]:
     """What computes with an engine on tensors of the model's backend."""
     flavor = flavor_of(model)
     if flavor.has_graphs:

@@ -32,7 +32,7 @@ from keras_trt.packing.check_graph import check_scales
 from keras_trt.quantize.inventory import QuantizedTensor
 from keras_trt.runtime.distance import distance
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, INSTALL, REFERENCE, Setting, settings
-from keras_trt.trace.trace import run
+from keras_trt.trace.run import run
 from keras_trt.twins.quantizer import observing
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
 from keras_trt.compare.probes.probe import Feeds
-from keras_trt.trace.trace import run
+from keras_trt.trace.run import run
 from keras_trt.twins.quantizer import observing, rounded
 from keras_trt.twins.types import Quantizer
 

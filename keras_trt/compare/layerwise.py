@@ -31,7 +31,7 @@ from keras_trt.runtime.choosing.trial import float_error
 from keras_trt.runtime.distance import distance
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, REFERENCE
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.trace.trace import run
+from keras_trt.trace.run import run
 from keras_trt.twins.quantizer import observing
 
 _FADED = 0.1

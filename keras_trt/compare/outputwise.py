@@ -20,7 +20,7 @@ from keras_trt.runtime.engine_model import EngineModel
 from keras_trt.runtime.feeds import Feeds, batch_of, cast, name_arrays
 from keras_trt.runtime.predict import fill, join, run_rows
 from keras_trt.runtime.runners.runner import Runner
-from keras_trt.trace.trace import run
+from keras_trt.trace.run import run
 
 LAYER_ROWS = 4
 """Rows of the first batch on which layers are compared."""

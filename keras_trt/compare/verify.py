@@ -36,7 +36,7 @@ from keras_trt.runtime.feeds import Feeds
 from keras_trt.runtime.runners.cpu import CPU_RUNNERS, FAITHFUL_FIRST, INSTALL, REFERENCE
 from keras_trt.runtime.runners.runner import Runner
 from keras_trt.tfmot.accept import accept
-from keras_trt.trace.trace import run
+from keras_trt.trace.run import run
 
 
 def verify(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._base.arguments import wrong_argument
+from keras_trt._base.kerases import is_of_keras
 from keras_trt._base.nests import leaves_of
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of, keras3, legacy
@@ -90,10 +91,10 @@ def _by_name(metric: str, flavor: Flavor | None) -> Score:
 
 def _origin(metric: Any) -> Flavor | None:
     """The Keras that a metric, a loss or a function is of; None for what is of neither."""
-    if any(cls.__module__.split(".")[0] in ("keras", "tf_keras") for cls in type(metric).__mro__):
+    if any(is_of_keras(cls.__module__) for cls in type(metric).__mro__):
         return flavor_of(metric)
     root = str(getattr(metric, "__module__", "")).split(".")[0]
-    return {"keras": keras3, "tf_keras": legacy}[root]() if root in ("keras", "tf_keras") else None
+    return {"keras": keras3, "tf_keras": legacy}[root]() if is_of_keras(root) else None
 
 
 def _of_one(function: Callable[[Any, Any], float]) -> Callable[[Any, Any], float]:

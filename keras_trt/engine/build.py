@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from keras_trt.bundle.checksum import sha256_of
-from keras_trt.bundle.manifest import PlanStamp, plan_file
+from keras_trt.bundle.plan_stamp import PlanStamp, plan_file
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import _trt
 from keras_trt.engine.apply import apply_config

@@ -107,7 +107,7 @@ def _batchnorms(flavor: Flavor, model: Model) -> int:
     return sum(isinstance(layer, flavor.keras.layers.BatchNormalization) for _, layer in flavor.walk(model))
 
 
-def _network(flavor: Flavor, model: Any) -> Network:
+def _network(flavor: Flavor, model: Model) -> Network:
     graph = layer_graph(flavor, model)
     if graph is None:
         raise ModelError(
@@ -118,7 +118,7 @@ def _network(flavor: Flavor, model: Any) -> Network:
     return Network(flavor, model, graph, dict(flavor.walk(model)))
 
 
-def _fused(flavor: Flavor, model: Any, fusions: list[Fusion]) -> tuple[Any, list[Rewrite]]:
+def _fused(flavor: Flavor, model: Model, fusions: list[Fusion]) -> tuple[Any, list[Rewrite]]:
     """The model, fused until nothing more can be, and what was done."""
     done: list[Rewrite] = []
     while True:

@@ -13,7 +13,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.graph import LayerGraph, Node, kind_of
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
-from keras_trt._keras.types import Layer
+from keras_trt._keras.types import Layer, Variable
 
 PLAIN_CONVOLUTIONS = frozenset({"Conv1D", "Conv2D", "Conv3D"})
 """Neither transposed, depthwise nor separable."""
@@ -85,14 +85,14 @@ class Network:
         calls = (call for model in models for call in self.flavor.calls(model))
         return {paths.get(id(layer), ""): str(reads[0].dtype) for layer, reads, _, _ in calls if reads}
 
-    def _has_graph(self, layer: Any) -> bool:
+    def _has_graph(self, layer: Layer) -> bool:
         return self.flavor.is_model(layer) and self.flavor.is_functional(layer)
 
     def reads_floats(self, path: str) -> bool:
         """Whether a layer reads floating-point numbers."""
         return "float" in self._read_types.get(path, "")
 
-    def normalizes_channels(self, layer: Any, batchnorm: Any) -> bool:
+    def normalizes_channels(self, layer: Layer, batchnorm: Any) -> bool:
         """Whether a BatchNormalization is over the axis of a layer's channels."""
         axis = batchnorm.axis if isinstance(batchnorm.axis, int) else batchnorm.axis[0]
         rank = batchnorm.input_spec.ndim
@@ -151,7 +151,7 @@ def is_unpadded(layer: Any) -> bool:
     return layer.padding == "valid" or all(size == 1 for size in layer.kernel_size)
 
 
-def floats(variable: Any) -> np.ndarray:
+def floats(variable: Variable) -> np.ndarray:
     """The values of a variable in float64."""
     return np.asarray(variable.numpy(), np.float64)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Layer, Model
 from keras_trt.errors import ModelError
 from keras_trt.twins.containers import below
 from keras_trt.twins.twins import float_class, is_twin
@@ -27,7 +25,7 @@ def check_adopted(flavor: Flavor, model: Model) -> None:
                 raise ModelError(_lost(flavor, model, path, layer))
 
 
-def _lost(flavor: Flavor, model: Model, path: str, layer: Any) -> str:
+def _lost(flavor: Flavor, model: Model, path: str, layer: Layer) -> str:
     """Why a layer has not the sub-layers that it was saved with, and what to write."""
     if layer.built or not is_keras_own(float_class(layer)):
         return (

@@ -13,6 +13,7 @@ from keras_trt.quantize.inventory import SWITCHED_OFF, quantizers_of
 from keras_trt.reports import Report
 from keras_trt.tfmot.accept import accept
 from keras_trt.twins.twins import is_quantized, is_silent
+from keras_trt.twins.types import Twin
 
 
 def report(model: Model) -> Report:
@@ -53,26 +54,26 @@ def rows_of(flavor: Flavor, model: Model) -> list[dict[str, Any]]:
     """
     decisions = decide(flavor, model)
     rows = []
-    twins = {path for path, layer in flavor.walk(model) if is_quantized(layer)}
+    twins = {path: layer for path, layer in flavor.walk(model) if is_quantized(layer)}
     for path, layer in flavor.walk(model):
-        decision, twin = decisions[path], path in twins
-        ranges = [float(flavor.array(q.amax)) for q in quantizers_of(layer)] if twin else []
-        reason = decision.reason if twin else left_float(flavor, layer, decision, bool(twins))
+        decision, twin = decisions[path], twins.get(path)
+        ranges = [float(flavor.array(q.amax)) for q in quantizers_of(twin)] if twin is not None else []
+        reason = decision.reason if twin is not None else left_float(flavor, layer, decision, bool(twins))
         rows.append(
             {
                 "layer": path,
                 "kind": decision.kind,
-                "quantised": _quantised(layer) if twin else "",
+                "quantised": _quantised(twin) if twin is not None else "",
                 "amax": ", ".join(f"{amax:.4g}" for amax in ranges if amax > 0),
-                "scheme": layer.quantization.scheme.name if twin else "",
+                "scheme": twin.quantization.scheme.name if twin is not None else "",
                 "reason": SWITCHED_OFF if is_silent(layer) else reason,
             }
         )
     return rows
 
 
-def _quantised(layer: Any) -> str:
-    scheme = layer.quantization
+def _quantised(twin: Twin) -> str:
+    scheme = twin.quantization
     inputs = [f"input {i}" if len(scheme.inputs) > 1 or i else "input" for i in scheme.inputs]
     more = [*(["products inside"] if scheme.inner else []), *(["equalised"] if scheme.equalized else [])]
     return ", ".join([*inputs, *scheme.kernels, *more])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from keras_trt._keras.graph import IDLE
+
 # Between a convolution and an addition these vanish at inference or fold into the convolution.
-TRANSPARENT = {
-    "Activation", "AlphaDropout", "BatchNormalization", "Dropout", "GaussianDropout", "GaussianNoise",
-    "Identity", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
-}  # fmt: skip
+TRANSPARENT = {"Activation", "BatchNormalization", *IDLE} - {"ActivityRegularization"}
 # The last is the public name of the second.
 ATTENTION = {"MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"}
 ATTENTION_REASON = "attention: both operands of its two products; softmax stays float"

@@ -97,7 +97,7 @@ def _matrix(kernel: Kernel, shape: tuple[int, ...], calls: Sequence[Node]) -> Ma
     return Matrix(max(known) if known and len(known) == len(sizes) else None, summed, columns)
 
 
-def _convolution(layer: Any, kernel: Kernel, shape: tuple[int, ...]) -> Convolution:
+def _convolution(layer: Layer, kernel: Kernel, shape: tuple[int, ...]) -> Convolution:
     *window, a, b = shape
     if not kernel.input_axes:  # depthwise: (..., in, multiplier)
         return Convolution(1, a * b, tuple(window), groups=a)

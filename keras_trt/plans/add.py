@@ -9,16 +9,15 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from keras_trt._machine.lock import locked
+from keras_trt._machine.lock import LOCK_FILE, locked
 from keras_trt._machine.swap import replaced_file
 from keras_trt.bundle.checksum import sha256_of
-from keras_trt.bundle.manifest import MANIFEST_FILE, PLANS_FOLDER, Manifest, PlanStamp
+from keras_trt.bundle.manifest import MANIFEST_FILE, Manifest
+from keras_trt.bundle.plan_stamp import PLANS_FOLDER, PlanStamp
 from keras_trt.bundle.read import Bundle, read_bundle
 from keras_trt.engine import Plan
 from keras_trt.errors import BundleError
 from keras_trt.plans.key import graph_key, plan_key
-
-_LOCK = ".lock"
 
 
 def can_add(bundle: Bundle) -> str | None:
@@ -47,7 +46,7 @@ def adding(bundle: Bundle) -> Iterator[None]:
     """While open, no other process adds to the bundle."""
     folder = bundle.path / PLANS_FOLDER
     folder.mkdir(exist_ok=True)
-    with locked(folder / _LOCK):
+    with locked(folder / LOCK_FILE):
         yield
 
 

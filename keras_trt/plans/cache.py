@@ -20,7 +20,8 @@ from keras_trt._base.arguments import check_path
 from keras_trt._base.say import LOGGER
 from keras_trt._machine.lock import locked
 from keras_trt._machine.swap import replaced_file
-from keras_trt.bundle.manifest import Manifest, PlanStamp, plan_stamp
+from keras_trt.bundle.manifest import Manifest
+from keras_trt.bundle.plan_stamp import PlanStamp, plan_stamp
 from keras_trt.engine import Plan, plan_cache_folder
 from keras_trt.engine.machine.cache_folder import folder_named
 from keras_trt.errors import BundleError, InputError

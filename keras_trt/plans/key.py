@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from keras_trt.bundle.manifest import Manifest, PlanStamp
+from keras_trt.bundle.manifest import Manifest
+from keras_trt.bundle.plan_stamp import PlanStamp
 from keras_trt.engine.config import EngineConfig
 
 _DIGITS = 20  # 80 bits: of a SHA-256, and short enough for a file name

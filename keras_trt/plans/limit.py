@@ -9,13 +9,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from keras_trt._base.say import LOGGER
-from keras_trt._machine.lock import locked
+from keras_trt._machine.lock import LOCK_FILE, locked
 from keras_trt.errors import InputError
 
 VARIABLE = "KERAS_TRT_CACHE_GB"
 DEFAULT = 20.0
-
-_LOCK = ".lock"
 
 
 def cache_limit() -> float:
@@ -45,7 +43,7 @@ def changing(plans: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         with suppress(OSError):
-            held.enter_context(locked(plans / _LOCK))
+            held.enter_context(locked(plans / LOCK_FILE))
         yield
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
+from keras_trt._base.arguments import is_number
 from keras_trt.errors import InputError
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is a real number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_whole(value: object) -> bool:

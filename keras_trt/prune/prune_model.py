@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Any
 
+from keras_trt._base.arguments import is_number
 from keras_trt._keras.masks import masking
 from keras_trt._keras.rebuilding.in_place import in_place
 from keras_trt._keras.select import check_choices, located
@@ -13,7 +13,7 @@ from keras_trt._keras.types import Choices, M
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.channels.shrink import remove_channels
-from keras_trt.prune.numbers import check_sparsity, is_number
+from keras_trt.prune.numbers import check_sparsity
 from keras_trt.prune.pattern import NofM, Pattern, parse_pattern
 from keras_trt.prune.pruner import Pruner
 from keras_trt.prune.schedule import Schedule, as_numbers
@@ -26,7 +26,7 @@ def prune_model(
     sparsity: float | None = None,
     *,
     threshold: float | None = None,
-    pattern: Any = "unstructured",
+    pattern: object = "unstructured",
     pooling: str = "avg",
     schedule: object = None,
     strategy: object = "uniform",
@@ -77,7 +77,7 @@ def prune_model(
     """
     flavor, model, _ = accept(model, in_place=not copy)
     if pattern == "channel" or isinstance(pattern, ChannelPattern):
-        shrunk = ChannelPattern() if pattern == "channel" else pattern
+        shrunk = pattern if isinstance(pattern, ChannelPattern) else ChannelPattern()
         if schedule is not None:
             raise InputError(
                 "Channels are removed at once, not on a schedule, for the shape changes. Give `sparsity`. "

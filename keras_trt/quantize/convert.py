@@ -92,7 +92,7 @@ def spare(flavor: Flavor, model: Model, reasons: Mapping[str, str], scheme: obje
         skip: As the model was quantised with.
     """
     for path, layer in list(flavor.walk(model)):
-        if path in reasons:
+        if path in reasons and is_twin(layer):
             leave_float(layer, reasons[path])
     decisions = decide(flavor, model, scheme, skip=skip)
     for path, layer in list(flavor.walk(model)):

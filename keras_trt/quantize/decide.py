@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from keras_trt._base.arguments import check_one_of
 from keras_trt._base.say import say
@@ -26,11 +26,8 @@ from keras_trt.quantize.unknown_kernels import unknown_kernels, way_to_register
 from keras_trt.twins.attention import computes_by_keras
 from keras_trt.twins.einsum_dense import is_product
 from keras_trt.twins.quantizer import observing
-from keras_trt.twins.twins import (
-    float_class,
-    is_twin,
-    spared_because,
-)
+from keras_trt.twins.twins import float_class, is_twin, spared_because
+from keras_trt.twins.types import Twin
 
 LEFT_OUT = "left out by `only` or `skip`"
 EINSUM_REASON = "no one product: its equation has a matrix for each index of an axis of the input"
@@ -217,7 +214,7 @@ def say_changed(decisions: Mapping[str, Decision], verbose: int | bool | str, wh
             say(f"{who}Left in float: {', '.join(paths)}. {why}.", verbose)
 
 
-def is_own_twin(layer: Layer) -> bool:
+def is_own_twin(layer: Layer) -> TypeGuard[Twin]:
     """Whether something of the layer itself is quantised, and not only below it."""
     return is_twin(layer) and layer.quantization.own
 

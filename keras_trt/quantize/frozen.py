@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import Layer, Model
 
 
 def freeze_batchnorm(flavor: Flavor, model: Model) -> None:
@@ -27,7 +27,7 @@ def unfreeze_batchnorm(flavor: Flavor, model: Model) -> bool:
     return bool(frozen)
 
 
-def _still(layer: Any) -> Any:
+def _still(layer: Layer) -> Any:
     """The layer's `call`, as in inference."""
     signature = inspect.signature(layer.call)
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_trt._base.names import free
-from keras_trt._base.nests import Nest, map_nest, zip_nests
+from keras_trt._base.nests import Nest
 from keras_trt._base.tensors import BATCH_AXIS, TensorSpec
-from keras_trt._keras.calls.exporting import exporting
 from keras_trt._keras.calls.functions import inlined
-from keras_trt._keras.calls.time_steps import steps_at_once
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.types import Layer, Model
@@ -24,14 +20,11 @@ from keras_trt._machine.process import alone
 from keras_trt.errors import ExportError
 from keras_trt.trace.batch_axis import inferred_shapes, rows_are_the_batch
 from keras_trt.trace.freezing import check_dense, freeze, gradients_forgotten, read_graph
-from keras_trt.trace.integer_inputs import guesses, is_position
-from keras_trt.trace.layers.control_flow import loops_and_branches
-from keras_trt.trace.layers.normalization import plain_normalization
-from keras_trt.trace.layers.open_sizes import open_sizes
-from keras_trt.trace.layers.policies import in_float32, is_mixed
-from keras_trt.trace.layers.recurrent import RECURRENT, recurrent_operators
-from keras_trt.trace.scopes import computing_layers, layer_scopes
+from keras_trt.trace.layers.policies import is_mixed
+from keras_trt.trace.layers.recurrent import RECURRENT
+from keras_trt.trace.scopes import computing_layers
 from keras_trt.trace.signature import Signature, signature_of
+from keras_trt.trace.traced_call import Call, concrete_function, traced_call
 from keras_trt.trace.weights import embed, holders
 
 if TYPE_CHECKING:
@@ -117,7 +110,7 @@ def trace(
         (TensorSpec(name='image', shape=('batch', 8, 8, 1), dtype='float32'),)
     """
     flavor = check_model(model)
-    call, concrete = _typed(flavor, model, signature_of(flavor, model, input_shapes, data), recurrent)
+    call, concrete = traced_call(flavor, model, signature_of(flavor, model, input_shapes, data), recurrent)
     signature = call.signature
     check_dense(flavor.tf, dict(zip(call.output_names, concrete.structured_outputs, strict=True)))
     named = zip(call.output_names, concrete.outputs, strict=True)
@@ -156,90 +149,6 @@ def trace(
     )
 
 
-class Endpoints(Protocol):
-    """The inputs and outputs of a traced model by name; a `Trace` and a bundle's manifest have them."""
-
-    @property
-    def inputs(self) -> Sequence[Any]:
-        """Each input: its name, shape and dtype."""
-
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """Each output: its name, shape and dtype."""
-
-    @property
-    def input_structure(self) -> Nest:
-        """Names of inputs, in the structure that the model takes."""
-
-    @property
-    def output_structure(self) -> Nest:
-        """Names of outputs, in the structure that the model returns."""
-
-
-def run(
-    model: Model, trace: Endpoints, feeds: Mapping[str, object], *, compiled: bool = False
-) -> dict[str, Any]:
-    """What Keras itself computes at inference, in float32 as in the trace.
-
-    Args:
-        model: The model that was traced.
-        trace: Its trace, or the manifest of its bundle.
-        feeds: One array per input name.
-        compiled: Run in a `tf.function` as `predict` does, which takes twice as long. Some layers compute
-            something else eagerly (Keras 3's Resizing rounds images of integers).
-
-    Returns:
-        One numpy array per output name.
-    """
-    flavor = check_model(model)
-    tensors = {info.name: flavor.tf.convert_to_tensor(feeds[info.name]) for info in trace.inputs}
-    inputs = map_nest(lambda name, _: tensors[name], trace.input_structure)
-
-    def call(inputs: object) -> Any:
-        return model(inputs, **flavor.inference_arguments(model))
-
-    with in_float32(flavor, model):
-        if compiled:  # the graph itself: while quantisers are observed, a `tf.function` runs as Python
-            graph = flavor.tf.function(call, autograph=False).get_concrete_function(inputs)
-        outputs = (graph if compiled else call)(inputs)
-    by_name = dict(zip_nests(trace.output_structure, outputs))
-    return {info.name: by_name[info.name].numpy() for info in trace.outputs}
-
-
-class _Call:
-    """The function that is traced: flat inputs in, flat outputs out; notes the structure of the outputs."""
-
-    def __init__(
-        self, flavor: Flavor, model: Model, signature: Signature, recurrent: Sequence[str] = ()
-    ) -> None:
-        self.flavor = flavor
-        self.model = model
-        self.signature = signature
-        self.recurrent = recurrent
-        self.layers: tuple[str, ...] = ()
-        self.output_structure = signature.output_structure
-        self.output_names: tuple[str, ...] = ()  # in the order of the traced outputs
-        self.graphs: list[Any] = []  # those that a call has built, also one that failed
-
-    def specs(self) -> list[Any]:
-        tf = self.flavor.tf
-        return [
-            tf.TensorSpec([d if isinstance(d, int) else None for d in info.shape], info.dtype, f"input_{i}")
-            for i, info in enumerate(self.signature.inputs)
-        ]
-
-    def __call__(self, *flat: object) -> list[Any]:
-        self.graphs.append(self.flavor.tf.compat.v1.get_default_graph())
-        by_name = {info.name: x for info, x in zip(self.signature.inputs, flat, strict=True)}
-        inputs = map_nest(lambda name, _: by_name[name], self.signature.input_structure)
-        outputs = self.model(inputs, **self.flavor.inference_arguments(self.model))
-        if self.signature.output_structure is None:
-            self.output_structure = _named(outputs, by_name)
-        named = dict(zip_nests(self.output_structure, outputs))  # one tensor may be returned twice
-        self.output_names = self.signature.output_names or tuple(named)
-        return [self.flavor.tf.identity(named[name]) for name in self.output_names]
-
-
 _NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
 
 
@@ -252,17 +161,6 @@ def _with_cells(flavor: Flavor, model: Model, computing: frozenset[str]) -> froz
 
 def _normalizes(layer: Layer) -> bool:
     return any(cls.__name__ in _NORMALIZATIONS for cls in type(layer).__mro__)
-
-
-def _named(outputs: Nest, taken: Any) -> Nest:
-    """A nest of fresh names for the outputs of a model without a layer graph."""
-    names: list[str] = []
-
-    def name(_: object, key: str | None) -> str:
-        names.append(free(key or f"output_{len(names) + 1}", {*taken, *names}))
-        return names[-1]
-
-    return map_nest(name, outputs)
 
 
 def _output_info(name: str, shape: Any, dtype: str) -> TensorSpec:
@@ -281,73 +179,13 @@ def _batched(info: TensorSpec) -> TensorSpec:
     return replace(info, shape=(BATCH_AXIS, *info.shape[1:]))
 
 
-def _typed(flavor: Flavor, model: Model, signature: Signature, recurrent: Sequence[str]) -> tuple[_Call, Any]:
-    """The model's call, traced; inputs of unknown type are integers where they must or may as well be.
-
-    Keras 3 does not remember the types a subclassed model was called on. Positions in a table are integers:
-    as floats they are refused (`tf.gather`), or cast (Embedding).
-    """
-    try:
-        traced = _traced(flavor, model, signature, (), recurrent)
-    except ExportError:
-        for names in guesses(signature.guessed):
-            with suppress(ExportError):
-                return _traced(flavor, model, signature, names, recurrent)
-        raise
-    tensors = zip(signature.inputs, traced[1].inputs, strict=False)  # captured ones come after them
-    names = tuple(i.name for i, tensor in tensors if i.name in signature.guessed and is_position(tensor))
-    return _traced(flavor, model, signature, names, recurrent) if names else traced
-
-
-def _traced(
-    flavor: Flavor, model: Model, signature: Signature, integers: Sequence[str], recurrent: Sequence[str]
-) -> tuple[_Call, Any]:
-    inputs = [replace(i, dtype="int32") if i.name in integers else i for i in signature.inputs]
-    call = _Call(flavor, model, replace(signature, inputs=tuple(inputs)), recurrent)
-    return call, _concrete(flavor, model, call)
-
-
-def _concrete(flavor: Flavor, model: Model, call: _Call) -> Any:
-    """The model's call as a concrete function of TensorFlow."""
-    function = flavor.tf.function(call, autograph=flavor.runs_autograph)
-    with (
-        alone(),
-        gradients_forgotten() as call.graphs,
-        exporting(),
-        in_float32(flavor, model),
-        plain_normalization(flavor, model),
-        steps_at_once(flavor, model),
-        open_sizes(flavor, model),
-        loops_and_branches(flavor),
-        recurrent_operators(flavor, model, call.recurrent),
-        layer_scopes(flavor, model) as call.layers,  # around what the others have put in the place of calls
-    ):
-        try:
-            return function.get_concrete_function(*call.specs())
-        except (TypeError, ValueError, NotImplementedError) as e:
-            raise ExportError(
-                f"Model {model.name!r} could not be traced by TensorFlow: {e}{_advice(call.signature)}"
-            ) from e
-
-
-def _advice(signature: Signature) -> str:
-    """What to try where layers may need to know sizes that the inputs leave open."""
-    open_axes = [axis for info in signature.inputs for axis in info.shape[1:] if isinstance(axis, str)]
-    if not open_axes:
-        return ""
-    return (
-        f" The axes {list(dict.fromkeys(open_axes))} of its inputs are open, and a layer that loops over one "
-        "in Python needs its size: pass `input_shapes` with numbers for them."
-    )
-
-
 def _predicted_dtypes(
-    flavor: Flavor, model: Model, call: _Call, outputs: Sequence[TensorSpec]
+    flavor: Flavor, model: Model, call: Call, outputs: Sequence[TensorSpec]
 ) -> dict[str, str]:
     """What the model returns under its own mixed policies, where that is not what was traced."""
     if not is_mixed(flavor, model):
         return {}
-    own = _Call(flavor, model, call.signature)
+    own = Call(flavor, model, call.signature)
     function = flavor.tf.function(own, autograph=flavor.runs_autograph)
     with alone(), gradients_forgotten() as own.graphs, inlined():
         concrete = function.get_concrete_function(*own.specs())
@@ -360,7 +198,9 @@ def _traced_shapes(
 ) -> list[list[int | None] | None]:
     """The shapes of the model's outputs for inputs of other sizes, as they are traced."""
     try:
-        concrete = _concrete(flavor, model, _Call(flavor, model, replace(signature, inputs=tuple(inputs))))
+        concrete = concrete_function(
+            flavor, model, Call(flavor, model, replace(signature, inputs=tuple(inputs)))
+        )
     except Exception:  # whatever the model's layers raise that take no batch of this size
         return []
     return [None if t.shape.rank is None else t.shape.as_list() for t in concrete.outputs]

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer, Model
+from keras_trt._keras.types import Layer
 from keras_trt.twins.twins import float_class, is_twin, numbered, quantize_layer
 from keras_trt.twins.types import LayerScheme
 
 Position = tuple[int, ...]
 
 
-def mark_containers(flavor: Flavor, model: Model) -> None:
+def mark_containers(flavor: Flavor, model: Layer) -> None:
     """Makes every container of quantised layers remember them, in place."""
     if not _writes_layers(flavor, model):
         _remember(flavor, model)
@@ -46,7 +45,7 @@ def _remember(flavor: Flavor, layer: Layer) -> None:
         quantize_layer(layer, LayerScheme(children=tuple(schemes)))
 
 
-def below(flavor: Flavor, layer: Layer, position: Position = ()) -> Iterator[tuple[Position, Any]]:
+def below(flavor: Flavor, layer: Layer, position: Position = ()) -> Iterator[tuple[Position, Layer]]:
     """The layers one level below; functional models in between are looked through."""
     for i, child in enumerate(numbered(flavor, layer)):
         sequential = isinstance(child, flavor.keras.Sequential)  # one that is not built has no graph yet

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from keras_trt._base.kerases import is_of_keras
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import KERNELS, registered_classes
 from keras_trt._keras.rebuilding.named_classes import entries, find_layer_class
@@ -46,7 +47,7 @@ def register(
             twin_class(cls)
     by_name: dict[str, dict[Base, Any]] = {}
     for name, known in _twins(config):
-        own = known[0].split(".")[0] in ("keras", "tf_keras")  # a custom `Dense` is another class
+        own = is_of_keras(known[0])  # a custom `Dense` is another class
         base = find_layer_class(flavor, *known, {} if own else custom_objects or {})
         by_name.setdefault(name, {})[known] = twin_class(getattr(base, "_float_class", None) or base)
     return {**(custom_objects or {}), **{name: _one_of(twins) for name, twins in by_name.items()}}

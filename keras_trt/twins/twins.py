@@ -49,12 +49,12 @@ def float_class(layer: object) -> type:
     return getattr(type(layer), "_float_class", None) or type(layer)
 
 
-def is_quantized(layer: Layer) -> bool:
+def is_quantized(layer: Layer) -> TypeGuard[Twin]:
     """Whether anything of the layer itself is quantised and switched on."""
     return is_twin(layer) and layer.quantization.own and not is_silent(layer)
 
 
-def is_silent(layer: Layer) -> bool:
+def is_silent(layer: Layer) -> TypeGuard[Twin]:
     """Whether a twin's switch is off: it has quantisers, and computes in float."""
     return (
         is_twin(layer)

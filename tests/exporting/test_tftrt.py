@@ -22,7 +22,8 @@ from keras_trt.exporting.tftrt.options import precision_mode
 from keras_trt.exporting.tftrt.saved_model import write_saved_model
 from keras_trt.quantize import quantize_model
 from keras_trt.quantize.inventory import inventory
-from keras_trt.trace.trace import run, trace
+from keras_trt.trace.run import run
+from keras_trt.trace.trace import trace
 from tests.nets import images, residual_net
 
 KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")

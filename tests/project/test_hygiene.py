@@ -64,6 +64,43 @@ def test_a_shared_generator_is_seen(source, lines):
     assert shared_generators(source) == lines
 
 
+def cannot_fail(source: str) -> list[int]:
+    """Lines that assert a constant, a generator, a tuple, or that something is what it is."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        checked = node.test if isinstance(node, ast.Assert) else None
+        sides = [checked.left, *checked.comparators] if isinstance(checked, ast.Compare) else []
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1].startswith("assert_"):
+            sides = node.args[:2]
+        texts = [ast.unparse(side) for side in sides]
+        always = isinstance(checked, (ast.Constant, ast.Tuple, ast.GeneratorExp, ast.Lambda, ast.JoinedStr))
+        if always or len(set(texts)) < len(texts):
+            lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_assertion_can_fail(path):
+    assert cannot_fail(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source,lines",
+    [
+        ("assert True", [1]),
+        ("assert x == y == x", [1]),
+        ("assert (x == 1, 'no')", [1]),
+        ("x = 1\nassert (n > 0 for n in x)", [2]),
+        ("np.testing.assert_array_equal(x[0], x[0])", [1]),
+        ("assert all(n > 0 for n in x)", []),
+        ("assert x == y and y == x", []),
+        ("np.testing.assert_array_equal(x, y)", []),
+    ],
+)
+def test_an_assertion_that_cannot_fail_is_seen(source, lines):
+    assert cannot_fail(source) == lines
+
+
 # What `keras_trt` has no file for, and why: a test file, or a folder of them.
 CROSS_CUTTING = {
     "backends": "the library with Keras on JAX and PyTorch",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from keras_trt.errors import ExportError, InputError, ModelError
-from keras_trt.trace.trace import run, trace
+from keras_trt.trace.run import run
+from keras_trt.trace.trace import trace
 
 
 def ops(traced):

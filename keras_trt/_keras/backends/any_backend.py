@@ -12,7 +12,7 @@ import numpy as np
 from keras_trt._base.private import private
 from keras_trt._keras.copying import arrays
 from keras_trt._keras.keras3 import Keras3
-from keras_trt._keras.types import Model, Variable
+from keras_trt._keras.types import Layer, Model, Variable
 from keras_trt.errors import ModelError
 
 
@@ -61,19 +61,19 @@ class Keras3AnyBackend(Keras3):
     def strategy_scope(self, model: Model) -> AbstractContextManager[Any]:
         return nullcontext()
 
-    def checkpoint_with(self, layer: Any, name: str, child: object) -> None:
+    def checkpoint_with(self, layer: Layer, name: str, child: object) -> None:
         """Keras's own files hold all of it."""
 
     def raw(self, variable: Variable) -> Any:
         return variable
 
-    def value(self, variable: Any) -> Any:
+    def value(self, variable: Variable) -> Any:
         from keras.src.backend.common.variables import AutocastScope
 
         with AutocastScope(None):
             return self.ops.convert_to_tensor(variable)
 
-    def array(self, variable: Any) -> Any:
+    def array(self, variable: Variable) -> Any:
         return self.ops.to_numpy(self.value(variable))
 
     def spec_classes(self) -> tuple[type, ...]:
@@ -82,14 +82,14 @@ class Keras3AnyBackend(Keras3):
     def mask_variable(self, mask: np.ndarray) -> Any:
         return HeldMask(mask)
 
-    def number(self, variable: Any) -> float | None:
+    def number(self, variable: Variable) -> float | None:
         value = self.value(variable)
         return float(self.array(variable)) if self.ops.is_eager(value) else None
 
-    def is_settled(self, variable: Any) -> bool:
+    def is_settled(self, variable: Variable) -> bool:
         return bool(self.ops.is_eager(self.value(variable)))
 
-    def bring_up_to_date(self, model: Any) -> None:
+    def bring_up_to_date(self, model: Model) -> None:
         sync = getattr(model, "jax_state_sync", None)
         if sync is not None:
             sync()

@@ -119,7 +119,7 @@ def _holds(flavor: Flavor, layer: Layer, class_of: ClassOf) -> bool:
     )
 
 
-def _uses_of(flavor: Flavor, layer: Any, arguments: Nest, class_of: ClassOf) -> _Uses | None:
+def _uses_of(flavor: Flavor, layer: Layer, arguments: Nest, class_of: ClassOf) -> _Uses | None:
     """What one call does with the kernels below the layer, by path; None where it is not seen."""
     inside = tuple(path for path, _ in flavor.walk(layer))
     if layer not in _TRACED or _TRACED[layer][0] != inside:
@@ -191,7 +191,7 @@ class _Trace:
         return self.paths[maker] == path or calls_by_keras(class_of(self.layers[maker]))
 
 
-def _graph(flavor: Flavor, layer: Any, arguments: Nest, guess: str) -> tuple[Any, list[Any]]:
+def _graph(flavor: Flavor, layer: Layer, arguments: Nest, guess: str) -> tuple[Any, list[Any]]:
     """The graph of a call at inference, and the tensors in it that are given."""
     tf, nest = flavor.tf, flavor.ops.nest
     leaves = nest.flatten(arguments)

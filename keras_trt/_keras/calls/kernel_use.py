@@ -111,7 +111,7 @@ class _Use:
 
 
 def _use_of(
-    flavor: Flavor, layer: Any, kernels: Sequence[str], input_shape: Sequence[int | None] | None
+    flavor: Flavor, layer: Layer, kernels: Sequence[str], input_shape: Sequence[int | None] | None
 ) -> _Use | None:
     """How a layer's `call` uses its kernels; None where that cannot be seen."""
     variables = {name: flavor.first_replica(getattr(layer, name)) for name in kernels}
@@ -148,7 +148,7 @@ def _traced(flavor: Flavor, layer: Any, shape: tuple[int | None, ...]) -> Any:
         return tf.compat.v1.wrap_function(lambda x: call(x, **options), [spec])
 
 
-def at_inference(layer: Any) -> dict[str, bool]:
+def at_inference(layer: Layer) -> dict[str, bool]:
     """What a call of a layer at inference takes beside its inputs."""
     return {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
 

@@ -44,7 +44,7 @@ def can_be_at_once(flavor: Flavor, layer: Any, training: object) -> bool:
     return infers or _is_dense(flavor, layer.layer)
 
 
-def _calls_each_step(flavor: Flavor, layer: Any) -> bool:
+def _calls_each_step(flavor: Flavor, layer: Layer) -> bool:
     kind = flavor.keras.layers.TimeDistributed
     if not (isinstance(layer, kind) and _float_class(layer).call is kind.call):
         return False

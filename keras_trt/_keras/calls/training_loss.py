@@ -15,7 +15,7 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
 
 
-def add_training_loss(flavor: Flavor, model: Any, loss: Callable[[Any, Any, Any], Tensor]) -> None:
+def add_training_loss(flavor: Flavor, model: Model, loss: Callable[[Any, Any, Any], Tensor]) -> None:
     """Adds `loss(args, options, outputs)` to each call of a model for training; trace its steps anew.
 
     Args:
@@ -43,7 +43,7 @@ def has_training_loss(model: Model) -> bool:
     return hasattr(vars(model).get("call"), "adds_loss")
 
 
-def remove_training_loss(model: Any) -> bool:
+def remove_training_loss(model: Model) -> bool:
     """Takes it away again; whether there was one."""
     if not has_training_loss(model):
         return False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from typing import Any, Protocol
 
+from keras_trt._base.kerases import is_of_keras
 from keras_trt._keras.copying import tensorflow
 from keras_trt._keras.copying.builtin import KINDS
 from keras_trt._keras.copying.instance import Instance, slots_of
@@ -18,7 +19,6 @@ from keras_trt._keras.types import Layer, M, Model
 from keras_trt._machine.process import alone
 from keras_trt.errors import ModelError
 
-_KERASES = {"keras", "tf_keras"}
 # What belongs to the language or to a library is shared and not looked into, but for what is named above.
 _SHARED = sys.stdlib_module_names | {"tensorflow", "numpy", "jax", "torch", "google", "absl", "wrapt"}
 WAY_OUT = "With `copy=False` the model itself is changed and returned."
@@ -50,8 +50,7 @@ def kind_of(special: Iterable[tuple[type, Kind[Any]]]) -> Callable[[object], Kin
             match = next((kind for base, kind in KINDS.items() if base in cls.__mro__), None)
         if match is not None:
             return match
-        roots = {base.__module__.split(".")[0] for base in cls.__mro__}
-        if roots & _KERASES:
+        if any(is_of_keras(base.__module__) for base in cls.__mro__):
             return Instance(follows=True)
         if cls.__module__.split(".")[0] in _SHARED or not (cls.__dictoffset__ or slots_of(cls)):
             return None
@@ -100,7 +99,7 @@ def copy_model(flavor: Walked, model: M) -> M:
     return copy
 
 
-def _check(flavor: Walked, copier: Copier, model: Model, copy: Any) -> None:
+def _check(flavor: Walked, copier: Copier, model: Model, copy: Model) -> None:
     """Every layer and every weight of the copy is, at its place, the copy of the model's own."""
     layers, news = ([m, *(layer for _, layer in flavor.walk(m))] for m in (model, copy))
     for old, new in zip_longest(layers, news):

@@ -95,8 +95,8 @@ def mask_class(flavor: Flavor) -> type:
     return PruningMask
 
 
-def weights_in(flavor: Flavor, model: Model) -> Iterator[tuple[str, Any, Kernel, Any]]:
-    """Every (path, layer, kernel, variable) of a model; a variable used twice comes once."""
+def weights_in(flavor: Flavor, model: Layer) -> Iterator[tuple[str, Layer, Kernel, Variable]]:
+    """Every (path, layer, kernel, variable) inside a model or layer; a variable used twice comes once."""
     seen: set[int] = set()
     for path, layer in flavor.walk(model):
         for kernel in kernels_of(layer):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from keras_trt._keras.calls.functions import forget_traces
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Model
+from keras_trt._keras.types import M, Model
 
 
 @contextmanager
-def in_place(flavor: Flavor, model: Model) -> Iterator[Any]:
+def in_place(flavor: Flavor, model: M) -> Iterator[M]:
     """A context in which a model's layers and weights may be changed, under its strategy."""
     with flavor.strategy_scope(model):
         yield model

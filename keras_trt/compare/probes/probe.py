@@ -26,7 +26,7 @@ from keras_trt.quantize.inventory import activation_quantizers
 from keras_trt.runtime.choosing.trial import float_error
 from keras_trt.runtime.distance import movement
 from keras_trt.trace.layers.policies import traced_in_float32
-from keras_trt.trace.trace import run
+from keras_trt.trace.run import run
 from keras_trt.twins.quantizer import jittering, observing
 
 if TYPE_CHECKING:

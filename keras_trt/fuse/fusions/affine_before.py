@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_trt._keras.graph import BATCHNORMS, Node
 from keras_trt._keras.kernels import kernels_of
+from keras_trt._keras.types import Layer
 from keras_trt.fuse.fold import affine_of
 from keras_trt.fuse.network import PADDINGS, Network, Rewrite, channels_first, floats, is_unpadded
 
@@ -99,11 +100,11 @@ def _weights(old: Any, affine: Affine) -> Any:
     return weights
 
 
-def _is_depthwise(layer: Any) -> bool:
+def _is_depthwise(layer: Layer) -> bool:
     return not kernels_of(layer)[0].input_axes
 
 
-def _against(layer: Any, kernel: np.ndarray, per_channel: np.ndarray) -> np.ndarray:
+def _against(layer: Layer, kernel: np.ndarray, per_channel: np.ndarray) -> np.ndarray:
     """Numbers per input channel in a shape that broadcasts against a kernel (..., in / groups, out)."""
     if _is_depthwise(layer):
         return per_channel[:, np.newaxis]

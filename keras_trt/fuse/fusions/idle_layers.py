@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keras_trt._keras.graph import is_linear
+from keras_trt._keras.graph import IDLE, is_linear
 from keras_trt.fuse.network import Network, Rewrite
-
-IDLE = {
-    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity",
-    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
-}  # fmt: skip
 
 
 def idle_layers(network: Network) -> Iterator[Rewrite]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Layer
+from keras_trt._keras.types import Layer, Model
 
 Calls = list[tuple[Any, list[Any], list[Any], Any]]
 
@@ -156,7 +156,7 @@ def _difference_in_weights(values: list[np.ndarray], others: list[np.ndarray]) -
     return None if all(map(np.array_equal, values, others)) else "its weights differ"
 
 
-def _difference_inside(flavor: Flavor, model: Any, other: Any) -> str | None:
+def _difference_inside(flavor: Flavor, model: Model, other: Any) -> str | None:
     ends = [flavor.endpoints(each) for each in (model, other)]
     if len(ends[0][0]) != len(ends[1][0]):
         return "it has another number of inputs"
@@ -182,7 +182,7 @@ def _readers(calls: Calls) -> dict[int, list[int]]:
     return readers
 
 
-def _values(flavor: Flavor, layer: Any) -> list[np.ndarray]:
+def _values(flavor: Flavor, layer: Layer) -> list[np.ndarray]:
     return [flavor.array(weight) for weight in getattr(layer, "weights", ())]
 
 

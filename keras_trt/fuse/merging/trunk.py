@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_trt._base.nests import Nest
 from keras_trt._keras.flavor import Flavor
-from keras_trt._keras.types import Tensor
+from keras_trt._keras.types import Model, Tensor
 from keras_trt.fuse.merging.shared_prefix import Prefix, shared_prefix
 
 
@@ -74,7 +74,7 @@ def outputs_behind_trunk(
 class _Member:
     """One model of a group: which tensors in common it needs, and what it makes of them."""
 
-    def __init__(self, flavor: Flavor, model: Any, copy: Any, numbers: dict[int, int]) -> None:
+    def __init__(self, flavor: Flavor, model: Model, copy: Model, numbers: dict[int, int]) -> None:
         self.flavor, self.copy = flavor, copy
         self.tensors: dict[int, Tensor] = {}  # by number
         self.numbers: dict[int, int] = {}  # of the copy's tensors, by id

@@ -8,7 +8,7 @@ not known here, or in a model output, is frozen with that reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Channels:
         makers: Paths of the layers that make new channels, in graph order.
     """
 
-    def __init__(self, graph: LayerGraph, layers: dict[str, object]) -> None:
+    def __init__(self, graph: LayerGraph, layers: Mapping[str, object]) -> None:
         self.reads: dict[str, np.ndarray] = {}
         self.makes: dict[str, np.ndarray] = {}
         self.makers: list[str] = []

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-import numbers
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_trt._base.arguments import wrong_argument
+from keras_trt._base.arguments import is_number, wrong_argument
 from keras_trt._keras.calls.graphs import as_graphs
 from keras_trt._keras.calls.record import recorded
 from keras_trt._keras.flavor import Flavor
@@ -92,8 +91,7 @@ def budget_of(
     Raises:
         InputError: A metric without targets, or no budget.
     """
-    is_number = isinstance(max_drop, numbers.Real) and not isinstance(max_drop, bool)
-    if not (is_number and math.isfinite(max_drop) and max_drop >= 0):
+    if not (is_number(max_drop) and math.isfinite(max_drop) and max_drop >= 0):
         raise wrong_argument("max_drop", "a number of at least 0", max_drop)
     if data is None:
         raise InputError("`max_drop` is kept on data: give `data=(inputs, targets)`. Received: data=None")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import numbers
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from keras_trt._base.arguments import wrong_argument
+from keras_trt._base.arguments import is_number, wrong_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.data.rows import can_take, count_rows, take
@@ -75,8 +74,7 @@ class Expectation:
 
 def check_sqnr(min_sqnr: Any) -> None:
     """Refuses what is no number of decibels."""
-    is_number = isinstance(min_sqnr, numbers.Real) and not isinstance(min_sqnr, bool)
-    if not (min_sqnr is None or (is_number and math.isfinite(min_sqnr))):
+    if not (min_sqnr is None or (is_number(min_sqnr) and math.isfinite(min_sqnr))):
         raise wrong_argument("min_sqnr", "a number of decibels, or None", min_sqnr)
 
 

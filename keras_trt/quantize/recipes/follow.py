@@ -110,8 +110,9 @@ def follow_recipe(flavor: Flavor, model: Model, recipe: Recipe) -> None:
     """Sets the ranges that a recipe holds, and notes why layers that could be quantised are in float."""
     layers = dict(flavor.walk(model))
     for each in recipe.layers:
+        layer = layers[each.path]
         if each.scheme is not None:
-            quantizers = quantizers_of(layers[each.path]) if is_quantized(layers[each.path]) else []
+            quantizers = quantizers_of(layer) if is_quantized(layer) else []
             if len(quantizers) != len(each.ranges):
                 raise InputError(
                     f"The recipe has {len(each.ranges)} ranges for layer {each.path!r} ({each.kind}), which "
@@ -120,10 +121,10 @@ def follow_recipe(flavor: Flavor, model: Model, recipe: Recipe) -> None:
             for quantizer, amax in zip(quantizers, each.ranges, strict=True):
                 if amax > 0:
                     quantizer.set_range(amax)
-        elif each.reason.startswith(SPARED) and not is_twin(layers[each.path]):
-            quantize_layer(layers[each.path], LayerScheme(reason=each.reason))
-    for layer in filter(is_own_twin, layers.values()):
-        layer.quantization = replace(layer.quantization, placement=recipe.placement)
+        elif each.reason.startswith(SPARED) and not is_twin(layer):
+            quantize_layer(layer, LayerScheme(reason=each.reason))
+    for twin in filter(is_own_twin, layers.values()):
+        twin.quantization = replace(twin.quantization, placement=recipe.placement)
     mark_containers(flavor, model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from packaging.version import InvalidVersion, Version
 
-from keras_trt.bundle.manifest import PlanStamp
+from keras_trt.bundle.plan_stamp import PlanStamp
 
 _FIRST_AMPERE = 80
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_trt._base.say import LOGGER
 from keras_trt._machine import deps
-from keras_trt.bundle.manifest import PlanStamp
+from keras_trt.bundle.plan_stamp import PlanStamp
 from keras_trt.bundle.read import Bundle
 from keras_trt.engine import EngineConfig, _trt, available_builders, gpus, plan_for
 from keras_trt.engine.config import config_of

@@ -6,7 +6,7 @@ weights needs float32, which holds every value of both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +39,7 @@ def in_float32(flavor: Flavor, model: Model) -> Iterator[None]:
         yield
 
 
-def _mixed(flavor: Flavor, model: Model) -> Iterator[tuple[Any, str]]:
+def _mixed(flavor: Flavor, model: Model) -> Iterator[tuple[Layer, str]]:
     """The layers, and the names of their policies."""
     layers = [model, *(layer for _, layer in flavor.walk(model))]
     narrow = _narrow(flavor, layers)
@@ -49,7 +49,7 @@ def _mixed(flavor: Flavor, model: Model) -> Iterator[tuple[Any, str]]:
             yield layer, name
 
 
-def _narrow(flavor: Flavor, layers: list[object]) -> tuple[str, ...]:
+def _narrow(flavor: Flavor, layers: Sequence[Layer]) -> tuple[str, ...]:
     """The policies of one narrow type that count as mixed; only Keras 3 casts the weights of such layers."""
     if not flavor.casts_narrow_weights:
         return ()

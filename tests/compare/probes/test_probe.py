@@ -9,7 +9,8 @@ from keras_trt._base.tensors import TensorSpec
 from keras_trt.compare.probes.ids import smallest_table, tables_reached
 from keras_trt.compare.probes.probe import ProbeError, allowed_differences, ask_keras, made_up, rows_of
 from keras_trt.quantize import quantize_model
-from keras_trt.trace.trace import run, trace
+from keras_trt.trace.run import run
+from keras_trt.trace.trace import trace
 from tests.nets import images, residual_net
 
 

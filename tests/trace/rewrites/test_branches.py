@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from keras_trt.trace.rewrites.branches import fill_in_sizes
-from keras_trt.trace.trace import run, trace
+from keras_trt.trace.run import run
+from keras_trt.trace.trace import trace
 
 BRANCHES = {"If", "StatelessIf"}
 

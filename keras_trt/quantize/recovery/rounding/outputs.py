@@ -54,7 +54,7 @@ class Outputs:
         def activation(quantizer: Any, x: Tensor) -> Tensor | None:
             return None if kind == "exact" else rounded_in_range(flavor, quantizer, x)
 
-        def kernel(layer: Any, floats: Tensor, on_grid: Tensor) -> Tensor:
+        def kernel(layer: Layer, floats: Tensor, on_grid: Tensor) -> Tensor:
             shape = tuple(floats.shape)
             if layer is not self._layer or kind == "exact" or shape not in self._soft:
                 return floats
