@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from keras_trt._base.arguments import is_number
+from keras_trt.data.rises import rises
 from keras_trt.errors import InputError
 from keras_trt.prune.channels.importance import ChannelPattern
 from keras_trt.prune.pattern import NofM
@@ -58,8 +59,7 @@ def search_for(
         )
     if mode not in ("auto", "max", "min"):
         raise InputError(f'`mode` must be "auto", "max" or "min". Received: mode={mode!r}')
-    falls = any(word in monitor for word in ("loss", "error", "mse", "mae", "divergence"))
-    higher = mode == "max" or (mode == "auto" and not falls)
+    higher = mode == "max" or (mode == "auto" and rises(monitor) is not False)
     limit = 0.95 if final is None else float(final)
     return Search(max_drop, limit, patience=patience, higher_is_better=higher)
 

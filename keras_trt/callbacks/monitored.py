@@ -7,22 +7,8 @@ import warnings
 from collections.abc import Mapping
 
 from keras_trt._base.arguments import check_one_of, check_text
+from keras_trt.data.rises import rises
 from keras_trt.errors import InputError
-
-_FALLS = ("loss", "error", "mse", "mae", "mape", "msle", "divergence", "entropy", "hinge", "perplexity")
-_RISES = ("acc", "auc", "precision", "recall", "f1", "fbeta", "fmeasure", "iou", "dice", "specificity", "r2")
-
-
-def rises(monitor: str) -> bool | None:
-    """Whether more of a metric is better, by the words in its name; None when they do not say.
-
-    Example:
-        >>> rises("val_loss"), rises("val_engine_accuracy"), rises("throughput")
-        (False, True, None)
-    """
-    if any(word in monitor for word in _FALLS):
-        return False
-    return True if any(word in monitor for word in _RISES) else None
 
 
 class Monitored:

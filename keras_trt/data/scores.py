@@ -14,12 +14,8 @@ from keras_trt._base.kerases import is_of_keras
 from keras_trt._base.nests import leaves_of
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.flavor_of import flavor_of, keras3, legacy
+from keras_trt.data.rises import rises
 from keras_trt.errors import InputError
-
-_DOWN = (
-    *("error", "loss", "crossentropy", "divergence", "distance", "false", "hinge", "poisson", "logcosh"),
-    *("log_cosh", "mse", "mae", "mape", "msle"),
-)
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ def _names(metric: Any) -> list[str]:
 
 
 def _falls(*names: str) -> bool:
-    return any(word in name.lower() for name in names for word in _DOWN)
+    return any(rises(name) is False for name in names)
 
 
 def accuracy(targets: Any, predictions: Any) -> float:

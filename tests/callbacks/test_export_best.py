@@ -7,7 +7,6 @@ import pytest
 
 import keras_trt
 from keras_trt.callbacks import ExportBest, Quantize
-from keras_trt.callbacks.monitored import rises
 from keras_trt.errors import InputError
 from tests.nets import dense_net, metric_best_in
 
@@ -192,11 +191,3 @@ def test_wrong_arguments_are_refused_before_training(given, text, tmp_path):
 def test_a_path_that_names_what_the_logs_lack_is_an_error(k, tmp_path):
     with pytest.raises(InputError, match=r"`path` cannot be filled in: KeyError: 'val_loss'. Available: "):
         fit(net(k), [metric_best_in(k, 0), best(tmp_path / "{val_loss}")], epochs=1)
-
-
-@pytest.mark.parametrize(
-    ("name", "rising"),
-    [("val_loss", False), ("val_mae", False), ("binary_crossentropy", False), ("val_engine_accuracy", True)],
-)
-def test_the_direction_of_a_metric(name, rising):
-    assert rises(name) is rising
