@@ -121,7 +121,8 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
             by_shape = left_by_shape(flavor_of(request.model), request.model) if request.quantized else ()
             weighted = list(products(graph, request.traced.layers, by_shape))
             if request.quantized:
-                notes += unknown_work(flavor_of(request.model), request.model, float_work(weighted))
+                by_weights = float_work(weighted, by_weights=True)
+                notes += unknown_work(flavor_of(request.model), request.model, by_weights)
                 notes += recurrent_work(weighted, request.precision)
             bundle = _write(folder, graph, weighted, request)
         compared = Comparison()

@@ -33,7 +33,8 @@ def unknown_work(flavor: Flavor, model: Model, float_work: Mapping[str, float]) 
     Args:
         flavor: The model's Keras.
         model: The model that is exported.
-        float_work: The share of all multiply-accumulates that each layer computes in float, by path.
+        float_work: The share of all multiply-accumulates that each layer computes in float, by path; not of
+            products of two activations, which no rule about weights changes.
     """
     unknown = []
     for path, layer in flavor.walk(model):
