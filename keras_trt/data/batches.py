@@ -12,7 +12,7 @@ from keras_trt._keras.arguments import check_one_argument
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model
 from keras_trt.data.odd_data import check_dense, check_entries
-from keras_trt.data.source import Source, batches_made, is_arrays, slices_of, unpacked
+from keras_trt.data.source import Source, batches_made, is_arrays, is_inputs, slices_of, unpacked
 from keras_trt.errors import InputError
 
 
@@ -52,7 +52,8 @@ def batches_with_targets(
     Args:
         flavor: The model's Keras.
         model: Its inputs' shapes are checked against every batch.
-        data: As for `batches`, but a tuple of arrays is (inputs, targets).
+        data: As for `batches`, but a tuple of arrays is (inputs, targets), unless it begins with one array
+            and is as long as the model has inputs.
         batch_size: Used for arrays.
         steps: The most batches to take; needed for endless generators.
 
@@ -60,16 +61,21 @@ def batches_with_targets(
         InputError: As `batches`.
     """
     check_data(data, batch_size, steps)
-    if isinstance(data, tuple) and is_arrays(data):
+    if isinstance(data, tuple) and is_arrays(data) and not is_inputs(data, input_count(flavor, model)):
         pairs = slices_of(list(data), batch_size, steps)
         return _pairs(flavor, model, Source(map(tuple, pairs.items), pairs.count))
     return _pairs(flavor, model, _source(data, batch_size, steps))
 
 
+def input_count(flavor: Flavor, model: Model) -> int:
+    """How many tensors a model takes; what it was first called on counts where it declares none."""
+    nest = _declared(flavor, model)
+    return flavor.inputs_called(model) if nest is None else len(flavor.ops.nest.flatten(nest))
+
+
 def _pairs(flavor: Flavor, model: Model, source: Source, argument: str = "data") -> Iterator[tuple[Any, Any]]:
     check_one_argument(model)
-    nest, count = _declared(flavor, model), 0
-    inputs = flavor.inputs_called(model) if nest is None else len(flavor.ops.nest.flatten(nest))
+    inputs, count = input_count(flavor, model), 0
     for batch in source.items:
         x, y = unpacked(batch, inputs)
         check_dense(x, argument)

@@ -11,16 +11,22 @@ from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
 from keras_trt.data.changes import CHANGE, KL
 from keras_trt.data.scores import Score, score_of
+from keras_trt.data.source import is_inputs
 from keras_trt.errors import InputError
 
 
-def inputs_and_targets(data: object, score: Score) -> tuple[Any, Any]:
+def inputs_and_targets(data: object, score: Score, inputs: int = 1) -> tuple[Any, Any]:
     """(inputs, targets) of `data`, which is the inputs or both; targets may be None without a metric.
+
+    Args:
+        data: What the user gave.
+        score: What is measured.
+        inputs: How many inputs the model takes.
 
     Raises:
         InputError: A metric without targets.
     """
-    x, y = data if isinstance(data, tuple) else (data, None)
+    x, y = data if isinstance(data, tuple) and not is_inputs(data, inputs) else (data, None)
     check_targets(None if score in (CHANGE, KL) else score, y)
     return x, y
 

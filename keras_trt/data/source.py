@@ -102,6 +102,21 @@ def unpacked(item: object, inputs: int = 1) -> tuple[Any, Any]:
     return item[0], item[1] if len(item) > 1 else None
 
 
+def is_inputs(data: object, inputs: int) -> bool:
+    """Whether a tuple of arrays can only be a model's inputs, and not (inputs, targets).
+
+    Args:
+        data: What the user gave.
+        inputs: How many inputs the model takes; one array is not all of several.
+    """
+    return (
+        isinstance(data, tuple)
+        and len(data) == inputs > 1
+        and is_arrays(data)
+        and not isinstance(data[0], list | tuple | Mapping)
+    )
+
+
 def _is_indexed(data: object) -> bool:
     """Whether batches are read by their index, as of a `PyDataset` or a `Sequence`."""
     if isinstance(data, list | tuple) or hasattr(data, "as_numpy_iterator"):

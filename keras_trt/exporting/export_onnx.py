@@ -34,7 +34,7 @@ from keras_trt.packing.manifest import layers_of, manifest_of
 from keras_trt.packing.random_numbers import random_numbers
 from keras_trt.quantize.decide import left_by_shape
 from keras_trt.quantize.inventory import QuantizedTensor
-from keras_trt.quantize.unknown_kernels import unknown_work
+from keras_trt.quantize.unknown_kernels import computed_inputs, unknown_work
 from keras_trt.tensorrt_rules.importable import check_importable, obstacles
 from keras_trt.tensorrt_rules.reached import unreached
 from keras_trt.tensorrt_rules.recurrences import recurrent_work
@@ -121,7 +121,9 @@ def export_onnx(request: ExportRequest, stages: Stages, notes: Sequence[str] = (
             by_shape = left_by_shape(flavor_of(request.model), request.model) if request.quantized else ()
             weighted = list(products(graph, request.traced.layers, by_shape))
             if request.quantized:
-                notes += unknown_work(flavor_of(request.model), request.model, float_work(weighted))
+                by_weights = float_work(weighted, by_weights=True)
+                for told in (unknown_work, computed_inputs):
+                    notes += told(flavor_of(request.model), request.model, by_weights)
                 notes += recurrent_work(weighted, request.precision)
             bundle = _write(folder, graph, weighted, request)
         compared = Comparison()

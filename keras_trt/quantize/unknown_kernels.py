@@ -1,4 +1,4 @@
-"""Layers of the user's that multiply by weights which no rule knows: float until somebody says so."""
+"""Layers of the user's that multiply by weights in float: no rule knows them, or it is not enough."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own, kernels_of
 from keras_trt._keras.types import Layer, Model
-from keras_trt.twins.twins import float_class
+from keras_trt.twins.twins import float_class, is_twin
 
 _SHARE = 0.01  # of a model's multiply-accumulates; less is not worth a sentence
 
@@ -33,7 +33,8 @@ def unknown_work(flavor: Flavor, model: Model, float_work: Mapping[str, float]) 
     Args:
         flavor: The model's Keras.
         model: The model that is exported.
-        float_work: The share of all multiply-accumulates that each layer computes in float, by path.
+        float_work: The share of all multiply-accumulates that each layer computes in float, by path; not of
+            products of two activations, which no rule about weights changes.
     """
     unknown = []
     for path, layer in flavor.walk(model):
@@ -45,3 +46,36 @@ def unknown_work(flavor: Flavor, model: Model, float_work: Mapping[str, float]) 
                 f"its weights. Before `quantize_model`: {way_to_register(layer, kernels)}"
             )
     return unknown
+
+
+def computed_inputs(flavor: Flavor, model: Model, float_work: Mapping[str, float]) -> list[str]:
+    """Sentences on the registered layers that multiply in float by weights that were quantised.
+
+    A quantised layer rounds what it is given; what its `call` makes of that before it multiplies is float,
+    and so is the product then.
+
+    Args:
+        flavor: The model's Keras.
+        model: The model that is exported.
+        float_work: As for `unknown_work`.
+    """
+    found = []
+    for path, layer in flavor.walk(model):
+        share = float_work.get(path, 0.0)
+        if share >= _SHARE and _rounds_its_products(layer):
+            kernels = ", ".join(map(repr, layer.quantization.kernels))
+            found.append(
+                f"Layer {path!r} computes {share:.1%} of the multiply-accumulates in float though its "
+                f"weights ({kernels}) are quantised: its `call` computes what it multiplies by them, and "
+                "only the layer's inputs are rounded. Multiply by a Dense, EinsumDense or convolution that "
+                f"the layer holds, which rounds its own input; or leave it float: skip=[{path!r}]"
+            )
+    return found
+
+
+def _rounds_its_products(layer: Layer) -> bool:
+    """Whether both operands of a layer's products should be rounded, by a rule that is the user's."""
+    if not is_twin(layer) or is_keras_own(float_class(layer)):
+        return False
+    quantization = layer.quantization
+    return bool(quantization.kernels and quantization.scheme and quantization.scheme.activations)

@@ -30,6 +30,7 @@ class Product:
         weights: The names of the constants that hold its weights.
         by_shape: Whether its layer is left in float because its shape is slower in int8.
         recurrent: Whether it is, or lies in, a loop over steps.
+        of_activations: Whether no operand of it is a constant, on either side.
     """
 
     node: str
@@ -42,6 +43,7 @@ class Product:
     weights: tuple[str, ...] = ()
     by_shape: bool = False
     recurrent: bool = False
+    of_activations: bool = False
 
     @property
     def int8(self) -> bool:
@@ -81,6 +83,7 @@ def products(model: ir.Model, layers: Iterable[str], by_shape: Collection[str] =
             weights=tuple(stored.name for stored, _ in named if stored is not None and stored.name),
             by_shape=layer in by_shape,
             recurrent=in_loop or node.op_type in g.RECURRENT,
+            of_activations=not weights and g.constant(_stored(node.inputs[0])) is None,
         )
 
 
@@ -126,17 +129,21 @@ def int8_share(counted: Iterable[Product]) -> float:
     return sum(p.macs for p in counted if p.int8) / total if total else 0.0
 
 
-def float_work(counted: Iterable[Product], *, recurrent: bool = False) -> dict[str, float]:
+def float_work(
+    counted: Iterable[Product], *, recurrent: bool = False, by_weights: bool = False
+) -> dict[str, float]:
     """The share of all multiply-accumulates that each layer computes in float, by its path.
 
     Args:
         counted: All products of a graph.
         recurrent: Only of what lies in loops over steps.
+        by_weights: Not of products of two activations.
     """
     counted = list(counted)
     total, macs = sum(p.macs for p in counted), Counter[str]()
     for product in counted:
-        if product.computes == "float" and (product.recurrent or not recurrent):
+        left_out = (recurrent and not product.recurrent) or (by_weights and product.of_activations)
+        if product.computes == "float" and not left_out:
             macs[product.layer] += product.macs
     return {layer: own / total for layer, own in macs.items() if total}
 

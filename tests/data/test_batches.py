@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_trt._keras.flavor_of import flavor_of
-from keras_trt.data.batches import batches
+from keras_trt.data.batches import batches, batches_with_targets
 from keras_trt.errors import InputError
 
 
@@ -76,3 +76,25 @@ def test_no_other_shape_is_made_to_fit(k, shape):
     net = k.Sequential([k.Input((4,)), k.layers.Dense(2)])
     with pytest.raises(InputError, match=r"takes batches of shape \(None, 4\)"):
         list(batches(flavor_of(net), net, np.zeros(shape, "float32")))
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_tuple_as_long_as_the_inputs_is_theirs_and_has_no_targets(k, graph):
+    class Sum(k.Model):
+        def call(self, inputs):
+            return inputs[0] + inputs[1]
+
+    one, two, y = arrays()
+    if graph:
+        inputs = k.Input((4,)), k.Input((4,))
+        net = k.Model(inputs, k.layers.Add()(inputs))
+    else:
+        net = Sum()
+        net((one, two))
+    for data, targets in (((one, two), None), (([one, two], y), y), (((one, two), y), y)):
+        ((x, found),) = batches_with_targets(flavor_of(net), net, data)
+        np.testing.assert_allclose(net(x), one + two, rtol=1e-6)
+        assert (found is None) == (targets is None)
+    alone = k.Sequential([k.Input((4,)), k.layers.Dense(4)])
+    ((_, found),) = batches_with_targets(flavor_of(alone), alone, (one, y))
+    np.testing.assert_array_equal(found, y)

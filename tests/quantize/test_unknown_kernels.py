@@ -58,3 +58,56 @@ def test_a_float_export_and_layers_of_keras_are_not_reproached(k, tmp_path):
     inputs = k.Input((4, 4, 3))
     plain = k.Model(inputs, k.layers.PReLU(name="cross")(k.layers.Conv2D(4, 1)(inputs)))
     assert "register_layer" not in reason(quantize_model(plain))
+
+
+def test_products_of_two_activations_beside_a_table_are_not_the_work_of_weights(k, tmp_path):
+    """Attention whose only own variable is a position bias: nothing is to be registered."""
+    import tensorflow as tf
+
+    class Attention(k.layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(name="table", shape=(shape[1], shape[1]))
+            self.built = True
+
+        def call(self, x):
+            return tf.matmul(tf.matmul(x, x, transpose_b=True) + self.table, x)
+
+    class Mixing(Attention):
+        def call(self, x):
+            return tf.matmul(self.table, x)
+
+    for cls, named in ((Attention, False), (Mixing, True)):
+        inputs = k.Input((4, 16))
+        outputs = k.layers.Dense(16, name="head")(cls(name="cross")(inputs))
+        quantized = quantize_model(k.Model(inputs, outputs), calibration_data=X.reshape(-1, 4, 16), verbose=0)
+        found = export(quantized, tmp_path / cls.__name__, engine=None, verbose=0)
+        assert any("no rule knows" in note for note in found.notes) == named
+
+
+def test_a_registered_layer_that_multiplies_what_it_computes_is_named(k, tmp_path):
+    import tensorflow as tf
+
+    class Plain(k.layers.Layer):
+        def build(self, shape):
+            self.mix = self.add_weight(name="mix", shape=(shape[-1], 16))
+            self.built = True
+
+        def call(self, x):
+            return tf.matmul(x, self.mix)
+
+    class Scaled(Plain):
+        def call(self, x):
+            return tf.matmul(tf.tanh(x) * 2.0, self.mix)
+
+    register_layer(Plain, kernels=["mix"])
+    for cls, scheme, named in (
+        (Plain, "int8", False),
+        (Scaled, "int8", True),
+        (Scaled, "int8-weights", False),
+    ):
+        inputs = k.Input((16,))
+        net = k.Model(inputs, k.layers.Dense(16, name="head")(cls(name="cross")(inputs)))
+        quantized = quantize_model(net, scheme, calibration_data=X, recover=None, verbose=0)
+        found = export(quantized, tmp_path / "net", engine=None, overwrite=True, verbose=0)
+        line = "Layer 'cross' computes 50.0% of the multiply-accumulates in float though its weights ('mix')"
+        assert any(note.startswith(line) for note in found.notes) == named

@@ -12,7 +12,7 @@ from keras_trt._base.arguments import check_verbose
 from keras_trt._keras.masks import masking
 from keras_trt._keras.select import check_choices
 from keras_trt._keras.types import Choices, Model
-from keras_trt.data.batches import check_data
+from keras_trt.data.batches import check_data, input_count
 from keras_trt.data.cache import Cache, data_chunks, described, model_chunks, told
 from keras_trt.data.measure import inputs_and_targets, loss_against, score_or_change
 from keras_trt.errors import InputError
@@ -80,7 +80,7 @@ def sensitivity(
     score = score_or_change(metric, flavor)
     check_verbose(verbose)
     check_data(data, batch_size)
-    x, y = inputs_and_targets(data, score)
+    x, y = inputs_and_targets(data, score, input_count(flavor, model))
     check_choices(flavor.walk(model), only, skip)
     watched = _Remembering(score.of)
     if metric is not None and metric != "kl":

@@ -16,7 +16,7 @@ from keras_trt._keras.flavor_of import check_model
 from keras_trt._keras.kernels import kernel_of
 from keras_trt._keras.masks.masking import value_of, variable_of
 from keras_trt._keras.types import Choices, Model
-from keras_trt.data.batches import check_data
+from keras_trt.data.batches import check_data, input_count
 from keras_trt.data.cache import Cache, chunks_of
 from keras_trt.data.measure import inputs_and_targets, loss_against, score_or_change
 from keras_trt.placement.schemes import schemes_by_choice
@@ -115,7 +115,7 @@ def sensitivity(
     check_verbose(verbose)
     score = score_or_change(metric, flavor)
     check_data(data, batch_size)
-    x, y = inputs_and_targets(data, score)
+    x, y = inputs_and_targets(data, score, input_count(flavor, model))
     copy = quantize_model(
         model,
         scheme,
