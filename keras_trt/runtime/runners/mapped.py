@@ -107,7 +107,8 @@ def _tensor(data: Any, start: int, end: int, location: str) -> bytes:
 
 def _place(data: Any, start: int, end: int) -> Place | None:
     """Where a TensorProto's values are, if they are many and in the file as they are in memory."""
-    name, data_type, dims, held = "", 0, [], None
+    name, data_type, held = "", 0, None
+    dims: list[int] = []
     for field, _, stop, content in _fields(data, start, end):
         if field == _NAME:
             name = data[content:stop].decode()
