@@ -32,8 +32,8 @@ def main() -> None:
     options = arguments(__doc__)
     keras.utils.set_random_seed(0)
     x, y, x_test, y_test = split(options, *fashion.load())
-    samples, epochs = (8192, 4) if options.quick else (len(x), 10)
-    x, y, batch = x[:samples], y[:samples], 64
+    samples, tests, epochs = (2048, 1000, 2) if options.quick else (len(x), len(x_test), 10)
+    x, y, x_test, y_test, batch = x[:samples], y[:samples], x_test[:tests], y_test[:tests], 64
     steps, bundle = int(0.9 * samples) // batch + 1, options.out / "callbacks_only.bundle"
     results = Results("Fashion-MNIST", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
 
@@ -62,7 +62,7 @@ def main() -> None:
     results.add("int8, half pruned", model)
     print(keras_trt.inspect(bundle))
     results.add("exported", keras_trt.load(bundle))
-    results.check()
+    results.check(quick=options.quick)
 
 
 if __name__ == "__main__":

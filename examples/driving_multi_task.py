@@ -44,13 +44,13 @@ def scenes(count: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return (255 * np.array(images)).astype("uint8"), {k: v.astype("float32") for k, v in targets.items()}
 
 
-def network() -> keras.Model:
+def network(each: int) -> keras.Model:
     def block(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTensor:
         y = x
-        for step, last in ((strides, False), (1, True)):
-            y = layers.Conv2D(filters, 3, strides=step, padding="same", use_bias=False)(y)
+        for i in range(each):  # convolutions a block
+            y = layers.Conv2D(filters, 3, strides=1 if i else strides, padding="same", use_bias=False)(y)
             y = layers.BatchNormalization(momentum=0.9)(y)
-            y = y if last else layers.ReLU()(y)
+            y = layers.ReLU()(y) if i < each - 1 else y
         x = layers.Conv2D(filters, 1, strides=strides, use_bias=False)(x)
         return layers.ReLU()(layers.Add()([layers.BatchNormalization(momentum=0.9)(x), y]))
 
@@ -81,8 +81,8 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 def main() -> None:
     options = arguments(__doc__)
     keras.utils.set_random_seed(0)
-    count, epochs = (800, 8) if options.quick else (4000, 30)
-    (x, y), (x_test, y_test) = scenes(count, 1), scenes(400, 2 if options.validate else 3)
+    count, tests, epochs, each = (160, 60, 3, 1) if options.quick else (4000, 400, 30, 2)
+    (x, y), (x_test, y_test) = scenes(count, 1), scenes(tests, 2 if options.validate else 3)
     pixels = y_test["road"] > 0
 
     results = Results(
@@ -102,7 +102,7 @@ def main() -> None:
         model.compile(keras.optimizers.Adam(rate), losses, loss_weights=weights, jit_compile=False)
         model.fit(x, y, batch_size=16, epochs=epochs, verbose=2)
 
-    model = network()
+    model = network(each)
     fit(model, epochs, 3e-3)
     results.add("float", model)
     quantized = keras_trt.quantize_model(model, calibration_data=x[:128])
@@ -110,13 +110,13 @@ def main() -> None:
     fit(quantized, max(1, epochs // 5), 3e-4)
     results.add("int8, QAT", quantized)
     pruned = keras_trt.prune_model(quantized, sparsity=0.2, skip=["box", "box_features", "road"])
-    fit(pruned, max(4, epochs // 3), 5e-4)
+    fit(pruned, max(2, epochs // 3), 5e-4)
     results.add("int8, 20 % pruned", pruned)
 
     bundle = options.out / "driving.bundle"
     print(keras_trt.export(pruned, bundle, calibration_data=x[:16], overwrite=True))
     results.add("exported", keras_trt.load(bundle))
-    results.check()
+    results.check(quick=options.quick)
 
 
 if __name__ == "__main__":

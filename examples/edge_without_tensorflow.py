@@ -44,17 +44,20 @@ def train(options: argparse.Namespace) -> Path:
     )
 
     def fit(model: keras.Model, epochs: int, learning_rate: float) -> None:
-        model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy")
+        jit = False if options.quick else "auto"  # XLA compiles for longer than a quick run trains
+        model.compile(
+            keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", jit_compile=jit
+        )
         model.fit(x, y, epochs=epochs, verbose=0)
 
-    fit(model, 10 if options.quick else 25, 1e-3)
+    fit(model, 6 if options.quick else 25, 1e-3)
     results.add("float", model)
     results.add("int8, PTQ", keras_trt.quantize_model(model, calibration_data=x[:256], verbose=0))
     pruned = keras_trt.prune_model(model, 0.4, pattern="channel")  # a smaller network, for a small machine
-    fit(pruned, 4 if options.quick else 10, 1e-3)
+    fit(pruned, 2 if options.quick else 10, 1e-3)
     results.add("float, 40 % of channels pruned", pruned)
     quantized = keras_trt.quantize_model(pruned, calibration_data=x[:256], verbose=0)
-    fit(quantized, 2 if options.quick else 5, 2e-4)
+    fit(quantized, 1 if options.quick else 5, 2e-4)
     results.add("int8, QAT, pruned", quantized)
 
     bundle = options.out / "edge.bundle"
@@ -62,11 +65,11 @@ def train(options: argparse.Namespace) -> Path:
     keras_trt.export(quantized, bundle, engine=None, labels=labels, overwrite=True, verbose=0)
     results.add("exported", keras_trt.load(bundle))
     np.savez(options.out / "edge_test.npz", x=x_test, y=y_test, float=results.rows["float"])
-    results.check()
+    results.check(quick=options.quick)
     return bundle
 
 
-def predict(bundle: Path) -> None:
+def predict(options: argparse.Namespace, bundle: Path) -> None:
     """What the edge does."""
     print(keras_trt.doctor(bundle))  # what is installed here, and what would run
     engine = keras_trt.load(bundle)
@@ -78,13 +81,13 @@ def predict(bundle: Path) -> None:
     missing = {"tensorflow", "keras", "tf_keras"} - {name for name, module in sys.modules.items() if module}
     print(f"{engine.labels[int(engine.predict(x[:1], verbose=0).argmax())]!r} is the first digit")
     print(f"Not loaded: {', '.join(sorted(missing))}")
-    results.check()
+    results.check(quick=options.quick)
 
 
 def main() -> None:
     options = arguments(__doc__, bundle=None)
     if options.bundle is not None:
-        predict(Path(options.bundle))
+        predict(options, Path(options.bundle))
         return
     bundle = train(options)
     # As on a machine without them: `import tensorflow` and the like fail in the process of the second half.
@@ -93,7 +96,8 @@ sys.modules.update(tensorflow=None, keras=None, tf_keras=None)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 runpy.run_path({__file__!r}, run_name="__main__")
 """
-    sys.exit(subprocess.call([sys.executable, "-c", code, "--bundle", str(bundle)]))
+    quick = ["--quick"] * options.quick
+    sys.exit(subprocess.call([sys.executable, "-c", code, "--bundle", str(bundle), *quick]))
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ def main() -> None:
         model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy")
         model.fit(x, y, epochs=epochs, verbose=0)
 
-    fit(model, 10 if options.quick else 25, 2e-3)
+    fit(model, 6 if options.quick else 25, 2e-3)
     results.add("float", model)
     quantized = keras_trt.quantize_model(model, calibration_data=x[:256], verbose=0)
     results.add("int8, PTQ", quantized)
-    fit(quantized, 2 if options.quick else 5, 2e-4)
+    fit(quantized, 1 if options.quick else 5, 2e-4)
     results.add("int8, QAT", quantized)
     pruned = keras_trt.prune_model(quantized, sparsity=0.5)
-    fit(pruned, 3 if options.quick else 8, 5e-4)
+    fit(pruned, 2 if options.quick else 8, 5e-4)
     results.add("int8, half pruned", pruned)
     bundle = options.out / "ray.bundle"
     keras_trt.export(pruned, bundle, engine=None, overwrite=True, verbose=0)
@@ -68,7 +68,7 @@ def main() -> None:
     decided = np.stack(scores.sort_values("id")["digit"]).argmax(-1)
     right = (decided == np.tile(y_test, repeats)).mean()
     print(f"Ray: {len(decided)} rows in {seconds:.1f} s, {right:.2%} right")
-    results.check()
+    results.check(quick=options.quick)
 
 
 if __name__ == "__main__":

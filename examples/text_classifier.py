@@ -57,11 +57,14 @@ def main() -> None:
     vectorize.adapt(texts[held_out:])
     x = np.asarray(vectorize(texts)).astype("int32")
     x, y, x_test, y_test = split(options, x[held_out:], y[held_out:], x[:held_out], y[:held_out])
+    if options.quick:
+        x, y, x_test, y_test = x[:2000], y[:2000], x_test[:500], y_test[:500]
     results = Results("Quotations by source", x_test, accuracy=lambda p: (p.argmax(-1) == y_test).mean())
 
     def fit(model: keras.Model, epochs: int, learning_rate: float) -> None:
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * -(-len(x) // 32))
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        jit = False if options.quick else "auto"  # XLA compiles for longer than a quick run trains
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", jit_compile=jit)
         model.fit(x, y, epochs=epochs, verbose=2)
 
     model = network()
@@ -90,7 +93,7 @@ def main() -> None:
     ids = np.array([[number.get(word, 1) for word in words] + [0] * (LENGTH - len(words))], "int32")
     print(f"{' '.join(words)!r} is from {engine.labels[int(engine.predict(ids, verbose=0).argmax())]}")
     results.add("exported", engine)
-    results.check()
+    results.check(quick=options.quick)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def main() -> None:
     ours = fit(keras_trt.quantize_model(pruned, calibration_data=x[:256], verbose=0), epochs, 2e-4)
     results.add("int8, half pruned", ours)
     export("ours", ours)
-    results.check("exported: TF-MOT's QAT", "exported: TF-MOT, our scheme", "exported: ours")
+    names = ("exported: TF-MOT's QAT", "exported: TF-MOT, our scheme", "exported: ours")
+    results.check(*names, quick=options.quick)
 
 
 if __name__ == "__main__":

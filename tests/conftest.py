@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import uuid
@@ -34,6 +35,17 @@ def plan_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.getbasetemp() / "caches" / str(uuid.uuid4())
     monkeypatch.setenv("KERAS_TRT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def few_objects():
+    """Collecting garbage looks at the objects of this test alone: those of all tests before it take seconds.
+
+    `benchmark` collects before each contender, to measure memory.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.nets import dense_net
 from tests.project.test_public_api import NAMES
 from tests.tfmot_models import chain_net, quadrants, stock_quantized
 
+pytestmark = pytest.mark.usefixtures("few_objects")
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 Y = (X.sum(-1) > 0).astype(int)
 MEASURES = ("quantize_model", "export", "sensitivity", "prune.sensitivity", "verify", "benchmark")

@@ -13,6 +13,7 @@ from keras_trt.errors import BundleError, InputError, ModelError
 from tests.nets import compiled, dense_net
 from tests.small_onnx import conv_model, save_bundle, sequence_model
 
+pytestmark = pytest.mark.usefixtures("few_objects")
 ROOT = Path(__file__).parent.parent.parent
 QUICK = {"seconds": 0.02, "verbose": 0}
 

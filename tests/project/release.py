@@ -1,4 +1,4 @@
-"""What `python -m build` made is whole, installs into an empty environment, and does the tutorial there.
+"""What `python -m build` made is whole, installs into an empty environment, and does tutorial and quickstart.
 
 python tests/project/release.py dist
 """
@@ -37,6 +37,8 @@ def main() -> None:
             print(
                 f"{package.name}: from nothing to a predicted bundle in {time.perf_counter() - start:.0f} s"
             )
+            quickstart = str(ROOT / "examples" / "quickstart.py")
+            subprocess.run([python, quickstart], cwd=folder, check=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keras_trt import errors
-from tests.project.test_public_api import public_names
+from tests.project.test_public_api import public_names, returned
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "keras_trt"
@@ -40,6 +40,15 @@ def test_every_public_name_is_in_the_reference():
         r"^    options: \{heading: keras_trt\.([\w.]+)\}$", (ROOT / "docs/api.md").read_text(), re.M
     )
     assert sorted(named) == sorted(public_names())
+
+
+def test_every_class_that_a_public_function_returns_is_in_the_reference_with_its_methods():
+    shown = re.findall(
+        r"^::: keras_trt\.[\w.]+\.(\w+)\n    options: \{heading: (?:keras_trt|.*members: true)",
+        (ROOT / "docs/api.md").read_text(),
+        re.M,
+    )
+    assert set(returned()) - set(shown) == set()
 
 
 def test_every_class_of_errors_is_on_the_page_about_them_with_its_builtin():

@@ -112,3 +112,9 @@ def test_the_tox_environments_named_in_the_documents_exist():
     }
     assert named
     assert named <= environments
+
+
+def test_every_tox_environment_is_in_the_page_for_those_who_contribute():
+    environments = {section.removeprefix("testenv:") for section in ini("tox.ini").sections()}
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    assert environments - {"tox", "testenv"} - set(re.findall(r"tox -e ([a-z0-9]+)", page)) == set()

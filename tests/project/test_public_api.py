@@ -9,6 +9,7 @@ import inspect
 import io
 import re
 import shutil
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -107,6 +108,48 @@ def test_each_argument_and_result_is_typed(name):
     assert not untyped, f"keras_trt.{name}: {untyped} have no types"
     if inspect.isfunction(value):
         assert inspect.signature(value).return_annotation is not inspect.Signature.empty
+
+
+def returned() -> dict[str, type]:
+    """This library's classes that public functions return, by name."""
+    hints = [
+        typing.get_type_hints(value).get("return") for value in CALLABLE.values() if inspect.isfunction(value)
+    ]
+    classes = {each for hint in hints for each in (typing.get_args(hint) or (hint,)) if inspect.isclass(each)}
+    ours = {each for each in classes if each.__module__.startswith("keras_trt")}
+    return {each.__name__: each for each in ours if not getattr(each, "_is_protocol", False)}
+
+
+def members(value: type) -> dict[str, Callable[..., Any]]:
+    """The public methods and properties that a class has from this library."""
+    got = {}
+    for name in dir(value):
+        owner = next((base for base in value.__mro__ if name in vars(base)), object)
+        member = inspect.getattr_static(value, name)
+        function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        function = getattr(function, "func", function)  # of a cached property
+        if (
+            not name.startswith("_")
+            and owner.__module__.startswith("keras_trt")
+            and inspect.isfunction(function)
+        ):
+            got[name] = function
+    return got
+
+
+CLASSES = returned() | {name: value for name, value in CALLABLE.items() if inspect.isclass(value)}
+MEMBERS = {f"{name}.{key}": each for name, value in CLASSES.items() for key, each in members(value).items()}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_each_method_of_what_is_public_or_returned_is_documented_and_typed(name):
+    function = MEMBERS[name]
+    owner, _, key = name.rpartition(".")
+    assert inspect.getdoc(getattr(CLASSES[owner], key)), f"{name} has no docstring"
+    signature = inspect.signature(function)
+    given = [each for each in list(signature.parameters.values())[1:] if each.annotation is each.empty]
+    assert not given, f"{name}: {given} have no types"
+    assert signature.return_annotation is not signature.empty, f"{name}: what does it return?"
 
 
 def raised(function: Callable[..., Any]) -> set[str]:

@@ -6,6 +6,7 @@ import pytest
 import keras_trt
 from tests.small_onnx import conv_model, save_bundle
 
+pytestmark = pytest.mark.usefixtures("few_objects")
 QUICK = ("--seconds", "0.02", "--batch", "1,2")
 
 
