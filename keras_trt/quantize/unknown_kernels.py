@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeGuard
 
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.kernels import is_keras_own, kernels_of
 from keras_trt._keras.types import Layer, Model
 from keras_trt.twins.twins import float_class, is_twin
+from keras_trt.twins.types import Twin
 
 _SHARE = 0.01  # of a model's multiply-accumulates; less is not worth a sentence
 
@@ -73,7 +75,7 @@ def computed_inputs(flavor: Flavor, model: Model, float_work: Mapping[str, float
     return found
 
 
-def _rounds_its_products(layer: Layer) -> bool:
+def _rounds_its_products(layer: Layer) -> TypeGuard[Twin]:
     """Whether both operands of a layer's products should be rounded, by a rule that is the user's."""
     if not is_twin(layer) or is_keras_own(float_class(layer)):
         return False
