@@ -13,7 +13,7 @@ from keras_trt.cli.result import Result
 from keras_trt.cli.values import share, whole
 
 SUMMARY = "compare a bundle with its Keras model on data, on every runner here; exit code 1 if they differ"
-EXAMPLE = "keras-trt verify digits.keras digits.bundle --data test.npz --metric accuracy"
+EXAMPLE = "keras-trt verify digits.keras digits.bundle --data test.npz --metric accuracy --allow 0.05"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
