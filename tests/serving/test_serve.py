@@ -264,7 +264,8 @@ def test_what_is_under_way_is_answered(bundles, by):
     assert any("Answering what is under way" in line for line in lines)
 
 
-# Waits for Triton's server no sooner than a file is there, however busy the machine is.
+# Waits for Triton's server no sooner than a file is there, however busy the machine is. To be run with `-u`:
+# what Triton prints comes through this Python, which would hold it back.
 _STARTING = """
 import pathlib, sys, time
 from pytriton.triton import TritonBase
@@ -286,7 +287,7 @@ def test_a_signal_while_it_starts_ends_it_and_its_children(bundles, tmp_path, nu
     ports = [f"--{name.replace('_', '-')}={port}" for name, port in free_ports().items()]
     sent = tmp_path / "sent"
     process = subprocess.Popen(
-        [sys.executable, "-c", _STARTING, str(sent), "serve", bundles["int8"], *ports],
+        [sys.executable, "-u", "-c", _STARTING, str(sent), "serve", bundles["int8"], *ports],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
