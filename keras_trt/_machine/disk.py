@@ -1,4 +1,4 @@
-"""Which disk is full, when a write fails for lack of space."""
+"""Why a file cannot be written: a disk that is full, a folder that is not there."""
 
 from __future__ import annotations
 
@@ -34,6 +34,19 @@ def full_disk(error: OSError, target: Path, lost: str) -> str | None:
                 f"another folder with the environment variable TMPDIR. ({error})"
             )
     return f"The disk is full: {lost}. Free some space in `{parent}` and try again. ({error})"
+
+
+def no_folder(path: Path) -> str:
+    """Why a path is no folder, and the way out.
+
+    Example:
+        >>> no_folder(Path("/absent/models"))
+        "There is no folder '/absent/models'. Make it with: mkdir -p '/absent/models'"
+    """
+    there = next(one for one in (path, *path.parents) if one.exists() or one == one.parent)
+    if there.is_dir():
+        return f"There is no folder '{path}'. Make it with: mkdir -p '{path}'"
+    return f"'{there}' is a file, no folder. Choose another path."
 
 
 def _is_in(error: OSError, temporary: Path, parent: Path) -> bool:

@@ -1,12 +1,21 @@
-"""Giving memory back early, where it is worth the time."""
+"""What memory there is, and giving it back early, where it is worth the time."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
+from contextlib import suppress
 
 _MANY = 5_000
 _LARGE = 2**24
+
+
+def installed() -> int | None:
+    """The bytes of this machine's memory; None where the system does not tell."""
+    with suppress(AttributeError, ValueError, OSError):  # Windows has no `sysconf`
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 def free_graph(operations: int) -> None:

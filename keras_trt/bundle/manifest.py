@@ -22,7 +22,8 @@ ONNX_FILE = "model.onnx"
 PROBE_FILE = "probe.npz"
 _DEEPEST = 64  # a nest of tensor names; Python itself gives up at some hundreds
 _NOTES = ("labels", "metadata", "record")
-_LARGEST = 2**31 - 1  # a size that every runner can hold
+LARGEST = 2**31 - 1
+"""A size that every runner can hold."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _check_tensor(spec: TensorSpec) -> None:
     fields.text(spec.name, "name")
     where = f"tensor `{spec.name}`"
     for axis in spec.shape:
-        good = 0 <= axis <= _LARGEST if type(axis) is int else isinstance(axis, str) and axis != ""
+        good = 0 <= axis <= LARGEST if type(axis) is int else isinstance(axis, str) and axis != ""
         if not good:
             raise fields.wrong(f"{where} shape", "sizes >= 0 or names of dynamic axes", spec.shape)
     fields.choice(spec.dtype, tuple(ELEMENT_TYPES.values()), f"{where} dtype")
@@ -190,8 +191,8 @@ def _check_tensors(specs: tuple[TensorSpec, ...], nest: Nest, name: str, structu
 
 def _check_sizes(sizes: tuple[int, int, int], name: str) -> None:
     whole = len(sizes) == 3 and all(type(n) is int for n in sizes)
-    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2] <= _LARGEST:
-        raise fields.wrong(name, "three whole numbers with 1 <= min <= opt <= max", sizes)
+    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2] <= LARGEST:
+        raise fields.wrong(name, "three whole numbers with 1 <= min <= opt <= max < 2**31", sizes)
 
 
 def _check_format(data: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_trt._base.arguments import check_boolean, check_path
-from keras_trt._machine.disk import full_disk
+from keras_trt._machine.disk import full_disk, no_folder
 from keras_trt._machine.swap import (
     identity,
     remove_leftovers,
@@ -46,10 +46,7 @@ def check_target(path: str | Path, overwrite: bool = False) -> Path:
     target = Path(os.path.realpath(check_path(path).expanduser()))
     parent = target.parent
     if not parent.is_dir():
-        raise BundleError(
-            f"Cannot write a bundle at `{target}`: its folder `{parent}` does not exist. "
-            f"Make it with: mkdir -p '{parent}'"
-        )
+        raise BundleError(f"Cannot write a bundle at `{target}`. {no_folder(parent)}")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise BundleError(f"Cannot write a bundle at `{target}`: its folder `{parent}` is read-only.")
     remove_leftovers(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def exported(model: Model, path: Path, options: Mapping[str, Any]) -> None:
     from keras_trt.exporting.export import export
 
     flavor_of(model).bring_up_to_date(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # `export` tells of a folder that is not there
+        path.parent.mkdir(parents=True, exist_ok=True)
     export(model, path, overwrite=True, verbose=0, **options)
 
 

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import TextIO
 
 from keras_trt.cli import INTERRUPTED
@@ -44,11 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["inspect", "digits.bundle"])  # doctest: +SKIP
         0
     """
+    _open_streams()
     try:
         with _interrupts():
             options = make_parser().parse_args(arguments)
     except SystemExit as e:  # argparse has said what is wrong, or has shown its help
-        return e.code if isinstance(e.code, int) else USAGE
+        return _flushed(e.code if isinstance(e.code, int) else USAGE)
+    except BrokenPipeError:
+        return _unread()
     except KeyboardInterrupt:
         sys.stderr.write("keras-trt: interrupted before anything was done\n")
         return INTERRUPTED
@@ -68,6 +72,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if text:
             sys.stderr.write(f"keras-trt {options.command}: {_one_line(text)}\n")
         return code
+
+
+def _open_streams() -> None:
+    """Has somewhere to write to where a shell has closed stdout or stderr (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _flushed(code: int) -> int:
+    """The exit code of what was written, now that it is really written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _unread()
+    return code
+
+
+def _unread() -> int:
+    """Of output whose reader has left, e.g. `head`: Python shall not write the rest to it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return FAILED
 
 
 @contextmanager
@@ -100,9 +126,8 @@ def _ending(error: BaseException, options: argparse.Namespace) -> tuple[int, str
     match error:
         case KeyboardInterrupt():
             return INTERRUPTED, "interrupted; nothing was left half-written"
-        case BrokenPipeError():  # whoever read the output has left, e.g. `head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return FAILED, ""
+        case BrokenPipeError():
+            return _unread(), ""
         case UsageError():
             return USAGE, f"error: {str(error).rstrip('.')}. See: keras-trt {options.command} --help"
         case KerasTRTError():

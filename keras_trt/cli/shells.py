@@ -94,14 +94,18 @@ def _bash(words: dict[str, Words]) -> str:
         lines += [f"  {name})", "    case $prev in"]
         for option in known.options:
             if option.takes:
-                values = _compgen(option.choices) if option.choices else 'COMPREPLY=($(compgen -f -- "$cur"))'
+                values = _compgen(option.choices) if option.choices else _FILES
                 lines.append(f"    {'|'.join(option.names)}) {values}; return;;")
         lines += ["    esac"]
         named = [n for option in known.options for n in option.names]
         lines += [f"    if [[ $cur == -* ]]; then {_compgen(named)}; return; fi"]
         lines += [f"    {_compgen(known.choices)}; return;;" if known.choices else "    ;;"]
-    lines += ["  esac", '  COMPREPLY=($(compgen -f -- "$cur"))', "}"]
+    lines += ["  esac", f"  {_FILES}", "}"]
     return "\n".join([*lines, "complete -o filenames -F _keras_trt keras-trt"])
+
+
+# A line a name: they may have spaces. Bash itself quotes them, by `-o filenames`.
+_FILES = "local IFS=$'\\n'; COMPREPLY=($(compgen -f -- \"$cur\"))"
 
 
 def _compgen(values: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_trt._base.tensors import BATCH_AXIS
+from keras_trt.bundle.manifest import LARGEST
 from keras_trt.errors import EngineError, InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def sizes_of(value: object, name: str) -> Sizes:
     """A number or (min, opt, max) as three ordered sizes.
 
     Raises:
-        InputError: Not whole numbers with 1 <= min <= opt <= max.
+        InputError: Not whole numbers with 1 <= min <= opt <= max, or more than runners can hold.
 
     Example:
         >>> sizes_of(8, "batch")
@@ -28,9 +29,9 @@ def sizes_of(value: object, name: str) -> Sizes:
     """
     sizes = (value,) * 3 if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
     whole = len(sizes) == 3 and all(isinstance(n, int) and not isinstance(n, bool) for n in sizes)
-    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
+    if not whole or not 1 <= sizes[0] <= sizes[1] <= sizes[2] <= LARGEST:
         raise InputError(
-            f"`{name}` must be a whole number or (min, opt, max) with 1 <= min <= opt <= max. "
+            f"`{name}` must be a whole number or (min, opt, max) with 1 <= min <= opt <= max < 2**31. "
             f"Received: {value!r}"
         )
     return (sizes[0], sizes[1], sizes[2])

@@ -96,6 +96,7 @@ def benchmark(
         ]
         notes = [note for one in contenders for note in one.notes]
         rows = rows_for(contenders[0].model, data, steps)
+        rows.check(batch_sizes)
         _check_alike(contenders)
         if score is not None and rows.targets is None:
             raise wrong_argument("data", "(inputs, targets) for a `metric`", data)

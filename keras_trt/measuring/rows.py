@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_trt._base.nests import leaves_of, map_nest
 from keras_trt._base.tensors import BATCH_AXIS
+from keras_trt._machine.memory import installed
 from keras_trt.bundle.probe import made_up, read_probe
 from keras_trt.data.source import batches_made, is_arrays, unpacked
 from keras_trt.errors import InputError
@@ -47,6 +48,20 @@ class Rows:
     def all(self) -> Any:
         """Every row, as the model takes them."""
         return fill(self.structure, self.feeds)
+
+    def check(self, sizes: Sequence[int]) -> None:
+        """Tells before any work of a batch that is larger than this machine's memory.
+
+        Raises:
+            InputError: There is one.
+        """
+        row = sum(array.nbytes for array in self.feeds.values()) // self.count
+        memory, largest = installed(), max(sizes)
+        if memory is not None and largest * row > memory:
+            raise InputError(
+                f"`batch_sizes` must fit into memory: {largest} rows of {row} bytes are more than the "
+                f"{memory / 2**30:.0f} GiB of this machine. Received: {tuple(sizes)}"
+            )
 
     def batch(self, size: int) -> Any:
         """So many rows as the model takes them; from the first on again where there are fewer."""

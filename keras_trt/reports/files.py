@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from keras_trt._base.arguments import check_path
+from keras_trt._machine.disk import no_folder
 from keras_trt._machine.swap import replaced_file
 from keras_trt.bundle.contents import bundle_holding
 from keras_trt.errors import InputError
@@ -52,7 +53,7 @@ def check_file(path: str | PathLike[str]) -> Path:
     if target.is_dir():
         raise InputError(f"A folder is not replaced by a file. Received: '{target}', a folder")
     if not target.parent.is_dir():
-        raise InputError(f"There is no folder '{target.parent}'. Make it with: mkdir -p '{target.parent}'")
+        raise InputError(no_folder(target.parent))
     if (bundle := bundle_holding(target)) is not None:
         raise InputError(
             f"The bundle `{bundle}` would be damaged: '{target.name}' is a file of its own. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from keras_trt._base.arguments import (
@@ -87,7 +88,7 @@ def triton(
     texts |= {row.name: row.config() for row in rows}
     for name, text in texts.items():
         _check_same_model(repository / name, text)
-    written = {}
+    written, is_new = {}, not repository.exists()
     try:
         repository.mkdir(parents=True, exist_ok=True)
         for entry in entries:
@@ -103,6 +104,10 @@ def triton(
             f"The repository `{repository}` cannot be written: {e}. Written before that: "
             f"{', '.join(map(str, written.values())) or 'nothing'}"
         ) from e
+    finally:
+        if is_new and not written:
+            with suppress(OSError):  # it holds something after all
+                repository.rmdir()
     return written
 
 

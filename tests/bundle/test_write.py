@@ -108,7 +108,7 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path):
 
 
 def test_a_missing_parent_is_named_before_any_work(tmp_path):
-    with pytest.raises(BundleError, match=r"folder `.*models` does not exist. Make it with: mkdir -p"):
+    with pytest.raises(BundleError, match=r"no folder '.*models'. Make it with: mkdir -p"):
         check_target(tmp_path / "models" / "b")
 
 

@@ -135,6 +135,12 @@ def test_a_failed_export_is_a_warning_and_a_mark_and_the_next_epoch_tries_again(
     assert keras_trt.load(path, verbose=0).metadata["export_best"]["epoch"] == 3
 
 
+def test_a_path_below_a_file_is_told(k, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.warns(UserWarning, match="file' is a file, no folder"):
+        fit(net(k), [metric_best_in(k, 0), best(tmp_path / "file" / "best.bundle")], epochs=1)
+
+
 def test_the_failure_of_one_of_two_is_marked(k, tmp_path):
     (tmp_path / "a").write_text("no bundle")
     ours = [best(tmp_path / "a"), best(tmp_path / "b")]

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -153,6 +154,27 @@ def test_a_reader_that_leaves_early_is_no_error(bundle):
         reading.stdout.close()
         assert reading.wait(60) == 1
         assert reading.stderr.read() == b""
+
+
+@pytest.mark.parametrize("at_once", ["1", ""])
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_help_for_a_reader_that_leaves_early_is_no_traceback(option, at_once):
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": at_once}
+    done = subprocess.run(
+        [*COMMAND, option], env=environment, stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert done.stderr == b""
+
+
+def test_a_closed_stdout_is_nowhere_to_write_to(bundle):
+    command = shlex.join([*COMMAND, "inspect", str(bundle)])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} >&-"], env=ENVIRONMENT, stderr=subprocess.PIPE, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_ctrl_c_while_the_command_line_is_read_is_one_line(run, monkeypatch):

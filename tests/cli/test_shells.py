@@ -50,6 +50,14 @@ def test_bash_completes_files(tmp_path, monkeypatch):
     assert in_bash("export", "net.keras", "--calibrate", "n") == ["net.keras"]
 
 
+@pytest.mark.parametrize("typed", ["inspect", "export net.keras --calibrate"])
+def test_bash_takes_a_name_with_spaces_as_one(tmp_path, monkeypatch, typed):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "naïve net.keras").touch()
+    words = f"COMP_WORDS=(keras-trt {typed} na); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); _keras_trt"
+    assert in_shell("bash", script("bash"), words, "echo ${#COMPREPLY[@]}") == ["1"]
+
+
 def test_fish_completes_subcommands_options_and_choices():
     def typed(text):
         line = f"complete -C 'keras-trt {text}' | string replace -r '\\t.*' ''; true"

@@ -277,3 +277,18 @@ def test_the_copy_of_the_python_backend_is_the_files_own(bundles, tmp_path):
     source = Path(importlib.util.find_spec("keras_trt.serving").origin).with_name("python_backend.py")
     assert (version / "model.py").read_text() == source.read_text()
     assert keras_trt.load(version / "bundle", verbose=0).inputs[0].name == "a"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_repository_that_nothing_was_written_to_is_not_left_behind(tmp_path, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    bundle = save_bundle(tmp_path / "small.bundle", conv_model())
+    monkeypatch.setattr(shutil, "copyfile", fails)
+    with pytest.raises(InputError if error is OSError else error):
+        keras_trt.triton(bundle, tmp_path / "new", verbose=0)
+    (tmp_path / "old").mkdir()
+    with pytest.raises(InputError if error is OSError else error):
+        keras_trt.triton(bundle, tmp_path / "old", verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "small.bundle"]

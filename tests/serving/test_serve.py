@@ -264,13 +264,30 @@ def test_what_is_under_way_is_answered(bundles, by):
     assert any("Answering what is under way" in line for line in lines)
 
 
+# Waits for Triton's server no sooner than a file is there, however busy the machine is. To be run with `-u`:
+# what Triton prints comes through this Python, which would hold it back.
+_STARTING = """
+import pathlib, sys, time
+from pytriton.triton import TritonBase
+from keras_trt.cli.main import main
+wait = TritonBase._wait_for_server
+def later(server):
+    while not pathlib.Path(sys.argv[1]).exists():
+        time.sleep(0.05)
+    wait(server)
+TritonBase._wait_for_server = later
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 @pytriton
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_while_it_starts_ends_it_and_its_children(bundles, number, code):
+def test_a_signal_while_it_starts_ends_it_and_its_children(bundles, tmp_path, number, code):
     """To the whole group of processes, as a terminal sends Ctrl-C: Triton's server ends by it, too."""
     ports = [f"--{name.replace('_', '-')}={port}" for name, port in free_ports().items()]
+    sent = tmp_path / "sent"
     process = subprocess.Popen(
-        [sys.executable, "-m", "keras_trt", "serve", bundles["int8"], *ports],
+        [sys.executable, "-u", "-c", _STARTING, str(sent), "serve", bundles["int8"], *ports],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -281,6 +298,7 @@ def test_a_signal_while_it_starts_ends_it_and_its_children(bundles, number, code
         if "server.cc" in line:  # Triton's own server prints
             break
     os.killpg(process.pid, number)
+    sent.touch()
     _, err = process.communicate(timeout=45)
     assert process.returncode == code, err
     assert "Traceback" not in err

@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> Result:
     metric = metric_named(options.metric)
     if metric is not None and options.data is None:
         raise UsageError("--metric is measured on --data: give both.")
+    if "keras" in options.against and options.model is None:
+        raise UsageError("--against keras is measured on the Keras model: give --model, too.")
     bundles = bundles_by_name(options.bundles)
     if options.save:
         check_file(options.save)

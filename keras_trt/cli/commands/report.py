@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from keras_trt.cli.result import Result, UsageError
 from keras_trt.cli.usage import REPORTS
 
 SUMMARY = "write a page about a bundle: layers and why, ranges, weights, sparsity, checks, speed, provenance"
 EXAMPLE = "keras-trt report digits.bundle -o report.html --benchmark benchmark.json"
+
+_PAGES = (".html", ".htm", ".xhtml", "")  # devices and pipes have none
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Result:
     """Writes the page, or the card."""
+    from keras_trt.reports.files import check_file
+
     measured = {name: getattr(options, name) for name in REPORTS}
-    is_card = Path(options.output).suffix.lower() == ".md"
+    suffix = check_file(options.output).suffix.lower()
+    is_card = suffix == ".md"
+    if suffix not in (*_PAGES, ".md"):
+        raise UsageError(
+            f"--output: a page is an .html file, a card for the Hub an .md file. Received: '{options.output}'"
+        )
     for name, file in measured.items():
         if is_card and file is not None:
             raise UsageError(f"--{name} is shown on a page, e.g. -o report.html; a card has no place for it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from keras_trt.cli.arrays import HELP, read_data
 from keras_trt.cli.metrics import HELP as METRICS
@@ -12,7 +13,7 @@ from keras_trt.cli.result import Result
 from keras_trt.cli.values import share, whole
 
 SUMMARY = "compare a bundle with its Keras model on data, on every runner here; exit code 1 if they differ"
-EXAMPLE = "keras-trt verify digits.keras digits.bundle --data test.npz --metric accuracy"
+EXAMPLE = "keras-trt verify digits.keras digits.bundle --data test.npz --metric accuracy --allow 0.05"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,12 @@ def run(options: argparse.Namespace) -> Result:
     import keras_trt
 
     report = keras_trt.verify(
-        model, options.bundle, data, metric=metric, batch_size=options.batch_size, verbose=options.verbose
+        model,
+        options.bundle,
+        data,
+        metric=metric,
+        batch_size=options.batch_size,
+        verbose=int(options.verbose and sys.stdout.isatty()),  # Keras's bar is for a terminal
     )
     off = [d for d in report.differences if d.diverges and not d.relative <= options.allow]
     return Result(report, failed=bool(off))

@@ -40,6 +40,8 @@ def test_a_model_beside_its_bundle_with_a_metric(run, model_file):
         (["small.bundle", "--data", "absent.npy"], 1, "cannot be read"),
         (["small.bundle", "--runner", "fast"], 2, "--runner: `runner` must be one of"),
         (["small.bundle", "--against", "fast"], 2, "--against: `against` must be"),
+        (["small.bundle", "--against", "keras"], 2, "give --model, too"),
+        (["small.bundle", "--batch", "1000000000000"], 2, "--batch: `batch_sizes` must fit into memory"),
         (["small.bundle", "--save", "no/such/b.json"], 1, "There is no folder"),
         (["small.bundle", "--save", "small.bundle"], 1, "A folder is not replaced by a file"),
         (["small.bundle", "--plot", "b.txt"], 1, "A picture is one of"),

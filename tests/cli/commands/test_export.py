@@ -74,7 +74,9 @@ def test_code_in_a_file_runs_only_where_the_user_says_so(k, run, failed, tmp_pat
     [
         (["absent.keras", "-o", "b"], 1, "There is no model at 'absent.keras'"),
         (["rows.npz", "-o", "b"], 1, "A model is a `.keras` or `.h5` file"),
-        (["net.keras", "-o", "no/such/folder"], 1, "does not exist. Make it with: mkdir -p"),
+        (["net.keras", "-o", "no/such/folder"], 1, "There is no folder '"),
+        (["net.keras", "-o", "net.keras/net.bundle"], 1, "net.keras' is a file, no folder"),
+        (["net.keras", "-o", "b", "--batch", "4294967296"], 2, "--batch: `batch` must be"),
         (["net.keras", "-o", "rows.npz"], 1, "exists already. .* On the command line: --overwrite"),
         (["net.keras", "-o", "rows.npz", "--overwrite"], 1, "is not a bundle"),
         (["net.keras", "-o", "b", "--int8"], 1, "calibration_data.* On the command line: --calibrate FILE"),

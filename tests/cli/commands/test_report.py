@@ -63,6 +63,8 @@ def test_it_goes_to_a_pipe(bundle):
     [
         (["absent", "-o", "r.html"], 1, "No bundle at"),
         (["small.bundle", "-o", "no/such/r.html"], 1, "There is no folder"),
+        (["small.bundle", "-o", "small.bundle/manifest.json/r.html"], 1, "is a file, no folder"),
+        (["small.bundle", "-o", "report.pdf"], 2, "a page is an .html file"),
         (["small.bundle", "-o", "."], 1, "A folder is not replaced by a file"),
         (["small.bundle", "-o", "small.bundle"], 2, "--output would replace what BUNDLE names"),
         (["small.bundle", "-o", "r.html", "--benchmark", "absent.json"], 1, "cannot be read"),

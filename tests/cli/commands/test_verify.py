@@ -19,6 +19,7 @@ def test_equal_numbers_are_code_0_and_others_1(run, exported):
     same = run("verify", exported, "float.bundle", "--data", "rows.npz", "--metric", "accuracy")
     assert same.code == 0, same.err
     assert "metric" in same.out
+    assert "\x1b" not in same.out  # Keras's bar is for a terminal
     other = run("verify", exported, "int8.bundle", "--data", "rows.npz")
     assert other.code == 1
     assert "The bundle is quantised and the model is not" in " ".join(other.out.split())
