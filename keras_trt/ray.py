@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._base.arguments import check_count, check_mapping, check_one_of, check_path, wrong_argument
+from keras_trt._base.arguments import (
+    check_count,
+    check_mapping,
+    check_one_of,
+    check_path,
+    is_number,
+    wrong_argument,
+)
 from keras_trt._base.tensors import BATCH_AXIS
 from keras_trt._machine.deps import require
 from keras_trt.bundle import read_bundle
@@ -75,7 +82,7 @@ def predict_dataset(
     check_count(batch_size, "batch_size")
     check_one_of(runner, ("auto", *GPU_RUNNERS, *ONNX_RUNNERS), "runner")
     for name, share in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
-        if share is not None and not (_is_number(share) and share >= 0):
+        if share is not None and not (is_number(share) and share >= 0):
             raise wrong_argument(name, "a number >= 0", share)
     path = check_path(bundle, "bundle").expanduser().absolute()
     manifest = read_bundle(path, verify=False).manifest
@@ -158,7 +165,3 @@ def _share(actors: int, asked: float | None) -> float:
             f"{max(cpus - 1, 0) / actors:g}. Received: num_cpus={asked:g}, actors={actors}"
         )
     return float(asked)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

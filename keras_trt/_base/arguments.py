@@ -6,7 +6,7 @@ import numbers
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from keras_trt.errors import InputError
 
@@ -31,12 +31,12 @@ def check_count(value: object, name: str) -> None:
         raise wrong_argument(name, "None or a whole number >= 1", value)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """A real number, numpy's too; but no True."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def is_whole(value: object) -> TypeGuard[SupportsIndex]:
+def is_whole(value: object) -> TypeGuard[int]:
     """A whole number, numpy's too; but no True, no 8.0 and no array."""
     number = hasattr(value, "__index__") and not isinstance(value, bool | type)
     return number and getattr(value, "shape", ()) == ()

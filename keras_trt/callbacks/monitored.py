@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping
 
-from keras_trt._base.arguments import check_one_of, check_text
+from keras_trt._base.arguments import check_one_of, check_text, is_number
 from keras_trt.data.rises import rises
 from keras_trt.errors import InputError
 
@@ -32,8 +32,7 @@ class Monitored:
                 f"Whether more or less of {monitor!r} is better cannot be told from its name. Pass "
                 'mode="max" or mode="min". Received: mode="auto"'
             )
-        number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-        if threshold is not None and not (number and math.isfinite(threshold)):
+        if threshold is not None and not (is_number(threshold) and math.isfinite(threshold)):
             raise InputError(f"`initial_value_threshold` must be None or a number. Received: {threshold!r}")
         self.rising, self.threshold = rising, threshold
         self.best = threshold

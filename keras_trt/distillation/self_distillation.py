@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_trt._base.arguments import wrong_argument
+from keras_trt._base.arguments import is_number, wrong_argument
 from keras_trt._keras.calls.training_loss import add_training_loss, has_training_loss
 from keras_trt._keras.flavor import Flavor
 from keras_trt._keras.types import Model, Tensor
@@ -31,9 +30,9 @@ class SelfDistillation:
     """
 
     def __init__(self, weight: bool | float, temperature: float) -> None:
-        if not _is_number(weight) or weight < 0:
+        if not (isinstance(weight, bool) or _is_finite(weight)) or weight < 0:
             raise wrong_argument("distill", "True, False or a weight of at least 0", weight)
-        if isinstance(temperature, bool) or not _is_number(temperature) or temperature <= 0:
+        if not _is_finite(temperature) or temperature <= 0:
             raise wrong_argument("temperature", "a number above 0", temperature)
         self._weight, self._temperature = float(weight), float(temperature)
         self._teachers: weakref.WeakKeyDictionary[Any, Teacher] = weakref.WeakKeyDictionary()
@@ -76,5 +75,5 @@ class SelfDistillation:
         return flavor.tf.custom_gradient(lambda x: (flavor.tf.identity(x), gradient))(loss)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)

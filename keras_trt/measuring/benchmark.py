@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from keras_trt._base.arguments import check_names, check_verbose, wrong_argument
+from keras_trt._base.arguments import check_names, check_verbose, is_number, wrong_argument
 from keras_trt._base.say import say
 from keras_trt._machine import deps
 from keras_trt.data.scores import Score, score_of
@@ -132,7 +132,7 @@ def _checked(
             raise wrong_argument(name, "a tuple of whole numbers >= 1", values)
         if name == "threads" and max(values) > _MOST_THREADS:  # type: ignore[call-overload]
             raise wrong_argument(name, f"numbers up to {_MOST_THREADS}", values)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+    if not (is_number(seconds) and 0 < seconds < float("inf")):
         raise wrong_argument("seconds", "a number > 0", seconds)
     if runner not in ("auto", *RUNNERS):
         raise InputError(f"`runner` must be one of {['auto', *RUNNERS]}. Received: {runner!r}")

@@ -1,17 +1,11 @@
-"""What counts as a number in an argument: Python's and numpy's own, no boolean and no text."""
+"""What counts as a share of zeros: a number of Python's or numpy's, no boolean and no text."""
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 from keras_trt._base.arguments import is_number
 from keras_trt.errors import InputError
-
-
-def is_whole(value: object) -> bool:
-    """Whether `value` is an integer."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_fraction(value: Any) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_trt._base.arguments import is_whole
 from keras_trt._keras.kernels import Kernel
 from keras_trt.errors import InputError
 from keras_trt.prune.masks import block_mask, magnitude_mask, n_of_m_mask
-from keras_trt.prune.numbers import is_whole
 
 _ACCEPTED = '"unstructured", "2:4" (or any "n:m"), a (rows, cols) pair, or "channel"'
 

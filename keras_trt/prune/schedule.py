@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from keras_trt._base.arguments import is_number
+from keras_trt._base.arguments import is_number, is_whole
 from keras_trt.errors import InputError
-from keras_trt.prune.numbers import is_fraction, is_whole
+from keras_trt.prune.numbers import is_fraction
 
 
 @dataclass(frozen=True)

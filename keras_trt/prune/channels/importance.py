@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_trt._base.arguments import is_whole
 from keras_trt._keras.kernels import kernels_of
 from keras_trt._keras.masks import masking
 from keras_trt._keras.types import Layer
 from keras_trt.errors import InputError, ModelError
 from keras_trt.prune.channels.dependencies import Channels
-from keras_trt.prune.numbers import is_whole
 
 
 @dataclass(frozen=True)

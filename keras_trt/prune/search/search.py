@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_trt._base.arguments import is_number
+from keras_trt._base.arguments import is_number, is_whole
 from keras_trt.errors import InputError
-from keras_trt.prune.numbers import is_fraction, is_whole
+from keras_trt.prune.numbers import is_fraction
 
 _SETTINGS = ("max_drop", "final", "smallest_step", "patience", "higher_is_better")
 _PROGRESS = ("baseline", "step", "accepted", "trying", "done", "_failures")
