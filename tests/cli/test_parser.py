@@ -1,13 +1,19 @@
 """The parser knows every command line that the documents and the helps show."""
 
+import argparse
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from keras_trt.bundle.plan_stamp import PLAN_KINDS
 from keras_trt.cli import COMMANDS
+from keras_trt.cli.commands import build, export, plan, triton
 from keras_trt.cli.parser import command, make_parser
+from keras_trt.placement.schemes import SCHEMES
+from keras_trt.placement.shape_rules import PLACEMENTS
+from keras_trt.serving import repository
 
 ROOT = Path(__file__).parent.parent.parent
 SHOWN = [
@@ -35,3 +41,20 @@ def test_the_documents_show_most_of_them():
 def test_every_file_of_a_subcommand_is_named_and_the_other_way_round():
     files = {path.stem for path in (ROOT / "keras_trt" / "cli" / "commands").glob("*.py")} - {"__init__"}
     assert files == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "taken"),
+    [
+        (plan, "--scheme", SCHEMES),
+        (plan, "--placement", PLACEMENTS),
+        (export, "--placement", PLACEMENTS),
+        (export, "--engine", ("auto", *PLAN_KINDS, "none")),
+        (build, "--engine", ("auto", *PLAN_KINDS)),
+        (triton, "--backend", repository._BACKENDS),
+    ],
+)
+def test_an_option_has_the_choices_of_its_function(command, option, taken):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert set(parser._option_string_actions[option].choices) == set(taken)

@@ -141,7 +141,7 @@ CLASSES = returned() | {name: value for name, value in CALLABLE.items() if inspe
 MEMBERS = {f"{name}.{key}": each for name, value in CLASSES.items() for key, each in members(value).items()}
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", sorted(MEMBERS))
 def test_each_method_of_what_is_public_or_returned_is_documented_and_typed(name):
     function = MEMBERS[name]
     owner, _, key = name.rpartition(".")

@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_trt._keras.graph import BATCHNORMS, LayerGraph, Node
+from keras_trt._keras.graph import BATCHNORMS, IDLE, LayerGraph, Node
 from keras_trt._keras.kernels import CONVOLUTIONS, DEPTHWISE
 from keras_trt._keras.types import Layer
 
 _KEEPS = {
-    *("Activation", "ReLU", "LeakyReLU", "ELU", "Dropout", "GaussianNoise", "GaussianDropout"),
+    *("Activation", "ReLU", "LeakyReLU", "ELU"),
+    *IDLE,
     *BATCHNORMS,
     *(f"{name}{rank}D" for name in ("MaxPooling", "AveragePooling") for rank in (1, 2, 3)),
     *(f"Global{name}{rank}D" for name in ("MaxPooling", "AveragePooling") for rank in (1, 2, 3)),
     *(f"{name}{rank}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for rank in (1, 2, 3)),
-    *(f"SpatialDropout{rank}D" for rank in (1, 2, 3)),
 }
 _MAKES = CONVOLUTIONS - DEPTHWISE | {"Dense"}
 _TIES = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}

@@ -302,3 +302,14 @@ def test_wrong_arguments_are_refused(arguments, message):
 def test_a_wrong_pattern_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         ChannelPattern(**options)
+
+
+@pytest.mark.parametrize("kind", ["ActivityRegularization", "AlphaDropout", "Dropout", "Identity"])
+def test_what_does_nothing_at_inference_hands_channels_on(k, kind):
+    if not hasattr(k.layers, kind):
+        pytest.skip(f"this Keras has no {kind}")
+    idle = getattr(k.layers, kind)(*([0.1] if kind.endswith("Dropout") else []))
+    inputs = k.layers.Input((8, 8, 3))
+    h = k.layers.Conv2D(8, 3, name="first")(inputs)
+    model = k.Model(inputs, k.layers.Conv2D(2, 3)(idle(h)))
+    assert prune_model(model, 0.5, pattern="channel").get_layer("first").filters == 4
