@@ -61,18 +61,18 @@ def computed_inputs(flavor: Flavor, model: Model, float_work: Mapping[str, float
         model: The model that is exported.
         float_work: As for `unknown_work`.
     """
-    found = []
+    sentences = []
     for path, layer in flavor.walk(model):
         share = float_work.get(path, 0.0)
         if share >= _SHARE and _rounds_its_products(layer):
             kernels = ", ".join(map(repr, layer.quantization.kernels))
-            found.append(
+            sentences.append(
                 f"Layer {path!r} computes {share:.1%} of the multiply-accumulates in float though its "
                 f"weights ({kernels}) are quantised: its `call` computes what it multiplies by them, and "
                 "only the layer's inputs are rounded. Multiply by a Dense, EinsumDense or convolution that "
                 f"the layer holds, which rounds its own input; or leave it float: skip=[{path!r}]"
             )
-    return found
+    return sentences
 
 
 def _rounds_its_products(layer: Layer) -> TypeGuard[Twin]:
