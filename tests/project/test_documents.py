@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from keras_trt import errors
+from tests.project import error_texts
 from tests.project.test_public_api import public_names, returned
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,12 @@ def test_the_code_in_the_documents_runs(code, tmp_path):
         check=True,
         timeout=300,
     )
+
+
+def test_the_page_of_errors_has_the_texts_of_the_code():
+    written = error_texts.PAGE.read_text()
+    assert written == error_texts.page(), "python -m tests.project.error_texts"
+    assert len(re.findall(r"^\| .* \| `[\w/]+\.py` \|$", written, re.M)) > 400
 
 
 def test_every_public_name_is_in_the_reference():
