@@ -16,7 +16,7 @@ from keras_trt.data.source import is_arrays
 from keras_trt.quantize.calibrate import calibrate_keeping
 from keras_trt.quantize.convert import set_ranges
 from keras_trt.quantize.costs.budget import Budget, first_outputs, left_by_budget
-from keras_trt.quantize.costs.expectation import Expectation, expect
+from keras_trt.quantize.costs.expectation import PICKS, Expectation, expect
 from keras_trt.quantize.inventory import activation_quantizers, twins
 from keras_trt.quantize.recovery import NAMES
 from keras_trt.quantize.recovery.correction import correct, corrected
@@ -24,7 +24,7 @@ from keras_trt.quantize.recovery.correction import correct, corrected
 NOTHING_LEFT = (
     "No layer of {name!r} computes in int8: each costs the outputs too much (`min_sqnr={floor:g}`), "
     "and `report(model)` says why. Normalise inputs and branches whose channels differ much in size, "
-    "or quantise all with `min_sqnr=None` and train the result with `fit`."
+    "or quantise all with `min_sqnr=None` and train the result with `fit`." + PICKS
 )
 NOTHING_WITHIN = (
     "No layer of {name!r} computes in int8: none is within `max_drop={drop:g}`. Allow more, or quantise all "

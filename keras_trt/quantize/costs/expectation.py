@@ -25,6 +25,11 @@ _SATURATED = (
     " These outputs are mostly saturated, at 0 or 1, where rounding hardly shows; it shows more at inputs "
     "that are hard to decide. `max_drop` measures by a metric."
 )
+PICKS = (
+    " Many layers are left: where the model itself picks among its results (`top_k`, `argmax`, a "
+    "threshold), a pick that flips counts as noise. Quantise the network without that, and give it back as "
+    "`export(postprocess=)`."
+)
 _VALUES = 2**18  # of the inputs; some dozens of runs must take no longer than the calibration
 
 
@@ -40,6 +45,7 @@ class Expectation:
         spared: {path: why} of the layers that are to be left in float.
         floor: What was asked for, in dB.
         saturated: Whether most of what is in the outputs are ones, as of a sigmoid or softmax that is sure.
+        layers: How many layers were rounded.
     """
 
     rows: int
@@ -48,10 +54,12 @@ class Expectation:
     spared: dict[str, str] = field(default_factory=dict)
     floor: float | None = None
     saturated: bool = False
+    layers: int = 0
 
     def __str__(self) -> str:
         if self.spared and not self.worst:
-            return f"Expected: what float gives; int8 costs too much in each layer: {', '.join(self.spared)}."
+            each = ", ".join(self.spared)
+            return f"Expected: what float gives; int8 costs too much in each layer: {each}.{self._picks()}"
         if self.sqnr is None:
             return "Expected: not measured, for the outputs are no finite floats that each run repeats."
         costs = ", ".join(f"{path} {sqnr:.1f}" for path, sqnr in self.worst.items())
@@ -59,8 +67,12 @@ class Expectation:
         return (
             f"Expected: the outputs keep {self.sqnr:.1f} dB of signal to rounding noise ({self.rows} rows of "
             f"the calibration data); the costliest layers alone, in dB: {costs}{left}."
-            f"{_SATURATED if self.saturated else ''}{self._short(self.sqnr)}"
+            f"{_SATURATED if self.saturated else ''}{self._short(self.sqnr)}{self._picks()}"
         )
+
+    def _picks(self) -> str:
+        """What else may be behind it where rounding seems to cost too much in very many layers."""
+        return PICKS if len(self.spared) >= max(3, self.layers / 3) else ""
 
     def _short(self, sqnr: float) -> str:
         """What to do where even the layers left in float do not bring the outputs to the floor."""
@@ -103,7 +115,8 @@ def expect(flavor: Flavor, model: Model, batch: object, floor: float | None, sho
     seen = spared.alone | dict(itertools.islice(ranking, max(0, shown + len(spared.why) - len(spared.alone))))
     worst = [(path, sqnr) for path, sqnr in seen.items() if path not in spared.why][:shown]
     sqnr = noise.sqnr(_without(noise, spared.why))
-    return Expectation(count, sqnr, dict(worst), why, floor, noise.saturation() > _SURE)
+    saturated = noise.saturation() > _SURE
+    return Expectation(count, sqnr, dict(worst), why, floor, saturated, len(noise.layers))
 
 
 @dataclass(frozen=True)

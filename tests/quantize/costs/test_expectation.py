@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_trt.errors import InputError
 from keras_trt.exporting.export import export
@@ -11,6 +14,7 @@ from keras_trt.models.load_model import load_model
 from keras_trt.models.report import report
 from keras_trt.models.save_model import save_model
 from keras_trt.quantize import quantize_model, sensitivity
+from keras_trt.quantize.costs.expectation import Expectation
 from keras_trt.quantize.inventory import inventory
 from tests.quantize.costs.test_noise import decibels
 
@@ -228,3 +232,24 @@ def test_one_output_that_is_not_saturated_is_the_one_that_counts(k, rng, capsys)
     model = k.Model(x, [y, k.layers.Softmax()(y * 60.0)])
     quantize_model(model, calibration_data=rng.normal(size=(32, 8)).astype("float32"), min_sqnr=None)
     assert "saturated" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("picks", [True, False])
+def test_a_model_that_picks_among_its_results_is_told_where_to_put_that(k, rng, picks):
+    """Ranks of scores that lie close to each other: rounding anything before moves some."""
+    inputs = h = k.Input((16,))
+    for _ in range(4):
+        h = k.layers.Dense(64, activation="relu")(h)
+    if picks:
+        h = k.layers.Lambda(lambda x: tf.cast(tf.argsort(x), "float32"))(h)
+    data = rng.normal(size=(32, 16)).astype("float32")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        quantize_model(k.Model(inputs, h), calibration_data=data, verbose=0)
+    assert any("picks among its results" in str(each.message) for each in told) == picks
+
+
+def test_where_many_layers_are_left_the_line_says_what_may_be_behind_it():
+    spared = {name: "costs too much" for name in ("a", "b", "c")}
+    assert "picks among its results" in str(Expectation(32, 31.0, {"d": 40.0}, spared, layers=4))
+    assert "picks among its results" not in str(Expectation(32, 31.0, {"d": 40.0}, spared, layers=12))
