@@ -84,7 +84,7 @@ def build_plan(
     kind = choose_kind(kind)
     if config.version_compatible and kind != "tensorrt":
         raise InputError(
-            f"`version_compatible` plans exist with kind='tensorrt' only. Received: kind={kind!r}"
+            f"`version_compatible` plans exist with engine='tensorrt' only. Received: engine={kind!r}"
         )
     trt = _trt.load(kind, why=f"engine={kind!r}")
     targets = targets_of(trt, kind, config.compute_capabilities, device)

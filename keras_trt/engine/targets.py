@@ -23,8 +23,8 @@ def targets_of(trt: ModuleType, kind: str, asked: Sequence[str] | None, device: 
     if not known:  # this builder knows its own GPU only
         if asked is not None and tuple(asked) != here:
             raise InputError(
-                f"`compute_capabilities` cannot be chosen with kind={kind!r}, which builds for the GPU of "
-                f"this machine, {list(here)}. Received: {list(asked)}. Use kind='tensorrt_rtx'."
+                f"`compute_capabilities` cannot be chosen with engine={kind!r}, which builds for the GPU of "
+                f"this machine, {list(here)}. Received: {list(asked)}. Use engine='tensorrt_rtx'."
             )
         return here
     if asked is None:

@@ -205,13 +205,18 @@ def _transparent(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
     return (), "fuses with the layer before it or vanishes at inference"
 
 
+def _input(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
+    return (), "an input of the model: the layers that read it quantise it"
+
+
 def _other(graph: LayerGraph, node: Node) -> tuple[tuple[int, ...], str]:
     return (), "no int8 rule for this kind of layer"
 
 
 Rule = Callable[[LayerGraph, Node], tuple[tuple[int, ...], str]]
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(TRANSPARENT | {"ReLU", "LeakyReLU", "PReLU", "ELU", "InputLayer"}, _transparent),
+    **dict.fromkeys(TRANSPARENT | {"ReLU", "LeakyReLU", "PReLU", "ELU"}, _transparent),
+    "InputLayer": _input,
     **dict.fromkeys(LAYOUT, _layout),
     **dict.fromkeys(AVERAGE_POOLING, _average_pooling),
     "Add": _add,

@@ -63,6 +63,7 @@ def _table(
 ) -> list[str]:
     """The lines of the table without some columns; a row then takes as many lines as its first cell."""
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text  # plain: brackets in a layer's name are no markup
@@ -72,7 +73,11 @@ def _table(
     for i in indices:
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
         justify: Any = "right" if numeric else "left"
-        table.add_column(Text(columns[i]), justify=justify, overflow="fold", no_wrap=bool(without))
+        # A name in two pieces is no name; the text beside it has the other half to fold in.
+        whole = bool(without) or (
+            i == 0 and 2 * max((cell_len(row[0]) for row in cells), default=0) <= _width()
+        )
+        table.add_column(Text(columns[i]), justify=justify, overflow="fold", no_wrap=whole)
     for row in cells:
         table.add_row(*(Text(row[i]) for i in indices))
     out = io.StringIO()

@@ -310,7 +310,7 @@ def test_the_report_is_shown_written_and_can_be_quieted(path, capsys, tmp_path):
         ({"verbose": "loud"}, InputError, "`verbose`"),
         ({"config": EngineConfig(compute_capabilities="SM99")}, InputError, "knows: .*Received: .*SM99"),
         ({"config": EngineConfig(sparse_weights=True)}, InputError, "no layer of the bundle has it"),
-        ({"config": EngineConfig(version_compatible=True)}, InputError, "kind='tensorrt' only"),
+        ({"config": EngineConfig(version_compatible=True)}, InputError, "engine='tensorrt' only"),
         ({"config": dataclasses.replace(ADA, hardware_compatibility="ampere_plus")}, EngineError, "does not"),
     ],
 )

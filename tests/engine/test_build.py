@@ -155,7 +155,10 @@ def test_progress_is_shown_and_can_be_quieted(save, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"kind": "onnx"}, r"`kind` must be one of \['auto', 'tensorrt', 'tensorrt_rtx'\]. Received: 'onnx'"),
+        (
+            {"kind": "onnx"},
+            r"`engine` must be one of \['auto', 'tensorrt', 'tensorrt_rtx'\]. Received: 'onnx'",
+        ),
         ({"batch": 0}, "`batch` must be a whole number"),
         ({"batch": (8, 1, 32)}, "1 <= min <= opt <= max"),
         ({"batch": (1, 2)}, r"Received: \(1, 2\)"),
@@ -163,7 +166,7 @@ def test_progress_is_shown_and_can_be_quieted(save, capsys):
         ({"input_shapes": {"z": 3}}, "Received: 'z'"),
         ({"input_shapes": {"x": (None, 4, 8)}}, "must have 4 axes"),
         ({"input_shapes": {"x": (None, 4, 8, 9)}}, "cannot change a fixed axis"),
-        ({"config": EngineConfig(version_compatible=True)}, "kind='tensorrt' only"),
+        ({"config": EngineConfig(version_compatible=True)}, "engine='tensorrt' only"),
     ],
 )
 def test_a_wrong_argument_is_named(save, arguments, text):
@@ -179,7 +182,7 @@ def test_a_missing_file_is_named(tmp_path):
 @no_gpu
 def test_tensorrt_without_a_gpu_points_to_rtx(save, monkeypatch):
     monkeypatch.setattr(deps, "available", lambda module: True)
-    with pytest.raises(EngineError, match=r"no GPU or driver.*kind='tensorrt_rtx'.*keras-trt\[rtx\]"):
+    with pytest.raises(EngineError, match=r"no GPU or driver.*engine='tensorrt_rtx'.*keras-trt\[rtx\]"):
         build_plan(save(conv_model()), kind="tensorrt")
 
 

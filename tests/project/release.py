@@ -34,9 +34,8 @@ def main() -> None:
                 [python, "-m", "pip", "install", "-q", wanted, "scikit-learn"], cwd=folder, check=True
             )
             subprocess.run([python, "-c", tutorial()], cwd=folder, check=True)
-            print(
-                f"{package.name}: from nothing to a predicted bundle in {time.perf_counter() - start:.0f} s"
-            )
+            seconds = time.perf_counter() - start
+            print(f"{package.name}: from nothing to a predicted bundle in {seconds:.0f} s", flush=True)
             quickstart = str(ROOT / "examples" / "quickstart.py")
             subprocess.run([python, quickstart], cwd=folder, check=True)
 

@@ -59,6 +59,15 @@ def test_a_name_and_a_long_text_stay_side_by_side():
     assert lines[5].startswith("              Conv 1")
 
 
+@pytest.mark.parametrize("width", [60, 80, 100], indirect=True)
+def test_a_name_of_up_to_half_the_terminal_stays_in_one_piece(width):
+    name = "plans/" + "x" * (width // 2 - 6)
+    lines = render("title", ["", "exported"], [[name, LONG], ["operators", LONG]]).splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[4].startswith(f"  {name}   residual")
+    assert " ".join(" ".join(lines[4:]).split()) == f"{name} {LONG} operators {LONG}"
+
+
 @pytest.mark.parametrize(
     "name", ["conv[relu]", "[bold]", "out/[/x]/b", ":smile:", "a\\[b]", "[link=x]y[/link]"]
 )

@@ -24,7 +24,7 @@ def choose_kind(kind: str) -> str:
         EngineError: TensorRT without a GPU.
     """
     if kind not in ("auto", *PLAN_KINDS):
-        raise InputError(f"`kind` must be one of {['auto', *PLAN_KINDS]}. Received: {kind!r}")
+        raise InputError(f"`engine` must be one of {['auto', *PLAN_KINDS]}. Received: {kind!r}")
     usable = available_builders()
     if kind == "auto":
         if not usable:
@@ -33,7 +33,7 @@ def choose_kind(kind: str) -> str:
         return usable[0]
     if kind == "tensorrt" and deps.available(kind) and kind not in usable:
         raise EngineError(
-            "kind='tensorrt' builds for this machine's GPU, and no GPU or driver was found. Use "
-            f"kind='tensorrt_rtx', which builds ahead of time: {_trt.install_line('tensorrt_rtx')}"
+            "engine='tensorrt' builds for this machine's GPU, and no GPU or driver was found. Use "
+            f"engine='tensorrt_rtx', which builds ahead of time: {_trt.install_line('tensorrt_rtx')}"
         )
     return kind

@@ -68,9 +68,8 @@ def equalized(
         log.extend(written)
         mark_containers(flavor, model)
         if makers:
-            say(
-                f"The channels of what these layers make are alike in size now: {', '.join(makers)}.", verbose
-            )
+            names = ", ".join(makers)
+            say(f"Equalised the channels of {names}: other weights, the same results in float.", verbose)
         yield data
         log.clear()
 
