@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_trt._machine.protobuf import BYTES, field_head, read_varint, varint
+from keras_trt._machine.protobuf import BYTES, field_head, fields, read_varint, varint
 
 _GRAPH, _INITIALIZER, _INPUT = 7, 5, 11  # of a ModelProto; of a GraphProto
 _DIMS, _DATA_TYPE, _NAME = 1, 2, 8  # of a TensorProto
@@ -109,15 +109,15 @@ def _place(data: Any, start: int, end: int) -> Place | None:
     """Where a TensorProto's values are, if they are many and in the file as they are in memory."""
     name, data_type, held = "", 0, None
     dims: list[int] = []
-    for field, _, stop, content in _fields(data, start, end):
+    for field, value in fields(data, start, end):
         if field == _NAME:
-            name = data[content:stop].decode()
+            name = data[slice(*value)].decode()
         elif field == _DATA_TYPE:
-            data_type = read_varint(data, content)[0]
+            data_type = value
         elif field == _DIMS:  # one field a dimension, or all of them packed in one
-            dims += _varints(data, content, stop)
-        elif field == _RAW_DATA and stop - content >= SMALLEST:
-            held = content, stop
+            dims += [value] if isinstance(value, int) else _varints(data, *value)
+        elif field == _RAW_DATA and value[1] - value[0] >= SMALLEST:
+            held = value
     return None if held is None else Place(name, data_type, tuple(dims), *held)
 
 

@@ -34,11 +34,13 @@ def read(core: Any, openvino: Any, file: Path) -> Any:
     except (ValueError, IndexError, RuntimeError):
         # An operator that must know a large weight to be read; or no ONNX file, of which OpenVINO tells.
         return core.read_model(str(file))
-    inputs = {parameter.get_friendly_name(): parameter for parameter in model.get_parameters()}
+    inputs = {name: p for p in model.get_parameters() for name in p.output(0).get_names()}
     with file.open("rb") as opened:
         # As if it could be written to, which OpenVINO asks for; nothing does.
         data = np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
     for place in places:
+        if place.name not in inputs:  # nothing reads it
+            continue
         constant = openvino.op.Constant(_weight(data, place), shared_memory=True)
         constant.set_friendly_name(place.name)
         inputs[place.name].output(0).replace(constant.output(0))

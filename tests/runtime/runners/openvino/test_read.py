@@ -11,7 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from keras_trt import load
+from keras_trt.bundle import read_bundle
 from keras_trt.runtime.runners import mapped
+from keras_trt.runtime.runners.openvino.runner import OpenVINORunner
 from tests.small_onnx import model_of, save_bundle
 
 pytest.importorskip("openvino")
@@ -60,3 +62,16 @@ def test_what_must_be_known_to_read_the_graph_is_read_with_it(tmp_path, monkeypa
     x = np.arange(12, dtype=np.float32).reshape(2, 6)
     with load(save_bundle(tmp_path / "b", model), runner="openvino") as engine:
         np.testing.assert_array_equal(engine.predict(x, verbose=0), x.reshape(2, 3, 2))
+
+
+def test_weights_that_nothing_or_an_output_reads(tmp_path, monkeypatch, rng):
+    monkeypatch.setattr(mapped, "SMALLEST", 1)
+    weight = rng.normal(size=(6, 2)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Identity", ["w"], ["z"])]
+    shapes = {"x": ["batch", 6]}, {"y": ["batch", 2], "z": [6, 2]}
+    model = model_of(nodes, *shapes, {"w": weight, "unused": weight + 1})
+    bundle = read_bundle(save_bundle(tmp_path / "b", model))
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    results = OpenVINORunner(bundle).run({"x": x})
+    np.testing.assert_allclose(results["y"], x @ weight, rtol=1e-5)
+    np.testing.assert_array_equal(results["z"], weight)
